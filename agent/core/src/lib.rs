@@ -1,0 +1,16 @@
+//! Reeve's pure core: everything from a frame's bytes to the text of the ruleset.
+//!
+//! The way of the data, one module a station: [`frame`] → [`packet`] → [`topology`] (whose is it) → `flow`
+//! (attempts and outcomes) → `detect` (alerts) → `reeve_policy` (violations, decisions) → `ledger` (desired
+//! state) → `ruleset` (what the kernel is to hold). `engine` strings them together.
+//!
+//! The crate has no clock, no I/O, no threads, no randomness and no `unsafe`: time is an argument, and the same
+//! input gives the same output, byte for byte.
+
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod packet;
+pub mod topology;
+
+pub use frame::{Frame, LinkType, Passage, VantageId};

@@ -1,0 +1,1 @@
+//! Placeholder: whose is a packet.

@@ -1,0 +1,121 @@
+//! Classes of abuse: what a detector can say it saw.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A class of abuse, named as policies and reports name it. Each has exactly one detector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Class {
+    /// One port tried on many hosts.
+    PortscanHorizontal,
+    /// Many ports tried on one host.
+    PortscanVertical,
+    /// Probes that open nothing: NULL, FIN, XMAS, Maimon, ACK, and scans over IP protocols.
+    PortscanStealth,
+    /// Connection requests to one host that are hardly ever completed.
+    FloodSyn,
+    /// One-sided UDP at a high rate.
+    FloodUdp,
+    /// ICMP to one destination at a high rate.
+    FloodIcmp,
+}
+
+impl Class {
+    /// Every class, in the order reports list them.
+    pub const ALL: [Self; 6] = [
+        Self::PortscanHorizontal,
+        Self::PortscanVertical,
+        Self::PortscanStealth,
+        Self::FloodSyn,
+        Self::FloodUdp,
+        Self::FloodIcmp,
+    ];
+
+    /// The dotted name: family first.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PortscanHorizontal => "portscan.horizontal",
+            Self::PortscanVertical => "portscan.vertical",
+            Self::PortscanStealth => "portscan.stealth",
+            Self::FloodSyn => "flood.syn",
+            Self::FloodUdp => "flood.udp",
+            Self::FloodIcmp => "flood.icmp",
+        }
+    }
+
+    /// The part before the dot: `portscan`, `flood`.
+    #[must_use]
+    pub fn family(self) -> &'static str {
+        self.name().split('.').next().expect("split yields at least one part")
+    }
+
+    /// Whether the evidence is a count of distinct targets and their outcomes, which lost frames can falsify,
+    /// rather than a rate, which they can only make look smaller.
+    #[must_use]
+    pub const fn counts_distinct(self) -> bool {
+        matches!(self, Self::PortscanHorizontal | Self::PortscanVertical | Self::PortscanStealth)
+    }
+
+    /// The classes that `pattern` names: a class by name, or a family as `portscan.*`. Empty if it names none.
+    #[must_use]
+    pub fn matching(pattern: &str) -> Vec<Self> {
+        let family = pattern.strip_suffix(".*");
+        Self::ALL.into_iter().filter(|class| class.name() == pattern || Some(class.family()) == family).collect()
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that names no class.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no class of abuse")]
+pub struct ParseClassError(String);
+
+impl FromStr for Class {
+    type Err = ParseClassError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|class| class.name() == text)
+            .ok_or_else(|| ParseClassError(text.chars().take(64).collect()))
+    }
+}
+
+impl From<Class> for String {
+    fn from(class: Class) -> Self {
+        class.name().to_owned()
+    }
+}
+
+impl TryFrom<String> for Class {
+    type Error = ParseClassError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_and_families_expand() {
+        for class in Class::ALL {
+            assert_eq!(class.name().parse(), Ok(class));
+        }
+        assert_eq!(Class::matching("portscan.*").len(), 3);
+        assert_eq!(Class::matching("flood.syn"), [Class::FloodSyn]);
+        assert!(Class::matching("flood").is_empty());
+        assert!(Class::matching("*").is_empty());
+    }
+}

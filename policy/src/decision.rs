@@ -1,0 +1,179 @@
+//! Decisions: what policy, or a person, orders to be done to a tenant.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::net::{Protocol, Target};
+use crate::tenant::{Mode, Name, TenantId};
+use crate::time::Timestamp;
+use crate::violation::ViolationId;
+
+/// What is done. Ordered by harshness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Write it down.
+    Observe,
+    /// Tell the people concerned.
+    Notify,
+    /// Drop one class of the tenant's traffic.
+    Block,
+    /// Drop all of it.
+    Suspend,
+}
+
+impl Action {
+    /// The word in policies and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Notify => "notify",
+            Self::Block => "block",
+            Self::Suspend => "suspend",
+        }
+    }
+
+    /// Whether it changes what the kernel lets through.
+    #[must_use]
+    pub const fn is_measure(self) -> bool {
+        matches!(self, Self::Block | Self::Suspend)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Which of the tenant's traffic a decision is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Scope {
+    /// Everything it sends.
+    All,
+    /// One destination port, wherever.
+    Port {
+        /// TCP, UDP or SCTP.
+        protocol: Protocol,
+        /// The port.
+        port: u16,
+    },
+    /// Some destinations, whatever the port. Sorted, without doubles.
+    Destinations {
+        /// The destinations.
+        addresses: Vec<IpAddr>,
+    },
+    /// Some ports of some destinations. Sorted, without doubles; each has a port.
+    DestinationPorts {
+        /// The targets.
+        targets: Vec<Target>,
+    },
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
+            match items {
+                [] => f.write_str("nothing"),
+                [only] => write!(f, "to {only}"),
+                [first, rest @ ..] => write!(f, "to {first} and {} more", rest.len()),
+            }
+        }
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Port { protocol, port } => write!(f, "{protocol}/{port}"),
+            Self::Destinations { addresses } => list(f, addresses),
+            Self::DestinationPorts { targets } => list(f, targets),
+        }
+    }
+}
+
+/// What ends a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// This long after it was made.
+    After(Duration),
+    /// An operator releases it.
+    Released,
+}
+
+impl Until {
+    /// When it ends by itself, for a decision made at `at`; `None` where it takes a person.
+    #[must_use]
+    pub fn expiry(self, at: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::After(span) => Some(at + span),
+            Self::Released => None,
+        }
+    }
+}
+
+/// Who ordered it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Origin {
+    /// A step of a policy's rule.
+    Policy {
+        /// The policy's name.
+        policy: Name,
+        /// Its version.
+        version: u32,
+        /// The rule's id.
+        rule: Name,
+        /// The step on the ladder, counted from 1.
+        step: u32,
+    },
+    /// A person, through the controller or on the node.
+    Operator {
+        /// Who.
+        name: String,
+    },
+}
+
+/// The key of a decision: unique over the fleet, sortable by time.
+///
+/// For a policy's decision it is the violation's key, a dot and the number of the decision within it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DecisionId(pub Name);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What is to be done to a tenant, why, and until when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Its key.
+    pub id: DecisionId,
+    /// To whom.
+    pub tenant: TenantId,
+    /// The violation that it answers; `None` for an operator's own act.
+    pub violation: Option<ViolationId>,
+    /// The clause that it rests on, as `policy/clause`; for an operator's act what the operator gave, perhaps empty.
+    pub clause: String,
+    /// Who ordered it.
+    pub origin: Origin,
+    /// What.
+    pub action: Action,
+    /// Of which traffic.
+    pub scope: Scope,
+    /// Until when.
+    pub until: Until,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Whether it is carried out, or only told.
+    pub mode: Mode,
+    /// One line for people: what was seen, with the numbers; or the operator's reason.
+    pub reason: String,
+    /// Why it is milder than the ladder says, if it is: capture loss, a protected address.
+    pub softened: Option<String>,
+}

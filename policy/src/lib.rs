@@ -1,0 +1,26 @@
+//! Reeve's vocabulary and its policy language.
+//!
+//! Everything that an agent, a controller and an operator's tool must mean the same by lives here: tenants,
+//! abuse classes, alerts, violations, decisions and measures, and the acceptable-use policy that leads from the
+//! one to the other. The crate is pure: no clock, no I/O, no randomness; time is always an argument.
+//!
+//! What is deliberately left out: packets and how abuse is recognised (`reeve-core`), how a measure gets into
+//! the kernel (`reeve-agent`), and what travels between daemons (`reeve-proto`).
+
+pub mod alert;
+pub mod class;
+pub mod decision;
+pub mod measure;
+pub mod net;
+pub mod tenant;
+pub mod time;
+pub mod violation;
+
+pub use alert::{Alert, HeaderSample, Loss, Metric, Outcome, TargetSeen, Window};
+pub use class::Class;
+pub use decision::{Action, Decision, DecisionId, Origin, Scope, Until};
+pub use measure::{DesiredState, LiftReason, Measure, MeasureCounters};
+pub use net::{Protocol, Target};
+pub use tenant::{InterfaceSelector, Mode, Name, NodeId, Tenant, TenantId};
+pub use time::Timestamp;
+pub use violation::{Violation, ViolationId, ViolationState};

@@ -1,0 +1,193 @@
+//! Tenants: whom a packet belongs to, and who is answerable for it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use macaddr::MacAddr6;
+use serde::{Deserialize, Serialize};
+
+/// A short name used as a key: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit.
+///
+/// It is safe in file names, nft comments, URLs and log lines, and cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The longest a name may be, in bytes.
+    pub const MAX_LEN: usize = 64;
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that cannot be a name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` cannot be a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit")]
+pub struct ParseNameError(String);
+
+impl FromStr for Name {
+    type Err = ParseNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let good = text.len() <= Self::MAX_LEN
+            && text.bytes().all(allowed)
+            && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+        if good { Ok(Self(text.into())) } else { Err(ParseNameError(text.chars().take(80).collect())) }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = ParseNameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// The key of a tenant.
+pub type TenantId = Name;
+
+/// The key of a node: one machine that runs one agent.
+pub type NodeId = Name;
+
+/// How far Reeve may go. The mildest mode that applies wins: node, policy, rule and tenant are all asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Recognise, decide and report what would have been done; touch nothing.
+    #[default]
+    Observe,
+    /// Carry decisions out.
+    Enforce,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// A network interface on a node, as `node/ifname`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct InterfaceSelector {
+    /// The node.
+    pub node: NodeId,
+    /// The interface's name there: 1 to 15 bytes without `/` or white space (Linux `IFNAMSIZ`).
+    pub interface: Arc<str>,
+}
+
+/// A text that is no `node/ifname`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no interface: write NODE/IFNAME, the interface's name being 1 to 15 characters")]
+pub struct ParseInterfaceError(String);
+
+impl FromStr for InterfaceSelector {
+    type Err = ParseInterfaceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || ParseInterfaceError(text.chars().take(96).collect());
+        let (node, interface) = text.split_once('/').ok_or_else(bad)?;
+        let node = node.parse().map_err(|_| bad())?;
+        // The kernel refuses these names too: net/core/dev.c, dev_valid_name().
+        let good = (1..=15).contains(&interface.len())
+            && interface.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':')
+            && interface != "."
+            && interface != "..";
+        if good { Ok(Self { node, interface: interface.into() }) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for InterfaceSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.interface)
+    }
+}
+
+impl From<InterfaceSelector> for String {
+    fn from(selector: InterfaceSelector) -> Self {
+        selector.to_string()
+    }
+}
+
+impl TryFrom<String> for InterfaceSelector {
+    type Error = ParseInterfaceError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// A customer of the provider, and how its packets are told from others'.
+///
+/// Invariant kept by whoever builds a set of tenants: no address, interface or MAC belongs to two of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its key.
+    pub id: TenantId,
+    /// What people call it; empty if nobody does.
+    #[serde(default)]
+    pub name: String,
+    /// The reseller above it, if any.
+    #[serde(default)]
+    pub parent: Option<TenantId>,
+    /// The addresses assigned to it. For IPv6 the assigned prefix.
+    #[serde(default)]
+    pub addresses: Vec<IpNet>,
+    /// The interfaces that are its ports.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceSelector>,
+    /// The hardware addresses that are its.
+    #[serde(default)]
+    pub macs: Vec<MacAddr6>,
+    /// The most that may be done to it; `None` leaves that to node and policy.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_keys() {
+        for good in ["a", "t-1001", "Acme.B_V", &"x".repeat(64)] {
+            assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
+        }
+        for bad in ["", "-a", ".", "a b", "a/b", "ä", "a\n", &"x".repeat(65)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn interfaces_name_their_node() {
+        let tap: InterfaceSelector = "hv-07/tap10.2".parse().unwrap();
+        assert_eq!((tap.node.as_str(), &*tap.interface), ("hv-07", "tap10.2"));
+        assert_eq!(tap.to_string(), "hv-07/tap10.2");
+        for bad in ["tap10", "hv/", "/tap", "hv/sixteen-bytes-xx", "hv/a b", "hv/a/b", "hv/a:b", "hv/.."] {
+            assert!(bad.parse::<InterfaceSelector>().is_err(), "{bad:?}");
+        }
+    }
+}
