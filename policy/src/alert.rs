@@ -153,4 +153,36 @@ impl Alert {
     pub const MAX_TARGETS: usize = 32;
     /// The most packet headers that an alert carries.
     pub const MAX_SAMPLES: usize = 64;
+
+    /// One line for people: the numbers, over which time, at what.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        use fmt::Write as _;
+        let mut text = format!("{}:", self.class);
+        for (number, metric) in self.metrics.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "," };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{separator} {} {}", metric.name.replace('_', " "), round(metric.value));
+            if let Some(threshold) = metric.threshold {
+                let _ = write!(text, " (allowed {})", round(threshold));
+            }
+        }
+        let seconds = self.window.end.since(self.window.start).as_secs_f64();
+        let _ = write!(text, " in {} s", round(seconds));
+        match self.targets.as_slice() {
+            [] => {}
+            [only] => {
+                let _ = write!(text, ", to {}", only.target);
+            }
+            [first, rest @ ..] => {
+                let _ = write!(text, ", to {} and {} more", first.target, rest.len());
+            }
+        }
+        text
+    }
+}
+
+/// To two digits behind the point.
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
 }

@@ -64,7 +64,10 @@ impl Class {
     #[must_use]
     pub fn matching(pattern: &str) -> Vec<Self> {
         let family = pattern.strip_suffix(".*");
-        Self::ALL.into_iter().filter(|class| class.name() == pattern || Some(class.family()) == family).collect()
+        Self::ALL
+            .into_iter()
+            .filter(|class| class.name() == pattern || Some(class.family()) == family)
+            .collect()
     }
 }
 

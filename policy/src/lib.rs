@@ -10,8 +10,11 @@
 pub mod alert;
 pub mod class;
 pub mod decision;
+pub mod judge;
+pub mod language;
 pub mod measure;
 pub mod net;
+pub mod reader;
 pub mod tenant;
 pub mod time;
 pub mod violation;

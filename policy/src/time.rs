@@ -131,6 +131,9 @@ mod tests {
         assert_eq!(at.since(Timestamp::from_secs(12)), Duration::ZERO);
         assert_eq!(at.minus(Duration::from_secs(20)), Timestamp::EPOCH);
         assert_eq!(Timestamp::from_nanos(u64::MAX) + Duration::from_secs(1), Timestamp::from_nanos(u64::MAX));
-        assert_eq!(Timestamp::from_nanos(1_299).floor_to(Duration::from_nanos(100)), Timestamp::from_nanos(1_200));
+        assert_eq!(
+            Timestamp::from_nanos(1_299).floor_to(Duration::from_nanos(100)),
+            Timestamp::from_nanos(1_200)
+        );
     }
 }

@@ -9,8 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod detect;
+pub mod engine;
+pub mod flow;
 pub mod frame;
+pub mod ledger;
+pub mod meter;
 pub mod packet;
+pub mod shard;
 pub mod topology;
 
 pub use frame::{Frame, LinkType, Passage, VantageId};

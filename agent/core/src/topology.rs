@@ -1,1 +1,421 @@
-//! Placeholder: whose is a packet.
+//! Whose packet it is: tenants, vantages, and the rules that bind the one to the other.
+//!
+//! On a *port* the interface tells: what comes in there was sent by the port's tenant whatever the source address says,
+//! and a source that is not the tenant's is spoofed. Where several tenants share a port, the hardware address tells, then
+//! the source address. On an *uplink* the addresses tell (longest prefix), then the hardware address; what nobody owns
+//! is passing through. On a *mirror*, and in a capture of unknown direction, addresses tell on both sides.
+//!
+//! A topology is a value: it is built whole, shared, and replaced by the next version. Invariant, kept by whoever builds
+//! the tenants ([`reeve_policy::language::check_tenants`]): no address, interface or MAC belongs to two of them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use macaddr::MacAddr6;
+use reeve_policy::{NodeId, Tenant, TenantId};
+
+use crate::frame::{Passage, VantageId};
+use crate::packet::{Body, Packet};
+
+type Map<K, V> = HashMap<K, V, FixedState>;
+
+/// A tenant's place in [`Topology::tenants`]. It stays the same over topologies for as long as the tenant is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantIx(pub u32);
+
+/// What an interface is to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VantageKind {
+    /// A tenant's port: a tap or veth. What comes *in* there is what the tenant sends.
+    Port,
+    /// The way out. What goes *out* there is what tenants send.
+    Uplink,
+    /// A mirror of other machines' traffic, or a capture.
+    Mirror,
+}
+
+/// An interface that is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vantage {
+    /// Its key.
+    pub id: VantageId,
+    /// The interface.
+    pub interface: Arc<str>,
+    /// What it is to the node.
+    pub kind: VantageKind,
+    /// Of what the interest filter samples, one packet in this many is seen. At least 1.
+    pub sampling: u32,
+}
+
+/// Whose a packet is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attribution {
+    /// The tenant that sent it.
+    pub sender: Option<TenantIx>,
+    /// The tenant that it is for.
+    pub receiver: Option<TenantIx>,
+    /// Its source is not its sender's.
+    pub spoofed: bool,
+}
+
+/// Prefixes of one address family, by length, longest first.
+#[derive(Clone, Debug, Default)]
+struct Prefixes {
+    by_len: Vec<(u8, Map<u128, TenantIx>)>,
+}
+
+impl Prefixes {
+    fn insert(&mut self, prefix: u128, len: u8, tenant: TenantIx) {
+        let place = self.by_len.partition_point(|(other, _)| *other > len);
+        if self.by_len.get(place).is_none_or(|(other, _)| *other != len) {
+            self.by_len.insert(place, (len, Map::default()));
+        }
+        // The first one keeps a prefix that two claim; whoever builds the tenants has refused that before.
+        self.by_len[place].1.entry(prefix).or_insert(tenant);
+    }
+
+    fn find(&self, address: u128, width: u8) -> Option<TenantIx> {
+        self.by_len.iter().find_map(|(len, map)| map.get(&masked(address, *len, width)).copied())
+    }
+}
+
+fn masked(address: u128, len: u8, width: u8) -> u128 {
+    match width - len {
+        128 => 0,
+        low => address >> low << low,
+    }
+}
+
+/// What a port knows of its tenants.
+#[derive(Clone, Debug, Default)]
+struct Port {
+    tenants: Vec<TenantIx>,
+}
+
+/// Tenants and vantages of one node.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    version: u64,
+    tenants: Vec<Arc<Tenant>>,
+    by_id: Map<TenantId, TenantIx>,
+    v4: Prefixes,
+    v6: Prefixes,
+    by_mac: Map<MacAddr6, TenantIx>,
+    vantages: Vec<Vantage>,
+    /// By [`VantageId`].
+    ports: Vec<Port>,
+}
+
+impl Topology {
+    /// The topology of `node`. Interfaces of other nodes in the tenants' selectors do not count here.
+    #[must_use]
+    pub fn new(version: u64, node: &NodeId, tenants: Vec<Arc<Tenant>>, vantages: Vec<Vantage>) -> Self {
+        let slots = vantages.iter().map(|vantage| usize::from(vantage.id.0) + 1).max().unwrap_or(0);
+        let mut topology = Self {
+            version,
+            tenants: Vec::new(),
+            by_id: Map::default(),
+            v4: Prefixes::default(),
+            v6: Prefixes::default(),
+            by_mac: Map::default(),
+            vantages,
+            ports: vec![Port::default(); slots],
+        };
+        for (index, tenant) in tenants.iter().enumerate() {
+            topology.add(node, TenantIx(u32::try_from(index).expect("tenants fit 32 bits")), tenant);
+        }
+        topology.tenants = tenants;
+        topology
+    }
+
+    fn add(&mut self, node: &NodeId, ix: TenantIx, tenant: &Tenant) {
+        self.by_id.insert(tenant.id.clone(), ix);
+        for prefix in &tenant.addresses {
+            match prefix {
+                IpNet::V4(net) => self.v4.insert(u32::from(net.network()).into(), net.prefix_len(), ix),
+                IpNet::V6(net) => self.v6.insert(u128::from(net.network()), net.prefix_len(), ix),
+            }
+        }
+        for &mac in &tenant.macs {
+            self.by_mac.entry(mac).or_insert(ix);
+        }
+        for selector in tenant.interfaces.iter().filter(|selector| selector.node == *node) {
+            for vantage in &self.vantages {
+                if vantage.interface == selector.interface {
+                    self.ports[usize::from(vantage.id.0)].tenants.push(ix);
+                }
+            }
+        }
+    }
+
+    /// Grows with every topology of an engine.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// All tenants, by [`TenantIx`].
+    #[must_use]
+    pub fn tenants(&self) -> &[Arc<Tenant>] {
+        &self.tenants
+    }
+
+    /// The tenant at a place of this topology.
+    ///
+    /// # Panics
+    /// For a place of another topology with more tenants.
+    #[must_use]
+    pub fn tenant(&self, ix: TenantIx) -> &Arc<Tenant> {
+        &self.tenants[ix.0 as usize]
+    }
+
+    /// The place of a tenant.
+    #[must_use]
+    pub fn index_of(&self, id: &TenantId) -> Option<TenantIx> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Whose an address is.
+    #[must_use]
+    pub fn by_address(&self, address: IpAddr) -> Option<TenantIx> {
+        match address {
+            IpAddr::V4(v4) => self.v4.find(u32::from(v4).into(), 32),
+            IpAddr::V6(v6) => self.v6.find(v6.into(), 128),
+        }
+    }
+
+    /// The interfaces that are watched.
+    #[must_use]
+    pub fn vantages(&self) -> &[Vantage] {
+        &self.vantages
+    }
+
+    /// The vantage of a key.
+    #[must_use]
+    pub fn vantage(&self, id: VantageId) -> Option<&Vantage> {
+        // Keys are given out in order, so this is a look at the right place in all but odd cases.
+        match self.vantages.get(usize::from(id.0)) {
+            Some(vantage) if vantage.id == id => Some(vantage),
+            _ => self.vantages.iter().find(|vantage| vantage.id == id),
+        }
+    }
+
+    /// Whose a packet is that was seen at `vantage`.
+    #[must_use]
+    pub fn attribute(&self, vantage: VantageId, passage: Passage, packet: &Packet<'_>) -> Attribution {
+        let Some(seen_at) = self.vantage(vantage) else { return Attribution::default() };
+        let (source, destination) = match &packet.body {
+            Body::Ip(ip) => (ip.source, ip.destination),
+            Body::Arp(arp) => (arp.sender.into(), arp.target.into()),
+            Body::Other(_) => return Attribution::default(),
+        };
+        match (seen_at.kind, passage) {
+            (VantageKind::Port, Passage::In) => {
+                let sender = self.of_port(vantage, packet.source_mac, source);
+                let spoofed = sender.is_some_and(|ix| self.is_foreign(ix, source));
+                Attribution { sender, receiver: None, spoofed }
+            }
+            (VantageKind::Port, Passage::Out) => {
+                let receiver = self.of_port(vantage, packet.destination_mac, destination);
+                Attribution { sender: None, receiver, spoofed: false }
+            }
+            (VantageKind::Port, Passage::Unknown) => self.of_capture(vantage, source, destination),
+            (VantageKind::Uplink, Passage::Out) => {
+                let by_mac = || packet.source_mac.and_then(|mac| self.by_mac.get(&mac).copied());
+                let sender = self.by_address(source).or_else(by_mac);
+                let spoofed = sender.is_some_and(|ix| self.is_foreign(ix, source));
+                Attribution { sender, receiver: None, spoofed }
+            }
+            (VantageKind::Uplink, Passage::In) => {
+                Attribution { sender: None, receiver: self.by_address(destination), spoofed: false }
+            }
+            (VantageKind::Mirror, _) | (VantageKind::Uplink, Passage::Unknown) => Attribution {
+                sender: self.by_address(source),
+                receiver: self.by_address(destination),
+                spoofed: false,
+            },
+        }
+    }
+
+    /// Which tenant of a port a packet belongs to, by the address on the tenant's side.
+    fn of_port(&self, vantage: VantageId, mac: Option<MacAddr6>, address: IpAddr) -> Option<TenantIx> {
+        match self.ports.get(usize::from(vantage.0))?.tenants.as_slice() {
+            [only] => Some(*only),
+            [] => {
+                // A port that no selector names: the addresses behind it are somebody's, perhaps.
+                let by_mac = || mac.and_then(|mac| self.by_mac.get(&mac).copied());
+                self.by_address(address).or_else(by_mac)
+            }
+            several => {
+                let here = |ix: TenantIx| several.contains(&ix).then_some(ix);
+                let by_mac = mac.and_then(|mac| self.by_mac.get(&mac).copied()).and_then(here);
+                by_mac.or_else(|| self.by_address(address).and_then(here))
+            }
+        }
+    }
+
+    /// A capture taken at a port says nothing about direction: the tenant's side is told by the addresses.
+    fn of_capture(&self, vantage: VantageId, source: IpAddr, destination: IpAddr) -> Attribution {
+        let here = |ix: &TenantIx| {
+            self.ports.get(usize::from(vantage.0)).is_some_and(|port| port.tenants.contains(ix))
+        };
+        let sender = self.by_address(source).filter(here);
+        let receiver = self.by_address(destination).filter(here);
+        if sender.is_some() || receiver.is_some() {
+            // Between two addresses of one tenant nothing leaves it.
+            let receiver = receiver.filter(|_| sender.is_none());
+            return Attribution { sender, receiver, spoofed: false };
+        }
+        // What is for everybody on the link may well be from anybody on it.
+        let for_all = match destination {
+            IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+            IpAddr::V6(v6) => v6.is_multicast(),
+        };
+        let behind = if for_all { None } else { self.of_port(vantage, None, source) };
+        let sender = behind.filter(|&ix| self.is_foreign(ix, source));
+        Attribution { sender, receiver: None, spoofed: sender.is_some() }
+    }
+
+    /// Whether `source` is not the tenant's. Stacks that have no address yet, or speak on their link only, are excused;
+    /// so is a tenant that is told by interface or hardware address alone.
+    fn is_foreign(&self, ix: TenantIx, source: IpAddr) -> bool {
+        let own_business = match source {
+            IpAddr::V4(v4) => v4.is_unspecified() || v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local(),
+        };
+        let has_addresses = !self.tenant(ix).addresses.is_empty();
+        !own_business && has_addresses && self.by_address(source) != Some(ix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::LinkType;
+    use crate::packet;
+
+    fn tenant(id: &str, addresses: &[&str], interfaces: &[&str], macs: &[u8]) -> Arc<Tenant> {
+        Arc::new(Tenant {
+            id: id.parse().unwrap(),
+            name: String::new(),
+            parent: None,
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            interfaces: interfaces.iter().map(|text| text.parse().unwrap()).collect(),
+            macs: macs.iter().map(|&last| [2, 0, 0, 0, 0, last].into()).collect(),
+            mode: None,
+        })
+    }
+
+    fn topology() -> Topology {
+        let vantage = |id, interface: &str, kind| Vantage {
+            id: VantageId(id),
+            interface: interface.into(),
+            kind,
+            sampling: 16,
+        };
+        Topology::new(
+            1,
+            &"n1".parse().unwrap(),
+            vec![
+                tenant("a", &["203.0.113.0/28", "2001:db8:a::/48"], &["n1/tap-a"], &[]),
+                tenant("b", &["203.0.113.8/32"], &["n1/shared", "n2/tap-a"], &[11]),
+                tenant("c", &["203.0.113.16/28"], &["n1/shared"], &[12]),
+            ],
+            vec![
+                vantage(0, "tap-a", VantageKind::Port),
+                vantage(1, "shared", VantageKind::Port),
+                vantage(2, "up", VantageKind::Uplink),
+                vantage(3, "span", VantageKind::Mirror),
+                vantage(4, "tap-new", VantageKind::Port),
+            ],
+        )
+    }
+
+    /// An Ethernet frame from the MAC that ends in `mac`, and back to the same.
+    fn frame(mac: u8, source: IpAddr, destination: IpAddr) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, mac, 2, 0, 0, 0, 0, mac];
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                frame.extend([8, 0, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 99, 0, 0]);
+                frame.extend(source.octets());
+                frame.extend(destination.octets());
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 99, 64]);
+                frame.extend(source.octets());
+                frame.extend(destination.octets());
+            }
+            _ => panic!("two families"),
+        }
+        frame
+    }
+
+    /// Whose is a packet, as "sender>receiver", with "!" where it is spoofed.
+    fn check(vantage: u16, passage: Passage, mac: u8, (source, destination): (&str, &str), expect: &str) {
+        let topology = topology();
+        let bytes = frame(mac, source.parse().unwrap(), destination.parse().unwrap());
+        let packet = packet::parse(LinkType::Ethernet, &bytes, bytes.len() as u32).unwrap();
+        let who = topology.attribute(VantageId(vantage), passage, &packet);
+        let name = |ix: Option<TenantIx>| ix.map_or(String::new(), |ix| topology.tenant(ix).id.to_string());
+        let bang = if who.spoofed { "!" } else { "" };
+        let told = format!("{}>{}{bang}", name(who.sender), name(who.receiver));
+        assert_eq!(told, expect, "{source} to {destination} at {vantage}");
+    }
+
+    const OUT: &str = "20.0.0.1";
+
+    #[test]
+    fn on_a_port_the_interface_tells() {
+        use Passage::{In, Out};
+        check(0, In, 1, ("203.0.113.1", OUT), "a>");
+        check(0, In, 1, ("198.51.100.1", OUT), "a>!");
+        check(0, In, 1, ("203.0.113.8", OUT), "a>!");
+        check(0, In, 1, ("0.0.0.0", "255.255.255.255"), "a>");
+        check(0, In, 1, ("fe80::1", "ff02::1"), "a>");
+        check(0, In, 1, ("2001:db8:a:1::9", "2001:db8:f000::1"), "a>");
+        check(0, In, 1, ("2001:db8:b::9", "2001:db8:f000::1"), "a>!");
+        check(0, Out, 1, (OUT, "203.0.113.1"), ">a");
+    }
+
+    #[test]
+    fn on_a_shared_port_the_hardware_address_tells_and_then_the_source() {
+        use Passage::{In, Out};
+        check(1, In, 11, ("203.0.113.8", OUT), "b>");
+        check(1, In, 12, ("203.0.113.8", OUT), "c>!");
+        check(1, In, 99, ("203.0.113.17", OUT), "c>");
+        check(1, In, 99, ("203.0.113.1", OUT), ">");
+        check(1, Out, 99, (OUT, "203.0.113.8"), ">b");
+    }
+
+    #[test]
+    fn on_an_uplink_the_longest_prefix_tells() {
+        use Passage::{In, Out};
+        check(2, Out, 99, ("203.0.113.8", OUT), "b>");
+        check(2, Out, 99, ("203.0.113.9", OUT), "a>");
+        check(2, Out, 12, ("198.51.100.1", OUT), "c>!");
+        check(2, Out, 99, ("198.51.100.1", OUT), ">");
+        check(2, In, 99, (OUT, "203.0.113.9"), ">a");
+        check(2, In, 99, ("203.0.113.8", "203.0.113.9"), ">a");
+    }
+
+    #[test]
+    fn a_mirror_and_a_capture_are_told_by_addresses() {
+        use Passage::{In, Unknown};
+        check(3, In, 99, ("203.0.113.8", "203.0.113.9"), "b>a");
+        check(0, Unknown, 99, ("203.0.113.1", OUT), "a>");
+        check(0, Unknown, 99, (OUT, "203.0.113.1"), ">a");
+        check(0, Unknown, 99, (OUT, "20.0.0.2"), "a>!");
+        check(0, Unknown, 99, (OUT, "224.0.0.251"), ">");
+        check(0, Unknown, 99, ("203.0.113.1", "203.0.113.2"), "a>");
+    }
+
+    #[test]
+    fn a_port_that_nobody_is_named_for_is_told_by_address() {
+        check(4, Passage::In, 99, ("203.0.113.17", OUT), "c>");
+        check(4, Passage::In, 11, ("198.51.100.1", OUT), "b>!");
+        check(4, Passage::In, 99, ("198.51.100.1", OUT), ">");
+    }
+}

@@ -7,10 +7,31 @@
 //! Left out: reassembly (fragments are told apart, not put together), checksums (offloads leave them blank on
 //! a node's own interfaces), and anything above the transport header.
 
+mod arp;
+mod icmp;
+mod ipv4;
+mod ipv6;
+mod link;
+mod malformed;
+#[cfg(test)]
+mod tests;
+mod transport;
+
 use std::net::IpAddr;
 
 use macaddr::MacAddr6;
 use reeve_policy::Protocol;
+
+use crate::frame::LinkType;
+pub use malformed::Malformed;
+
+/// Parses a frame of which `data` was captured and that was `wire_len` bytes long on the wire.
+///
+/// # Errors
+/// The first thing that is wrong with it. A capture that is merely cut short is no error: what it cut off is absent.
+pub fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, Malformed> {
+    link::parse(link, data, wire_len.max(u32::try_from(data.len()).unwrap_or(u32::MAX)))
+}
 
 /// A parsed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

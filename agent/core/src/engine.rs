@@ -1,0 +1,345 @@
+//! The engine: shard, judge and ledger strung together, driven by one totally ordered input.
+//!
+//! The shell hands in frames, losses, ticks, orders and configuration, each with its time; out come alerts,
+//! violations, decisions and changes of the desired state. Nothing else goes in: the same input gives the same output,
+//! byte for byte, live and in replay.
+//!
+//! **Time.** Before an input at `t` every deadline up to `t` is fired, on a grid of [`TICK`], in a fixed order: shard,
+//! judge, ledger. What a deadline yields carries the deadline's time. Inputs that come late count as of the newest time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reeve_policy::judge::{Judge, Judgement, Standing};
+use reeve_policy::language::Policy;
+use reeve_policy::{
+    Alert, Decision, DesiredState, LiftReason, Measure, Mode, NodeId, Tenant, TenantId, Timestamp, Violation,
+};
+
+use crate::flow::Restrictions;
+use crate::flow::table::FLOW_BYTES;
+use crate::frame::Frame;
+use crate::ledger::{Ledger, LedgerEvent};
+use crate::shard::{Shard, ShardCounters};
+use crate::topology::{Topology, Vantage};
+
+/// Deadlines are fired on this grid.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Room for flows if nothing else is asked for: 64 MiB.
+pub const DEFAULT_FLOW_BYTES: usize = 64 << 20;
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The node.
+    pub node: NodeId,
+    /// How far the node may go.
+    pub mode: Mode,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Room for flows in bytes.
+    pub flow_bytes: usize,
+    /// Spreads hashes. It never shows in the output.
+    pub seed: u64,
+}
+
+/// What comes out of the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A detector saw something.
+    Alert(Alert),
+    /// A violation opened, changed or closed.
+    Violation(Violation),
+    /// Policy, or an operator, ordered something.
+    Decision(Decision),
+    /// A measure is to stand in the kernel.
+    Imposed(Measure),
+    /// A measure is to stand no more.
+    Lifted {
+        /// The measure.
+        measure: Measure,
+        /// Why.
+        reason: LiftReason,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Silence is no evidence from now on, because answers to several tenants collapsed; or is again.
+    Degraded {
+        /// Whether it is no evidence.
+        degraded: bool,
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+/// The engine of one node.
+#[derive(Debug)]
+pub struct Engine {
+    shard: Shard,
+    judge: Judge,
+    ledger: Ledger,
+    topology: Arc<Topology>,
+    node: NodeId,
+    now: Timestamp,
+    /// The first deadline of judge and ledger.
+    slow_due: Option<Timestamp>,
+    degraded: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Engine {
+    /// An engine without tenants.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        let topology = Arc::new(Topology::new(0, &config.node, Vec::new(), Vec::new()));
+        let capacity = config.flow_bytes / FLOW_BYTES;
+        let thresholds = config.policy.thresholds.clone();
+        Self {
+            shard: Shard::new(Arc::clone(&topology), thresholds, capacity, config.seed),
+            judge: Judge::new(config.node.clone(), config.mode, config.policy),
+            ledger: Ledger::default(),
+            topology,
+            node: config.node,
+            now: Timestamp::EPOCH,
+            slow_due: None,
+            degraded: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Goes on from what an earlier run left: measures in force and strikes.
+    pub fn restore(&mut self, desired: DesiredState, standing: Standing) {
+        self.ledger = Ledger::restore(desired);
+        self.judge.restore(standing);
+        self.after_ledger_change();
+    }
+
+    /// The next output, oldest first.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What the kernel is to hold.
+    #[must_use]
+    pub fn desired(&self) -> &DesiredState {
+        self.ledger.desired()
+    }
+
+    /// Strikes and open episodes.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        self.judge.standing()
+    }
+
+    /// Whose is what.
+    #[must_use]
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    /// The shard, to look at.
+    #[must_use]
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        self.shard.counters()
+    }
+
+    /// Takes another set of tenants and vantages. Tenants that stay keep their state; measures of those that are gone
+    /// are lifted.
+    pub fn handle_topology(&mut self, tenants: Vec<Arc<Tenant>>, vantages: Vec<Vantage>, at: Timestamp) {
+        self.advance(at);
+        let tenants = arrange(self.topology.tenants(), tenants);
+        let version = self.topology.version() + 1;
+        self.topology = Arc::new(Topology::new(version, &self.node, tenants, vantages));
+        self.shard.set_topology(Arc::clone(&self.topology));
+        let topology = Arc::clone(&self.topology);
+        let present = |id: &TenantId| topology.index_of(id).is_some_and(|ix| is_present(topology.tenant(ix)));
+        let events = self.ledger.lift_departed(present);
+        self.publish(events);
+        self.after_ledger_change();
+    }
+
+    /// Takes another policy or mode.
+    pub fn handle_policy(&mut self, policy: Arc<Policy>, mode: Mode, at: Timestamp) {
+        self.advance(at);
+        self.shard.set_thresholds(policy.thresholds.clone());
+        self.judge.set_policy(policy);
+        self.judge.set_node_mode(mode);
+        self.drain();
+    }
+
+    /// Reads a frame.
+    pub fn handle_frame(&mut self, frame: &Frame<'_>) {
+        if self.due().is_some_and(|due| due <= frame.at) {
+            self.advance(frame.at);
+        }
+        self.now = self.now.max(frame.at);
+        self.shard.handle_frame(frame);
+        self.take_alerts();
+    }
+
+    /// Takes note of frames that the capture lost.
+    pub fn handle_loss(&mut self, at: Timestamp, dropped: u64) {
+        self.advance(at);
+        self.shard.handle_loss(at, dropped);
+    }
+
+    /// Lets time pass.
+    pub fn handle_tick(&mut self, now: Timestamp) {
+        self.advance(now);
+    }
+
+    /// Carries out an operator's order to do something to a tenant.
+    pub fn handle_impose(&mut self, decision: &Decision, at: Timestamp) {
+        self.advance(at);
+        if let Some(event) = self.ledger.handle_decision(decision) {
+            self.outputs.push_back(Output::Decision(decision.clone()));
+            self.publish(vec![event]);
+        }
+    }
+
+    /// Carries out an operator's order to let a tenant go: its measures are lifted, its episodes closed, and what the
+    /// detectors held against it is forgotten, so that it starts afresh and is not taken back for what it did before.
+    pub fn handle_release(&mut self, tenant: &TenantId, at: Timestamp) {
+        self.advance(at);
+        if let Some(ix) = self.topology.index_of(tenant) {
+            self.shard.forget(ix);
+        }
+        self.judge.handle_release(tenant, self.now);
+        self.drain();
+        let events = self.ledger.lift(tenant, LiftReason::Released);
+        self.publish(events);
+    }
+
+    /// When there is next something to do without input.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.due()
+    }
+
+    fn due(&self) -> Option<Timestamp> {
+        let first = match (self.shard.next_deadline(), self.slow_due) {
+            (Some(shard), Some(slow)) => Some(shard.min(slow)),
+            (one, other) => one.or(other),
+        };
+        first.map(on_grid)
+    }
+
+    /// Fires every deadline up to `to`, in order.
+    fn advance(&mut self, to: Timestamp) {
+        while let Some(due) = self.due() {
+            // A deadline that was set while time stood beyond it is fired at once.
+            let at = due.max(on_grid(self.now));
+            if at > to {
+                break;
+            }
+            self.now = at;
+            self.shard.handle_timeout(at);
+            self.take_alerts();
+            self.judge.handle_timeout(at);
+            self.drain();
+            let events = self.ledger.handle_timeout(at);
+            self.publish(events);
+            self.refresh_slow_due();
+        }
+        self.now = self.now.max(to);
+    }
+
+    fn take_alerts(&mut self) {
+        while let Some(alert) = self.shard.poll_alert() {
+            if let Some(ix) = self.topology.index_of(&alert.tenant) {
+                let tenant = Arc::clone(self.topology.tenant(ix));
+                self.judge.handle_alert(&alert, &tenant);
+            }
+            self.outputs.push_back(Output::Alert(alert));
+            self.drain();
+        }
+        if self.degraded != self.shard.is_degraded() {
+            self.degraded = !self.degraded;
+            self.outputs.push_back(Output::Degraded { degraded: self.degraded, at: self.now });
+        }
+    }
+
+    /// Passes on what the judge has said.
+    fn drain(&mut self) {
+        while let Some(judgement) = self.judge.poll() {
+            match judgement {
+                Judgement::Violation(violation) => self.outputs.push_back(Output::Violation(violation)),
+                Judgement::Decision(decision) => {
+                    let event = self.ledger.handle_decision(&decision);
+                    self.outputs.push_back(Output::Decision(decision));
+                    self.publish(event.into_iter().collect());
+                }
+            }
+        }
+        self.refresh_slow_due();
+    }
+
+    fn publish(&mut self, events: Vec<LedgerEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            self.outputs.push_back(match event {
+                LedgerEvent::Imposed(measure) => Output::Imposed(measure),
+                LedgerEvent::Lifted(measure, reason) => Output::Lifted { measure, reason, at: self.now },
+            });
+        }
+        self.after_ledger_change();
+    }
+
+    fn after_ledger_change(&mut self) {
+        let held: BTreeMap<TenantId, Restrictions> =
+            self.ledger.restrictions().into_iter().map(|(tenant, held)| (tenant.clone(), held)).collect();
+        for (index, tenant) in self.topology.tenants().iter().enumerate() {
+            let ix = crate::topology::TenantIx(u32::try_from(index).expect("tenants fit 32 bits"));
+            self.shard.set_restrictions(ix, held.get(&tenant.id).cloned().unwrap_or_default());
+        }
+        self.refresh_slow_due();
+    }
+
+    fn refresh_slow_due(&mut self) {
+        self.slow_due = match (self.judge.next_deadline(), self.ledger.next_deadline()) {
+            (Some(judge), Some(ledger)) => Some(judge.min(ledger)),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
+/// The first point of the grid that is not before `at`.
+fn on_grid(at: Timestamp) -> Timestamp {
+    let floor = at.floor_to(TICK);
+    if floor == at { at } else { floor + TICK }
+}
+
+/// Whether a tenant is here, rather than only keeping its place.
+fn is_present(tenant: &Tenant) -> bool {
+    !(tenant.addresses.is_empty() && tenant.interfaces.is_empty() && tenant.macs.is_empty())
+}
+
+/// Puts tenants in an order that leaves those that stay where they are. The place of one that is gone goes to a new
+/// one, or keeps the departed one's id without anything that could be attributed to it.
+fn arrange(before: &[Arc<Tenant>], now: Vec<Arc<Tenant>>) -> Vec<Arc<Tenant>> {
+    let mut coming: BTreeMap<TenantId, Arc<Tenant>> =
+        now.into_iter().map(|tenant| (tenant.id.clone(), tenant)).collect();
+    let mut places: Vec<Option<Arc<Tenant>>> =
+        before.iter().map(|tenant| coming.remove(&tenant.id)).collect();
+    let mut coming = coming.into_values();
+    for (place, departed) in places.iter_mut().zip(before) {
+        if place.is_none() {
+            *place = coming.next().or_else(|| {
+                let mut ghost = Tenant::clone(departed);
+                (ghost.addresses, ghost.interfaces, ghost.macs) = (Vec::new(), Vec::new(), Vec::new());
+                Some(Arc::new(ghost))
+            });
+        }
+    }
+    places.into_iter().flatten().chain(coming).collect()
+}

@@ -1,0 +1,117 @@
+//! Datagrams: UDP, ICMP, SCTP and every other protocol, where any answer is an answer.
+//!
+//! Whoever sends a datagram has said something, so an answered attempt is productive at once.
+
+use reeve_policy::{Outcome, Protocol, Timestamp};
+
+use super::table::{FlowKey, FlowTable};
+use super::{FlowEvent, Seen, State};
+use crate::packet::{Icmp, IcmpKind, Ip, Quoted, Transport};
+use crate::topology::TenantIx;
+
+/// SCTP chunk types (RFC 9260, section 3.2).
+const SCTP_INIT: u8 = 1;
+const SCTP_ABORT: u8 = 6;
+
+/// UDP ports and hop limits that traceroute uses: such packets measure a path and are at no service.
+const TRACEROUTE_PORTS: std::ops::RangeInclusive<u16> = 33434..=33600;
+const TRACEROUTE_HOPS: u8 = 32;
+
+/// A datagram from the tenant.
+pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>) {
+    if let Some(slot) = table.find(&seen.key) {
+        table.get_mut(slot).last = seen.at;
+        return;
+    }
+    if !opens(ip) {
+        return;
+    }
+    let state = if seen.blocked { State::Blocked } else { State::Tried };
+    table.insert(seen.key, seen.at, state, 0, !seen.blocked);
+}
+
+/// A datagram to the tenant.
+pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &mut Vec<FlowEvent>) {
+    let Some(slot) = table.find(&seen.key) else {
+        // Only ports tell an answer of ours from an attempt of ours later on.
+        if ip.protocol.has_ports() {
+            table.insert(seen.key, seen.at, State::Adopted, 0, false);
+        }
+        return;
+    };
+    if !answers(ip) {
+        return;
+    }
+    let flow = *table.get(slot);
+    table.get_mut(slot).last = seen.at;
+    if matches!(flow.state, State::Tried | State::Over) {
+        let refused = matches!(&ip.transport, Transport::Sctp(sctp) if sctp.first_chunk == SCTP_ABORT);
+        let (outcome, state) =
+            if refused { (Outcome::Refused, State::Over) } else { (Outcome::Productive, State::Productive) };
+        let known = refused && flow.state == State::Over;
+        end(table, slot, seen.at, state, (!known).then_some(outcome), events);
+    }
+}
+
+/// An ICMP error to the tenant that quotes one of its packets.
+pub(super) fn error(
+    table: &mut FlowTable,
+    tenant: TenantIx,
+    kind: IcmpKind,
+    quoted: &Quoted,
+    at: Timestamp,
+    events: &mut Vec<FlowEvent>,
+) {
+    let (local_port, remote_port) =
+        if quoted.protocol.has_ports() { (quoted.source_port, quoted.destination_port) } else { (0, 0) };
+    let local = (quoted.source, local_port);
+    let key = FlowKey::new(tenant, quoted.protocol, local, (quoted.destination, remote_port));
+    let Some(slot) = table.find(&key) else { return };
+    if table.get(slot).state != State::Tried {
+        return;
+    }
+    let outcome = match kind {
+        IcmpKind::Unreachable => Outcome::Refused,
+        // The packet died on the way; whether anybody is there remains unknown.
+        IcmpKind::TimeExceeded | IcmpKind::OtherError => Outcome::Unknown,
+        _ => return,
+    };
+    end(table, slot, at, State::Over, Some(outcome), events);
+}
+
+fn end(
+    table: &mut FlowTable,
+    slot: u32,
+    at: Timestamp,
+    state: State,
+    outcome: Option<Outcome>,
+    events: &mut Vec<FlowEvent>,
+) {
+    table.stop_waiting(slot);
+    let flow = table.get_mut(slot);
+    flow.state = state;
+    if let Some(outcome) = outcome {
+        let (tenant, target, opened) = (flow.key.tenant, flow.key.target(), flow.opened);
+        events.push(FlowEvent::Outcome { tenant, target, opened, at, outcome });
+    }
+}
+
+/// Whether a packet outside any flow is an attempt rather than an answer.
+fn opens(ip: &Ip<'_>) -> bool {
+    match &ip.transport {
+        Transport::Icmp(icmp) => icmp.kind == IcmpKind::Request,
+        Transport::Sctp(sctp) => sctp.first_chunk == SCTP_INIT,
+        Transport::Udp(udp) => {
+            !(TRACEROUTE_PORTS.contains(&udp.destination_port) && ip.ttl <= TRACEROUTE_HOPS)
+        }
+        _ => !matches!(ip.protocol, Protocol::Tcp),
+    }
+}
+
+/// Whether a packet within a flow answers it. An echo request from the peer does not answer ours.
+fn answers(ip: &Ip<'_>) -> bool {
+    match &ip.transport {
+        Transport::Icmp(Icmp { kind, .. }) => *kind == IcmpKind::Reply,
+        _ => true,
+    }
+}

@@ -1,0 +1,172 @@
+//! When silence says something about the network rather than about the tenant.
+//!
+//! *Degraded*: an upstream outage turns every tenant's traffic into unanswered attempts. When answers to
+//! [`COLLAPSED_TENANTS`] tenants, each of which was being answered a moment ago, stop together, silence is no
+//! evidence until one of them is answered again.
+//!
+//! *One-way*: a vantage that sees what tenants send and never anything that comes back (asymmetric routing, a
+//! mirror of one direction) cannot tell outcomes; after [`ONE_WAY_AFTER`] of that, silence there is none either.
+
+use std::time::Duration;
+
+use reeve_policy::{Outcome, Timestamp};
+
+/// This many tenants must lose their answers together.
+pub const COLLAPSED_TENANTS: usize = 3;
+
+/// A tenant that had at least this many answers in the last minute is one that answers can collapse for.
+const ANSWERS_BEFORE: u32 = 5;
+
+/// At least this many attempts in a row without an answer make a collapse.
+const SILENT_IN_A_ROW: u32 = 3;
+
+/// A collapse older than this is no part of the same outage.
+const TOGETHER: Duration = Duration::from_secs(10);
+
+/// How long a vantage must have been one-way before that is said.
+pub const ONE_WAY_AFTER: Duration = Duration::from_secs(60);
+
+/// How long answers are remembered.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// How one tenant's attempts have been faring.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fortune {
+    answers: u32,
+    answers_since: Timestamp,
+    silent_in_a_row: u32,
+    last_silent: Timestamp,
+}
+
+/// Watches outcomes over all tenants of a shard for the signature of an outage.
+#[derive(Debug, Default)]
+pub struct OutageGuard {
+    fortunes: Vec<Fortune>,
+    degraded: bool,
+}
+
+impl OutageGuard {
+    /// For `tenants` tenants.
+    #[must_use]
+    pub fn new(tenants: usize) -> Self {
+        Self { fortunes: vec![Fortune::default(); tenants], degraded: false }
+    }
+
+    /// Watches `tenants` tenants from now on.
+    pub fn set_tenants(&mut self, tenants: usize) {
+        self.fortunes.resize(tenants, Fortune::default());
+    }
+
+    /// Whether answers have collapsed.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// Takes note of an outcome; `true` if that changed whether the node is degraded.
+    pub fn observe(&mut self, tenant: usize, outcome: Outcome, at: Timestamp) -> bool {
+        let Some(fortune) = self.fortunes.get_mut(tenant) else { return false };
+        match outcome {
+            Outcome::Answered | Outcome::Productive | Outcome::Refused => {
+                if at.since(fortune.answers_since) > MEMORY {
+                    (fortune.answers, fortune.answers_since) = (0, at);
+                }
+                fortune.answers = fortune.answers.saturating_add(1);
+                fortune.silent_in_a_row = 0;
+                std::mem::take(&mut self.degraded)
+            }
+            Outcome::Silent | Outcome::Unknown => {
+                fortune.silent_in_a_row = fortune.silent_in_a_row.saturating_add(1);
+                fortune.last_silent = at;
+                if self.degraded || fortune.silent_in_a_row != SILENT_IN_A_ROW {
+                    return false;
+                }
+                self.degraded = self.collapsed(at) >= COLLAPSED_TENANTS;
+                self.degraded
+            }
+            Outcome::Aborted | Outcome::Empty => false,
+        }
+    }
+
+    fn collapsed(&self, at: Timestamp) -> usize {
+        let lost = |fortune: &&Fortune| {
+            fortune.silent_in_a_row >= SILENT_IN_A_ROW
+                && fortune.answers >= ANSWERS_BEFORE
+                && at.since(fortune.answers_since) <= 2 * MEMORY
+                && at.since(fortune.last_silent) <= TOGETHER
+        };
+        self.fortunes.iter().filter(lost).count()
+    }
+}
+
+/// Watches one vantage for traffic in one direction only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OneWayGuard {
+    first_sent: Option<Timestamp>,
+    received: bool,
+}
+
+impl OneWayGuard {
+    /// A packet that a tenant sent was seen.
+    pub fn sent(&mut self, at: Timestamp) {
+        self.first_sent.get_or_insert(at);
+    }
+
+    /// A packet to a tenant was seen.
+    pub fn received(&mut self) {
+        self.received = true;
+    }
+
+    /// Whether only one direction has been seen for long enough to say so.
+    #[must_use]
+    pub fn is_one_way(&self, now: Timestamp) -> bool {
+        !self.received && self.first_sent.is_some_and(|first| now.since(first) >= ONE_WAY_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(1_000 + secs)
+    }
+
+    /// Plays (tenant, outcome, times) at second `secs` and tells whether the node is degraded afterwards.
+    fn check(script: &[(usize, Outcome, u32, u64)], expect: bool) {
+        let mut guard = OutageGuard::new(4);
+        for &(tenant, outcome, times, secs) in script {
+            for _ in 0..times {
+                guard.observe(tenant, outcome, at(secs));
+            }
+        }
+        assert_eq!(guard.is_degraded(), expect);
+    }
+
+    #[test]
+    fn three_tenants_that_lose_their_answers_are_an_outage() {
+        use Outcome::{Answered, Silent};
+        let before = [(0, Answered, 9, 0), (1, Answered, 9, 0), (2, Answered, 9, 0)];
+        let all = [before.as_slice(), &[(0, Silent, 3, 5), (1, Silent, 3, 6), (2, Silent, 3, 7)]].concat();
+        check(&all, true);
+        check(&[all.as_slice(), &[(1, Answered, 1, 9)]].concat(), false);
+        // Two are not enough, nor three that were never answered, nor three at different times.
+        check(&all[..5], false);
+        check(&[(0, Silent, 9, 5), (1, Silent, 9, 5), (2, Silent, 9, 5)], false);
+        check(
+            &[before.as_slice(), &[(0, Silent, 3, 5), (1, Silent, 3, 6), (2, Silent, 3, 40)]].concat(),
+            false,
+        );
+    }
+
+    #[test]
+    fn a_vantage_that_never_hears_back_is_one_way_after_a_minute() {
+        let mut guard = OneWayGuard::default();
+        assert!(!guard.is_one_way(at(500)));
+        guard.sent(at(0));
+        assert!(!guard.is_one_way(at(59)));
+        assert!(guard.is_one_way(at(60)));
+        guard.received();
+        assert!(!guard.is_one_way(at(500)));
+    }
+}

@@ -1,0 +1,294 @@
+//! Flows: what became of what a tenant tried.
+//!
+//! An *attempt* is the first packet from a tenant to a destination, protocol and port with no live flow. Its
+//! *outcome* is what detection counts: answered or not, and whether the tenant had anything to say. The table in
+//! [`table`] is bounded, and its room is shared so that a tenant's flood evicts that tenant's own flows only.
+//!
+//! The rules that keep innocent traffic innocent live here:
+//! - Retransmissions are the same attempt. Answers (SYN-ACK, RST, echo replies, ICMP errors) are never attempts, so
+//!   a host that is being scanned or flooded is not taken for a scanner.
+//! - Flows met in the middle are adopted if the peer speaks too; out-of-state packets count as probes only when
+//!   the peer answers RST, or, from [`MIDSTREAM_GRACE`] after the start on, says nothing.
+//! - An attempt that meets one of our own measures says nothing about the tenant ([`Restrictions`]).
+//! - Multicast, broadcast and link-local destinations are no targets.
+//! - Where answers to several tenants collapse at once, silence is no evidence ([`guard`]).
+//!
+//! Left out: reassembly, NAT, and whose a packet is (see [`crate::topology`]).
+
+mod datagram;
+pub mod guard;
+mod restrict;
+pub mod table;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reeve_policy::{Outcome, Protocol, Target, Timestamp};
+
+use crate::packet::{Ip, Transport};
+use crate::topology::TenantIx;
+pub use restrict::Restrictions;
+use table::{FlowKey, FlowTable};
+
+/// An attempt with no answer after this long is silent. TCP's first retransmissions come at 1 s and 3 s (RFC 6298).
+pub const SILENCE: Duration = Duration::from_secs(3);
+
+/// Out-of-state packets that nobody answers count only from this long after the start or a tenant's arrival: until
+/// then they may belong to connections that opened before anybody watched.
+pub const MIDSTREAM_GRACE: Duration = Duration::from_secs(60);
+
+/// Odd TCP packets that open nothing and belong to no connection (nmap's names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeKind {
+    /// No flag at all.
+    Null,
+    /// FIN alone; a real close carries ACK.
+    Fin,
+    /// FIN, PSH and URG, or another set without SYN, RST and ACK.
+    Xmas,
+    /// FIN and ACK outside any connection.
+    Maimon,
+    /// ACK alone outside any connection; a window scan looks the same.
+    Ack,
+}
+
+/// What the flow stage tells the detectors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FlowEvent {
+    /// The outcome of an attempt became known, or better known: `Answered` is followed by what became of it.
+    Outcome {
+        /// Whose attempt.
+        tenant: TenantIx,
+        /// At what.
+        target: Target,
+        /// When its first packet was sent.
+        opened: Timestamp,
+        /// The packet or deadline that decided it.
+        at: Timestamp,
+        /// The outcome.
+        outcome: Outcome,
+    },
+    /// A packet outside any flow that no honest stack sends.
+    Probe {
+        /// Whose.
+        tenant: TenantIx,
+        /// At what.
+        target: Target,
+        /// When the probe was sent.
+        opened: Timestamp,
+        /// When it was known to be one.
+        at: Timestamp,
+        /// Which kind.
+        kind: ProbeKind,
+    },
+}
+
+/// Where a flow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The tenant's first packet is out; nothing came back yet.
+    Tried,
+    /// The peer answered; the tenant has said nothing yet.
+    Answered,
+    /// The peer answered and the tenant said something. Final for datagrams, and until the close for TCP.
+    Productive,
+    /// The attempt failed or is over; kept so that retransmissions and late answers find it.
+    Over,
+    /// The peer began, or both sides were met in the middle.
+    Adopted,
+    /// TCP from the tenant without a beginning; the peer has not spoken.
+    Midstream(ProbeKind),
+    /// The attempt met a measure of ours.
+    Blocked,
+}
+
+/// The flow stage: a bounded table and the rules that read packets against it.
+#[derive(Debug)]
+pub struct Flows {
+    table: FlowTable,
+    /// Since when out-of-state packets have been watched, for every tenant alike.
+    started: Option<Timestamp>,
+    /// Whether silence is evidence at the moment.
+    silence_counts: bool,
+}
+
+/// One packet of a tenant's, seen from the tenant's side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub tenant: TenantIx,
+    pub at: Timestamp,
+    pub key: FlowKey,
+    pub blocked: bool,
+}
+
+impl Flows {
+    /// A table for at most `capacity` flows of `tenants` tenants. `seed` spreads the hash; it never shows.
+    #[must_use]
+    pub fn new(capacity: usize, tenants: usize, seed: u64) -> Self {
+        Self { table: FlowTable::new(capacity, tenants, seed), started: None, silence_counts: true }
+    }
+
+    /// Tells whether silence is evidence from now on: not while the node is degraded.
+    pub fn set_silence_counts(&mut self, counts: bool) {
+        self.silence_counts = counts;
+    }
+
+    /// Shares the room among `tenants` tenants from now on.
+    pub fn set_tenants(&mut self, tenants: usize) {
+        self.table.set_tenants(tenants);
+    }
+
+    /// Forgets every flow of a tenant.
+    pub fn forget(&mut self, tenant: TenantIx) {
+        self.table.forget(tenant);
+    }
+
+    /// How many flows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// How many live flows were given up for want of room.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.table.evictions()
+    }
+
+    /// Reads a packet that `tenant` sent, from an address of its own.
+    pub fn handle_sent(
+        &mut self,
+        tenant: TenantIx,
+        ip: &Ip<'_>,
+        at: Timestamp,
+        restrictions: &Restrictions,
+        events: &mut Vec<FlowEvent>,
+    ) {
+        let started = *self.started.get_or_insert(at);
+        if !is_target(ip.destination) {
+            return;
+        }
+        let Some((key, target)) = sent_key(tenant, ip) else { return };
+        let blocked = !restrictions.is_empty() && restrictions.cover(&target);
+        let seen = Seen { tenant, at, key, blocked };
+        match &ip.transport {
+            Transport::Tcp(tcp) => {
+                let grace_over = at.since(started) >= MIDSTREAM_GRACE;
+                tcp::sent(&mut self.table, seen, tcp, grace_over, events);
+            }
+            _ => datagram::sent(&mut self.table, seen, ip),
+        }
+    }
+
+    /// Reads a packet that reached `tenant`.
+    pub fn handle_received(
+        &mut self,
+        tenant: TenantIx,
+        ip: &Ip<'_>,
+        at: Timestamp,
+        events: &mut Vec<FlowEvent>,
+    ) {
+        self.started.get_or_insert(at);
+        if let Transport::Icmp(icmp) = &ip.transport
+            && let Some(quoted) = icmp.quoted
+        {
+            datagram::error(&mut self.table, tenant, icmp.kind, &quoted, at, events);
+            return;
+        }
+        let Some(key) = received_key(tenant, ip) else { return };
+        let seen = Seen { tenant, at, key, blocked: false };
+        match &ip.transport {
+            Transport::Tcp(tcp) => tcp::received(&mut self.table, seen, tcp, events),
+            _ => datagram::received(&mut self.table, seen, ip, events),
+        }
+    }
+
+    /// When [`Flows::handle_timeout`] next has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.table.next_deadline()
+    }
+
+    /// Ends what is due at `now`: silent attempts in the order in which they were made, then idle flows.
+    pub fn handle_timeout(&mut self, now: Timestamp, events: &mut Vec<FlowEvent>) {
+        let started = self.started.unwrap_or(now);
+        while let Some(slot) = self.table.pop_silent(now) {
+            let flow = self.table.get(slot);
+            let (tenant, target, opened) = (flow.key.tenant, flow.key.target(), flow.opened);
+            match flow.state {
+                State::Tried => {
+                    let outcome = if self.silence_counts { Outcome::Silent } else { Outcome::Unknown };
+                    self.table.get_mut(slot).state = State::Over;
+                    events.push(FlowEvent::Outcome { tenant, target, opened, at: now, outcome });
+                }
+                State::Midstream(kind @ (ProbeKind::Ack | ProbeKind::Maimon))
+                    if self.silence_counts && opened.since(started) >= MIDSTREAM_GRACE =>
+                {
+                    events.push(FlowEvent::Probe { tenant, target, opened, at: now, kind });
+                }
+                _ => {}
+            }
+        }
+        self.table.sweep(now);
+    }
+}
+
+/// Whether an address can be a target: a single host beyond the local link.
+#[must_use]
+pub fn is_target(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            !(v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_unspecified()
+                || v4.is_loopback()
+                || v4.is_link_local())
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_multicast() || v6.is_unspecified() || v6.is_loopback() || v6.is_unicast_link_local())
+        }
+    }
+}
+
+/// The key of the flow that a sent packet belongs to, and the target it is at.
+fn sent_key(tenant: TenantIx, ip: &Ip<'_>) -> Option<(FlowKey, Target)> {
+    let (local_port, remote_port) = ports(ip)?;
+    let key = FlowKey::new(tenant, ip.protocol, (ip.source, local_port), (ip.destination, remote_port));
+    Some((key, key.target()))
+}
+
+/// The key of the flow that a received packet belongs to.
+fn received_key(tenant: TenantIx, ip: &Ip<'_>) -> Option<FlowKey> {
+    let (remote_port, local_port) = ports(ip)?;
+    Some(FlowKey::new(tenant, ip.protocol, (ip.destination, local_port), (ip.source, remote_port)))
+}
+
+/// Source and destination port; zeros for protocols without; `None` where the header is not there.
+fn ports(ip: &Ip<'_>) -> Option<(u16, u16)> {
+    match &ip.transport {
+        Transport::Tcp(tcp) => Some((tcp.source_port, tcp.destination_port)),
+        Transport::Udp(udp) => Some((udp.source_port, udp.destination_port)),
+        Transport::Sctp(sctp) => Some((sctp.source_port, sctp.destination_port)),
+        Transport::Icmp(_) => Some((0, 0)),
+        Transport::Other => (!ip.protocol.has_ports()).then_some((0, 0)),
+        Transport::Absent => None,
+    }
+}
+
+/// The protocol by which flows are told apart: one for both versions of ICMP would lose the family.
+pub(crate) const fn protocol_code(protocol: Protocol) -> u8 {
+    match protocol.number() {
+        Some(number) => number,
+        // ARP opens no flows; 255 is reserved by IANA and never carried.
+        None => 255,
+    }
+}

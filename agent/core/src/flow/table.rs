@@ -1,0 +1,424 @@
+//! The flow table: a slab, an index into it, and two lists through it.
+//!
+//! All room is named at the start and nothing grows with traffic. Room is shared fairly: a tenant may use what is
+//! free, up to half of the table; when nothing is free, a tenant above its guaranteed share gives up its own oldest
+//! flow, and one below it takes the oldest of the tenant that holds most. So a flood evicts its own flows only.
+//!
+//! Which flow is evicted never depends on the hash: lists keep the order of creation.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use reeve_policy::{Protocol, Target, Timestamp};
+use std::hash::BuildHasher;
+
+use super::{SILENCE, State, protocol_code};
+use crate::topology::TenantIx;
+
+/// No slot.
+const NIL: u32 = u32::MAX;
+
+/// How often idle flows are looked for, and over how many rounds the whole table is seen once.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_ROUNDS: usize = 16;
+
+/// How long an idle flow is kept, by state. A failed attempt is kept over TCP's retransmissions (RFC 6298: the
+/// sixth comes 63 s after the first); an established connection for ten minutes, datagrams for two.
+const KEEP_OVER: Duration = Duration::from_secs(65);
+const KEEP_TCP: Duration = Duration::from_secs(600);
+const KEEP_DATAGRAM: Duration = Duration::from_secs(120);
+
+/// What tells one flow from another, seen from the tenant's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    local: u128,
+    remote: u128,
+    local_port: u16,
+    remote_port: u16,
+    protocol: u8,
+    /// Whose flow it is.
+    pub tenant: TenantIx,
+}
+
+impl FlowKey {
+    /// The flow between a tenant's address and port and a peer's.
+    #[must_use]
+    pub fn new(tenant: TenantIx, protocol: Protocol, local: (IpAddr, u16), remote: (IpAddr, u16)) -> Self {
+        Self {
+            local: bits(local.0),
+            remote: bits(remote.0),
+            local_port: local.1,
+            remote_port: remote.1,
+            protocol: protocol_code(protocol),
+            tenant,
+        }
+    }
+
+    /// The target of the flow: its remote end.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        let protocol = Protocol::from_number(self.protocol);
+        Target {
+            address: address(self.remote),
+            protocol,
+            port: protocol.has_ports().then_some(self.remote_port),
+        }
+    }
+
+    pub(super) fn is_tcp(&self) -> bool {
+        self.protocol == 6
+    }
+}
+
+/// An address as a number; IPv4 as its IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2).
+#[must_use]
+pub fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// The address that [`bits`] made a number of.
+#[must_use]
+pub fn address(bits: u128) -> IpAddr {
+    IpAddr::V6(bits.into()).to_canonical()
+}
+
+/// One flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Who and what.
+    pub key: FlowKey,
+    /// The attempt's first packet, or the first packet met.
+    pub opened: Timestamp,
+    /// The last packet either way.
+    pub last: Timestamp,
+    /// TCP: the sequence number of the tenant's SYN.
+    pub(super) isn: u32,
+    pub(super) state: State,
+    /// Whether the peer sent its SYN-ACK again: the handshake was not completed.
+    pub(super) answered_again: bool,
+    /// Whether it stands in the list of attempts that wait for an answer.
+    waiting: bool,
+    newer: u32,
+    older: u32,
+    waiting_next: u32,
+    waiting_previous: u32,
+}
+
+/// One tenant's flows in order of creation.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    oldest: u32,
+    newest: u32,
+    count: u32,
+}
+
+/// A bounded table of flows.
+#[derive(Debug)]
+pub struct FlowTable {
+    flows: Vec<Flow>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: FixedState,
+    shares: Vec<Share>,
+    guaranteed: u32,
+    most: u32,
+    capacity: usize,
+    /// The tenant last found to hold most.
+    hog: u32,
+    waiting_first: u32,
+    waiting_last: u32,
+    hand: usize,
+    next_sweep: Option<Timestamp>,
+    evictions: u64,
+}
+
+impl FlowTable {
+    /// A table for `capacity` flows of `tenants` tenants.
+    #[must_use]
+    pub fn new(capacity: usize, tenants: usize, seed: u64) -> Self {
+        let capacity = capacity.clamp(16, NIL as usize - 1);
+        let mut table = Self {
+            flows: Vec::with_capacity(capacity),
+            free: Vec::new(),
+            index: HashTable::with_capacity(capacity),
+            hasher: FixedState::with_seed(seed),
+            shares: Vec::new(),
+            guaranteed: 1,
+            most: 1,
+            capacity,
+            hog: 0,
+            waiting_first: NIL,
+            waiting_last: NIL,
+            hand: 0,
+            next_sweep: None,
+            evictions: 0,
+        };
+        table.set_tenants(tenants);
+        table
+    }
+
+    /// Shares the room among `tenants` tenants from now on. What they hold already they keep.
+    pub fn set_tenants(&mut self, tenants: usize) {
+        let tenants = tenants.max(1);
+        let guaranteed = (self.capacity / (2 * tenants)).max(1);
+        let most = if tenants == 1 { self.capacity } else { (self.capacity / 2).max(guaranteed) };
+        self.guaranteed = u32::try_from(guaranteed).unwrap_or(NIL);
+        self.most = u32::try_from(most).unwrap_or(NIL);
+        if self.shares.len() < tenants {
+            self.shares.resize(tenants, Share { oldest: NIL, newest: NIL, count: 0 });
+        }
+    }
+
+    /// Forgets every flow of a tenant.
+    pub fn forget(&mut self, tenant: TenantIx) {
+        while let Some(share) = self.shares.get(tenant.0 as usize)
+            && share.oldest != NIL
+        {
+            self.remove(share.oldest);
+        }
+    }
+
+    /// How many flows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.flows.len() - self.free.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many live flows were given up for want of room.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// The slot of a flow.
+    #[must_use]
+    pub fn find(&self, key: &FlowKey) -> Option<u32> {
+        let flows = &self.flows;
+        self.index.find(self.hasher.hash_one(key), |&slot| flows[slot as usize].key == *key).copied()
+    }
+
+    /// The flow in a slot.
+    #[must_use]
+    pub fn get(&self, slot: u32) -> &Flow {
+        &self.flows[slot as usize]
+    }
+
+    /// The flow in a slot, to change.
+    pub fn get_mut(&mut self, slot: u32) -> &mut Flow {
+        &mut self.flows[slot as usize]
+    }
+
+    /// Adds a flow that is not in the table. `waits` says whether its silence is to be noticed.
+    pub(super) fn insert(&mut self, key: FlowKey, at: Timestamp, state: State, isn: u32, waits: bool) -> u32 {
+        let tenant = key.tenant.0 as usize;
+        if tenant >= self.shares.len() {
+            self.shares.resize(tenant + 1, Share { oldest: NIL, newest: NIL, count: 0 });
+        }
+        self.make_room(tenant);
+        let flow = Flow {
+            key,
+            opened: at,
+            last: at,
+            isn,
+            state,
+            answered_again: false,
+            waiting: false,
+            newer: NIL,
+            older: NIL,
+            waiting_next: NIL,
+            waiting_previous: NIL,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.flows[slot as usize] = flow;
+                slot
+            }
+            None => {
+                self.flows.push(flow);
+                u32::try_from(self.flows.len() - 1).expect("capacity fits 32 bits")
+            }
+        };
+        let (hasher, flows) = (&self.hasher, &self.flows);
+        self.index
+            .insert_unique(hasher.hash_one(key), slot, |&other| hasher.hash_one(flows[other as usize].key));
+        self.link(slot, tenant);
+        if waits {
+            self.wait(slot);
+        }
+        self.next_sweep.get_or_insert(at + SWEEP_EVERY);
+        slot
+    }
+
+    /// Begins a finished flow anew, as a new attempt: a port that is used again.
+    pub(super) fn reopen(&mut self, slot: u32, at: Timestamp, state: State, isn: u32, waits: bool) {
+        let tenant = self.flows[slot as usize].key.tenant.0 as usize;
+        self.stop_waiting(slot);
+        self.unlink(slot, tenant);
+        let flow = &mut self.flows[slot as usize];
+        (flow.opened, flow.last, flow.state, flow.isn, flow.answered_again) = (at, at, state, isn, false);
+        self.link(slot, tenant);
+        if waits {
+            self.wait(slot);
+        }
+    }
+
+    /// The oldest attempt whose time for an answer ran out by `now`; it waits no more.
+    pub fn pop_silent(&mut self, now: Timestamp) -> Option<u32> {
+        let slot = self.waiting_first;
+        if slot == NIL || self.flows[slot as usize].opened + SILENCE > now {
+            return None;
+        }
+        self.stop_waiting(slot);
+        Some(slot)
+    }
+
+    /// Takes a flow from the list of those that wait for an answer.
+    pub(super) fn stop_waiting(&mut self, slot: u32) {
+        let Flow { waiting, waiting_previous: previous, waiting_next: next, .. } = self.flows[slot as usize];
+        if !waiting {
+            return;
+        }
+        match previous {
+            NIL => self.waiting_first = next,
+            _ => self.flows[previous as usize].waiting_next = next,
+        }
+        match next {
+            NIL => self.waiting_last = previous,
+            _ => self.flows[next as usize].waiting_previous = previous,
+        }
+        let flow = &mut self.flows[slot as usize];
+        (flow.waiting, flow.waiting_previous, flow.waiting_next) = (false, NIL, NIL);
+    }
+
+    /// When there is next something to end.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let silent =
+            (self.waiting_first != NIL).then(|| self.flows[self.waiting_first as usize].opened + SILENCE);
+        match (silent, self.next_sweep) {
+            (Some(silent), Some(sweep)) => Some(silent.min(sweep)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Forgets some of the flows that have been idle too long, if it is time.
+    pub fn sweep(&mut self, now: Timestamp) {
+        let Some(due) = self.next_sweep else { return };
+        if due > now {
+            return;
+        }
+        let steps = self.flows.len().div_ceil(SWEEP_ROUNDS);
+        for _ in 0..steps {
+            if self.hand >= self.flows.len() {
+                self.hand = 0;
+            }
+            let slot = u32::try_from(self.hand).expect("capacity fits 32 bits");
+            self.hand += 1;
+            let flow = &self.flows[slot as usize];
+            if flow.last != Timestamp::EPOCH && flow.last + keep(flow) <= now {
+                self.remove(slot);
+            }
+        }
+        self.next_sweep = (!self.is_empty()).then(|| now + SWEEP_EVERY);
+    }
+
+    /// Makes sure that there is a slot for a flow of `tenant`.
+    fn make_room(&mut self, tenant: usize) {
+        let count = self.shares[tenant].count;
+        if count >= self.most {
+            self.evict_oldest(tenant);
+        } else if self.len() >= self.capacity {
+            let victim = if count >= self.guaranteed { tenant } else { self.largest() };
+            self.evict_oldest(victim);
+        }
+    }
+
+    /// A tenant that holds more than its guaranteed share. There is one whenever the table is full.
+    fn largest(&mut self) -> usize {
+        if self.shares[self.hog as usize].count <= self.guaranteed {
+            let by_count = |&(index, share): &(usize, &Share)| (share.count, std::cmp::Reverse(index));
+            let most = self.shares.iter().enumerate().max_by_key(by_count);
+            self.hog = most.map_or(0, |(index, _)| u32::try_from(index).expect("tenants fit 32 bits"));
+        }
+        self.hog as usize
+    }
+
+    fn evict_oldest(&mut self, tenant: usize) {
+        let oldest = self.shares[tenant].oldest;
+        if oldest != NIL {
+            self.remove(oldest);
+            self.evictions += 1;
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let key = self.flows[slot as usize].key;
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == slot) {
+            entry.remove();
+        }
+        self.stop_waiting(slot);
+        self.unlink(slot, key.tenant.0 as usize);
+        // An epoch stamp marks a free slot, so that the sweep passes over it.
+        self.flows[slot as usize].last = Timestamp::EPOCH;
+        self.free.push(slot);
+    }
+
+    fn link(&mut self, slot: u32, tenant: usize) {
+        let newest = self.shares[tenant].newest;
+        match newest {
+            NIL => self.shares[tenant].oldest = slot,
+            _ => self.flows[newest as usize].newer = slot,
+        }
+        let flow = &mut self.flows[slot as usize];
+        (flow.older, flow.newer) = (newest, NIL);
+        self.shares[tenant].newest = slot;
+        self.shares[tenant].count += 1;
+    }
+
+    fn unlink(&mut self, slot: u32, tenant: usize) {
+        let Flow { older, newer, .. } = self.flows[slot as usize];
+        match older {
+            NIL => self.shares[tenant].oldest = newer,
+            _ => self.flows[older as usize].newer = newer,
+        }
+        match newer {
+            NIL => self.shares[tenant].newest = older,
+            _ => self.flows[newer as usize].older = older,
+        }
+        self.shares[tenant].count -= 1;
+    }
+
+    fn wait(&mut self, slot: u32) {
+        match self.waiting_last {
+            NIL => self.waiting_first = slot,
+            last => self.flows[last as usize].waiting_next = slot,
+        }
+        let last = self.waiting_last;
+        let flow = &mut self.flows[slot as usize];
+        (flow.waiting, flow.waiting_previous, flow.waiting_next) = (true, last, NIL);
+        self.waiting_last = slot;
+    }
+}
+
+/// How long a flow is kept after its last packet.
+fn keep(flow: &Flow) -> Duration {
+    match flow.state {
+        State::Tried | State::Over | State::Midstream(_) | State::Blocked => KEEP_OVER,
+        _ if flow.key.is_tcp() => KEEP_TCP,
+        _ => KEEP_DATAGRAM,
+    }
+}
+
+/// Bytes that one flow costs: its slot and its place in the index at the usual load.
+pub const FLOW_BYTES: usize = size_of::<Flow>() + 2 * size_of::<u32>();

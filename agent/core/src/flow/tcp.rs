@@ -1,0 +1,200 @@
+//! TCP: how a connection attempt becomes an outcome.
+//!
+//! The outcome needs no payload: sequence numbers tell at the close, or at a reset, whether the tenant had said
+//! anything (RFC 9293, section 3.4: SYN and FIN take one number each). So it is right even where the capture keeps
+//! only a sample of the bulk.
+
+use reeve_policy::Outcome;
+
+use super::table::FlowTable;
+use super::{FlowEvent, ProbeKind, Seen, State};
+use crate::packet::{Tcp, TcpFlags};
+
+const OPENING: u8 = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
+
+/// A segment from the tenant.
+pub(super) fn sent(
+    table: &mut FlowTable,
+    seen: Seen,
+    tcp: &Tcp<'_>,
+    grace_over: bool,
+    events: &mut Vec<FlowEvent>,
+) {
+    let flags = tcp.flags;
+    let slot = table.find(&seen.key);
+    if flags.0 & OPENING == TcpFlags::SYN {
+        return open(table, seen, slot, tcp.sequence);
+    }
+    if let Some(slot) = slot {
+        let state = table.get(slot).state;
+        if is_live(state) {
+            return speak(table, slot, seen, tcp, events);
+        }
+        table.get_mut(slot).last = seen.at;
+        // A probe at a target that has just been tried in vain is a probe all the same.
+        if let (
+            State::Tried | State::Over,
+            Some(kind @ (ProbeKind::Null | ProbeKind::Fin | ProbeKind::Xmas)),
+        ) = (state, probe_kind(tcp))
+        {
+            events.push(probe(seen, kind));
+        }
+        return;
+    }
+    // SYN-ACK and RST answer somebody, and never open anything.
+    if flags.any(TcpFlags::SYN | TcpFlags::RST) {
+        return;
+    }
+    match probe_kind(tcp) {
+        Some(kind @ (ProbeKind::Null | ProbeKind::Fin | ProbeKind::Xmas)) => {
+            let state = if seen.blocked { State::Blocked } else { State::Midstream(kind) };
+            table.insert(seen.key, seen.at, state, tcp.sequence, false);
+            if !seen.blocked {
+                events.push(probe(seen, kind));
+            }
+        }
+        Some(kind) => {
+            let state = if seen.blocked { State::Blocked } else { State::Midstream(kind) };
+            table.insert(seen.key, seen.at, state, tcp.sequence, grace_over && !seen.blocked);
+        }
+        None => {
+            table.insert(seen.key, seen.at, State::Adopted, tcp.sequence, false);
+        }
+    }
+}
+
+/// A segment to the tenant.
+pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events: &mut Vec<FlowEvent>) {
+    let flags = tcp.flags;
+    let Some(slot) = table.find(&seen.key) else {
+        // The peer opens, or speaks in a connection that nobody saw begin. A lone RST opens nothing.
+        if !flags.any(TcpFlags::RST) {
+            table.insert(seen.key, seen.at, State::Adopted, 0, false);
+        }
+        return;
+    };
+    let flow = *table.get(slot);
+    table.get_mut(slot).last = seen.at;
+    let mut ends = |outcome| {
+        events.push(FlowEvent::Outcome {
+            tenant: seen.tenant,
+            target: flow.key.target(),
+            opened: flow.opened,
+            at: seen.at,
+            outcome,
+        });
+    };
+    match flow.state {
+        State::Tried if flags.any(TcpFlags::RST) => {
+            ends(Outcome::Refused);
+            finish(table, slot, State::Over);
+        }
+        State::Tried => {
+            ends(Outcome::Answered);
+            finish(table, slot, State::Answered);
+        }
+        // Answered twice: the tenant never completed the handshake. A lost ACK is put right by the first data.
+        State::Answered if flags.all(TcpFlags::SYN | TcpFlags::ACK) && !flow.answered_again => {
+            ends(Outcome::Aborted);
+            table.get_mut(slot).answered_again = true;
+        }
+        State::Answered if flags.any(TcpFlags::ACK) => {
+            let heard = said(flow.isn, tcp.acknowledgment) > u32::from(flags.any(TcpFlags::FIN));
+            if heard {
+                ends(Outcome::Productive);
+                finish(table, slot, State::Productive);
+            }
+        }
+        State::Midstream(kind) if flags.any(TcpFlags::RST) => {
+            if matches!(kind, ProbeKind::Ack | ProbeKind::Maimon) {
+                events.push(FlowEvent::Probe {
+                    tenant: seen.tenant,
+                    target: flow.key.target(),
+                    opened: flow.opened,
+                    at: seen.at,
+                    kind,
+                });
+            }
+            finish(table, slot, State::Over);
+        }
+        State::Midstream(_) => finish(table, slot, State::Adopted),
+        // A late answer: the attempt was not silent after all.
+        State::Over if flags.all(TcpFlags::SYN | TcpFlags::ACK) => {
+            ends(Outcome::Answered);
+            finish(table, slot, State::Answered);
+        }
+        _ => {}
+    }
+}
+
+/// A SYN: an attempt, its retransmission, or the next attempt from the same port.
+fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
+    let state = if seen.blocked { State::Blocked } else { State::Tried };
+    match slot {
+        None => {
+            table.insert(seen.key, seen.at, state, isn, !seen.blocked);
+        }
+        Some(slot) => {
+            let flow = table.get_mut(slot);
+            flow.last = seen.at;
+            let same = flow.isn == isn && flow.state != State::Adopted;
+            if !same {
+                table.reopen(slot, seen.at, state, isn, !seen.blocked);
+            }
+        }
+    }
+}
+
+/// A segment of the tenant's in a live flow.
+fn speak(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &mut Vec<FlowEvent>) {
+    let flow = table.get_mut(slot);
+    flow.last = seen.at;
+    if flow.state != State::Answered {
+        return;
+    }
+    let spoken = tcp.payload_len > 0 || said(flow.isn, tcp.sequence) > 0;
+    let (outcome, state) = if spoken {
+        (Outcome::Productive, State::Productive)
+    } else if tcp.flags.any(TcpFlags::RST) {
+        (Outcome::Aborted, State::Over)
+    } else if tcp.flags.any(TcpFlags::FIN) {
+        (Outcome::Empty, State::Over)
+    } else {
+        return;
+    };
+    let (target, opened) = (flow.key.target(), flow.opened);
+    events.push(FlowEvent::Outcome { tenant: seen.tenant, target, opened, at: seen.at, outcome });
+    finish(table, slot, state);
+}
+
+/// How many bytes lie between the SYN and `sequence`; numbers wrap (RFC 9293, section 3.4).
+fn said(isn: u32, sequence: u32) -> u32 {
+    let bytes = sequence.wrapping_sub(isn).wrapping_sub(1);
+    // The upper half is behind the SYN: a keep-alive, or a number that is not of this connection.
+    if bytes > u32::MAX / 2 { 0 } else { bytes }
+}
+
+fn finish(table: &mut FlowTable, slot: u32, state: State) {
+    table.get_mut(slot).state = state;
+    table.stop_waiting(slot);
+}
+
+const fn is_live(state: State) -> bool {
+    matches!(state, State::Answered | State::Productive | State::Adopted)
+}
+
+/// What kind of probe a segment without SYN and RST is, should it belong to no connection.
+fn probe_kind(tcp: &Tcp<'_>) -> Option<ProbeKind> {
+    match tcp.flags.classic() {
+        0 => Some(ProbeKind::Null),
+        TcpFlags::FIN => Some(ProbeKind::Fin),
+        TcpFlags::ACK if tcp.payload_len == 0 => Some(ProbeKind::Ack),
+        flags if flags == TcpFlags::FIN | TcpFlags::ACK => Some(ProbeKind::Maimon),
+        flags if flags & (TcpFlags::SYN | TcpFlags::RST | TcpFlags::ACK) == 0 => Some(ProbeKind::Xmas),
+        _ => None,
+    }
+}
+
+fn probe(seen: Seen, kind: ProbeKind) -> FlowEvent {
+    FlowEvent::Probe { tenant: seen.tenant, target: seen.key.target(), opened: seen.at, at: seen.at, kind }
+}

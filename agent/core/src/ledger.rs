@@ -1,0 +1,185 @@
+//! The ledger: decisions in force, as the one value that the kernel is to hold.
+//!
+//! It keeps the time of each measure itself (the kernel says nothing when an element expires), so what stands is known
+//! without asking. Versions only move forward.
+
+use std::collections::BTreeMap;
+
+use reeve_policy::{Decision, DecisionId, DesiredState, LiftReason, Measure, Mode, TenantId, Timestamp};
+
+use crate::flow::Restrictions;
+
+/// Something that changed in the desired state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerEvent {
+    /// A measure is to stand from now on.
+    Imposed(Measure),
+    /// A measure is to stand no more.
+    Lifted(Measure, LiftReason),
+}
+
+/// Decisions in force on this node.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    state: DesiredState,
+    refused: u64,
+}
+
+impl Ledger {
+    /// The most measures that a node holds at once. Beyond it new ones are refused and counted.
+    pub const CAPACITY: usize = 65_536;
+
+    /// A ledger that goes on from `state`, as a restarted agent does.
+    #[must_use]
+    pub fn restore(state: DesiredState) -> Self {
+        Self { state, refused: 0 }
+    }
+
+    /// What the kernel is to hold.
+    #[must_use]
+    pub fn desired(&self) -> &DesiredState {
+        &self.state
+    }
+
+    /// How many decisions found the ledger full.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Enters a decision. One that is only observed, that is no measure or that is known already changes nothing.
+    pub fn handle_decision(&mut self, decision: &Decision) -> Option<LedgerEvent> {
+        if decision.mode != Mode::Enforce
+            || !decision.action.is_measure()
+            || self.state.measures.contains_key(&decision.id)
+        {
+            return None;
+        }
+        if self.state.measures.len() >= Self::CAPACITY {
+            self.refused += 1;
+            return None;
+        }
+        let measure = Measure { decision: decision.clone(), expires: decision.until.expiry(decision.at) };
+        self.state.measures.insert(decision.id.clone(), measure.clone());
+        self.state.version += 1;
+        Some(LedgerEvent::Imposed(measure))
+    }
+
+    /// Lifts every measure of a tenant.
+    pub fn lift(&mut self, tenant: &TenantId, reason: LiftReason) -> Vec<LedgerEvent> {
+        self.lift_where(reason, |measure| measure.decision.tenant == *tenant)
+    }
+
+    /// Lifts every measure of a tenant for which `stays` is false.
+    pub fn lift_departed(&mut self, stays: impl Fn(&TenantId) -> bool) -> Vec<LedgerEvent> {
+        self.lift_where(LiftReason::Departed, |measure| !stays(&measure.decision.tenant))
+    }
+
+    /// When the next measure ends by itself.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.state.measures.values().filter_map(|measure| measure.expires).min()
+    }
+
+    /// Ends what is over at `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<LedgerEvent> {
+        self.lift_where(LiftReason::Expired, |measure| measure.expires.is_some_and(|end| end <= now))
+    }
+
+    /// What the measures of each tenant hold back.
+    #[must_use]
+    pub fn restrictions(&self) -> BTreeMap<&TenantId, Restrictions> {
+        let mut by_tenant: BTreeMap<&TenantId, Vec<&Measure>> = BTreeMap::new();
+        for measure in self.state.measures.values() {
+            by_tenant.entry(&measure.decision.tenant).or_default().push(measure);
+        }
+        by_tenant
+            .into_iter()
+            .map(|(tenant, measures)| (tenant, Restrictions::of(measures.into_iter())))
+            .collect()
+    }
+
+    fn lift_where(&mut self, reason: LiftReason, goes: impl Fn(&Measure) -> bool) -> Vec<LedgerEvent> {
+        let gone: Vec<DecisionId> = self
+            .state
+            .measures
+            .iter()
+            .filter(|(_, measure)| goes(measure))
+            .map(|(id, _)| id.clone())
+            .collect();
+        if !gone.is_empty() {
+            self.state.version += 1;
+        }
+        gone.iter()
+            .filter_map(|id| self.state.measures.remove(id))
+            .map(|measure| LedgerEvent::Lifted(measure, reason))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reeve_policy::{Action, Origin, Scope, Until};
+
+    use super::*;
+
+    fn decision(id: &str, tenant: &str, action: Action, until: Until, mode: Mode) -> Decision {
+        Decision {
+            id: DecisionId(id.parse().unwrap()),
+            tenant: tenant.parse().unwrap(),
+            violation: None,
+            clause: String::new(),
+            origin: Origin::Operator { name: "oncall".into() },
+            action,
+            scope: Scope::All,
+            until,
+            at: Timestamp::from_secs(100),
+            mode,
+            reason: String::new(),
+            softened: None,
+        }
+    }
+
+    const HOUR: Until = Until::After(Duration::from_secs(3_600));
+
+    #[test]
+    fn measures_stand_until_their_time_or_a_release() {
+        let mut ledger = Ledger::default();
+        let first = decision("a.1", "a", Action::Suspend, Until::Released, Mode::Enforce);
+        assert!(matches!(ledger.handle_decision(&first), Some(LedgerEvent::Imposed(_))));
+        assert_eq!(ledger.handle_decision(&first), None, "known");
+        assert!(ledger.handle_decision(&decision("b.1", "b", Action::Block, HOUR, Mode::Enforce)).is_some());
+        assert_eq!(ledger.next_deadline(), Some(Timestamp::from_secs(3_700)));
+        assert!(ledger.handle_timeout(Timestamp::from_secs(3_699)).is_empty());
+        let lifted = ledger.handle_timeout(Timestamp::from_secs(3_700));
+        assert!(matches!(lifted.as_slice(), [LedgerEvent::Lifted(_, LiftReason::Expired)]));
+        assert_eq!(ledger.lift(&"a".parse().unwrap(), LiftReason::Released).len(), 1);
+        assert!(ledger.desired().measures.is_empty());
+        assert_eq!(ledger.desired().version, 4);
+    }
+
+    #[test]
+    fn what_is_only_observed_or_told_changes_nothing() {
+        let mut ledger = Ledger::default();
+        for (action, mode) in [
+            (Action::Suspend, Mode::Observe),
+            (Action::Notify, Mode::Enforce),
+            (Action::Observe, Mode::Enforce),
+        ] {
+            assert_eq!(ledger.handle_decision(&decision("a.1", "a", action, HOUR, mode)), None);
+        }
+        assert_eq!(ledger.desired(), &DesiredState::default());
+    }
+
+    #[test]
+    fn measures_of_departed_tenants_go() {
+        let mut ledger = Ledger::default();
+        ledger.handle_decision(&decision("a.1", "a", Action::Suspend, HOUR, Mode::Enforce));
+        ledger.handle_decision(&decision("b.1", "b", Action::Suspend, HOUR, Mode::Enforce));
+        let gone = ledger.lift_departed(|tenant| tenant.as_str() == "a");
+        assert!(matches!(gone.as_slice(), [LedgerEvent::Lifted(_, LiftReason::Departed)]));
+        assert!(ledger.restrictions().values().all(|held| !held.is_empty()));
+    }
+}

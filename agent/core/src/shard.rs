@@ -1,0 +1,376 @@
+//! A shard: one flow table, its tenants' detectors, and the way of a packet through them.
+//!
+//! All packets of a tenant reach one shard, in order. A shard knows neither policy nor measures, but for what the
+//! measures hold back ([`Restrictions`]), so that it does not take our own doing for evidence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reeve_policy::language::thresholds::Thresholds;
+use reeve_policy::{Alert, Loss, Timestamp, Window};
+
+use crate::detect::{Detectors, Finding, Home, horizontal};
+use crate::flow::guard::{OneWayGuard, OutageGuard};
+use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
+use crate::frame::Frame;
+use crate::meter::loss::LossMeter;
+use crate::meter::rates::{BUCKET, RateTable};
+use crate::packet::{self, Body, Ip, Malformed};
+use crate::topology::{TenantIx, Topology, VantageKind};
+
+/// What a shard has counted since it began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    /// Frames that reached it.
+    pub frames: u64,
+    /// Frames that were malformed, by [`Malformed::index`].
+    pub malformed: [u64; Malformed::ALL.len()],
+    /// IP packets of nobody's.
+    pub unassigned: u64,
+    /// Packets from a tenant's port with a source that is not the tenant's.
+    pub spoofed: u64,
+    /// Frames older than the newest before them, which count as of then.
+    pub behind: u64,
+}
+
+#[derive(Debug)]
+struct TenantState {
+    detectors: Option<Box<Detectors>>,
+    restrictions: Restrictions,
+    home: Home,
+    /// Weak probes that were sent before this may belong to connections that a measure broke.
+    pardoned_until: Timestamp,
+}
+
+impl TenantState {
+    fn new(home: Home) -> Self {
+        let restrictions = Restrictions::default();
+        Self { detectors: None, restrictions, home, pardoned_until: Timestamp::EPOCH }
+    }
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Shard {
+    topology: Arc<Topology>,
+    thresholds: Thresholds,
+    flows: Flows,
+    tenants: Vec<TenantState>,
+    active: Vec<TenantIx>,
+    outage: OutageGuard,
+    one_way: Vec<OneWayGuard>,
+    loss: LossMeter,
+    received_since: u64,
+    now: Timestamp,
+    /// Not later than the first deadline of any detector.
+    detectors_due: Option<Timestamp>,
+    next_idle_check: Timestamp,
+    counters: ShardCounters,
+    events: Vec<FlowEvent>,
+    findings: Vec<Finding>,
+    alerts: Vec<Alert>,
+}
+
+/// How often detectors of idle tenants are looked for, to be dropped.
+const IDLE_CHECK: Duration = Duration::from_secs(10);
+
+impl Shard {
+    /// A shard for the tenants of `topology` with room for `flow_capacity` flows.
+    #[must_use]
+    pub fn new(topology: Arc<Topology>, thresholds: Thresholds, flow_capacity: usize, seed: u64) -> Self {
+        let flows = Flows::new(flow_capacity, topology.tenants().len(), seed);
+        let mut shard = Self {
+            topology: Arc::clone(&topology),
+            thresholds,
+            flows,
+            tenants: Vec::new(),
+            active: Vec::new(),
+            outage: OutageGuard::new(topology.tenants().len()),
+            one_way: Vec::new(),
+            loss: LossMeter::default(),
+            received_since: 0,
+            now: Timestamp::EPOCH,
+            detectors_due: None,
+            next_idle_check: Timestamp::EPOCH,
+            counters: ShardCounters::default(),
+            events: Vec::new(),
+            findings: Vec::new(),
+            alerts: Vec::new(),
+        };
+        shard.set_topology(topology);
+        shard
+    }
+
+    /// Goes on with another topology. A tenant that keeps its index keeps its state; one whose id at an index is new
+    /// starts afresh.
+    pub fn set_topology(&mut self, topology: Arc<Topology>) {
+        for (index, tenant) in topology.tenants().iter().enumerate() {
+            let ix = TenantIx(u32::try_from(index).expect("tenants fit 32 bits"));
+            let public = tenant.addresses.iter().any(|prefix| !horizontal::is_bogon(prefix.addr()));
+            let home = if public { Home::Public } else { Home::Private };
+            let known = self.topology.tenants().get(index).is_some_and(|before| before.id == tenant.id);
+            match self.tenants.get_mut(index) {
+                Some(state) if known => state.home = home,
+                Some(state) => {
+                    *state = TenantState::new(home);
+                    self.active.retain(|&active| active != ix);
+                    self.flows.forget(ix);
+                }
+                None => self.tenants.push(TenantState::new(home)),
+            }
+        }
+        self.flows.set_tenants(topology.tenants().len());
+        self.outage.set_tenants(topology.tenants().len());
+        let vantages = topology.vantages().iter().map(|vantage| usize::from(vantage.id.0) + 1).max();
+        self.one_way.resize(vantages.unwrap_or(0), OneWayGuard::default());
+        self.topology = topology;
+    }
+
+    /// Goes on with other numbers.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
+    /// Says what measures hold back of a tenant's traffic from now on.
+    pub fn set_restrictions(&mut self, tenant: TenantIx, restrictions: Restrictions) {
+        if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
+            if restrictions.is_empty() && !state.restrictions.is_empty() {
+                state.pardoned_until = self.now + MIDSTREAM_GRACE;
+            }
+            state.restrictions = restrictions;
+        }
+    }
+
+    /// Forgets what a tenant did; its measures stay known.
+    pub fn forget(&mut self, tenant: TenantIx) {
+        if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
+            state.detectors = None;
+            self.active.retain(|&active| active != tenant);
+            self.flows.forget(tenant);
+        }
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
+    /// The flow stage, to look at.
+    #[must_use]
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    /// Whether answers to several tenants have collapsed, so that silence is no evidence.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.outage.is_degraded()
+    }
+
+    /// The vantages that see one direction only, by index.
+    pub fn one_way_vantages(&self) -> impl Iterator<Item = usize> {
+        self.one_way
+            .iter()
+            .enumerate()
+            .filter(|(_, guard)| guard.is_one_way(self.now))
+            .map(|(index, _)| index)
+    }
+
+    /// The next alert, oldest first.
+    pub fn poll_alert(&mut self) -> Option<Alert> {
+        if self.alerts.is_empty() { None } else { Some(self.alerts.remove(0)) }
+    }
+
+    /// Takes note of what the capture lost up to `at`.
+    pub fn handle_loss(&mut self, at: Timestamp, dropped: u64) {
+        let received = std::mem::take(&mut self.received_since);
+        self.loss.record(at.max(self.now), Loss { received, dropped });
+    }
+
+    /// Reads a frame. Deadlines up to its time have been fired before (see [`crate::engine::Engine`]).
+    pub fn handle_frame(&mut self, frame: &Frame<'_>) {
+        self.counters.frames += 1;
+        self.received_since += 1;
+        if frame.at < self.now {
+            self.counters.behind += 1;
+        }
+        let at = frame.at.max(self.now);
+        self.now = at;
+        let packet = match packet::parse(frame.link, frame.data, frame.wire_len) {
+            Ok(packet) => packet,
+            Err(reason) => {
+                self.counters.malformed[reason.index()] += 1;
+                return;
+            }
+        };
+        let Body::Ip(ip) = &packet.body else { return };
+        let who = self.topology.attribute(frame.vantage, frame.passage, &packet);
+        if who.sender.is_none() && who.receiver.is_none() {
+            self.counters.unassigned += 1;
+            return;
+        }
+        if let Some(sender) = who.sender {
+            self.sent(sender, who.spoofed, ip, at, frame);
+        }
+        if let Some(receiver) = who.receiver {
+            self.received(receiver, ip, at, frame);
+        }
+    }
+
+    /// When [`Shard::handle_timeout`] next has something to do; never later than that.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        match (self.flows.next_deadline(), self.detectors_due) {
+            (Some(flows), Some(detectors)) => Some(flows.min(detectors)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Does what is due at `now`: silent attempts first, then the seconds that are over, tenant by tenant.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        let counts = !self.outage.is_degraded() && self.one_way_vantages().next().is_none();
+        self.flows.set_silence_counts(counts);
+        let mut events = std::mem::take(&mut self.events);
+        self.flows.handle_timeout(now, &mut events);
+        self.dispatch(&events);
+        events.clear();
+        self.events = events;
+        self.active.sort_unstable();
+        for index in 0..self.active.len() {
+            let ix = self.active[index];
+            if let Some(detectors) = &mut self.tenants[ix.0 as usize].detectors {
+                detectors.handle_timeout(&self.thresholds, now, &mut self.findings);
+                self.raise(ix);
+            }
+        }
+        if now >= self.next_idle_check {
+            self.drop_idle(now);
+            self.next_idle_check = now + IDLE_CHECK;
+        }
+        let due = |ix: &TenantIx| self.tenants[ix.0 as usize].detectors.as_ref()?.next_deadline();
+        self.detectors_due = self.active.iter().filter_map(due).min();
+    }
+
+    fn sent(&mut self, sender: TenantIx, spoofed: bool, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
+        self.hear(frame, at, true);
+        let state = &mut self.tenants[sender.0 as usize];
+        let detectors = state.detectors.get_or_insert_with(|| {
+            self.active.push(sender);
+            Box::default()
+        });
+        detectors.handle_sent(&self.thresholds, ip, at, &mut self.findings);
+        let earliest = at + BUCKET + RateTable::PATIENCE;
+        self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
+        if spoofed {
+            self.counters.spoofed += 1;
+        } else {
+            let mut events = std::mem::take(&mut self.events);
+            self.flows.handle_sent(sender, ip, at, &state.restrictions, &mut events);
+            self.dispatch(&events);
+            events.clear();
+            self.events = events;
+        }
+        self.raise(sender);
+    }
+
+    fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
+        self.hear(frame, at, false);
+        if let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors {
+            detectors.handle_received(ip, at);
+        }
+        let mut events = std::mem::take(&mut self.events);
+        self.flows.handle_received(receiver, ip, at, &mut events);
+        self.dispatch(&events);
+        events.clear();
+        self.events = events;
+    }
+
+    /// Tells the vantage's guard which direction was seen. On a tenant's port one direction alone means nothing: a
+    /// tenant may well shout at hosts that never answer.
+    fn hear(&mut self, frame: &Frame<'_>, at: Timestamp, sent: bool) {
+        let Some(guard) = self.one_way.get_mut(usize::from(frame.vantage.0)) else { return };
+        match self.topology.vantage(frame.vantage) {
+            Some(vantage) if vantage.kind == VantageKind::Uplink && sent => guard.sent(at),
+            _ => guard.received(),
+        }
+    }
+
+    fn dispatch(&mut self, events: &[FlowEvent]) {
+        for event in events {
+            let tenant = match event {
+                FlowEvent::Outcome { tenant, outcome, at, .. } => {
+                    if self.outage.observe(tenant.0 as usize, *outcome, *at) {
+                        self.flows.set_silence_counts(!self.outage.is_degraded());
+                    }
+                    *tenant
+                }
+                FlowEvent::Probe { tenant, .. } => *tenant,
+            };
+            if self.is_pardoned(event) {
+                continue;
+            }
+            let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
+            let detectors = state.detectors.get_or_insert_with(|| {
+                self.active.push(tenant);
+                Box::default()
+            });
+            detectors.handle_flow(&self.thresholds, event, state.home, &mut self.findings);
+            self.raise(tenant);
+        }
+    }
+
+    /// Whether an event is the tenant's peers forgetting connections while a measure held it.
+    fn is_pardoned(&self, event: &FlowEvent) -> bool {
+        match event {
+            FlowEvent::Probe { tenant, opened, kind: ProbeKind::Ack | ProbeKind::Maimon, .. } => {
+                self.tenants.get(tenant.0 as usize).is_some_and(|state| *opened < state.pardoned_until)
+            }
+            _ => false,
+        }
+    }
+
+    /// Makes alerts of the findings about `tenant`.
+    fn raise(&mut self, tenant: TenantIx) {
+        if self.findings.is_empty() {
+            return;
+        }
+        let mut findings = std::mem::take(&mut self.findings);
+        for finding in findings.drain(..) {
+            let alert = self.alert(tenant, finding);
+            self.alerts.push(alert);
+        }
+        self.findings = findings;
+    }
+
+    fn alert(&mut self, tenant: TenantIx, finding: Finding) -> Alert {
+        self.handle_loss(finding.at, 0);
+        let window = Window { start: finding.start, end: finding.at };
+        let samples =
+            self.tenants[tenant.0 as usize].detectors.as_ref().map(|detectors| detectors.samples().list());
+        Alert {
+            class: finding.class,
+            tenant: self.topology.tenant(tenant).id.clone(),
+            at: finding.at,
+            window,
+            metrics: finding.metrics,
+            confidence_percent: finding.confidence_percent,
+            targets: finding.targets,
+            samples: samples.unwrap_or_default(),
+            loss: self.loss.over(&window),
+        }
+    }
+
+    fn drop_idle(&mut self, now: Timestamp) {
+        let (tenants, thresholds) = (&mut self.tenants, &self.thresholds);
+        self.active.retain(|ix| {
+            let state = &mut tenants[ix.0 as usize];
+            let idle = state.detectors.as_ref().is_none_or(|detectors| detectors.is_idle(thresholds, now));
+            if idle {
+                state.detectors = None;
+            }
+            !idle
+        });
+    }
+}

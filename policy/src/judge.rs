@@ -1,0 +1,349 @@
+//! The judge: alerts in, violations and decisions out, by the policy and what is on record.
+//!
+//! **Episodes.** A violation is an episode of (tenant, rule), open until the rule has been quiet for its `quiet` time. One
+//! episode is one strike, however many alerts it holds. The number of strikes within the rule's `memory` picks the step of
+//! the ladder. Within an episode the next step is taken only while the abuse is still seen: [`Rule::AFTER_MEASURE`] after
+//! a measure, `grace` after a step that was none.
+//!
+//! **Never harsher than told.** The mildest of the node's, the policy's, the rule's and the tenant's mode applies. Above 5 %
+//! capture loss no measure is decided on counted evidence; protected tenants are only told; protected destinations are taken
+//! out of a block's scope. What was softened says why, and is tried again when the abuse is seen again.
+//!
+//! **Bounds.** At most [`Judge::CAPACITY`] pairs of tenant and rule are remembered; the one that has been quiet longest makes
+//! room. At most [`MAX_STRIKES`] strikes and [`MAX_DECISIONS`] decisions an episode.
+//!
+//! Left out: exemptions, brakes, several nodes' episodes as one (the controller's), and carrying decisions out.
+
+mod episode;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::alert::{Alert, Loss};
+use crate::decision::{Action, Decision, DecisionId, Origin, Scope};
+use crate::language::{Policy, Rule, ScopeRule};
+use crate::net::Target;
+use crate::tenant::{Mode, Name, NodeId, Tenant, TenantId};
+use crate::time::Timestamp;
+use crate::violation::{Violation, ViolationId, ViolationState};
+use episode::{Episode, Reach};
+
+/// The most strikes that are remembered for a tenant and rule; no ladder has more steps.
+pub const MAX_STRIKES: usize = 64;
+/// The most decisions of one episode; a block that follows a wandering flood needs some.
+pub const MAX_DECISIONS: u32 = 64;
+
+/// What the judge says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judgement {
+    /// A violation opened, grew or closed.
+    Violation(Violation),
+    /// Something is to be done, or would be.
+    Decision(Decision),
+}
+
+/// What is on record: strikes and open episodes, by tenant and rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Standing {
+    records: BTreeMap<TenantId, BTreeMap<Name, Record>>,
+}
+
+impl Standing {
+    /// How many pairs of tenant and rule are on record.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether nothing is on record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn get_mut(&mut self, tenant: &TenantId, rule: &Name) -> Option<&mut Record> {
+        self.records.get_mut(tenant)?.get_mut(rule)
+    }
+}
+
+/// What is on record of a tenant under a rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Record {
+    /// When each episode opened, oldest first.
+    strikes: VecDeque<Timestamp>,
+    episode: Option<Box<Episode>>,
+}
+
+/// Decides by one policy for one node.
+#[derive(Debug)]
+pub struct Judge {
+    node: NodeId,
+    node_mode: Mode,
+    policy: Arc<Policy>,
+    standing: Standing,
+    pairs: usize,
+    /// When open episodes are over if nothing more is seen.
+    quiet_at: BTreeSet<(Timestamp, TenantId, Name)>,
+    judgements: VecDeque<Judgement>,
+}
+
+impl Judge {
+    /// The most pairs of tenant and rule that are remembered.
+    pub const CAPACITY: usize = 65_536;
+
+    /// A judge without memory.
+    #[must_use]
+    pub fn new(node: NodeId, node_mode: Mode, policy: Arc<Policy>) -> Self {
+        Self {
+            node,
+            node_mode,
+            policy,
+            standing: Standing::default(),
+            pairs: 0,
+            quiet_at: BTreeSet::new(),
+            judgements: VecDeque::new(),
+        }
+    }
+
+    /// Goes on from what is on record.
+    pub fn restore(&mut self, standing: Standing) {
+        self.pairs = standing.len();
+        self.quiet_at.clear();
+        for (tenant, rules) in &standing.records {
+            for (rule, record) in rules {
+                if let Some(episode) = &record.episode {
+                    self.quiet_at.insert((episode.quiet_at, tenant.clone(), rule.clone()));
+                }
+            }
+        }
+        self.standing = standing;
+    }
+
+    /// What is on record.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Goes on by another policy. Open episodes of rules that it does not have end quietly in their time.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
+    /// Says how far the node may go from now on.
+    pub fn set_node_mode(&mut self, mode: Mode) {
+        self.node_mode = mode;
+    }
+
+    /// The next thing to say, oldest first.
+    pub fn poll(&mut self) -> Option<Judgement> {
+        self.judgements.pop_front()
+    }
+
+    /// Judges what a detector saw `tenant` do.
+    pub fn handle_alert(&mut self, alert: &Alert, tenant: &Tenant) {
+        let policy = Arc::clone(&self.policy);
+        let Some(rule) = policy.rule_for(alert.class) else { return };
+        let quiet_at = alert.at + rule.quiet;
+        let record = self.record(&alert.tenant, &rule.id);
+        let is_new = record.episode.is_none();
+        if is_new {
+            let horizon = alert.at.minus(rule.memory);
+            record.strikes.retain(|strike| *strike >= horizon);
+            if record.strikes.len() == MAX_STRIKES {
+                record.strikes.pop_front();
+            }
+            record.strikes.push_back(alert.at);
+        }
+        let strike = u32::try_from(record.strikes.len()).expect("at most 64");
+        let node = &self.node.clone();
+        let record = self.record(&alert.tenant, &rule.id);
+        let episode = record.episode.get_or_insert_with(|| {
+            Box::new(Episode::open(open_violation(node, rule, alert, strike), quiet_at))
+        });
+        let was_quiet_at = episode.quiet_at;
+        let now_quiet_at = was_quiet_at.max(quiet_at);
+        episode.quiet_at = now_quiet_at;
+        episode.see(alert);
+        let violation = episode.violation.clone();
+        let key = |at| (at, alert.tenant.clone(), rule.id.clone());
+        self.quiet_at.remove(&key(was_quiet_at));
+        self.quiet_at.insert(key(now_quiet_at));
+        self.judgements.push_back(Judgement::Violation(violation));
+        self.decide(&policy, rule, alert, tenant);
+    }
+
+    /// An operator lets a tenant go: its open episodes are closed. Strikes stay on record.
+    pub fn handle_release(&mut self, tenant: &TenantId, at: Timestamp) {
+        let Some(rules) = self.standing.records.get_mut(tenant) else { return };
+        for (rule, record) in rules {
+            if let Some(episode) = record.episode.take() {
+                self.quiet_at.remove(&(episode.quiet_at, tenant.clone(), rule.clone()));
+                self.judgements.push_back(Judgement::Violation(episode.close(at, ViolationState::Released)));
+            }
+        }
+    }
+
+    /// When [`Judge::handle_timeout`] next has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.quiet_at.first().map(|(at, ..)| *at)
+    }
+
+    /// Closes the episodes that have been quiet long enough at `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some((at, tenant, rule)) = self.quiet_at.pop_first() {
+            if at > now {
+                self.quiet_at.insert((at, tenant, rule));
+                return;
+            }
+            let episode = self.standing.get_mut(&tenant, &rule).and_then(|record| record.episode.take());
+            if let Some(episode) = episode {
+                self.judgements.push_back(Judgement::Violation(episode.close(at, ViolationState::Quiet)));
+            }
+        }
+    }
+
+    /// Takes the step that is due, if one is.
+    fn decide(&mut self, policy: &Policy, rule: &Rule, alert: &Alert, tenant: &Tenant) {
+        let mode = [Some(self.node_mode), Some(policy.mode), rule.mode, tenant.mode];
+        let mode = mode.into_iter().flatten().min().unwrap_or_default();
+        let record = self.standing.get_mut(&alert.tenant, &rule.id);
+        let Some(episode) = record.and_then(|record| record.episode.as_deref_mut()) else { return };
+        let Some(index) = episode.step_due(rule, alert, mode) else { return };
+        let step = &rule.ladder[index];
+        let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
+        let (scope, is_empty) = spare(step.scope.resolve(&targets), &policy.protected_destinations);
+        let softened =
+            if step.action.is_measure() { soften(policy, alert, step.scope, is_empty) } else { None };
+        // The same notice again and again would help nobody.
+        if softened.is_some() && episode.was_softened {
+            return;
+        }
+        episode.decisions += 1;
+        let decision = Decision {
+            id: DecisionId(decision_name(&episode.violation.id, episode.decisions)),
+            tenant: alert.tenant.clone(),
+            violation: Some(episode.violation.id.clone()),
+            clause: rule.clause.clone(),
+            origin: Origin::Policy {
+                policy: policy.name.clone(),
+                version: policy.version,
+                rule: rule.id.clone(),
+                step: u32::try_from(index + 1).expect("at most 16 steps"),
+            },
+            action: if softened.is_some() { Action::Notify } else { step.action },
+            scope,
+            until: step.until,
+            at: alert.at,
+            mode,
+            reason: alert.summary(),
+            softened,
+        };
+        episode.took(index, &decision, reach(&decision.scope));
+        self.judgements.push_back(Judgement::Decision(decision));
+    }
+
+    /// The record of a pair, making room for a new one if need be.
+    fn record(&mut self, tenant: &TenantId, rule: &Name) -> &mut Record {
+        let is_known = self.standing.records.get(tenant).is_some_and(|rules| rules.contains_key(rule));
+        if !is_known {
+            if self.pairs >= Self::CAPACITY {
+                self.forget_oldest();
+            }
+            self.pairs += 1;
+        }
+        self.standing.records.entry(tenant.clone()).or_default().entry(rule.clone()).or_default()
+    }
+
+    /// Forgets the pair whose last strike is oldest, those with an open episode last.
+    fn forget_oldest(&mut self) {
+        let all = self.standing.records.iter().flat_map(|(tenant, rules)| {
+            rules.iter().map(move |(rule, record)| {
+                ((record.episode.is_some(), record.strikes.back().copied()), tenant, rule)
+            })
+        });
+        let Some((_, tenant, rule)) = all.min() else { return };
+        let (tenant, rule) = (tenant.clone(), rule.clone());
+        if let Some(rules) = self.standing.records.get_mut(&tenant) {
+            if let Some(episode) = rules.remove(&rule).and_then(|record| record.episode) {
+                self.quiet_at.remove(&(episode.quiet_at, tenant.clone(), rule));
+            }
+            self.pairs -= 1;
+            if rules.is_empty() {
+                self.standing.records.remove(&tenant);
+            }
+        }
+    }
+}
+
+fn open_violation(node: &NodeId, rule: &Rule, alert: &Alert, strike: u32) -> Violation {
+    Violation {
+        id: ViolationId::new(node, &alert.tenant, &rule.id, alert.at),
+        node: node.clone(),
+        tenant: alert.tenant.clone(),
+        rule: rule.id.clone(),
+        clause: rule.clause.clone(),
+        opened: alert.at,
+        last_seen: alert.at,
+        closed: None,
+        state: ViolationState::Open,
+        strike,
+        alerts: 0,
+        evidence: alert.clone(),
+    }
+}
+
+fn decision_name(violation: &ViolationId, number: u32) -> Name {
+    format!("{violation}.{number}").parse().expect("a violation's key, a dot and a number are a name")
+}
+
+/// Why a measure is not to be, if it is not.
+fn soften(policy: &Policy, alert: &Alert, scope: ScopeRule, is_empty: bool) -> Option<String> {
+    if policy.protected_sources.contains(&alert.tenant) {
+        return Some("the tenant is protected".to_owned());
+    }
+    if alert.class.counts_distinct() && alert.loss.share() > Loss::HONEST_SHARE {
+        let percent = alert.loss.share() * 100.0;
+        return Some(format!("{percent:.0} % of the frames were lost, too many to count targets by"));
+    }
+    let by_target = matches!(scope, ScopeRule::Destinations | ScopeRule::DestinationPorts);
+    match (by_target && is_empty, alert.targets.is_empty()) {
+        (true, true) => Some("no single destination stands out".to_owned()),
+        (true, false) => Some("every destination is protected".to_owned()),
+        _ => None,
+    }
+}
+
+/// Takes protected destinations out of a scope; whether nothing is left of it.
+fn spare(scope: Scope, protected: &[IpNet]) -> (Scope, bool) {
+    let is_free = |address| !protected.iter().any(|prefix| prefix.contains(&address));
+    match scope {
+        Scope::Destinations { mut addresses } => {
+            addresses.retain(|address| is_free(*address));
+            let is_empty = addresses.is_empty();
+            (Scope::Destinations { addresses }, is_empty)
+        }
+        Scope::DestinationPorts { mut targets } => {
+            targets.retain(|target| is_free(target.address));
+            let is_empty = targets.is_empty();
+            (Scope::DestinationPorts { targets }, is_empty)
+        }
+        other => (other, false),
+    }
+}
+
+/// What a scope reaches, to be compared with what is seen later.
+fn reach(scope: &Scope) -> Reach {
+    match scope {
+        Scope::All | Scope::Port { .. } => Reach::Whole,
+        Scope::Destinations { addresses } => Reach::Addresses(addresses.iter().copied().collect()),
+        Scope::DestinationPorts { targets } => Reach::Targets(targets.iter().copied().collect()),
+    }
+}

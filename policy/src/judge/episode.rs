@@ -1,0 +1,139 @@
+//! One open episode, and which step is due in it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::MAX_DECISIONS;
+use crate::alert::Alert;
+use crate::decision::Decision;
+use crate::language::{Rule, ScopeRule};
+use crate::net::Target;
+use crate::tenant::Mode;
+use crate::time::Timestamp;
+use crate::violation::{Violation, ViolationState};
+
+/// What the measures of the step at hand reach.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reach {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// All that the class is about.
+    Whole,
+    /// Some destinations.
+    Addresses(BTreeSet<IpAddr>),
+    /// Some ports of some destinations.
+    Targets(BTreeSet<Target>),
+}
+
+/// An open episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Episode {
+    pub violation: Violation,
+    /// When it is over if nothing more is seen.
+    pub quiet_at: Timestamp,
+    /// How many decisions it has led to.
+    pub decisions: u32,
+    /// Whether the last of them was milder than the ladder says.
+    pub was_softened: bool,
+    /// The step that was taken last, counted from 0, and when.
+    step: Option<(usize, Timestamp)>,
+    /// When the step's measure ends by itself.
+    expires: Option<Timestamp>,
+    mode: Mode,
+    reach: Reach,
+}
+
+impl Episode {
+    pub fn open(violation: Violation, quiet_at: Timestamp) -> Self {
+        Self {
+            violation,
+            quiet_at,
+            decisions: 0,
+            was_softened: false,
+            step: None,
+            expires: None,
+            mode: Mode::Observe,
+            reach: Reach::Nothing,
+        }
+    }
+
+    /// Takes an alert into the episode.
+    pub fn see(&mut self, alert: &Alert) {
+        self.violation.alerts = self.violation.alerts.saturating_add(1);
+        self.violation.last_seen = self.violation.last_seen.max(alert.at);
+        self.violation.evidence = alert.clone();
+    }
+
+    /// The violation as it stands at its end.
+    pub fn close(mut self, at: Timestamp, state: ViolationState) -> Violation {
+        self.violation.closed = Some(at);
+        self.violation.state = state;
+        self.violation
+    }
+
+    /// Which step is to be taken now that `alert` was seen, if any.
+    pub fn step_due(&self, rule: &Rule, alert: &Alert, mode: Mode) -> Option<usize> {
+        if self.decisions >= MAX_DECISIONS {
+            return None;
+        }
+        let last = rule.ladder.len() - 1;
+        let Some((taken, at)) = self.step else { return Some(rule.first_step(self.violation.strike)) };
+        // A policy that came in between may have a shorter ladder.
+        let taken = taken.min(last);
+        let step = &rule.ladder[taken];
+        if self.was_softened {
+            return Some(taken);
+        }
+        let patience = if step.action.is_measure() { Rule::AFTER_MEASURE } else { rule.grace };
+        if taken < last && alert.at.since(at) >= patience {
+            return Some(taken + 1);
+        }
+        let ran_out = self.expires.is_some_and(|end| end <= alert.at);
+        let may_act_now = mode > self.mode;
+        let again = step.action.is_measure() && (ran_out || may_act_now || self.misses(alert, step.scope));
+        again.then_some(taken)
+    }
+
+    /// Takes note of a decision by step `index`, which reaches `reach`.
+    pub fn took(&mut self, index: usize, decision: &Decision, reach: Reach) {
+        let softened = decision.softened.is_some();
+        if !softened {
+            let ran_out = self.expires.is_some_and(|end| end <= decision.at);
+            let goes_on =
+                self.step.is_some_and(|(step, _)| step == index) && !ran_out && self.mode == decision.mode;
+            match (goes_on, &mut self.reach, reach) {
+                (true, Reach::Addresses(known), Reach::Addresses(more)) => known.extend(more),
+                (true, Reach::Targets(known), Reach::Targets(more)) => known.extend(more),
+                (_, known, reach) => *known = reach,
+            }
+            // The patience of a step that goes on runs from its beginning.
+            if !goes_on {
+                self.step = Some((index, decision.at));
+            }
+            let ends = decision.until.expiry(decision.at);
+            self.expires = if decision.action.is_measure() { ends } else { None };
+            self.mode = decision.mode;
+        } else if self.step.is_none() {
+            self.step = Some((index, decision.at));
+        }
+        self.was_softened = softened;
+    }
+
+    /// Whether the alert is about something that the step's measures do not reach.
+    fn misses(&self, alert: &Alert, scope: ScopeRule) -> bool {
+        let mut seen = alert.targets.iter().map(|seen| seen.target);
+        match (&self.reach, scope) {
+            (Reach::Addresses(known), ScopeRule::Destinations) => {
+                seen.any(|target| !known.contains(&target.address))
+            }
+            (Reach::Targets(known), ScopeRule::DestinationPorts) => {
+                seen.any(|target| target.port.is_some() && !known.contains(&target))
+            }
+            _ => false,
+        }
+    }
+}

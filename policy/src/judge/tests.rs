@@ -1,0 +1,253 @@
+//! Judge tests: a script of alerts and releases, and the decisions that it must lead to.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::alert::{Metric, Outcome, TargetSeen, Window};
+use crate::class::Class;
+use crate::net::Protocol;
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_700_000_000 + secs)
+}
+
+fn tenant(id: &str, mode: Option<Mode>) -> Tenant {
+    Tenant {
+        id: id.parse().unwrap(),
+        name: String::new(),
+        parent: None,
+        addresses: Vec::new(),
+        interfaces: Vec::new(),
+        macs: Vec::new(),
+        mode,
+    }
+}
+
+fn alert(class: Class, secs: u64, host: u8, lost_percent: u64) -> Alert {
+    let target = Target { address: [20, 0, 0, host].into(), protocol: Protocol::Tcp, port: Some(80) };
+    Alert {
+        class,
+        tenant: "a".parse().unwrap(),
+        at: at(secs),
+        window: Window { start: at(secs), end: at(secs) },
+        metrics: vec![Metric { name: "hosts".into(), value: 25.0, threshold: Some(25.0) }],
+        confidence_percent: 95,
+        targets: vec![TargetSeen { target, first: at(secs), last: at(secs), outcome: Outcome::Silent }],
+        samples: Vec::new(),
+        loss: Loss { received: 100 - lost_percent, dropped: lost_percent },
+    }
+}
+
+/// One step: a class at a second to a host with some loss; a release; or time alone.
+enum Event {
+    Scan(u64),
+    LossyScan(u64),
+    Flood(u64, u8),
+    Release(u64),
+    Quiet(u64),
+}
+use Event::{Flood, LossyScan, Quiet, Release, Scan};
+
+fn judge(policy: Policy, mode: Mode) -> Judge {
+    Judge::new("n1".parse().unwrap(), mode, Arc::new(policy))
+}
+
+fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
+    let mut told = Vec::new();
+    for event in events {
+        let time = match event {
+            Scan(secs) | LossyScan(secs) | Flood(secs, _) | Release(secs) | Quiet(secs) => at(*secs),
+        };
+        judge.handle_timeout(time);
+        match event {
+            Scan(secs) => judge.handle_alert(&alert(Class::PortscanHorizontal, *secs, 1, 0), tenant),
+            LossyScan(secs) => judge.handle_alert(&alert(Class::PortscanHorizontal, *secs, 1, 6), tenant),
+            Flood(secs, host) => judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant),
+            Release(_) => judge.handle_release(&tenant.id, time),
+            Quiet(_) => {}
+        }
+        while let Some(judgement) = judge.poll() {
+            let secs = time.since(at(0)).as_secs();
+            match judgement {
+                Judgement::Decision(decision) => {
+                    let soft = if decision.softened.is_some() { " softened" } else { "" };
+                    told.push(format!(
+                        "{secs} {} {} [{}]{soft}",
+                        decision.action, decision.scope, decision.mode
+                    ));
+                }
+                Judgement::Violation(violation) if violation.state != ViolationState::Open => {
+                    let end = violation.closed.unwrap().since(at(0)).as_secs();
+                    told.push(format!("{end} {} after {} alerts", violation.state.name(), violation.alerts));
+                }
+                Judgement::Violation(violation) if violation.alerts == 1 => {
+                    told.push(format!("{secs} strike {} under {}", violation.strike, violation.clause));
+                }
+                Judgement::Violation(_) => {}
+            }
+        }
+    }
+    told
+}
+
+fn check(events: &[Event], expect: &[&str]) {
+    let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
+    assert_eq!(play(&mut judge, &tenant("a", None), events), expect);
+}
+
+#[test]
+fn an_episode_is_one_strike_and_one_decision() {
+    check(
+        &[Scan(0), Scan(10), Scan(20), Quiet(619), Quiet(620)],
+        &["0 strike 1 under baseline/portscan", "0 suspend all [enforce]", "620 quiet after 3 alerts"],
+    );
+}
+
+#[test]
+fn a_release_closes_the_episode_and_the_next_one_is_another_strike() {
+    check(
+        &[Scan(0), Release(5), Scan(50)],
+        &[
+            "0 strike 1 under baseline/portscan",
+            "0 suspend all [enforce]",
+            "5 released after 1 alerts",
+            "50 strike 2 under baseline/portscan",
+            "50 suspend all [enforce]",
+        ],
+    );
+}
+
+#[test]
+fn a_block_follows_the_flood_and_escalates_only_after_a_minute() {
+    check(
+        &[Flood(0, 1), Flood(10, 1), Flood(20, 2), Flood(30, 1), Flood(60, 1), Flood(70, 1)],
+        &[
+            "0 strike 1 under baseline/flood",
+            "0 block to 20.0.0.1 [enforce]",
+            "20 block to 20.0.0.2 [enforce]",
+            "60 suspend all [enforce]",
+        ],
+    );
+}
+
+#[test]
+fn the_second_episode_begins_on_the_second_step() {
+    check(
+        &[Flood(0, 1), Flood(1_000, 1)],
+        &[
+            "0 strike 1 under baseline/flood",
+            "0 block to 20.0.0.1 [enforce]",
+            "600 quiet after 1 alerts",
+            "1000 strike 2 under baseline/flood",
+            "1000 suspend all [enforce]",
+        ],
+    );
+}
+
+#[test]
+fn strikes_are_forgotten_after_their_memory() {
+    let after = 181 * 86_400;
+    check(
+        &[Flood(0, 1), Flood(after, 1)],
+        &[
+            "0 strike 1 under baseline/flood",
+            "0 block to 20.0.0.1 [enforce]",
+            "600 quiet after 1 alerts",
+            &format!("{after} strike 1 under baseline/flood"),
+            &format!("{after} block to 20.0.0.1 [enforce]"),
+        ],
+    );
+}
+
+#[test]
+fn lost_frames_soften_counts_but_not_rates_and_the_step_is_taken_when_they_end() {
+    check(
+        &[LossyScan(0), LossyScan(10), Scan(20), Flood(30, 1)],
+        &[
+            "0 strike 1 under baseline/portscan",
+            "0 notify all [enforce] softened",
+            "20 suspend all [enforce]",
+            "30 strike 1 under baseline/flood",
+            "30 block to 20.0.0.1 [enforce]",
+        ],
+    );
+}
+
+#[test]
+fn the_mildest_mode_applies_and_a_harsher_one_is_caught_up_with() {
+    let baseline = || Policy::preset("baseline").unwrap();
+    let first =
+        |policy, node, mode| play(&mut judge(policy, node), &tenant("a", mode), &[Scan(0)])[1].clone();
+    assert_eq!(first(baseline(), Mode::Observe, None), "0 suspend all [observe]");
+    assert_eq!(first(baseline(), Mode::Enforce, Some(Mode::Observe)), "0 suspend all [observe]");
+    assert_eq!(
+        first(Policy { mode: Mode::Observe, ..baseline() }, Mode::Enforce, None),
+        "0 suspend all [observe]"
+    );
+
+    let mut judge = judge(baseline(), Mode::Observe);
+    play(&mut judge, &tenant("a", None), &[Scan(0)]);
+    judge.set_node_mode(Mode::Enforce);
+    assert_eq!(play(&mut judge, &tenant("a", None), &[Scan(10), Scan(20)]), ["10 suspend all [enforce]"]);
+}
+
+#[test]
+fn the_protected_are_spared() {
+    let mut policy = Policy::preset("baseline").unwrap();
+    policy.protected_destinations = vec!["20.0.0.1/32".parse().unwrap()];
+    let told =
+        play(&mut judge(policy.clone(), Mode::Enforce), &tenant("a", None), &[Flood(0, 1), Flood(10, 2)]);
+    assert_eq!(told[1..], ["0 notify nothing [enforce] softened", "10 block to 20.0.0.2 [enforce]"]);
+    policy.protected_sources.insert("a".parse().unwrap());
+    let told = play(&mut judge(policy, Mode::Enforce), &tenant("a", None), &[Scan(0), Scan(100)]);
+    assert_eq!(told[1..], ["0 notify all [enforce] softened"]);
+}
+
+#[test]
+fn the_record_survives_being_written_down() {
+    let mut first = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
+    play(&mut first, &tenant("a", None), &[Flood(0, 1)]);
+    let text = serde_json::to_string(first.standing()).unwrap();
+    let mut second = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
+    second.restore(serde_json::from_str(&text).unwrap());
+    assert_eq!(second.standing(), first.standing());
+    let told = play(&mut second, &tenant("a", None), &[Flood(10, 1), Quiet(610)]);
+    assert_eq!(told, ["610 quiet after 2 alerts"]);
+}
+
+#[test]
+fn the_record_is_bounded() {
+    let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Observe);
+    let mut one = alert(Class::FloodSyn, 0, 1, 0);
+    for number in 0..=Judge::CAPACITY {
+        one.tenant = format!("t{number}").parse().unwrap();
+        one.at = at(number as u64 / 100);
+        judge.handle_alert(&one, &tenant(one.tenant.as_str(), None));
+        while judge.poll().is_some() {}
+    }
+    assert_eq!(judge.standing().len(), Judge::CAPACITY);
+    assert_eq!(judge.quiet_at.len(), Judge::CAPACITY);
+    assert!(!judge.standing().records.contains_key(&"t0".parse::<TenantId>().unwrap()));
+}
+
+proptest! {
+    /// A stronger history never gives a milder first step, and an episode never takes a step back.
+    #[test]
+    fn ladders_only_go_up(gaps in prop::collection::vec(1_u64..2_000, 1..40)) {
+        let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
+        let (mut secs, mut last) = (0, None);
+        for gap in gaps {
+            secs += gap;
+            judge.handle_timeout(at(secs));
+            judge.handle_alert(&alert(Class::FloodSyn, secs, 1, 0), &tenant("a", None));
+            while let Some(judgement) = judge.poll() {
+                let Judgement::Decision(decision) = judgement else { continue };
+                prop_assert!(last.is_none_or(|last| decision.action >= last));
+                last = Some(decision.action);
+            }
+        }
+        prop_assert!(Duration::from_secs(secs) >= Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,164 @@
+//! The policy language: an acceptable-use policy as a file, and that file as types that cannot hold nonsense.
+//!
+//! A policy has rules; a rule binds classes of abuse to a clause and a ladder of steps. Every class is under at most one
+//! rule. A policy may extend another: its rules replace those with the same id and take over the classes that they name;
+//! its numbers replace those that they name. The presets in `presets/` are compiled in.
+//!
+//! Left out: what happens when (see [`crate::judge`]), and tenants' standing.
+
+mod read;
+mod tenants;
+pub mod thresholds;
+mod thresholds_read;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::class::Class;
+use crate::decision::{Action, Scope, Until};
+use crate::net::{Protocol, Target};
+use crate::reader::ConfigErrors;
+use crate::tenant::{Mode, Name, TenantId};
+pub use tenants::{check_tenants, parse_tenants};
+use thresholds::Thresholds;
+
+/// A provider's acceptable-use policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Its name; clauses begin with it.
+    pub name: Name,
+    /// Its version; only moves forward.
+    pub version: u32,
+    /// The language of notices, as a BCP 47 tag.
+    pub language: Name,
+    /// How far it may go.
+    pub mode: Mode,
+    /// The detectors' numbers.
+    pub thresholds: Thresholds,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+    /// Tenants to whom nothing is done, only told.
+    pub protected_sources: BTreeSet<TenantId>,
+    /// Destinations that are never blocked.
+    pub protected_destinations: Vec<IpNet>,
+}
+
+/// One rule: what breaks which clause, and how it is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its key within the policy.
+    pub id: Name,
+    /// The clause, as `policy/clause`.
+    pub clause: String,
+    /// The classes that break it.
+    pub on: BTreeSet<Class>,
+    /// How far it may go; `None` leaves that to the policy.
+    pub mode: Option<Mode>,
+    /// An episode ends when nothing was seen for this long.
+    pub quiet: Duration,
+    /// A strike counts for this long.
+    pub memory: Duration,
+    /// After a step that is no measure, the next one is taken this long after it at the earliest.
+    pub grace: Duration,
+    /// The steps: the first strike takes the first, and so on; the last is taken for all that follow. Not empty.
+    pub ladder: Vec<Step>,
+}
+
+/// One step of a ladder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What is done.
+    pub action: Action,
+    /// To which traffic.
+    pub scope: ScopeRule,
+    /// Until when.
+    pub until: Until,
+}
+
+/// Which traffic a step is about, before it is known what was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeRule {
+    /// Everything.
+    All,
+    /// One destination port.
+    Port(Protocol, u16),
+    /// The destinations that were seen.
+    Destinations,
+    /// The ports of the destinations that were seen.
+    DestinationPorts,
+}
+
+impl Rule {
+    /// Ten minutes.
+    pub const DEFAULT_QUIET: Duration = Duration::from_secs(600);
+    /// Half a year.
+    pub const DEFAULT_MEMORY: Duration = Duration::from_secs(180 * 86_400);
+    /// Ten minutes.
+    pub const DEFAULT_GRACE: Duration = Duration::from_secs(600);
+    /// After a measure, the next step is taken this long after it at the earliest, if the abuse goes on.
+    pub const AFTER_MEASURE: Duration = Duration::from_secs(60);
+    /// The most steps of a ladder.
+    pub const MAX_STEPS: usize = 16;
+
+    /// The step that is taken first at the `strike`-th strike, counted from 1.
+    #[must_use]
+    pub fn first_step(&self, strike: u32) -> usize {
+        let strike = usize::try_from(strike.max(1)).unwrap_or(usize::MAX);
+        strike.min(self.ladder.len()).saturating_sub(1)
+    }
+}
+
+impl ScopeRule {
+    /// The scope for what was seen. `Destinations` without any target means everything the class is about is unknown, so
+    /// nothing.
+    #[must_use]
+    pub fn resolve(self, targets: &[Target]) -> Scope {
+        match self {
+            Self::All => Scope::All,
+            Self::Port(protocol, port) => Scope::Port { protocol, port },
+            Self::Destinations => {
+                let addresses: BTreeSet<_> = targets.iter().map(|target| target.address).collect();
+                Scope::Destinations { addresses: addresses.into_iter().collect() }
+            }
+            Self::DestinationPorts => {
+                let targets: BTreeSet<_> =
+                    targets.iter().filter(|target| target.port.is_some()).copied().collect();
+                Scope::DestinationPorts { targets: targets.into_iter().collect() }
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// The names of the policies that are compiled in.
+    pub const PRESETS: [(&str, &str); 1] = [("baseline", include_str!("../../presets/baseline.toml"))];
+
+    /// The policy of a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it, with places.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigErrors> {
+        read::parse(file, text)
+    }
+
+    /// A policy that is compiled in; `None` for a name that none has.
+    #[must_use]
+    pub fn preset(name: &str) -> Option<Self> {
+        let (name, text) = Self::PRESETS.iter().find(|(preset, _)| *preset == name)?;
+        Some(Self::parse(name, text).expect("presets are sound; a test reads each"))
+    }
+
+    /// The rule that `class` breaks.
+    #[must_use]
+    pub fn rule_for(&self, class: Class) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.on.contains(&class))
+    }
+
+    /// The rule of a key.
+    #[must_use]
+    pub fn rule(&self, id: &Name) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.id == *id)
+    }
+}

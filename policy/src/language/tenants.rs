@@ -1,0 +1,242 @@
+//! Tenants' file, read and checked: `[[tenant]]` tables, no address, interface or MAC of two tenants.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnet::IpNet;
+use macaddr::MacAddr6;
+
+use crate::reader::{ConfigErrors, Document, Section};
+use crate::tenant::{InterfaceSelector, Mode, Name, Tenant, TenantId};
+
+const NAME: &str = "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit";
+/// The longest name that people may give a tenant, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// The tenants of a file.
+///
+/// # Errors
+/// All that is wrong with it, with places.
+pub fn parse_tenants(file: &str, text: &str) -> Result<Vec<Tenant>, ConfigErrors> {
+    Document::read(file, text, |root| {
+        let sections = root.sections("tenant");
+        let mut tenants = Vec::new();
+        let mut places = Vec::new();
+        for section in &sections {
+            if let Some(tenant) = tenant(section) {
+                tenants.push(tenant);
+                places.push(section);
+            }
+            section.finish();
+        }
+        for clash in clashes(&tenants) {
+            let section = places[clash.second];
+            let other = &tenants[clash.first].id;
+            let allowed = format!("what tenant `{other}` does not have; {}", clash.what);
+            section.reject_item(clash.key, clash.item, &allowed);
+            if clash.key == "id" {
+                section.reject("id", "an id that no tenant above has");
+            }
+        }
+        Some(tenants)
+    })
+}
+
+fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
+    let id: Option<TenantId> = section.required("id", NAME);
+    let name = section.text("name").unwrap_or_default();
+    if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        section.reject("name", "at most 256 bytes without control characters");
+    }
+    let parent: Option<Name> = section.parsed("parent", NAME);
+    let addresses = addresses(section);
+    let interfaces: Option<Vec<InterfaceSelector>> = section.parsed_list("interfaces", "NODE/IFNAME");
+    let macs: Option<Vec<MacAddr6>> =
+        section.parsed_list("macs", "hardware addresses like 02:00:00:00:00:01");
+    let mode = section.one_of("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)]);
+    let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
+    if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
+        section.reject("addresses", "at least one of addresses, interfaces, macs");
+    }
+    Some(Tenant { id: id?, name: name.to_owned(), parent, addresses, interfaces, macs, mode })
+}
+
+/// Addresses and prefixes; a prefix with bits behind its length is taken for what it names.
+fn addresses(section: &Section<'_, '_>) -> Vec<IpNet> {
+    let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48";
+    let texts: Vec<String> = section.parsed_list("addresses", allowed).unwrap_or_default();
+    let mut addresses = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let net = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
+        match net {
+            Ok(net) => addresses.push(net.trunc()),
+            Err(_) => section.reject_item("addresses", index, allowed),
+        }
+    }
+    addresses
+}
+
+/// Something that two tenants have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clash {
+    /// The place of the tenant that had it first.
+    pub first: usize,
+    /// The place of the one that has it too.
+    pub second: usize,
+    /// `id`, `addresses`, `interfaces` or `macs`.
+    pub key: &'static str,
+    /// Its place in the second one's list.
+    pub item: usize,
+    /// What is shared, in words.
+    pub what: String,
+}
+
+impl fmt::Display for Clash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+impl std::error::Error for Clash {}
+
+/// Whether a set of tenants is sound: no id, address, interface or MAC belongs to two of them. A prefix within another
+/// tenant's prefix is a clash too: a measure on the one would hold the other.
+///
+/// # Errors
+/// The first clash.
+pub fn check_tenants(tenants: &[Tenant]) -> Result<(), Clash> {
+    clashes(tenants).into_iter().next().map_or(Ok(()), Err)
+}
+
+fn clashes(tenants: &[Tenant]) -> Vec<Clash> {
+    let mut clashes = Vec::new();
+    let mut ids: BTreeMap<&TenantId, usize> = BTreeMap::new();
+    let mut interfaces: BTreeMap<(&InterfaceSelector, bool), usize> = BTreeMap::new();
+    let mut macs: BTreeMap<MacAddr6, usize> = BTreeMap::new();
+    for (second, tenant) in tenants.iter().enumerate() {
+        let mut claim = |first: Option<usize>, key, item, what: String| {
+            // The same thing twice under one tenant does no harm.
+            if let Some(first) = first.filter(|first| *first != second) {
+                clashes.push(Clash { first, second, key, item, what });
+            }
+        };
+        claim(first_claim(&mut ids, &tenant.id, second), "id", 0, format!("{} stands twice", tenant.id));
+        // Tenants that are told apart by MAC or address may share a port.
+        let alone = tenant.macs.is_empty() && tenant.addresses.is_empty();
+        for (item, selector) in tenant.interfaces.iter().enumerate() {
+            let first = first_claim(&mut interfaces, (selector, alone), second);
+            claim(first.filter(|_| alone), "interfaces", item, format!("{selector} is of both"));
+        }
+        for (item, mac) in tenant.macs.iter().enumerate() {
+            claim(first_claim(&mut macs, *mac, second), "macs", item, format!("{mac} is of both"));
+        }
+    }
+    clashes.extend(overlaps(tenants));
+    clashes
+}
+
+/// Prefixes of two tenants that share an address. Two prefixes are apart or one holds the other, so in the order of
+/// their first addresses those that hold the one at hand are a stack.
+fn overlaps(tenants: &[Tenant]) -> Vec<Clash> {
+    let mut all: Vec<(IpNet, usize, usize)> = Vec::new();
+    for (place, tenant) in tenants.iter().enumerate() {
+        all.extend(tenant.addresses.iter().enumerate().map(|(item, prefix)| (prefix.trunc(), place, item)));
+    }
+    all.sort_by_key(|(prefix, place, item)| (prefix.network(), prefix.prefix_len(), *place, *item));
+    let mut around: Vec<(IpNet, usize, usize)> = Vec::new();
+    let mut clashes = Vec::new();
+    for this in all {
+        while around.last().is_some_and(|(outer, ..)| !outer.contains(&this.0)) {
+            around.pop();
+        }
+        if let Some(&other) = around.iter().rev().find(|(_, place, _)| *place != this.1) {
+            let (first, second) = if other.1 < this.1 { (other, this) } else { (this, other) };
+            let what = format!("{} shares addresses with {}", second.0, first.0);
+            clashes.push(Clash { first: first.1, second: second.1, key: "addresses", item: second.2, what });
+        }
+        around.push(this);
+    }
+    clashes
+}
+
+/// Who claimed `key` before; if nobody did, `claimant` has now.
+fn first_claim<K: Ord>(claims: &mut BTreeMap<K, usize>, key: K, claimant: usize) -> Option<usize> {
+    match claims.entry(key) {
+        std::collections::btree_map::Entry::Occupied(entry) => Some(*entry.get()),
+        std::collections::btree_map::Entry::Vacant(entry) => {
+            entry.insert(claimant);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: &[&str]) {
+        let told: Vec<String> = match parse_tenants("t.toml", text) {
+            Ok(tenants) => {
+                assert_eq!(check_tenants(&tenants), Ok(()));
+                Vec::new()
+            }
+            Err(errors) => errors.0.iter().map(|error| error.to_string().replace("t.toml:", "")).collect(),
+        };
+        assert_eq!(told.len(), expect.len(), "{text}\n{told:#?}");
+        for (told, expect) in told.iter().zip(expect) {
+            assert!(told.starts_with(expect), "{told}\nis not\n{expect}");
+        }
+    }
+
+    const A: &str = "[[tenant]]\nid = \"a\"\naddresses = [\"203.0.113.0/24\", \"2001:db8::/48\"]\n";
+
+    #[test]
+    fn tenants_are_read() {
+        check("", &[]);
+        check(A, &[]);
+        check(
+            "[[tenant]]\nid = \"a\"\ninterfaces = [\"n/tap\"]\nmacs = [\"02:00:00:00:00:01\"]\nmode = \"observe\"",
+            &[],
+        );
+        check("[[tenant]]\nid = \"a\"\nparent = \"r\"\nname = \"A B.V.\"\naddresses = []", &[]);
+    }
+
+    #[test]
+    fn what_two_tenants_claim_is_refused() {
+        let also = |line: &str| format!("{A}[[tenant]]\nid = \"b\"\n{line}\n");
+        check(
+            &also("addresses = [\"203.0.113.7/24\"]"),
+            &[
+                "6:14: `tenant[2].addresses[1]`: found \"203.0.113.7/24\"; allowed: what tenant `a` does not have",
+            ],
+        );
+        check(&also("addresses = [\"198.51.100.1\", \"203.0.113.7\"]"), &["6:30: `tenant[2].addresses[2]`"]);
+        check(&also("addresses = [\"203.0.0.0/16\"]"), &["6:14: `tenant[2].addresses[1]`"]);
+        check(&also("addresses = [\"203.0.112.0/24\", \"203.0.114.0/24\"]"), &[]);
+        check(
+            &format!("{A}[[tenant]]\nid = \"a\"\naddresses = [\"192.0.2.1\"]\n"),
+            &["5:6: `tenant[2].id`: found \"a\""],
+        );
+        let mac = "macs = [\"02:00:00:00:00:01\"]\n";
+        check(&format!("{A}{mac}[[tenant]]\nid = \"b\"\n{mac}"), &["7:9: `tenant[2].macs[1]`"]);
+        let port = "interfaces = [\"n/tap\"]\n";
+        check(
+            &format!("[[tenant]]\nid = \"a\"\n{port}[[tenant]]\nid = \"b\"\n{port}"),
+            &["6:15: `tenant[2].interfaces[1]`"],
+        );
+    }
+
+    #[test]
+    fn what_is_no_tenant_is_refused() {
+        check("[[tenant]]\nid = \"a\"", &["1:1: `tenant[1].addresses`: found nothing"]);
+        check(
+            "[[tenant]]\nid = \"a\"\naddresses = [\"1.2.3.4/33\"]",
+            &["3:14: `tenant[1].addresses[1]`: found \"1.2.3.4/33\""],
+        );
+        check(
+            "[[tenant]]\nid = \"a\"\naddresses = \"1.2.3.4\"",
+            &["3:13: `tenant[1].addresses`: found \"1.2.3.4\"; allowed: a list"],
+        );
+        check("[tenant]\nid = \"a\"", &["1:1: `tenant`: found a table; allowed: a list of tables"]);
+    }
+}

@@ -1,0 +1,227 @@
+//! Reading configuration: TOML in, types out, and errors that a person can act on.
+//!
+//! Every error names the file, line, column and key, what was found there and what is allowed; all errors of a file are
+//! told at once, and a key that nobody asked for is one of them, with the key that was probably meant. Policies, tenants
+//! and the daemons' own settings are read through this, so that they all complain alike.
+//!
+//! Left out: opening files, which the caller does; and merging layers, which only policies do.
+
+mod duration;
+mod section;
+
+use std::cell::RefCell;
+use std::fmt;
+
+use toml::de::DeTable;
+
+pub use duration::{format_duration, parse_duration};
+pub use section::Section;
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file, as the caller named it.
+    pub file: String,
+    /// The line, counted from 1; 0 where it is about the file as a whole.
+    pub line: usize,
+    /// The column in characters, counted from 1.
+    pub column: usize,
+    /// The key with all that stand above it: `rule[2].ladder[1].until`. Empty where it is about no key.
+    pub key: String,
+    /// What stands there.
+    pub found: String,
+    /// What may stand there.
+    pub allowed: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        f.write_str(": ")?;
+        if !self.key.is_empty() {
+            write!(f, "`{}`: ", self.key)?;
+        }
+        write!(f, "found {}; allowed: {}", self.found, self.allowed)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// All errors of one reading, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            fmt::Display::fmt(error, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// A file being read.
+#[derive(Debug)]
+pub struct Document<'t> {
+    file: String,
+    text: &'t str,
+    errors: RefCell<Vec<ConfigError>>,
+}
+
+impl<'t> Document<'t> {
+    /// The most bytes of a file that are read; tenants of a large provider fit many times over.
+    pub const MAX_BYTES: usize = 64 << 20;
+
+    /// Reads `text` by `read`, which asks a [`Section`] for what it wants and may return `None` where an error stands in
+    /// the way. The result is `Ok` only if no error was found anywhere.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub fn read<T>(
+        file: &str,
+        text: &'t str,
+        read: impl FnOnce(&Section<'_, 't>) -> Option<T>,
+    ) -> Result<T, ConfigErrors> {
+        let document = Self { file: file.to_owned(), text, errors: RefCell::default() };
+        if text.len() > Self::MAX_BYTES {
+            let allowed = format!("at most {} bytes", Self::MAX_BYTES);
+            document.report(None, "", &format!("{} bytes", text.len()), &allowed);
+            return Err(document.into_errors());
+        }
+        let (table, broken) = DeTable::parse_recoverable(text);
+        for error in broken {
+            let start = error.span().map(|span| span.start);
+            document.report(start, "", &format!("text that is no TOML ({})", error.message()), "TOML 1.0");
+        }
+        if !document.errors.borrow().is_empty() {
+            return Err(document.into_errors());
+        }
+        let root = Section::root(&document, table.get_ref());
+        let result = read(&root);
+        root.finish();
+        match result {
+            Some(value) if document.errors.borrow().is_empty() => Ok(value),
+            _ => Err(document.into_errors()),
+        }
+    }
+
+    /// Takes note of an error at a place in the text.
+    pub(crate) fn report(&self, offset: Option<usize>, key: &str, found: &str, allowed: &str) {
+        let (line, column) = offset.map_or((0, 0), |offset| self.place(offset));
+        let error = ConfigError {
+            file: self.file.clone(),
+            line,
+            column,
+            key: key.to_owned(),
+            found: found.chars().take(200).collect(),
+            allowed: allowed.to_owned(),
+        };
+        self.errors.borrow_mut().push(error);
+    }
+
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    fn into_errors(self) -> ConfigErrors {
+        let mut errors = self.errors.into_inner();
+        errors.sort_by_key(|error| (error.line, error.column));
+        if errors.is_empty() {
+            // Whoever reads must report before giving up; this keeps the promise of "at least one" all the same.
+            errors.push(ConfigError {
+                file: self.file,
+                line: 0,
+                column: 0,
+                key: String::new(),
+                found: "something that cannot be used".into(),
+                allowed: "see the manual".into(),
+            });
+        }
+        ConfigErrors(errors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads one of everything; what is wrong, a line an error without the file.
+    fn check(text: &str, expect: &[&str]) {
+        let result = Document::read("f.toml", text, |root| {
+            let number = root.integer("number", 1..=10);
+            let ratio = root.float("ratio", 0.0..=1.0);
+            let time = root.duration("time");
+            let word = root.one_of("word", &[("on", true), ("off", false)]);
+            let net = root.parsed::<ipnet::IpNet>("net", "an address prefix like 192.0.2.0/24");
+            let list = root.parsed_list::<u16>("list", "port numbers");
+            let inner = root.section("inner").map(|inner| {
+                let flag = inner.boolean("flag");
+                inner.finish();
+                flag
+            });
+            for item in root.sections("item") {
+                let _ = item.required_text("id", "a text");
+                item.finish();
+            }
+            Some((number, ratio, time, word, net, list, inner))
+        });
+        let told: Vec<String> = match result {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.0.iter().map(|e| e.to_string().replace("f.toml:", "")).collect(),
+        };
+        assert_eq!(told, expect, "{text}");
+    }
+
+    #[test]
+    fn good_files_are_read_and_errors_name_everything() {
+        check("", &[]);
+        check(
+            "number = 3\nratio = 0.5\ntime = \"5m\"\nword = \"on\"\nnet = \"10.0.0.0/8\"\nlist = [1]\n\
+             [inner]\nflag = true\n[[item]]\nid = \"x\"",
+            &[],
+        );
+        check("number = 11", &["1:10: `number`: found 11; allowed: a whole number from 1 to 10"]);
+        check("number = \"3\"", &["1:10: `number`: found \"3\"; allowed: a whole number from 1 to 10"]);
+        check("ratio = nan", &["1:9: `ratio`: found nan; allowed: a number from 0 to 1"]);
+        check(
+            "time = 5",
+            &["1:8: `time`: found 5; allowed: a time like \"500ms\", \"60s\", \"15m\", \"72h\" or \"180d\""],
+        );
+        check("word = \"maybe\"", &["1:8: `word`: found \"maybe\"; allowed: on, off"]);
+        check("net = \"x\"", &["1:7: `net`: found \"x\"; allowed: an address prefix like 192.0.2.0/24"]);
+        check("list = [1, 99999]", &["1:12: `list[2]`: found 99999; allowed: port numbers"]);
+        check("inner = 3", &["1:9: `inner`: found 3; allowed: a table"]);
+        check(
+            "[inner]\nflug = true",
+            &["2:1: `inner.flug`: found a key that is not known; allowed: flag (did you mean `flag`?)"],
+        );
+        check("[[item]]\n", &["1:1: `item[1].id`: found nothing; allowed: a text"]);
+    }
+
+    #[test]
+    fn all_errors_are_told_in_order() {
+        check(
+            "zzz = 1\nnumber = 0\n",
+            &[
+                "1:1: `zzz`: found a key that is not known; allowed: inner, item, list, net, number, ratio, time, word",
+                "2:10: `number`: found 0; allowed: a whole number from 1 to 10",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_says_where() {
+        let Err(errors) = Document::read("f.toml", "a = 1\nb = = 2\n", |_| Some(())) else { panic!("read") };
+        assert_eq!((errors.0[0].line, errors.0[0].column), (2, 5));
+    }
+}

@@ -1,0 +1,313 @@
+//! A table of a file: asked key by key, and told at the end what nobody asked for.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Document, parse_duration};
+
+type Value<'t> = Spanned<DeValue<'t>>;
+
+/// One table.
+#[derive(Debug)]
+pub struct Section<'d, 't> {
+    document: &'d Document<'t>,
+    path: String,
+    table: &'d DeTable<'t>,
+    /// Where it begins; the place of what is missing in it.
+    start: usize,
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl<'d, 't> Section<'d, 't> {
+    pub(super) fn root(document: &'d Document<'t>, table: &'d DeTable<'t>) -> Self {
+        Self { document, path: String::new(), table, start: 0, asked: RefCell::default() }
+    }
+
+    /// The keys that stand here, for tables whose keys are names.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.table.keys().map(|key| key.get_ref().as_ref())
+    }
+
+    /// Whether `key` stands here.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.asked.borrow_mut().insert(key.to_owned());
+        self.table.contains_key(key)
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&'d str> {
+        let value = self.value(key)?;
+        self.text_of(value, &self.key(key), "a text in quotes")
+    }
+
+    /// A text that must be there.
+    #[must_use]
+    pub fn required_text(&self, key: &str, allowed: &str) -> Option<&'d str> {
+        if !self.has(key) {
+            self.missing(key, allowed);
+            return None;
+        }
+        self.text(key)
+    }
+
+    /// A text that means a `T`.
+    #[must_use]
+    pub fn parsed<T: FromStr>(&self, key: &str, allowed: &str) -> Option<T> {
+        let value = self.value(key)?;
+        self.parse(value, &self.key(key), allowed)
+    }
+
+    /// A text that means a `T` and must be there.
+    #[must_use]
+    pub fn required<T: FromStr>(&self, key: &str, allowed: &str) -> Option<T> {
+        if !self.has(key) {
+            self.missing(key, allowed);
+            return None;
+        }
+        self.parsed(key, allowed)
+    }
+
+    /// A list of texts (or numbers) that each mean a `T`. Those that do not are reported and left out.
+    #[must_use]
+    pub fn parsed_list<T: FromStr>(&self, key: &str, allowed: &str) -> Option<Vec<T>> {
+        let items = self.array(key, &format!("a list of {allowed}"))?;
+        let each = items.iter().enumerate();
+        Some(each.filter_map(|(n, item)| self.parse(item, &self.item_key(key, n), allowed)).collect())
+    }
+
+    /// One of some words.
+    #[must_use]
+    pub fn one_of<T: Clone>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let value = self.value(key)?;
+        let found = match value.get_ref() {
+            DeValue::String(text) => words.iter().find(|(word, _)| *word == text.as_ref()),
+            _ => None,
+        };
+        if found.is_none() {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.wrong(value, &self.key(key), &all.join(", "));
+        }
+        found.map(|(_, meaning)| meaning.clone())
+    }
+
+    /// A whole number.
+    #[must_use]
+    pub fn integer(&self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        let good = number.filter(|number| range.contains(number));
+        if good.is_none() {
+            let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+            self.wrong(value, &self.key(key), &allowed);
+        }
+        good
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn float(&self, key: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        let good = number.filter(|number| range.contains(number));
+        if good.is_none() {
+            let allowed = format!("a number from {} to {}", range.start(), range.end());
+            self.wrong(value, &self.key(key), &allowed);
+        }
+        good
+    }
+
+    /// `true` or `false`.
+    #[must_use]
+    pub fn boolean(&self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            _ => {
+                self.wrong(value, &self.key(key), "true, false");
+                None
+            }
+        }
+    }
+
+    /// A time such as `"60s"`.
+    #[must_use]
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        let value = self.value(key)?;
+        let span = match value.get_ref() {
+            DeValue::String(text) => parse_duration(text),
+            _ => None,
+        };
+        if span.is_none() {
+            self.wrong(value, &self.key(key), "a time like \"500ms\", \"60s\", \"15m\", \"72h\" or \"180d\"");
+        }
+        span
+    }
+
+    /// The table under `key`.
+    #[must_use]
+    pub fn section(&self, key: &str) -> Option<Self> {
+        let value = self.value(key)?;
+        self.section_of(value, self.key(key))
+    }
+
+    /// The tables under `key` (`[[key]]`, or a list of inline tables).
+    #[must_use]
+    pub fn sections(&self, key: &str) -> Vec<Self> {
+        let items = self.array(key, "a list of tables").unwrap_or_default();
+        let each = items.iter().enumerate();
+        each.filter_map(|(n, item)| self.section_of(item, self.item_key(key, n))).collect()
+    }
+
+    /// Says that what stands under `key` is wrong in a way that only the caller can tell.
+    pub fn reject(&self, key: &str, allowed: &str) {
+        match self.table.get(key) {
+            Some(value) => self.wrong(value, &self.key(key), allowed),
+            None => self.missing(key, allowed),
+        }
+    }
+
+    /// Says that the item at `index` (counted from 0) of the list under `key` is wrong.
+    pub fn reject_item(&self, key: &str, index: usize, allowed: &str) {
+        if let Some(DeValue::Array(items)) = self.table.get(key).map(Spanned::get_ref)
+            && let Some(item) = items.get(index)
+        {
+            self.wrong(item, &self.item_key(key, index), allowed);
+        }
+    }
+
+    /// Ends the reading of this table: every key that nobody asked for is an error.
+    pub fn finish(&self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(key.get_ref().as_ref())) {
+            let name = key.get_ref().as_ref();
+            let all: Vec<&str> = asked.iter().map(String::as_str).collect();
+            let near = all.iter().map(|word| (distance(name, word), *word)).min();
+            let hint = match near {
+                Some((steps, word)) if steps <= 2 => format!(" (did you mean `{word}`?)"),
+                _ => String::new(),
+            };
+            let allowed = if all.is_empty() { "no keys".to_owned() } else { all.join(", ") + &hint };
+            self.document.report(
+                Some(key.span().start),
+                &self.key(name),
+                "a key that is not known",
+                &allowed,
+            );
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&'d Value<'t>> {
+        self.asked.borrow_mut().insert(key.to_owned());
+        self.table.get(key)
+    }
+
+    fn array(&self, key: &str, allowed: &str) -> Option<&'d [Value<'t>]> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Array(items) => Some(items),
+            _ => {
+                self.wrong(value, &self.key(key), allowed);
+                None
+            }
+        }
+    }
+
+    fn section_of(&self, value: &'d Value<'t>, path: String) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Self {
+                document: self.document,
+                path,
+                table,
+                start: value.span().start,
+                asked: RefCell::default(),
+            }),
+            _ => {
+                self.wrong(value, &path, "a table");
+                None
+            }
+        }
+    }
+
+    fn text_of(&self, value: &'d Value<'t>, key: &str, allowed: &str) -> Option<&'d str> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(text.as_ref()),
+            _ => {
+                self.wrong(value, key, allowed);
+                None
+            }
+        }
+    }
+
+    fn parse<T: FromStr>(&self, value: &'d Value<'t>, key: &str, allowed: &str) -> Option<T> {
+        let parsed = match value.get_ref() {
+            DeValue::String(text) => text.parse().ok(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+            _ => None,
+        };
+        if parsed.is_none() {
+            self.wrong(value, key, allowed);
+        }
+        parsed
+    }
+
+    fn wrong(&self, value: &Value<'_>, key: &str, allowed: &str) {
+        self.document.report(Some(value.span().start), key, &describe(value.get_ref()), allowed);
+    }
+
+    fn missing(&self, key: &str, allowed: &str) {
+        self.document.report(Some(self.start), &self.key(key), "nothing", allowed);
+    }
+
+    fn key(&self, key: &str) -> String {
+        let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        let key = if plain { key.to_owned() } else { format!("{key:?}") };
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
+    }
+
+    fn item_key(&self, key: &str, index: usize) -> String {
+        format!("{}[{}]", self.key(key), index + 1)
+    }
+}
+
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// Levenshtein's distance, in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = before + usize::from(x != *y);
+            before = row[j + 1];
+            row[j + 1] = replaced.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
