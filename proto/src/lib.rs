@@ -1,1 +1,47 @@
-//! Placeholder until its modules land.
+//! Reeve's wire protocol, and the way between it and the vocabulary.
+//!
+//! [`agent`], [`status`], [`operator`] and [`types`] hold what the protocol files under `proto/` generate: the shape
+//! of messages, clients and servers. Beside them stand conversions: `From` a domain value makes a message (clipped
+//! to the bounds below, so that a sender never makes what a receiver refuses), `TryFrom` a message makes a domain
+//! value or a [`WireError`] that names the field, what was found there and what is allowed. Nothing here panics on
+//! any input: unknown enum values, missing fields, lists and texts over their bound are errors.
+//!
+//! Left out: connections, identity, who may call what (the daemons), and the order of messages on the stream,
+//! beyond [`session`]'s types.
+
+mod decision;
+mod error;
+mod generated;
+mod order;
+mod read;
+mod report;
+pub mod session;
+mod tenant;
+mod violation;
+
+pub use error::WireError;
+pub use generated::{agent, operator, status, types};
+pub use read::{clip, duration, duration_to_wire, time, time_to_wire};
+
+/// The longest text in a message, in bytes; names are shorter by their own rule.
+pub const MAX_TEXT_BYTES: usize = 4096;
+/// The most targets in an alert.
+pub const MAX_TARGETS: usize = reeve_policy::Alert::MAX_TARGETS;
+/// The most packet headers in an alert.
+pub const MAX_SAMPLES: usize = reeve_policy::Alert::MAX_SAMPLES;
+/// The most bytes of one packet's headers: IPv6 (40) with options, and TCP with all of its (60), fit twice over.
+pub const MAX_HEADER_BYTES: usize = 256;
+/// The most metrics in an alert.
+pub const MAX_METRICS: usize = 64;
+/// The most destinations in a scope.
+pub const MAX_SCOPE_TARGETS: usize = 256;
+/// The most addresses, interfaces or hardware addresses of one tenant.
+pub const MAX_SELECTORS: usize = 4096;
+/// The most tenants in one snapshot.
+pub const MAX_TENANTS: usize = 1_000_000;
+/// The most counters in one report.
+pub const MAX_COUNTERS: usize = 16_384;
+/// The most measures in a greeting.
+pub const MAX_MEASURES: usize = 65_536;
+/// The largest message, in bytes, that clients and servers take: a snapshot of half a million tenants fits.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;

@@ -13,9 +13,11 @@ pub mod detect;
 pub mod engine;
 pub mod flow;
 pub mod frame;
+pub mod interest;
 pub mod ledger;
 pub mod meter;
 pub mod packet;
+pub mod ruleset;
 pub mod shard;
 pub mod topology;
 

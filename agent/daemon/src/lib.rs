@@ -1,1 +1,15 @@
-//! Agent shell.
+//! Reeve's agent: the shell around the pure core. It captures, applies and reports; what it decides, the core decides.
+//!
+//! [`run`] strings the live agent together; [`replay`] and [`score`] play captures through the same core.
+
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod enforce;
+pub mod links;
+pub mod node;
+pub mod replay;
+pub mod run;
+pub mod score;
+pub mod state;

@@ -1,2 +1,81 @@
-//! Entry point.
-fn main() {}
+//! `reeve-agent`: reads the command line, does what it says, and tells by its exit code how it went.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use reeve_agent::cli::{self, Cli, Command, LogFormat, RunArgs};
+use reeve_agent::{config, run};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With stderr gone there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "reeve-agent: {}", describe(&error));
+            ExitCode::from(cli::exit::code(&error))
+        }
+    }
+}
+
+/// The error and what caused it; a cause that the line before has named already is not told again.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn execute(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Run(args) => live(&args),
+        Command::Check(args) => say(&cli::check::check(&args)?),
+        Command::Replay(args) => cli::play::play(&args),
+        Command::Score(args) => cli::play::score(&args),
+        Command::Ruleset(args) => say(cli::table::ruleset(&args)?.trim_end()),
+        Command::Clear(args) => say(&cli::table::clear(&args)?),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "reeve-agent", &mut script);
+            std::io::stdout().write_all(&script)?;
+            Ok(())
+        }
+        Command::Bench { what } => say(&cli::bench::bench(&what)?.to_string()),
+    }
+}
+
+fn live(args: &RunArgs) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)?;
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(is_terminal);
+    match args.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    let loaded = config::load(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run::run(&args.config, loaded))?;
+    Ok(())
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

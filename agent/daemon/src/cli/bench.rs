@@ -1,0 +1,126 @@
+//! Measurements for people who tune: each prints one JSON object. Whole runs, no assertions.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Subcommand;
+use reeve_core::ruleset::{Element, Elements, Hold, Lasting};
+use reeve_policy::{DecisionId, Timestamp};
+
+use super::play::TenantArg;
+use crate::capture::{FileSource, Progress, Source};
+use crate::enforce::Enforcer;
+use crate::replay::Scene;
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Elements in one transaction. Lays table inet reeve down and takes it away: not for a node at work.
+    Elements {
+        /// How many.
+        #[arg(default_value_t = 10_000)]
+        count: u32,
+    },
+    /// Frames of a capture through the core, which is read into memory before.
+    Core {
+        /// The capture.
+        file: PathBuf,
+        /// The tenant's addresses.
+        #[arg(long)]
+        tenant: Vec<TenantArg>,
+        /// How often it is played.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
+}
+
+/// Measures.
+///
+/// # Errors
+/// When the kernel refuses, or the capture cannot be read.
+pub fn bench(what: &What) -> anyhow::Result<serde_json::Value> {
+    match what {
+        What::Elements { count } => elements(*count),
+        What::Core { file, tenant, rounds } => core(file, tenant, *rounds),
+    }
+}
+
+fn elements(count: u32) -> anyhow::Result<serde_json::Value> {
+    let now = Timestamp::from_secs(1_700_000_000);
+    let decisions = vec![DecisionId("bench.1".parse()?)];
+    let hold = Hold { lasting: Lasting::Until(now + Duration::from_secs(3_600)), decisions };
+    let wanted: Elements = (0..count)
+        .map(|number| IpAddr::from(Ipv4Addr::from(0x0b00_0000 + number)))
+        .map(|host| (Element::Suspended(host.into()), hold.clone()))
+        .collect();
+    let mut enforcer = Enforcer::open()?;
+    enforcer.install(Elements::new(), now)?;
+    let began = Instant::now();
+    enforcer.apply(wanted.clone(), now)?;
+    let (sent, took) = enforcer.last_transaction();
+    let with_read_back = began.elapsed();
+    let began = Instant::now();
+    enforcer.apply(Elements::new(), now)?;
+    let removed = began.elapsed();
+    // One alone, among many.
+    enforcer.apply(wanted.clone(), now)?;
+    let mut one_more = wanted;
+    one_more.insert(Element::Suspended("192.0.2.1/32".parse()?), hold);
+    let began = Instant::now();
+    enforcer.apply(one_more, now)?;
+    let one = began.elapsed();
+    enforcer.clear()?;
+    let millis = |span: Duration| span.as_secs_f64() * 1_000.0;
+    Ok(serde_json::json!({
+        "elements": count, "bytes": sent, "apply_ms": millis(took), "apply_and_read_back_ms": millis(with_read_back),
+        "remove_ms": millis(removed), "one_more_ms": millis(one),
+    }))
+}
+
+struct Kept {
+    at: Timestamp,
+    link: reeve_core::LinkType,
+    range: std::ops::Range<usize>,
+    wire_len: u32,
+}
+
+fn core(file: &std::path::Path, tenants: &[TenantArg], rounds: u32) -> anyhow::Result<serde_json::Value> {
+    let (mut bytes, mut kept) = (Vec::new(), Vec::new());
+    let mut source = FileSource::open(file)?;
+    while !matches!(
+        source.poll(Duration::ZERO, &mut |frame| {
+            let start = bytes.len();
+            bytes.extend_from_slice(frame.data);
+            let range = start..bytes.len();
+            kept.push(Kept { at: frame.at, link: frame.link, range, wire_len: frame.wire_len });
+        })?,
+        Progress::Ended
+    ) {}
+    let mut rates = Vec::new();
+    let mut outputs = 0;
+    for _ in 0..rounds {
+        let mut engine = Scene::bench(tenants)?.engine();
+        let began = Instant::now();
+        for one in &kept {
+            engine.handle_frame(&reeve_core::Frame {
+                at: one.at,
+                vantage: reeve_core::VantageId(0),
+                passage: reeve_core::Passage::Unknown,
+                link: one.link,
+                vlan: None,
+                data: &bytes[one.range.clone()],
+                wire_len: one.wire_len,
+            });
+            while engine.poll().is_some() {
+                outputs += 1;
+            }
+        }
+        rates.push(kept.len() as f64 / began.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    let median = rates.get(rates.len() / 2).copied().unwrap_or_default();
+    Ok(
+        serde_json::json!({ "frames": kept.len(), "rounds": rounds, "outputs": outputs, "frames_per_second": median }),
+    )
+}

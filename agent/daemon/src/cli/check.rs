@@ -1,0 +1,71 @@
+//! `check`: whether the agent could run as it is set up.
+
+use std::fmt::Write as _;
+
+use anyhow::Context as _;
+
+use super::CheckArgs;
+use crate::config::{self, Loaded};
+use crate::control::Controller;
+use crate::enforce::Enforcer;
+use crate::links::Links;
+use reeve_policy::Mode;
+
+/// Something that is not as the settings say. Told as "what: detail".
+#[derive(Debug, thiserror::Error)]
+#[error("{}: no interface is called `{name}`", path.display())]
+pub struct MissingInterface {
+    /// The settings.
+    path: std::path::PathBuf,
+    /// The name.
+    name: String,
+}
+
+/// Checks, and says what is good.
+///
+/// # Errors
+/// The first thing that is not.
+pub fn check(args: &CheckArgs) -> anyhow::Result<String> {
+    let loaded = config::load(&args.config)?;
+    if let Some(controller) = &loaded.settings.controller {
+        Controller::new(controller, loaded.settings.node.clone())?;
+    }
+    if !args.files_only {
+        machine(args, &loaded)?;
+    }
+    Ok(summary(args, &loaded))
+}
+
+fn machine(args: &CheckArgs, loaded: &Loaded) -> anyhow::Result<()> {
+    let links = Links::open()?.list();
+    let patterns = loaded.settings.vantages.iter().flat_map(|rule| &rule.interfaces);
+    for pattern in patterns.map(glob::Pattern::as_str).filter(|name| !name.contains(['*', '?', '['])) {
+        if !links.iter().any(|link| link.name == pattern) {
+            return Err(MissingInterface { path: args.config.clone(), name: pattern.to_owned() }.into());
+        }
+    }
+    if loaded.settings.mode == Mode::Enforce {
+        let mut enforcer = Enforcer::open().context("mode is \"enforce\"")?;
+        enforcer.is_installed().context("mode is \"enforce\"")?;
+    }
+    Ok(())
+}
+
+fn summary(args: &CheckArgs, loaded: &Loaded) -> String {
+    let Loaded { settings, policy, tenants } = loaded;
+    let mut text = format!("{}: good\n", args.config.display());
+    let controller = settings.controller.as_ref().map_or("none; the node runs alone", |c| c.address.as_str());
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "node        {}", settings.node);
+    let _ = writeln!(text, "mode        {}", settings.mode);
+    let _ = writeln!(
+        text,
+        "policy      {} version {} ({} rules)",
+        policy.name,
+        policy.version,
+        policy.rules.len()
+    );
+    let _ = writeln!(text, "tenants     {} in the local file", tenants.len());
+    let _ = write!(text, "controller  {controller}");
+    text
+}

@@ -1,0 +1,109 @@
+//! Exit codes: what went wrong, for whoever runs the agent from a script (sysexits.h).
+
+use std::io;
+
+use crate::capture::{CaptureError, FileError};
+use crate::config::ConfigError;
+use crate::control::LinkError;
+use crate::enforce::EnforceError;
+use crate::run::RunError;
+use crate::score::ScoreError;
+use crate::state::StateError;
+
+/// Something else.
+pub const FAILURE: u8 = 1;
+/// A file holds what it must not.
+pub const DATA: u8 = 65;
+/// What it takes is not there.
+pub const UNAVAILABLE: u8 = 69;
+/// Reading or writing failed.
+pub const IO: u8 = 74;
+/// Not permitted.
+pub const PERMISSION: u8 = 77;
+/// The settings are wrong.
+pub const CONFIG: u8 = 78;
+
+/// The code for an error, found by what caused it.
+#[must_use]
+pub fn code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(of).unwrap_or(FAILURE)
+}
+
+fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(error) = error.downcast_ref::<RunError>() {
+        return Some(match error {
+            RunError::Capture(error) => of_capture(error),
+            RunError::Enforce(error) => of_enforce(error),
+            RunError::State(error) => of_state(error),
+            RunError::Link(error) => of_link(error),
+            RunError::Config(error) => of_config(error),
+            RunError::NoInterface(_) | RunError::Links(_) => UNAVAILABLE,
+            RunError::System { source, .. } => of_io(source, FAILURE),
+        });
+    }
+    if let Some(error) = error.downcast_ref::<ScoreError>() {
+        return Some(match error {
+            ScoreError::Manifest { source, .. } => match source.kind() {
+                csv::ErrorKind::Io(error) => of_io(error, IO),
+                _ => DATA,
+            },
+            ScoreError::Field { .. } => DATA,
+            ScoreError::Capture(error) => of_capture(error),
+        });
+    }
+    let mut code = error.downcast_ref().map(of_capture);
+    code = code.or_else(|| error.downcast_ref().map(of_enforce));
+    code = code.or_else(|| error.downcast_ref().map(of_state));
+    code = code.or_else(|| error.downcast_ref().map(of_link));
+    code = code.or_else(|| error.downcast_ref().map(of_config));
+    code.or_else(|| error.downcast_ref().map(|error| of_io(error, IO)))
+}
+
+fn of_capture(error: &CaptureError) -> u8 {
+    match error {
+        CaptureError::NoInterface { .. } | CaptureError::InterfaceGone { .. } => UNAVAILABLE,
+        CaptureError::NotPermitted { .. } => PERMISSION,
+        CaptureError::UnsupportedHardware { .. } | CaptureError::VantageTaken { .. } => CONFIG,
+        CaptureError::System { source, .. } => of_io(source, IO),
+        CaptureError::File { source: FileError::Read { source, .. }, .. } => of_io(source, IO),
+        CaptureError::File { .. } => DATA,
+    }
+}
+
+fn of_enforce(error: &EnforceError) -> u8 {
+    match error {
+        EnforceError::NoNftables(_) => UNAVAILABLE,
+        EnforceError::NotPermitted(_) => PERMISSION,
+        EnforceError::Full(_) | EnforceError::Netlink(_) | EnforceError::NotAsTold { .. } => FAILURE,
+    }
+}
+
+fn of_state(error: &StateError) -> u8 {
+    match error {
+        StateError::Folder { source, .. }
+        | StateError::Read { source, .. }
+        | StateError::Write { source, .. } => of_io(source, IO),
+        StateError::InUse { .. } => UNAVAILABLE,
+    }
+}
+
+fn of_link(error: &LinkError) -> u8 {
+    match error {
+        LinkError::Credential { source, .. } => of_io(source, CONFIG),
+        LinkError::NotPem { .. } | LinkError::Address { .. } => CONFIG,
+    }
+}
+
+fn of_config(error: &ConfigError) -> u8 {
+    match error {
+        ConfigError::Read { source, .. } => of_io(source, CONFIG),
+        ConfigError::Content(_) => CONFIG,
+    }
+}
+
+fn of_io(error: &io::Error, otherwise: u8) -> u8 {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => PERMISSION,
+        _ => otherwise,
+    }
+}

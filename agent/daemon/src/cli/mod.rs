@@ -1,0 +1,168 @@
+//! The command line of `reeve-agent`.
+
+pub mod bench;
+pub mod check;
+pub mod exit;
+pub mod play;
+pub mod table;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config;
+
+/// Watches what tenants send, recognises abuse, and answers with the mildest measure that stops it.
+///
+/// A fresh install observes only: it recognises, decides and reports what it would have done, and touches nothing. Set
+/// `mode = "enforce"` in the settings once what it reports is right.
+#[derive(Debug, Parser)]
+#[command(name = "reeve-agent", version, max_term_width = 100, after_long_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    /// What to do.
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  it is done
+  1  it failed for another reason than those below
+  2  the command line is wrong
+ 65  a capture, manifest or state file holds what it must not
+ 69  the kernel has no nftables, an interface is not there, or another agent is running
+ 74  reading or writing failed
+ 77  not permitted: capturing takes CAP_NET_RAW, measures take CAP_NET_ADMIN
+ 78  the settings, the policy or the tenants hold what they must not";
+
+/// Everything that the agent does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the agent until SIGTERM or SIGINT
+    ///
+    /// Measures stand when it stops, until their time: `reeve-agent clear` takes them away. SIGHUP reads the settings, the
+    /// policy and the tenants anew; if they are wrong, those before stay.
+    Run(RunArgs),
+    /// Says whether the settings, the policy and the tenants can be used, and whether the node has what they take
+    Check(CheckArgs),
+    /// Plays captures through the engine and tells what it would have decided
+    ///
+    /// The same engine runs live: the same packets give the same alerts and decisions. Each file is pcap or pcapng, packed
+    /// with gzip or not. Deadlines fire up to 5 s past the last packet. Nothing is changed on this machine.
+    Replay(ReplayArgs),
+    /// Plays labelled captures and tells which were recognised
+    ///
+    /// The manifest is a CSV file with the columns file, tenant, vantage, label, class, also and must; see the corpus'
+    /// README. With --json: {"summary": {"found", "missed", "false_alarms", "optional_found"}, "rows": [...]}.
+    Score(ScoreArgs),
+    /// Prints the ruleset that the agent keeps in the kernel, as nft text
+    ///
+    /// With the settings, its protected addresses and the measures of the state folder are in it; without, the bare skeleton.
+    Ruleset(RulesetArgs),
+    /// Takes every trace of the agent from the kernel's ruleset
+    ///
+    /// Table `inet reeve` goes, and the measures in the state folder with it; nobody else's table is touched. Stop the agent
+    /// before: a running one would put it back.
+    Clear(ClearArgs),
+    /// Prints the completions of a shell
+    ///
+    /// For bash: reeve-agent completion bash > /etc/bash_completion.d/reeve-agent
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Measures parts of the agent on this machine; prints JSON
+    #[command(hide = true)]
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        what: bench::What,
+    },
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The settings.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t, env = "REEVE_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or directives such as reeve_agent::control=debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "REEVE_LOG")]
+    pub log: String,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The settings.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// Look at the files only, not at this machine's interfaces, permissions and kernel.
+    #[arg(long)]
+    pub files_only: bool,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Captures, played one after the other through one engine.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A tenant's addresses: ADDRESS[,ADDRESS...] or NAME=ADDRESS[,ADDRESS...]. May be given several times.
+    #[arg(long, value_name = "ADDRESSES", required_unless_present = "tenants")]
+    pub tenant: Vec<play::TenantArg>,
+    /// A file of tenants, as for `run`.
+    #[arg(long, value_name = "FILE")]
+    pub tenants: Option<PathBuf>,
+    /// Where the captures were taken: at the one tenant's port, where foreign sources are spoofed, or anywhere.
+    #[arg(long, value_enum, default_value_t = play::VantageArg::Mirror)]
+    pub vantage: play::VantageArg,
+    /// A preset's name, or a policy file.
+    #[arg(long, value_name = "POLICY", default_value = "baseline")]
+    pub policy: String,
+    /// A JSON object a line instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// The manifest; captures are found beside it.
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: PathBuf,
+    /// A preset's name, or a policy file.
+    #[arg(long, value_name = "POLICY", default_value = "baseline")]
+    pub policy: String,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ruleset`.
+#[derive(Debug, Args)]
+pub struct RulesetArgs {
+    /// The settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `clear`.
+#[derive(Debug, Args)]
+pub struct ClearArgs {
+    /// The settings, which name the state folder. Without them, those in the usual place, if there are any.
+    #[arg(long, value_name = "FILE", env = "REEVE_AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
+}

@@ -1,0 +1,151 @@
+//! `replay` and `score`: captures instead of interfaces.
+
+use std::io::{self, BufWriter, Write as _};
+use std::net::IpAddr;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+use reeve_core::topology::VantageKind;
+use reeve_policy::language::{Policy, check_tenants, parse_tenants};
+use reeve_policy::{Mode, Tenant, TenantId};
+
+use super::{ReplayArgs, ScoreArgs};
+use crate::config::{ConfigError, PolicySource, load_policy};
+use crate::replay::{Scene, json_line, replay, text_line};
+use crate::score;
+
+/// Where a capture was taken.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum VantageArg {
+    /// At the tenant's port.
+    Port,
+    /// Anywhere else.
+    Mirror,
+}
+
+/// A tenant of the command line.
+#[derive(Clone, Debug)]
+pub struct TenantArg {
+    id: Option<TenantId>,
+    addresses: Vec<IpNet>,
+}
+
+impl FromStr for TenantArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (id, list) = match text.split_once('=') {
+            Some((id, list)) => (Some(id.parse().map_err(|error| format!("{error}"))?), list),
+            None => (None, text),
+        };
+        let each = list.split([',', ';']).map(str::trim);
+        let addresses = each
+            .map(|part| {
+                let net = part.parse::<IpNet>().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
+                net.map(|net| net.trunc()).map_err(|_| format!("`{part}` is no address or prefix"))
+            })
+            .collect::<Result<Vec<IpNet>, String>>()?;
+        Ok(Self { id, addresses })
+    }
+}
+
+/// Tenants of the command line that share an address.
+#[derive(Debug, thiserror::Error)]
+#[error("the tenants of the command line: {0}")]
+pub struct Clashing(String);
+
+/// Plays captures.
+///
+/// # Errors
+/// When a file cannot be read or is cut short (what stood before the cut has been played then).
+pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
+    let scene = Scene {
+        tenants: tenants(args)?,
+        kind: match args.vantage {
+            VantageArg::Port => VantageKind::Port,
+            VantageArg::Mirror => VantageKind::Mirror,
+        },
+        policy: policy(&args.policy)?,
+        mode: Mode::Enforce,
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut written = Ok(());
+    let replayed = replay(&scene, &args.files, |output| {
+        if written.is_ok() {
+            written = if args.json {
+                json_line(&output).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"))
+            } else {
+                text_line(&output).map_or(Ok(()), |line| writeln!(out, "{line}"))
+            };
+        }
+    })?;
+    written?;
+    if args.json {
+        let line = serde_json::json!({ "event": "end", "replayed": replayed });
+        writeln!(out, "{line}")?;
+    } else {
+        let malformed: u64 = replayed.malformed.values().sum();
+        let (frames, unassigned) = (replayed.frames, replayed.unassigned);
+        writeln!(out, "{frames} frames, {malformed} malformed, {unassigned} of none of the tenants")?;
+    }
+    out.flush()?;
+    match replayed.truncated {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Plays labelled captures.
+///
+/// # Errors
+/// When the manifest or a capture cannot be read.
+pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
+    let score = score::score(&args.manifest, &policy(&args.policy)?)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &score)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", score::table(&score))?;
+    }
+    Ok(())
+}
+
+fn tenants(args: &ReplayArgs) -> anyhow::Result<Vec<Arc<Tenant>>> {
+    let mut tenants = Vec::new();
+    if let Some(path) = &args.tenants {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let parsed = parse_tenants(&path.display().to_string(), &text).map_err(ConfigError::Content)?;
+        tenants.extend(parsed);
+    }
+    tenants.extend(from_args(&args.tenant)?);
+    check_tenants(&tenants).map_err(|clash| Clashing(clash.to_string()))?;
+    Ok(tenants.into_iter().map(Arc::new).collect())
+}
+
+/// The tenants of the command line, numbered where they have no names.
+pub(crate) fn from_args(args: &[TenantArg]) -> anyhow::Result<Vec<Tenant>> {
+    let tenant = |(number, arg): (usize, &TenantArg)| {
+        let id = match &arg.id {
+            Some(id) => id.clone(),
+            None if args.len() == 1 => "tenant".parse()?,
+            None => format!("tenant-{}", number + 1).parse()?,
+        };
+        let addresses = arg.addresses.clone();
+        let (interfaces, macs) = (Vec::new(), Vec::new());
+        Ok(Tenant { id, name: String::new(), parent: None, addresses, interfaces, macs, mode: None })
+    };
+    args.iter().enumerate().map(tenant).collect()
+}
+
+/// A preset, or a file.
+fn policy(name: &str) -> Result<Arc<Policy>, ConfigError> {
+    if let Some(preset) = Policy::preset(name) {
+        return Ok(Arc::new(preset));
+    }
+    load_policy(&PolicySource::File(Path::new(name).to_owned())).map(Arc::new)
+}

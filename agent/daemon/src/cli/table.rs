@@ -1,0 +1,72 @@
+//! `ruleset` and `clear`: the agent's table, to look at and to take away.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use reeve_core::ruleset::elements::elements;
+use reeve_core::ruleset::{Elements, Ruleset, text};
+use reeve_policy::{DesiredState, Timestamp};
+
+use super::{ClearArgs, RulesetArgs};
+use crate::capture::Clock;
+use crate::config::{self, Settings};
+use crate::enforce::Enforcer;
+use crate::node;
+use crate::state::{Loaded, State, StateFile, read_only};
+
+/// The ruleset as nft text.
+///
+/// # Errors
+/// When the settings or the state cannot be read.
+pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
+    let Some(path) = &args.config else {
+        return Ok(text::print(&Ruleset::new(), &Elements::new(), Timestamp::EPOCH));
+    };
+    let loaded = config::load(path)?;
+    let now = Clock::start().now();
+    let state = read_only(&loaded.settings.state_dir)?.unwrap_or_default();
+    let tenants = if state.tenants_version > 0 { state.tenants } else { loaded.tenants };
+    let tenants: Vec<_> = tenants.into_iter().map(Arc::new).collect();
+    let lifelines = node::lifelines();
+    let protected: Vec<IpNet> =
+        loaded.policy.protected_destinations.iter().chain(&lifelines).copied().collect();
+    let elements = elements(&state.desired, &loaded.settings.node, &tenants, &protected, now);
+    Ok(text::print(&Ruleset::new(), &elements, now))
+}
+
+/// Takes the table away, and the measures out of the state.
+///
+/// # Errors
+/// When an agent is running, or the kernel refuses.
+pub fn clear(args: &ClearArgs) -> anyhow::Result<String> {
+    let settings = match &args.config {
+        Some(path) => Some(settings_of(path)?),
+        None => settings_of(Path::new(config::DEFAULT_PATH)).ok(),
+    };
+    // Holding the folder's lock, no agent can come in between.
+    let state = match settings.filter(|settings| settings.state_dir.exists()) {
+        Some(settings) => Some(StateFile::open(&settings.state_dir)?),
+        None => None,
+    };
+    let mut enforcer = Enforcer::open()?;
+    let was_there = enforcer.is_installed()?;
+    enforcer.clear()?;
+    let mut forgotten = 0;
+    if let Some(file) = state
+        && let Loaded::State(state) = file.load()?
+    {
+        forgotten = state.desired.measures.len();
+        let desired = DesiredState { version: state.desired.version + 1, ..DesiredState::default() };
+        file.store(&State { desired, ..*state })?;
+    }
+    let table = if was_there { "table inet reeve is gone" } else { "there was no table inet reeve" };
+    Ok(format!("{table}; {forgotten} measures forgotten"))
+}
+
+/// The settings alone: what they name need not be sound to clear up.
+fn settings_of(path: &Path) -> Result<Settings, config::ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| config::ConfigError::Read { path: path.to_owned(), source })?;
+    Ok(config::parse(path, &text)?)
+}

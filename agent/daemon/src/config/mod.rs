@@ -1,0 +1,249 @@
+//! The agent's settings: `agent.toml` as types that cannot hold nonsense.
+//!
+//! Reading is pure ([`parse`]); [`load`] opens what the settings name (policy, tenants) as well, so that `check` and `run`
+//! find the same errors. Relative paths are relative to the file that names them.
+//!
+//! Left out: tenants' and policies' own grammar (`reeve_policy::language`), and what the node itself protects
+//! ([`crate::node`]).
+
+mod read;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use reeve_core::topology::VantageKind;
+use reeve_policy::language::{Policy, parse_tenants};
+use reeve_policy::reader::{ConfigErrors, Document};
+use reeve_policy::{Mode, NodeId, Tenant, TenantId};
+
+/// Where the settings are, if nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/reeve/agent.toml";
+
+/// What `agent.toml` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// This node's name.
+    pub node: NodeId,
+    /// How far it may go.
+    pub mode: Mode,
+    /// The policy: a preset's name, or a file.
+    pub policy: PolicySource,
+    /// Tenants for running alone; with a controller, those that hold until it has sent its own.
+    pub tenants: Option<PathBuf>,
+    /// Where the agent keeps what it must remember.
+    pub state_dir: PathBuf,
+    /// Which interfaces are watched, as what.
+    pub vantages: Vec<VantageRule>,
+    /// Tenants to whom nothing is done, on this node.
+    pub protected_sources: BTreeSet<TenantId>,
+    /// Destinations that are never cut off, beside the node's own, its gateways, resolvers and controller.
+    pub protected_destinations: Vec<IpNet>,
+    /// Where to report; `None` to run alone.
+    pub controller: Option<ControllerSettings>,
+    /// How capture and tables are sized.
+    pub limits: Limits,
+}
+
+/// Where a policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// Compiled in.
+    Preset(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// Interfaces by name, and what they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VantageRule {
+    /// What they are to the node.
+    pub kind: VantageKind,
+    /// Their names; `*`, `?` and `[...]` as in a shell.
+    pub interfaces: Vec<glob::Pattern>,
+}
+
+/// How to reach the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerSettings {
+    /// `https://HOST:PORT`, or `http://` to the machine itself.
+    pub address: String,
+    /// The authority that signed the controller's certificate.
+    pub ca: Option<PathBuf>,
+    /// This node's certificate.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// Sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Room for captured frames in all rings together, in MiB.
+    pub ring_mib: u32,
+    /// Room for flows, in MiB.
+    pub flow_mib: u32,
+    /// Of established TCP connections' bulk, one packet in this many is looked at.
+    pub sampling: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { ring_mib: 64, flow_mib: 64, sampling: 16 }
+    }
+}
+
+impl Settings {
+    /// What an interface is to the node, by the first rule that names it.
+    #[must_use]
+    pub fn kind_of(&self, interface: &str) -> Option<VantageKind> {
+        let names = |rule: &&VantageRule| rule.interfaces.iter().any(|pattern| pattern.matches(interface));
+        self.vantages.iter().find(names).map(|rule| rule.kind)
+    }
+}
+
+/// Settings with everything that they name.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// The policy, with the node's protected tenants in it.
+    pub policy: Arc<Policy>,
+    /// The tenants of the local file.
+    pub tenants: Vec<Tenant>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file holds what it must not.
+    #[error(transparent)]
+    Content(#[from] ConfigErrors),
+}
+
+/// The settings of a text.
+///
+/// # Errors
+/// All that is wrong with it, with places.
+pub fn parse(file: &Path, text: &str) -> Result<Settings, ConfigErrors> {
+    let base = file.parent().unwrap_or(Path::new(""));
+    Document::read(&file.display().to_string(), text, |root| read::settings(root, base))
+}
+
+/// The settings of a file, with the policy and the tenants that it names.
+///
+/// # Errors
+/// When a file cannot be read, or holds what it must not.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    let settings = parse(path, &read_file(path)?)?;
+    let mut policy = load_policy(&settings.policy)?;
+    policy.protected_sources.extend(settings.protected_sources.iter().cloned());
+    policy.protected_destinations.extend(settings.protected_destinations.iter().copied());
+    let tenants = match &settings.tenants {
+        Some(path) => parse_tenants(&path.display().to_string(), &read_file(path)?)?,
+        None => Vec::new(),
+    };
+    Ok(Loaded { settings, policy: Arc::new(policy), tenants })
+}
+
+/// The policy of a preset or file.
+///
+/// # Errors
+/// When the file cannot be read, or is no policy.
+pub fn load_policy(source: &PolicySource) -> Result<Policy, ConfigError> {
+    match source {
+        PolicySource::Preset(name) => {
+            Ok(Policy::preset(name).expect("a preset's name was checked when it was read"))
+        }
+        PolicySource::File(path) => Ok(Policy::parse(&path.display().to_string(), &read_file(path)?)?),
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "node = \"n1\"\ntenants = \"t.toml\"\n[[vantage]]\nkind = \"port\"\ninterfaces = [\"tap*\"]\n";
+
+    fn check(text: &str, expect: &[&str]) {
+        let told: Vec<String> = match parse(Path::new("/etc/reeve/a.toml"), text) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.0.iter().map(|e| e.to_string().replace("/etc/reeve/a.toml:", "")).collect(),
+        };
+        assert_eq!(told.len(), expect.len(), "{text}\n{told:#?}");
+        for (told, expect) in told.iter().zip(expect) {
+            assert!(told.starts_with(expect), "{told}\nis not\n{expect}");
+        }
+    }
+
+    #[test]
+    fn a_fresh_install_observes_only() {
+        let settings = parse(Path::new("/etc/reeve/a.toml"), GOOD).unwrap();
+        assert_eq!(settings.mode, Mode::Observe);
+        assert_eq!(settings.policy, PolicySource::Preset("baseline".into()));
+        assert_eq!(settings.tenants.as_deref(), Some(Path::new("/etc/reeve/t.toml")));
+        assert_eq!(settings.kind_of("tap7"), Some(VantageKind::Port));
+        assert_eq!(settings.kind_of("eth0"), None);
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_and_where() {
+        check(GOOD, &[]);
+        check(
+            "",
+            &["1:1: `node`: found nothing", "1:1: `vantage`: found nothing", "1:1: `tenants`: found nothing"],
+        );
+        check(
+            &format!("mod = \"enforce\"\n{GOOD}"),
+            &["1:1: `mod`: found a key that is not known; allowed: controller, limits, mode"],
+        );
+        check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
+        check(
+            &format!("policy = \"strict\"\n{GOOD}"),
+            &["1:10: `policy`: found \"strict\"; allowed: baseline, or the path of a file"],
+        );
+        check(
+            &GOOD.replace("\"port\"", "\"tap\""),
+            &["4:8: `vantage[1].kind`: found \"tap\"; allowed: port, uplink"],
+        );
+        check(&GOOD.replace("[\"tap*\"]", "[\"ta[p\"]"), &["5:15: `vantage[1].interfaces[1]`"]);
+        check(&GOOD.replace("[\"tap*\"]", "[]"), &["5:14: `vantage[1].interfaces`"]);
+        check(
+            &format!("{GOOD}[limits]\nring_mib = 0\n"),
+            &["7:12: `limits.ring_mib`: found 0; allowed: a whole number from 4 to 4096"],
+        );
+    }
+
+    #[test]
+    fn a_controller_is_reached_safely_or_on_this_machine() {
+        let with = |lines: &str| format!("{GOOD}[controller]\n{lines}\n");
+        let tls = "ca = \"ca.crt\"\ncertificate = \"n.crt\"\nkey = \"n.key\"";
+        check(&with(&format!("address = \"https://c.example:7443\"\n{tls}")), &[]);
+        check(&with("address = \"http://127.0.0.1:7443\""), &[]);
+        check(&with("address = \"http://[::1]:7443\""), &[]);
+        check(
+            &with("address = \"http://c.example:7443\""),
+            &["7:11: `controller.address`: found \"http://c.example:7443\"; allowed: https://"],
+        );
+        check(
+            &with("address = \"https://c.example:7443\""),
+            &["6:1: `controller.ca`", "6:1: `controller.certificate`", "6:1: `controller.key`"],
+        );
+        check(&with("address = \"c.example\""), &["7:11: `controller.address`"]);
+    }
+}

@@ -1,0 +1,152 @@
+//! `agent.toml`, read.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use reeve_core::topology::VantageKind;
+use reeve_policy::language::Policy;
+use reeve_policy::reader::Section;
+use reeve_policy::{Mode, NodeId};
+
+use super::{ControllerSettings, Limits, PolicySource, Settings, VantageRule};
+
+/// Where the agent keeps its state, if nobody says otherwise.
+const DEFAULT_STATE_DIR: &str = "/var/lib/reeve/agent";
+
+pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> {
+    let node: Option<NodeId> = root
+        .required("node", "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit");
+    let mode = root.one_of("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)]);
+    let policy = policy(root, base);
+    let tenants = root.text("tenants").map(|path| base.join(path));
+    let state_dir =
+        root.text("state_dir").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |path| base.join(path));
+    let vantages = vantages(root);
+    let (mut sources, mut destinations): (Vec<_>, Vec<IpNet>) = (Vec::new(), Vec::new());
+    if let Some(protected) = root.section("protected") {
+        sources = protected.parsed_list("sources", "tenant ids").unwrap_or_default();
+        destinations = prefixes(&protected, "destinations");
+        protected.finish();
+    }
+    let controller = root.section("controller").map(|section| controller(&section, base));
+    if tenants.is_none() && controller.is_none() && !root.has("controller") {
+        root.reject("tenants", "the path of a file of tenants, unless there is a [controller]");
+    }
+    let limits = root.section("limits").map_or_else(Limits::default, |section| limits(&section));
+    Some(Settings {
+        node: node?,
+        mode: mode.unwrap_or_default(),
+        policy: policy?,
+        tenants,
+        state_dir,
+        vantages,
+        protected_sources: sources.into_iter().collect(),
+        protected_destinations: destinations,
+        controller: match controller {
+            Some(controller) => Some(controller?),
+            None => None,
+        },
+        limits,
+    })
+}
+
+/// A preset's name, or what looks like a path.
+fn policy(root: &Section<'_, '_>, base: &Path) -> Option<PolicySource> {
+    let Some(text) = root.text("policy") else { return Some(PolicySource::Preset("baseline".into())) };
+    if Policy::PRESETS.iter().any(|(name, _)| *name == text) {
+        return Some(PolicySource::Preset(text.to_owned()));
+    }
+    let is_path =
+        text.contains('/') || Path::new(text).extension().is_some_and(|extension| extension == "toml");
+    if !is_path {
+        let all: Vec<&str> = Policy::PRESETS.iter().map(|(name, _)| *name).collect();
+        root.reject("policy", &format!("{}, or the path of a file", all.join(", ")));
+    }
+    is_path.then(|| PolicySource::File(base.join(text)))
+}
+
+fn vantages(root: &Section<'_, '_>) -> Vec<VantageRule> {
+    let sections = root.sections("vantage");
+    if sections.is_empty() {
+        root.reject("vantage", "at least one [[vantage]] with kind and interfaces");
+    }
+    let mut rules = Vec::new();
+    for section in &sections {
+        let kinds = [("port", VantageKind::Port), ("uplink", VantageKind::Uplink)];
+        if !section.has("kind") {
+            section.reject("kind", "port, uplink");
+        }
+        let kind = section.one_of("kind", &kinds);
+        let allowed = "names of interfaces, `*`, `?` and `[...]` as in a shell";
+        let interfaces: Vec<glob::Pattern> = section.parsed_list("interfaces", allowed).unwrap_or_default();
+        if interfaces.is_empty() && !section.has("interfaces") {
+            section.reject("interfaces", allowed);
+        } else if section.parsed_list::<String>("interfaces", allowed).is_some_and(|list| list.is_empty()) {
+            section.reject("interfaces", "at least one name");
+        }
+        section.finish();
+        rules.extend(kind.map(|kind| VantageRule { kind, interfaces }));
+    }
+    rules
+}
+
+fn controller(section: &Section<'_, '_>, base: &Path) -> Option<ControllerSettings> {
+    let address: Option<String> = section.required("address", "https://HOST:PORT");
+    let path = |key| section.text(key).map(|path| base.join(path));
+    let (ca, certificate, key) = (path("ca"), path("certificate"), path("key"));
+    if let Some(address) = &address {
+        if address.starts_with("https://") {
+            for (name, value) in [("ca", &ca), ("certificate", &certificate), ("key", &key)] {
+                if value.is_none() && !section.has(name) {
+                    section.reject(name, "the path of a PEM file, made by `reeve-controller init`");
+                }
+            }
+        } else if !is_on_this_machine(address) {
+            section.reject(
+                "address",
+                "https://HOST:PORT; http:// only to 127.0.0.1 or [::1], where nobody listens in",
+            );
+        }
+    }
+    section.finish();
+    Some(ControllerSettings { address: address?, ca, certificate, key })
+}
+
+/// Whether `http://ADDRESS:PORT` names a loopback address.
+fn is_on_this_machine(address: &str) -> bool {
+    let Some(authority) = address.strip_prefix("http://") else { return false };
+    let host = authority.trim_end_matches('/').rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn limits(section: &Section<'_, '_>) -> Limits {
+    let mut limits = Limits::default();
+    let fit = |number: u64| u32::try_from(number).expect("the range fits");
+    if let Some(number) = section.integer("ring_mib", 4..=4_096) {
+        limits.ring_mib = fit(number);
+    }
+    if let Some(number) = section.integer("flow_mib", 1..=16_384) {
+        limits.flow_mib = fit(number);
+    }
+    if let Some(number) = section.integer("sampling", 1..=1_000) {
+        limits.sampling = u16::try_from(number).expect("the range fits");
+    }
+    section.finish();
+    limits
+}
+
+/// Addresses and prefixes.
+fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
+    let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48";
+    let texts: Vec<String> = section.parsed_list(key, allowed).unwrap_or_default();
+    let mut nets = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(net) => nets.push(net.trunc()),
+            Err(_) => section.reject_item(key, index, allowed),
+        }
+    }
+    nets
+}

@@ -1,0 +1,294 @@
+//! Connections to the controller, one after the other.
+
+use std::error::Error as _;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use reeve_policy::{NodeId, Order, OrderResult, Report};
+use reeve_proto::MAX_MESSAGE_BYTES;
+use reeve_proto::agent::v1::agent_service_client::AgentServiceClient;
+use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
+use reeve_proto::session::{Down, Hello, ProtocolVersion, Up};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use super::results::{Arrival, Results};
+use super::spool::Spool;
+use super::{Greeting, LinkError, identity};
+use crate::config::ControllerSettings;
+
+/// Patience between attempts: doubled from the first to the last, with some chance in it so that a fleet does not come
+/// back in step.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// A connection that held this long was a good one: the next attempt is made at once.
+const GOOD_AFTER: Duration = Duration::from_secs(60);
+/// A controller that says nothing for this long, keep-alives included, is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// The controller answers a greeting at once.
+const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
+/// Messages between us and the transport.
+const WINDOW: usize = 64;
+
+/// The way to the controller.
+#[derive(Debug)]
+pub struct Controller {
+    endpoint: Endpoint,
+    address: String,
+    node: NodeId,
+    /// Names this life of the spool.
+    epoch: u64,
+    spool: Spool,
+    results: Results,
+    told_dropped: u64,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("{0}")]
+    Connect(String),
+    #[error("{0}")]
+    Status(String),
+    #[error("the controller closed the stream")]
+    Closed,
+    #[error("the controller did not answer the greeting within {} s", WELCOME_PATIENCE.as_secs())]
+    NoWelcome,
+    #[error("the controller speaks protocol {theirs}, this agent {ours}")]
+    Version { ours: ProtocolVersion, theirs: ProtocolVersion },
+    #[error("an unreadable message: {0}")]
+    Unreadable(#[from] reeve_proto::WireError),
+    #[error("the agent stops")]
+    Stopping,
+}
+
+impl Controller {
+    /// Sets the way up; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When a credential cannot be read, or the address cannot be used.
+    pub fn new(settings: &ControllerSettings, node: NodeId) -> Result<Self, LinkError> {
+        let address = settings.address.clone();
+        let bad = |error: tonic::transport::Error| LinkError::Address {
+            address: address.clone(),
+            reason: chain(&error),
+        };
+        let mut endpoint = Endpoint::from_shared(address.clone())
+            .map_err(bad)?
+            .connect_timeout(CONNECT_PATIENCE)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        if let Some(tls) = identity::read(settings)? {
+            endpoint = endpoint.tls_config(tls).map_err(bad)?;
+        }
+        // A fresh hasher is keyed at random.
+        let epoch = std::hash::RandomState::new().build_hasher().finish();
+        let spool = Spool::new(Spool::CAPACITY);
+        Ok(Self { endpoint, address, node, epoch, spool, results: Results::default(), told_dropped: 0 })
+    }
+
+    /// Talks to the controller for as long as the agent lives.
+    pub async fn run(
+        mut self,
+        greeting: Greeting,
+        mut reports: mpsc::UnboundedReceiver<Report>,
+        mut results: mpsc::UnboundedReceiver<OrderResult>,
+        deliver: impl Fn(Order) + Send,
+    ) {
+        let mut pause = FIRST_PAUSE;
+        let mut complaint = String::new();
+        loop {
+            let began = Instant::now();
+            let broken = self.connect(&greeting, &mut reports, &mut results, &deliver).await;
+            if matches!(broken, Broken::Stopping) {
+                return;
+            }
+            if began.elapsed() >= GOOD_AFTER {
+                pause = FIRST_PAUSE;
+            }
+            let told = broken.to_string();
+            if told != complaint {
+                tracing::warn!(
+                    controller = self.address,
+                    waiting = self.spool.len(),
+                    "no link to the controller: {told}"
+                );
+                complaint = told;
+            }
+            let end = Instant::now() + jittered(pause);
+            pause = (pause * 2).min(LAST_PAUSE);
+            // Reports and results keep coming while nobody listens.
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(end) => break,
+                    report = reports.recv() => match report {
+                        Some(report) => self.take(report),
+                        None => return,
+                    },
+                    Some(result) = results.recv() => self.results.finish(result),
+                }
+            }
+        }
+    }
+
+    async fn connect(
+        &mut self,
+        greeting: &Greeting,
+        reports: &mut mpsc::UnboundedReceiver<Report>,
+        results: &mut mpsc::UnboundedReceiver<OrderResult>,
+        deliver: &(impl Fn(Order) + Send),
+    ) -> Broken {
+        match self.open(greeting).await {
+            Ok((sender, mut answers)) => {
+                match self.talk(&sender, &mut answers, reports, results, deliver).await {
+                    Ok(never) => match never {},
+                    Err(broken) => broken,
+                }
+            }
+            Err(broken) => broken,
+        }
+    }
+
+    /// Connects, greets, and is welcomed.
+    async fn open(
+        &mut self,
+        greeting: &Greeting,
+    ) -> Result<(mpsc::Sender<ConnectRequest>, Streaming<ConnectResponse>), Broken> {
+        let channel: Channel =
+            self.endpoint.connect().await.map_err(|error| Broken::Connect(chain(&error)))?;
+        let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let (sender, receiver) = mpsc::channel(WINDOW);
+        let (tenants_version, measures) = greeting.get();
+        let hello = Hello {
+            node: self.node.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: ProtocolVersion::CURRENT,
+            epoch: self.epoch,
+            tenants_version,
+            measures,
+        };
+        sender.send((&Up::Hello(hello)).into()).await.map_err(|_| Broken::Closed)?;
+        let opening = client.connect(ReceiverStream::new(receiver));
+        let opened = tokio::time::timeout(WELCOME_PATIENCE, opening).await.map_err(|_| Broken::NoWelcome)?;
+        let mut answers = opened.map_err(status)?.into_inner();
+        let first = tokio::time::timeout(WELCOME_PATIENCE, next(&mut answers));
+        match first.await.map_err(|_| Broken::NoWelcome)?? {
+            Down::Welcome(welcome) if ProtocolVersion::CURRENT.is_compatible(welcome.protocol) => {
+                tracing::info!(
+                    controller = self.address,
+                    version = welcome.controller_version,
+                    "linked to the controller"
+                );
+                self.spool.acknowledge(welcome.acknowledged);
+                self.spool.rewind();
+                self.results.rewind();
+                Ok((sender, answers))
+            }
+            Down::Welcome(welcome) => {
+                Err(Broken::Version { ours: ProtocolVersion::CURRENT, theirs: welcome.protocol })
+            }
+            Down::Ack(_) | Down::Order(_) | Down::Ping(_) => Err(Broken::NoWelcome),
+        }
+    }
+
+    async fn talk(
+        &mut self,
+        sender: &mpsc::Sender<ConnectRequest>,
+        answers: &mut Streaming<ConnectResponse>,
+        reports: &mut mpsc::UnboundedReceiver<Report>,
+        results: &mut mpsc::UnboundedReceiver<OrderResult>,
+        deliver: &(impl Fn(Order) + Send),
+    ) -> Result<std::convert::Infallible, Broken> {
+        loop {
+            let has_unsent = self.spool.has_unsent() || self.results.has_unsent();
+            tokio::select! {
+                answer = next(answers) => {
+                    if let Some(up) = self.handle(answer?, deliver) {
+                        sender.send((&up).into()).await.map_err(|_| Broken::Closed)?;
+                    }
+                }
+                report = reports.recv() => match report {
+                    Some(report) => self.take(report),
+                    None => return Err(Broken::Stopping),
+                },
+                Some(result) = results.recv() => self.results.finish(result),
+                room = sender.reserve(), if has_unsent => {
+                    let room = room.map_err(|_| Broken::Closed)?;
+                    if let Some(up) = self.next_up() {
+                        room.send((&up).into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers to orders go before reports: somebody waits for them.
+    fn next_up(&mut self) -> Option<Up> {
+        if let Some(result) = self.results.next_to_send() {
+            return Some(Up::OrderResult(result));
+        }
+        let (sequence, report) = self.spool.next_to_send()?;
+        Some(Up::Report { sequence, report: Ok(report) })
+    }
+
+    fn handle(&mut self, down: Down, deliver: &impl Fn(Order)) -> Option<Up> {
+        match down {
+            Down::Ack(sequence) => self.spool.acknowledge(sequence),
+            Down::Ping(nonce) => return Some(Up::Pong(nonce)),
+            Down::Order(order) => {
+                let arrival = order.id().map_or(Arrival::New, |id| self.results.arrive(id));
+                if arrival == Arrival::New {
+                    deliver(order);
+                }
+            }
+            Down::Welcome(_) => tracing::debug!("a second welcome"),
+        }
+        None
+    }
+
+    fn take(&mut self, report: Report) {
+        self.spool.push(report);
+        let dropped = self.spool.dropped();
+        // Once for the first, then for each power of two.
+        if dropped > self.told_dropped && dropped.is_power_of_two() {
+            tracing::error!(dropped, "reports were given up: the controller has been away for too long");
+            self.told_dropped = dropped;
+        }
+    }
+}
+
+async fn next(answers: &mut Streaming<ConnectResponse>) -> Result<Down, Broken> {
+    match answers.message().await {
+        Ok(Some(response)) => Ok(Down::try_from(response)?),
+        Ok(None) => Err(Broken::Closed),
+        Err(error) => Err(status(error)),
+    }
+}
+
+fn status(status: tonic::Status) -> Broken {
+    let cause = status.source().map(|cause| format!(" ({})", chain(cause))).unwrap_or_default();
+    Broken::Status(format!("{}: {}{cause}", status.code(), status.message()))
+}
+
+/// An error with everything that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Between half of `pause` and all of it.
+fn jittered(pause: Duration) -> Duration {
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    pause / 2 + pause.mul_f64((random % 1_000) as f64 / 2_000.0)
+}

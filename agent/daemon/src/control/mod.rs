@@ -1,0 +1,65 @@
+//! The control link: the agent's side of the stream to its controller.
+//!
+//! Reports wait in a [`spool`] until the controller says that they are on its disk; after a break they are sent again, and
+//! nothing is told twice. Orders are carried out once, however often they come: what became of the last ones is
+//! remembered. Without a controller the agent goes on alone, and the link tries again with growing patience.
+//!
+//! Left out: what reports mean, and carrying orders out (the sensor and the keeper do).
+
+mod identity;
+mod link;
+mod results;
+pub mod spool;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reeve_policy::Measure;
+
+pub use link::Controller;
+
+/// Why the link cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// A certificate or key cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Credential {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file holds no certificate or key in PEM.
+    #[error("{path}: found no PEM block `{expected}`", path = path.display())]
+    NotPem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// The address or the credentials cannot be used.
+    #[error("controller {address}: {reason}")]
+    Address {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the agent has, as a controller is told when it is connected to. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Greeting(Arc<Mutex<(u64, Vec<Measure>)>>);
+
+impl Greeting {
+    /// Takes note of the version of the tenants in force and of the measures that stand in the kernel.
+    pub fn set(&self, tenants_version: u64, measures: Vec<Measure>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (tenants_version, measures);
+    }
+
+    /// What was last noted.
+    #[must_use]
+    pub fn get(&self) -> (u64, Vec<Measure>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

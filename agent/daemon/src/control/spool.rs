@@ -1,0 +1,193 @@
+//! Reports that the controller has not acknowledged yet, in order and bounded.
+//!
+//! A report that replaces an older one (counters, health, the same violation grown) takes its place at the end; the older
+//! one is not sent any more. When there is no more room, samples of the state of affairs go first, then the oldest
+//! violations; decisions and what became of measures are the last to go, and every loss is counted.
+
+use std::collections::VecDeque;
+
+use reeve_policy::Report;
+
+/// A bounded queue of numbered reports.
+#[derive(Debug)]
+pub struct Spool {
+    capacity: usize,
+    waiting: VecDeque<(u64, Report)>,
+    /// The number of the last report that was put in.
+    last: u64,
+    /// The number of the last report that was sent on this connection.
+    sent: u64,
+    dropped: u64,
+}
+
+impl Spool {
+    /// Room for this many reports: hours of a busy node, or 64 MiB of the heaviest.
+    pub const CAPACITY: usize = 10_000;
+
+    /// An empty spool for at most `capacity` reports, at least one.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(1), waiting: VecDeque::new(), last: 0, sent: 0, dropped: 0 }
+    }
+
+    /// Takes a report in.
+    pub fn push(&mut self, report: Report) {
+        let replaced = self.waiting.iter().rposition(|(_, older)| replaces(&report, older));
+        if let Some(place) = replaced {
+            self.waiting.remove(place);
+        }
+        if self.waiting.len() >= self.capacity {
+            self.make_room();
+        }
+        self.last += 1;
+        self.waiting.push_back((self.last, report));
+    }
+
+    /// The next report to send on this connection.
+    pub fn next_to_send(&mut self) -> Option<(u64, Report)> {
+        let place = self.waiting.partition_point(|(number, _)| *number <= self.sent);
+        let (number, report) = self.waiting.get(place)?;
+        self.sent = *number;
+        Some((*number, report.clone()))
+    }
+
+    /// Whether there is anything to send.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        self.waiting.back().is_some_and(|(number, _)| *number > self.sent)
+    }
+
+    /// The controller has everything up to `number`.
+    pub fn acknowledge(&mut self, number: u64) {
+        // One that acknowledges what was never sent is wrong; what was not sent stays.
+        let number = number.min(self.last);
+        while self.waiting.front().is_some_and(|(first, _)| *first <= number) {
+            self.waiting.pop_front();
+        }
+    }
+
+    /// A new connection: what was not acknowledged is to be sent again.
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// How many reports wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many reports had to make room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn make_room(&mut self) {
+        let weight = |report: &Report| match report {
+            Report::Counters(_) | Report::Health(_) => 0,
+            Report::Violation(_) => 1,
+            Report::Decision(_) | Report::Standing { .. } | Report::Lifted { .. } => 2,
+        };
+        let lightest =
+            self.waiting.iter().enumerate().min_by_key(|(place, (_, report))| (weight(report), *place));
+        if let Some(place) = lightest.map(|(place, _)| place) {
+            self.waiting.remove(place);
+            self.dropped += 1;
+        }
+    }
+}
+
+/// Whether `newer` says everything that `older` says.
+fn replaces(newer: &Report, older: &Report) -> bool {
+    match (newer, older) {
+        (Report::Counters(_), Report::Counters(_)) | (Report::Health(_), Report::Health(_)) => true,
+        (Report::Violation(newer), Report::Violation(older)) => newer.id == older.id,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use reeve_policy::{DecisionId, LiftReason, MeasureCounters, Timestamp};
+
+    use super::*;
+
+    fn lifted(number: u64) -> Report {
+        Report::Lifted {
+            decision: DecisionId(format!("d{number}").parse().unwrap()),
+            tenant: "a".parse().unwrap(),
+            reason: LiftReason::Expired,
+            at: Timestamp::EPOCH,
+            counters: MeasureCounters::default(),
+        }
+    }
+
+    fn sent(spool: &mut Spool) -> Vec<u64> {
+        std::iter::from_fn(|| spool.next_to_send()).map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_sent_again_after_a_break() {
+        let mut spool = Spool::new(10);
+        (1..=4).for_each(|number| spool.push(lifted(number)));
+        assert_eq!(sent(&mut spool), [1, 2, 3, 4]);
+        assert!(!spool.has_unsent());
+        spool.acknowledge(2);
+        spool.rewind();
+        assert_eq!(sent(&mut spool), [3, 4]);
+        spool.acknowledge(99);
+        assert!(spool.is_empty());
+    }
+
+    #[test]
+    fn a_newer_state_of_affairs_takes_the_place_of_an_older_one() {
+        let mut spool = Spool::new(10);
+        spool.push(Report::Counters(BTreeMap::new()));
+        spool.push(lifted(1));
+        spool.push(Report::Counters(BTreeMap::new()));
+        assert_eq!(sent(&mut spool), [2, 3]);
+    }
+
+    #[test]
+    fn a_full_spool_gives_up_what_weighs_least() {
+        let mut spool = Spool::new(3);
+        spool.push(Report::Counters(BTreeMap::new()));
+        (1..=4).for_each(|number| spool.push(lifted(number)));
+        assert_eq!(sent(&mut spool), [3, 4, 5]);
+        assert_eq!(spool.dropped(), 2);
+    }
+
+    proptest! {
+        /// Within its room nothing is lost, nothing acknowledged is sent again, and the order is kept.
+        #[test]
+        fn nothing_is_lost_within_the_room(steps in prop::collection::vec(0_u8..4, 1..200)) {
+            let mut spool = Spool::new(1_000);
+            let (mut pushed, mut acknowledged, mut last_sent) = (0_u64, 0_u64, 0_u64);
+            for step in steps {
+                match step {
+                    0 => { pushed += 1; spool.push(lifted(pushed)); }
+                    1 => if let Some((number, _)) = spool.next_to_send() {
+                        prop_assert!(number > last_sent && number > acknowledged);
+                        last_sent = number;
+                    },
+                    2 => { acknowledged = acknowledged.max(last_sent); spool.acknowledge(last_sent); }
+                    _ => { spool.rewind(); last_sent = 0; }
+                }
+            }
+            spool.rewind();
+            let left: Vec<u64> = sent(&mut spool);
+            prop_assert_eq!(left, (acknowledged + 1..=pushed).collect::<Vec<u64>>());
+            prop_assert_eq!(spool.dropped(), 0);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the node must never cut off: itself, its gateways and its resolvers.
+//!
+//! Read from the kernel (`/proc/net/route`, `/proc/net/ipv6_route`), from the interfaces, and from `resolv.conf`. What
+//! cannot be read is left out and told; the settings' `[protected] destinations` is there for what this cannot know.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// Addresses by which the node lives: its own, its gateways', its resolvers'.
+#[must_use]
+pub fn lifelines() -> BTreeSet<IpNet> {
+    let own = pnet_datalink::interfaces().into_iter().flat_map(|interface| interface.ips).map(|net| net.ip());
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    own.chain(gateways_v4(&read("/proc/net/route")))
+        .chain(gateways_v6(&read("/proc/net/ipv6_route")))
+        .chain(resolvers(&read("/etc/resolv.conf")))
+        .filter(is_worth_protecting)
+        .map(IpNet::from)
+        .collect()
+}
+
+/// The addresses of a URL's host. A name that cannot be resolved now has none; the link will say so.
+#[must_use]
+pub fn addresses_of(url: &str) -> Vec<IpNet> {
+    use std::net::ToSocketAddrs;
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+    let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:443")
+    };
+    let addresses = with_port.to_socket_addrs().into_iter().flatten().map(|address| address.ip());
+    addresses.filter(is_worth_protecting).map(IpNet::from).collect()
+}
+
+/// Loopback and link-local addresses are never forwarded.
+fn is_worth_protecting(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_unspecified() && !v4.is_link_local(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unspecified() && !v6.is_unicast_link_local(),
+    }
+}
+
+/// The third column is the gateway, in hexadecimal as the processor stores it.
+fn gateways_v4(table: &str) -> Vec<IpAddr> {
+    let gateway = |line: &str| {
+        let column = line.split_whitespace().nth(2)?;
+        let raw = u32::from_str_radix(column, 16).ok()?;
+        Some(IpAddr::V4(Ipv4Addr::from(raw.to_ne_bytes())))
+    };
+    table.lines().skip(1).filter_map(gateway).collect()
+}
+
+/// The fifth column is the gateway, in hexadecimal as it is on the wire.
+fn gateways_v6(table: &str) -> Vec<IpAddr> {
+    let gateway = |line: &str| {
+        let column = line.split_whitespace().nth(4)?;
+        Some(IpAddr::V6(Ipv6Addr::from(u128::from_str_radix(column, 16).ok()?)))
+    };
+    table.lines().filter_map(gateway).collect()
+}
+
+fn resolvers(text: &str) -> Vec<IpAddr> {
+    let server = |line: &str| line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse().ok();
+    text.lines().filter_map(server).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_and_resolvers_are_read() {
+        let v4 = "Iface\tDestination\tGateway \tFlags\neth0\t00000000\t0101A8C0\t0003\neth0\t0001A8C0\t00000000\t0001\n";
+        let expected: IpAddr =
+            if cfg!(target_endian = "little") { "192.168.1.1" } else { "1.1.168.192" }.parse().unwrap();
+        assert_eq!(gateways_v4(v4)[0], expected);
+        let v6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 20010db8000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n";
+        assert_eq!(gateways_v6(v6), ["2001:db8::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            resolvers("# x\nnameserver 192.0.2.53\noptions edns0\n nameserver fe80::1%eth0\n"),
+            ["192.0.2.53".parse::<IpAddr>().unwrap()]
+        );
+        assert_eq!(gateways_v4("rubbish\nx y z\n"), Vec::<IpAddr>::new());
+    }
+
+    #[test]
+    fn the_node_knows_its_own_addresses() {
+        assert!(lifelines().iter().all(|net| is_worth_protecting(&net.addr())));
+    }
+}

@@ -1,0 +1,222 @@
+//! Replay: a capture file through the same engine that runs live.
+//!
+//! Deadlines fire up to [`TAIL`] past the last packet, so that attempts which the capture's end left open are told
+//! silent as they would have been live. Output is a line an event, for people or as JSON.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reeve_core::VantageId;
+use reeve_core::engine::{DEFAULT_FLOW_BYTES, Engine, EngineConfig, Output};
+use reeve_core::packet::Malformed;
+use reeve_core::topology::{Vantage, VantageKind};
+use reeve_policy::language::Policy;
+use reeve_policy::{Mode, NodeId, Tenant, Timestamp};
+use serde::Serialize;
+
+use crate::capture::{CaptureError, FileError, FileSource, Progress, Source};
+
+/// How long after the last packet deadlines still fire.
+pub const TAIL: Duration = Duration::from_secs(5);
+
+/// The name of the node that a replay pretends to be, and of its one interface.
+pub const NODE: &str = "replay";
+const INTERFACE: &str = "capture";
+
+/// What to replay, and as whose traffic.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// Whose traffic is looked for.
+    pub tenants: Vec<Arc<Tenant>>,
+    /// Where the capture was taken: a tenant's port (then foreign sources are spoofed), or anywhere.
+    pub kind: VantageKind,
+    /// The policy to judge by.
+    pub policy: Arc<Policy>,
+    /// Whether decisions are told as carried out or as observed.
+    pub mode: Mode,
+}
+
+/// What a replay came to.
+#[derive(Debug, Default, Serialize)]
+pub struct Replayed {
+    /// Frames read.
+    pub frames: u64,
+    /// Malformed frames by reason.
+    pub malformed: BTreeMap<&'static str, u64>,
+    /// Packets of none of the tenants.
+    pub unassigned: u64,
+    /// Packets with a source that is not the tenant's.
+    pub spoofed: u64,
+    /// The last packet's time.
+    pub end: Option<Timestamp>,
+    /// The first file that ended in the middle of a frame; what stood before the cut was played.
+    #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<CaptureError>,
+}
+
+impl Scene {
+    /// The `baseline` policy on tenants with these addresses, for measurements.
+    ///
+    /// # Errors
+    /// Never; the signature is that of names being parsed.
+    pub fn bench(tenants: &[crate::cli::play::TenantArg]) -> anyhow::Result<Self> {
+        let tenants = crate::cli::play::from_args(tenants)?.into_iter().map(Arc::new).collect();
+        let policy = Arc::new(Policy::preset("baseline").expect("it is compiled in"));
+        Ok(Self { tenants, kind: VantageKind::Mirror, policy, mode: Mode::Enforce })
+    }
+
+    /// An engine for this scene.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        let node: NodeId = NODE.parse().expect("a fixed name is valid");
+        let mut engine = Engine::new(EngineConfig {
+            node,
+            mode: self.mode,
+            policy: Arc::clone(&self.policy),
+            flow_bytes: DEFAULT_FLOW_BYTES,
+            seed: 0,
+        });
+        let vantage = Vantage { id: VantageId(0), interface: INTERFACE.into(), kind: self.kind, sampling: 1 };
+        // On a port, the interface tells whose packets with foreign sources are.
+        let selector = format!("{NODE}/{INTERFACE}").parse().expect("a fixed name is valid");
+        let mut tenants = self.tenants.clone();
+        if let (VantageKind::Port, [only]) = (self.kind, tenants.as_mut_slice()) {
+            Arc::make_mut(only).interfaces = vec![selector];
+        }
+        engine.handle_topology(tenants, vec![vantage], Timestamp::EPOCH);
+        engine
+    }
+}
+
+/// Plays `files` one after the other through one engine and hands every output to `sink`.
+///
+/// # Errors
+/// When a file cannot be opened or is no capture. A file that is cut off is noted, not an error.
+pub fn replay(
+    scene: &Scene,
+    files: &[PathBuf],
+    mut sink: impl FnMut(Output),
+) -> Result<Replayed, CaptureError> {
+    let mut engine = scene.engine();
+    let mut replayed = Replayed::default();
+    for file in files {
+        match play(file, &mut engine, &mut replayed.end, &mut sink) {
+            Err(error @ CaptureError::File { source: FileError::Truncated { .. }, .. }) => {
+                replayed.truncated.get_or_insert(error);
+            }
+            result => result?,
+        }
+    }
+    if let Some(end) = replayed.end {
+        engine.handle_tick(end + TAIL);
+    }
+    while let Some(output) = engine.poll() {
+        sink(output);
+    }
+    let counters = engine.counters();
+    replayed.frames = counters.frames;
+    replayed.unassigned = counters.unassigned;
+    replayed.spoofed = counters.spoofed;
+    for (reason, &count) in Malformed::ALL.iter().zip(&counters.malformed) {
+        if count > 0 {
+            replayed.malformed.insert(reason.name(), count);
+        }
+    }
+    Ok(replayed)
+}
+
+fn as_text<S: serde::Serializer>(error: &Option<CaptureError>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&error.as_ref().map_or(String::new(), ToString::to_string))
+}
+
+fn play(
+    file: &Path,
+    engine: &mut Engine,
+    end: &mut Option<Timestamp>,
+    sink: &mut impl FnMut(Output),
+) -> Result<(), CaptureError> {
+    let mut source = FileSource::open(file)?;
+    loop {
+        let progress = source.poll(Duration::ZERO, &mut |frame| {
+            *end = Some(end.map_or(frame.at, |end: Timestamp| end.max(frame.at)));
+            engine.handle_frame(&frame);
+        })?;
+        while let Some(output) = engine.poll() {
+            sink(output);
+        }
+        if matches!(progress, Progress::Ended) {
+            return Ok(());
+        }
+    }
+}
+
+/// One output as a line of JSON: `{"event": "...", ...}`.
+///
+/// # Errors
+/// Never for the outputs that the engine makes; the signature is serde's.
+pub fn json_line(output: &Output) -> serde_json::Result<String> {
+    let (event, mut value) = match output {
+        Output::Alert(alert) => ("alert", serde_json::to_value(alert)?),
+        Output::Violation(violation) => ("violation", serde_json::to_value(violation)?),
+        Output::Decision(decision) => ("decision", serde_json::to_value(decision)?),
+        Output::Imposed(measure) => ("imposed", serde_json::to_value(measure)?),
+        Output::Lifted { measure, reason, at } => {
+            ("lifted", serde_json::json!({ "decision": measure.decision.id, "reason": reason, "at": at }))
+        }
+        Output::Degraded { degraded, at } => {
+            ("degraded", serde_json::json!({ "degraded": degraded, "at": at }))
+        }
+    };
+    if let Some(object) = value.as_object_mut() {
+        object.insert("event".into(), event.into());
+    }
+    serde_json::to_string(&value)
+}
+
+/// One output as a line for people; `None` for those that only repeat another.
+#[must_use]
+pub fn text_line(output: &Output) -> Option<String> {
+    Some(match output {
+        Output::Alert(alert) => {
+            let numbers: Vec<String> = alert.metrics.iter().map(metric).collect();
+            format!("{}  {}  {}  {}", alert.at, alert.tenant, alert.class, numbers.join(", "))
+        }
+        Output::Violation(violation) => format!(
+            "{}  {}  violation {} of {} ({}), strike {}, {} alerts",
+            violation.closed.unwrap_or(violation.last_seen),
+            violation.tenant,
+            violation.state.name(),
+            violation.clause,
+            violation.id,
+            violation.strike,
+            violation.alerts,
+        ),
+        Output::Decision(decision) => format!(
+            "{}  {}  {} {} [{}]: {}",
+            decision.at, decision.tenant, decision.action, decision.scope, decision.mode, decision.reason
+        ),
+        Output::Lifted { measure, reason, at } => {
+            format!(
+                "{at}  {}  {} lifted: {}",
+                measure.decision.tenant,
+                measure.decision.action,
+                reason.name()
+            )
+        }
+        Output::Degraded { degraded: true, at } => {
+            format!("{at}  answers to several tenants collapsed: silence is no evidence until they are back")
+        }
+        Output::Degraded { degraded: false, at } => format!("{at}  answers are back"),
+        Output::Imposed(_) => return None,
+    })
+}
+
+fn metric(metric: &reeve_policy::Metric) -> String {
+    let value = (metric.value * 100.0).round() / 100.0;
+    match metric.threshold {
+        Some(threshold) => format!("{} {value} (allowed {threshold})", metric.name),
+        None => format!("{} {value}", metric.name),
+    }
+}

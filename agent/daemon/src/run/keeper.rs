@@ -1,0 +1,311 @@
+//! The keeper: makes the kernel hold what is desired, remembers it on disk, and then tells.
+//!
+//! Changes that come while one is being applied are taken together. What the kernel refused is tried again every second;
+//! an order is answered when the kernel was read back, a measure is told as standing not before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use reeve_core::ruleset::elements::elements;
+use reeve_policy::judge::Standing;
+use reeve_policy::{
+    DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeId, OrderFailure, OrderId,
+    OrderResult, Report, Tenant, Timestamp,
+};
+use tokio::sync::mpsc as async_mpsc;
+
+use super::{Reports, Task};
+use crate::capture::Clock;
+use crate::config::Loaded;
+use crate::control::Greeting;
+use crate::enforce::{EnforceError, Enforcer};
+use crate::node;
+use crate::state::{State, StateFile};
+
+/// How often the table is looked at, and what failed is tried again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often counters are told, and the node's own addresses are read.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// A measure that is to stand no more.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifted {
+    pub measure: Measure,
+    pub reason: LiftReason,
+    pub at: Timestamp,
+}
+
+/// What is desired, and what is new in it.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub at: Timestamp,
+    pub desired: DesiredState,
+    pub standing: Standing,
+    pub tenants: Vec<Arc<Tenant>>,
+    pub tenants_version: u64,
+    pub protected: Vec<IpNet>,
+    pub imposed: Vec<Measure>,
+    pub lifted: Vec<Lifted>,
+    pub orders: Vec<OrderId>,
+    pub refused: Vec<(OrderId, OrderFailure)>,
+}
+
+impl Change {
+    fn none(at: Timestamp) -> Self {
+        Self {
+            at,
+            desired: DesiredState::default(),
+            standing: Standing::default(),
+            tenants: Vec::new(),
+            tenants_version: 0,
+            protected: Vec::new(),
+            imposed: Vec::new(),
+            lifted: Vec::new(),
+            orders: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Goes on to `newer`, keeping what has not been told yet.
+    fn merge(&mut self, mut newer: Self) {
+        let untold = std::mem::replace(self, Self::none(newer.at));
+        self.imposed = untold.imposed.into_iter().chain(std::mem::take(&mut newer.imposed)).collect();
+        self.lifted = untold.lifted.into_iter().chain(std::mem::take(&mut newer.lifted)).collect();
+        self.orders = untold.orders.into_iter().chain(std::mem::take(&mut newer.orders)).collect();
+        self.refused = untold.refused.into_iter().chain(std::mem::take(&mut newer.refused)).collect();
+        self.desired = newer.desired;
+        self.standing = newer.standing;
+        self.tenants = newer.tenants;
+        self.tenants_version = newer.tenants_version;
+        self.protected = newer.protected;
+    }
+}
+
+pub(super) struct Keeper {
+    enforcer: Option<Enforcer>,
+    is_installed: bool,
+    state_file: StateFile,
+    node: NodeId,
+    clock: Clock,
+    reports: Reports,
+    results: async_mpsc::UnboundedSender<OrderResult>,
+    greeting: Greeting,
+    current: Change,
+    /// Whether the kernel is still to be told.
+    is_behind: bool,
+    lifelines: BTreeSet<IpNet>,
+    /// What was last logged as failing, so that it is not logged every second.
+    complaint: Option<String>,
+}
+
+impl Keeper {
+    pub fn new(
+        enforcer: Option<Enforcer>,
+        state_file: StateFile,
+        loaded: &Loaded,
+        clock: Clock,
+        reports: Reports,
+        results: async_mpsc::UnboundedSender<OrderResult>,
+    ) -> Self {
+        Self {
+            enforcer,
+            is_installed: false,
+            state_file,
+            node: loaded.settings.node.clone(),
+            clock,
+            reports,
+            results,
+            greeting: Greeting::default(),
+            current: Change::none(clock.now()),
+            is_behind: false,
+            lifelines: node::lifelines(),
+            complaint: None,
+        }
+    }
+
+    /// What a newly connected controller is told.
+    pub fn greeting(&self) -> Greeting {
+        self.greeting.clone()
+    }
+
+    /// Works until told to stop.
+    pub fn run(mut self, tasks: &mpsc::Receiver<Task>) {
+        let (mut looked, mut told) = (Instant::now(), Instant::now());
+        loop {
+            let patience = LOOK_EVERY.saturating_sub(looked.elapsed());
+            let mut is_over = false;
+            let mut is_new = false;
+            match tasks.recv_timeout(patience) {
+                Ok(Task::Change(change)) => {
+                    self.current.merge(*change);
+                    is_new = true;
+                    while let Ok(task) = tasks.try_recv() {
+                        match task {
+                            Task::Change(change) => self.current.merge(*change),
+                            Task::Stop => is_over = true,
+                        }
+                    }
+                }
+                Ok(Task::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => is_over = true,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            if is_new {
+                self.is_behind = true;
+                self.settle();
+            }
+            if is_over {
+                return;
+            }
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                self.look();
+                if told.elapsed() >= TELL_EVERY {
+                    told = Instant::now();
+                    self.tell_counters();
+                    self.refresh_lifelines();
+                }
+            }
+        }
+    }
+
+    /// Brings the kernel, then the disk, up to what is desired, and tells.
+    fn settle(&mut self) {
+        let counters = self.counters_before_lifting();
+        let applied = self.apply();
+        self.is_behind = applied.is_err();
+        self.store();
+        for (id, failure) in std::mem::take(&mut self.current.refused) {
+            self.answer(id, Err(failure));
+        }
+        match applied {
+            Ok(()) => self.tell_done(&counters),
+            Err(error) => {
+                let detail = error.to_string();
+                for id in std::mem::take(&mut self.current.orders) {
+                    self.answer(id, Err(OrderFailure::Kernel { detail: detail.clone() }));
+                }
+                self.complain("the kernel does not hold what is desired; trying again", &detail);
+            }
+        }
+    }
+
+    fn apply(&mut self) -> Result<(), EnforceError> {
+        let Some(enforcer) = &mut self.enforcer else { return Ok(()) };
+        let now = self.clock.now();
+        let protected: Vec<IpNet> = self.current.protected.iter().chain(&self.lifelines).copied().collect();
+        let wanted = elements(&self.current.desired, &self.node, &self.current.tenants, &protected, now);
+        if self.is_installed {
+            enforcer.apply(wanted, now)?;
+        } else {
+            enforcer.install(wanted, now)?;
+            self.is_installed = true;
+        }
+        if self.complaint.take().is_some() {
+            tracing::info!("the kernel holds what is desired again");
+        }
+        Ok(())
+    }
+
+    fn tell_done(&mut self, counters: &BTreeMap<DecisionId, MeasureCounters>) {
+        let at = self.clock.now();
+        let lifted = std::mem::take(&mut self.current.lifted);
+        for measure in std::mem::take(&mut self.current.imposed) {
+            if self.current.desired.measures.contains_key(&measure.decision.id) {
+                self.reports.send(Report::Standing { measure, at });
+            }
+        }
+        for Lifted { measure, reason, at } in lifted {
+            let decision = measure.decision.id;
+            let counters = counters.get(&decision).copied().unwrap_or_default();
+            let tenant = measure.decision.tenant;
+            tracing::info!(%tenant, id = %decision, packets = counters.packets, "what the measure stopped");
+            self.reports.send(Report::Lifted { decision, tenant, reason, at, counters });
+        }
+        let measures = self.current.desired.measures.values().cloned().collect();
+        self.greeting.set(self.current.tenants_version, measures);
+        for id in std::mem::take(&mut self.current.orders) {
+            self.answer(id, Ok(()));
+        }
+    }
+
+    fn answer(&self, id: OrderId, result: Result<(), OrderFailure>) {
+        let at = self.clock.now();
+        // Without a link nobody waits for an answer.
+        let _ = self.results.send(OrderResult { id, at, result });
+    }
+
+    fn counters_before_lifting(&mut self) -> BTreeMap<DecisionId, MeasureCounters> {
+        match &mut self.enforcer {
+            Some(enforcer) if !self.current.lifted.is_empty() => enforcer.counters().unwrap_or_default(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    fn store(&mut self) {
+        let state = State {
+            desired: self.current.desired.clone(),
+            standing: self.current.standing.clone(),
+            tenants_version: self.current.tenants_version,
+            tenants: if self.current.tenants_version > 0 {
+                self.current.tenants.iter().map(|tenant| Tenant::clone(tenant)).collect()
+            } else {
+                Vec::new()
+            },
+            ..State::default()
+        };
+        if let Err(error) = self.state_file.store(&state) {
+            self.complain("the state cannot be stored; measures stand all the same", &error.to_string());
+        }
+    }
+
+    /// Looks whether the kernel still holds what it was told, and renews leases.
+    fn look(&mut self) {
+        if self.is_behind {
+            return self.settle();
+        }
+        let now = self.clock.now();
+        let Some(enforcer) = &mut self.enforcer else { return };
+        if !self.is_installed {
+            return;
+        }
+        let looked = enforcer.check(now).and_then(|tampering| enforcer.renew(now).map(|()| tampering));
+        match looked {
+            Ok(None) => {}
+            Ok(Some(found)) => tracing::error!(
+                missing = found.missing,
+                surplus = found.surplus,
+                skeleton = found.skeleton,
+                "somebody changed table inet reeve; it is mended"
+            ),
+            Err(error) => self.complain("the kernel's ruleset cannot be kept", &error.to_string()),
+        }
+    }
+
+    fn tell_counters(&mut self) {
+        let Some(enforcer) = &mut self.enforcer else { return };
+        match enforcer.counters() {
+            Ok(counters) if counters.is_empty() => {}
+            Ok(counters) => self.reports.send(Report::Counters(counters)),
+            Err(error) => self.complain("counters cannot be read", &error.to_string()),
+        }
+    }
+
+    fn refresh_lifelines(&mut self) {
+        let lifelines = node::lifelines();
+        if lifelines != self.lifelines {
+            tracing::info!("the node's own addresses, gateways or resolvers have changed");
+            self.lifelines = lifelines;
+            self.settle();
+        }
+    }
+
+    fn complain(&mut self, what: &str, detail: &str) {
+        let complaint = format!("{what}: {detail}");
+        if self.complaint.as_ref() != Some(&complaint) {
+            tracing::error!("{complaint}");
+            self.complaint = Some(complaint);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The agent at work: three threads and what passes between them.
+//!
+//! ```text
+//! rings, links ─▶ sensor (capture, engine) ──Task──▶ keeper (kernel, state file)
+//!                   ▲        │                          │
+//!                 orders   reports                 reports, results
+//!                   │        ▼                          ▼
+//!                 control link (tokio) ◀──────────────────  ⇄ controller
+//! ```
+//!
+//! The sensor never waits for the kernel's ruleset or a disk; the keeper never makes the sensor lose a frame. What is told
+//! to the controller about a measure is told by the keeper, after the kernel was read back. Each channel has one reader.
+//!
+//! Left out: what is decided (the core), and how it gets into the kernel ([`crate::enforce`]).
+
+mod keeper;
+mod sensor;
+mod watch;
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+
+use reeve_core::engine::{Engine, EngineConfig};
+use reeve_core::topology::VantageKind;
+use reeve_policy::{Mode, Order, OrderResult, Report, Timestamp};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc as async_mpsc;
+
+use crate::capture::{CaptureError, Clock};
+use crate::config::{self, ConfigError, Loaded};
+use crate::control::{Controller, Greeting, LinkError};
+use crate::enforce::{EnforceError, Enforcer};
+use crate::links::LinksError;
+use crate::node;
+use crate::state::{Loaded as LoadedState, State, StateError, StateFile};
+
+use keeper::Keeper;
+use sensor::Sensor;
+
+/// Why the agent cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Capture cannot begin.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The interfaces cannot be listed.
+    #[error(transparent)]
+    Links(#[from] LinksError),
+    /// None of the interfaces is there, and none is waited for.
+    #[error("none of these interfaces is there: {0}")]
+    NoInterface(String),
+    /// The kernel does not take the ruleset.
+    #[error(transparent)]
+    Enforce(#[from] EnforceError),
+    /// The state cannot be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The controller's side cannot be set up.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused a thread, a signal handler or a descriptor.
+    #[error("{what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// What the sensor is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// An order of the controller's.
+    Order(Box<Order>),
+    /// Settings that were read anew.
+    Reload(Box<Loaded>),
+    /// The end.
+    Stop,
+}
+
+/// What the keeper is told.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// What is desired has changed.
+    Change(Box<keeper::Change>),
+    /// The end.
+    Stop,
+}
+
+/// Where reports go; nowhere without a controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Reports(Option<async_mpsc::UnboundedSender<Report>>);
+
+impl Reports {
+    /// Tells the controller, if there is one. The link reads at once and has the bounds.
+    pub fn send(&self, report: Report) {
+        if let Some(sender) = &self.0 {
+            // The link is gone only when the agent ends.
+            let _ = sender.send(report);
+        }
+    }
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// What keeps it from beginning, and what later leaves it without purpose: no capture at all.
+pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<(), RunError> {
+    add_lifelines(&mut loaded);
+    let settings = loaded.settings.clone();
+    let clock = Clock::start();
+    let state_file = StateFile::open(&settings.state_dir)?;
+    let state = match state_file.load()? {
+        LoadedState::Nothing => State::default(),
+        LoadedState::State(state) => *state,
+        LoadedState::SetAside { to, reason } => {
+            tracing::error!(file = %to.display(), reason, "the state of the last run is unreadable; set aside");
+            State::default()
+        }
+    };
+    let (command_sender, commands) = mpsc::channel();
+    let (task_sender, tasks) = mpsc::channel();
+    let (report_sender, reports) = async_mpsc::unbounded_channel();
+    let (result_sender, results) = async_mpsc::unbounded_channel();
+    let reports_out = Reports(settings.controller.as_ref().map(|_| report_sender));
+
+    let enforcer = open_enforcer(settings.mode)?;
+    let keeper = Keeper::new(enforcer, state_file, &loaded, clock, reports_out.clone(), result_sender);
+    let greeting = keeper.greeting();
+    let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone())?;
+    sensor.restore(state, clock.now());
+
+    let keeper = spawn("reeve-keeper", move || keeper.run(&tasks))?;
+    let (ended_sender, ended) = tokio::sync::oneshot::channel();
+    let sensor = spawn("reeve-sensor", move || {
+        let result = sensor.run(&commands);
+        let _ = ended_sender.send(());
+        result
+    })?;
+    let outcome =
+        serve(config_path, &settings, &command_sender, Streams { reports, results, greeting }, ended).await;
+    let _ = command_sender.send(Command::Stop);
+    let sensed = join(sensor);
+    let _ = task_sender.send(Task::Stop);
+    join(keeper);
+    outcome?;
+    sensed
+}
+
+struct Streams {
+    reports: async_mpsc::UnboundedReceiver<Report>,
+    results: async_mpsc::UnboundedReceiver<OrderResult>,
+    greeting: Greeting,
+}
+
+/// Talks to the controller and listens to signals until the end.
+async fn serve(
+    config_path: &std::path::Path,
+    settings: &config::Settings,
+    commands: &mpsc::Sender<Command>,
+    streams: Streams,
+    mut ended: tokio::sync::oneshot::Receiver<()>,
+) -> Result<(), RunError> {
+    let failed = |what| move |source| RunError::System { what, source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed("signal handler"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("signal handler"))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed("signal handler"))?;
+    let link = match &settings.controller {
+        Some(controller) => {
+            let controller = Controller::new(controller, settings.node.clone())?;
+            let orders = commands.clone();
+            let deliver = move |order| {
+                let _ = orders.send(Command::Order(Box::new(order)));
+            };
+            Some(tokio::spawn(controller.run(streams.greeting, streams.reports, streams.results, deliver)))
+        }
+        None => None,
+    };
+    let why = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = &mut ended => break "the sensor ended",
+            _ = hangup.recv() => match config::load(config_path) {
+                Ok(mut loaded) => {
+                    add_lifelines(&mut loaded);
+                    let _ = commands.send(Command::Reload(Box::new(loaded)));
+                }
+                Err(error) => tracing::error!(%error, "the settings are as before: the new ones cannot be used"),
+            },
+        }
+    };
+    tracing::info!(why, "stopping; measures stand until their time");
+    if let Some(link) = link {
+        link.abort();
+    }
+    Ok(())
+}
+
+/// Adds what the node lives by to what is never cut off.
+fn add_lifelines(loaded: &mut Loaded) {
+    let policy = std::sync::Arc::make_mut(&mut loaded.policy);
+    policy.protected_destinations.extend(node::lifelines());
+    if let Some(controller) = &loaded.settings.controller {
+        policy.protected_destinations.extend(node::addresses_of(&controller.address));
+    }
+}
+
+/// Only a node that may act has anything to do with the kernel's ruleset; one that observes takes away what an earlier
+/// run that might have acted left.
+fn open_enforcer(mode: Mode) -> Result<Option<Enforcer>, RunError> {
+    match mode {
+        Mode::Enforce => Ok(Some(Enforcer::open()?)),
+        Mode::Observe => {
+            if let Err(error) = clear_leftovers() {
+                tracing::debug!(%error, "the ruleset could not be looked at; observing needs none");
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn clear_leftovers() -> Result<(), EnforceError> {
+    let mut enforcer = Enforcer::open()?;
+    if enforcer.is_installed()? {
+        tracing::warn!("this node is only to observe: the measures of an earlier run are taken away");
+        enforcer.clear()?;
+    }
+    Ok(())
+}
+
+/// An engine for these settings.
+fn engine(loaded: &Loaded, seed: u64) -> Engine {
+    Engine::new(EngineConfig {
+        node: loaded.settings.node.clone(),
+        mode: loaded.settings.mode,
+        policy: std::sync::Arc::clone(&loaded.policy),
+        flow_bytes: (loaded.settings.limits.flow_mib as usize) << 20,
+        seed,
+    })
+}
+
+fn spawn<T: Send + 'static>(
+    name: &'static str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<thread::JoinHandle<T>, RunError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map_err(|source| RunError::System { what: "a thread", source })
+}
+
+/// A panic in a thread that holds firewall state ends the process (`panic = "abort"`); in tests it goes on here.
+fn join<T>(thread: thread::JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// What a kind of vantage is called.
+fn kind_name(kind: VantageKind) -> &'static str {
+    match kind {
+        VantageKind::Port => "port",
+        VantageKind::Uplink => "uplink",
+        VantageKind::Mirror => "mirror",
+    }
+}
+
+/// Live, the engine is told the time a little late, so that frames still in a ring come before the deadlines behind them.
+pub(crate) const LAG: std::time::Duration =
+    std::time::Duration::from_millis(crate::capture::ring::RETIRE_MS as u64 + 20);
+
+/// The engine's time at `now`.
+pub(crate) fn engine_time(now: Timestamp) -> Timestamp {
+    now.minus(LAG)
+}

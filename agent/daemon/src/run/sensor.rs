@@ -1,0 +1,342 @@
+//! The sensor: frames, news of interfaces and orders into the engine; what comes out to the keeper and the controller.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use reeve_core::engine::{Engine, Output};
+use reeve_policy::language::check_tenants;
+use reeve_policy::{
+    Decision, LiftReason, Measure, Mode, NodeHealth, Order, OrderFailure, OrderId, PolicyVersion, Report,
+    Tenant, Timestamp,
+};
+
+use super::keeper::{Change, Lifted};
+use super::watch::Watch;
+use super::{Command, Reports, RunError, Task, engine, engine_time};
+use crate::capture::{CaptureError, Clock, RingSet, Source};
+use crate::config::Loaded;
+use crate::state::State;
+
+/// How long the sensor waits for frames before it looks at anything else.
+const WAIT: Duration = Duration::from_millis(20);
+/// How often losses are asked for and time is told.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the node's health is told.
+const HEALTH_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) struct Sensor {
+    engine: Engine,
+    loaded: Loaded,
+    clock: Clock,
+    rings: RingSet,
+    watch: Watch,
+    reports: Reports,
+    keeper: mpsc::Sender<Task>,
+    /// The tenants in force, and the controller's version of them; 0 for the local file's.
+    tenants: Vec<Arc<Tenant>>,
+    tenants_version: u64,
+    dropped: u64,
+    /// Order results that wait for the kernel.
+    awaiting: Vec<OrderId>,
+    imposed: Vec<Measure>,
+    lifted: Vec<Lifted>,
+    changed: bool,
+}
+
+impl Sensor {
+    pub fn new(
+        loaded: Loaded,
+        clock: Clock,
+        reports: Reports,
+        keeper: mpsc::Sender<Task>,
+    ) -> Result<Self, RunError> {
+        let failed = |source| RunError::System { what: "epoll", source };
+        let mut rings = RingSet::new(clock).map_err(failed)?;
+        let mut watch = Watch::new(&loaded.settings)?;
+        watch.open_all(&mut rings)?;
+        let missing = watch.missing();
+        if watch.vantages().is_empty() && !watch.has_wildcards() {
+            return Err(RunError::NoInterface(missing.join(", ")));
+        }
+        for name in missing {
+            tracing::warn!(interface = name, "there is no such interface; it will be watched when it comes");
+        }
+        // Only spreads hashes; a tenant cannot guess it, and it never shows.
+        let seed = clock.now().as_nanos() ^ u64::from(std::process::id()) << 32;
+        let engine = engine(&loaded, seed);
+        let tenants: Vec<Arc<Tenant>> = loaded.tenants.iter().cloned().map(Arc::new).collect();
+        Ok(Self {
+            engine,
+            loaded,
+            clock,
+            rings,
+            watch,
+            reports,
+            keeper,
+            tenants,
+            tenants_version: 0,
+            dropped: 0,
+            awaiting: Vec::new(),
+            imposed: Vec::new(),
+            lifted: Vec::new(),
+            changed: true,
+        })
+    }
+
+    /// Goes on from what an earlier run left.
+    pub fn restore(&mut self, state: State, now: Timestamp) {
+        if self.loaded.settings.controller.is_some() && state.tenants_version > 0 {
+            self.tenants = state.tenants.into_iter().map(Arc::new).collect();
+            self.tenants_version = state.tenants_version;
+        }
+        if self.loaded.settings.mode == Mode::Enforce {
+            self.imposed.extend(state.desired.measures.values().cloned());
+            self.engine.restore(state.desired, state.standing);
+        } else {
+            for measure in state.desired.measures.into_values() {
+                self.lifted.push(Lifted { measure, reason: LiftReason::Released, at: now });
+            }
+            self.engine.restore(Default::default(), state.standing);
+        }
+        self.set_topology(now);
+    }
+
+    /// Works until told to stop.
+    pub fn run(mut self, commands: &mpsc::Receiver<Command>) -> Result<(), RunError> {
+        let (mut ticked, mut told) = (Instant::now(), Instant::now());
+        self.tell_health();
+        loop {
+            self.capture()?;
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.tick()?;
+            }
+            if told.elapsed() >= HEALTH_EVERY {
+                told = Instant::now();
+                self.tell_health();
+            }
+            loop {
+                match commands.try_recv() {
+                    Ok(Command::Order(order)) => self.handle_order(*order),
+                    Ok(Command::Reload(loaded)) => self.reload(*loaded)?,
+                    Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
+                        self.pass_on();
+                        return Ok(());
+                    }
+                    Err(mpsc::TryRecvError::Empty) => break,
+                }
+            }
+            self.pass_on();
+        }
+    }
+
+    fn capture(&mut self) -> Result<(), RunError> {
+        let engine = &mut self.engine;
+        match self.rings.poll(WAIT, &mut |frame| engine.handle_frame(&frame)) {
+            Ok(_) => Ok(()),
+            Err(CaptureError::InterfaceGone { vantage, interface }) => {
+                tracing::info!(interface, "the interface went away");
+                if self.watch.lost(vantage) {
+                    self.set_topology(self.clock.now());
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), RunError> {
+        let now = self.clock.now();
+        let dropped: u64 = self.rings.loss().iter().map(|(_, loss)| loss.dropped).sum();
+        if dropped > 0 {
+            self.dropped += dropped;
+            tracing::warn!(dropped, "frames were lost: the ring had no room");
+        }
+        self.engine.handle_loss(engine_time(now), dropped);
+        self.engine.handle_tick(engine_time(now));
+        if self.watch.follow(&mut self.rings)? {
+            self.set_topology(now);
+        }
+        Ok(())
+    }
+
+    fn set_topology(&mut self, now: Timestamp) {
+        self.engine.handle_topology(self.tenants.clone(), self.watch.vantages(), engine_time(now));
+        self.changed = true;
+    }
+
+    fn reload(&mut self, loaded: Loaded) -> Result<(), RunError> {
+        if loaded.settings.node != self.loaded.settings.node
+            || loaded.settings.mode != self.loaded.settings.mode
+        {
+            tracing::warn!(
+                "another node name or mode takes a restart; the rest of the settings is taken over"
+            );
+        }
+        let (node, mode) = (self.loaded.settings.node.clone(), self.loaded.settings.mode);
+        self.loaded = loaded;
+        (self.loaded.settings.node, self.loaded.settings.mode) = (node, mode);
+        if self.tenants_version == 0 {
+            self.tenants = self.loaded.tenants.iter().cloned().map(Arc::new).collect();
+        }
+        let now = self.clock.now();
+        self.engine.handle_policy(Arc::clone(&self.loaded.policy), mode, engine_time(now));
+        self.watch.set_settings(&self.loaded.settings, &mut self.rings);
+        self.watch.open_all(&mut self.rings)?;
+        self.set_topology(now);
+        tracing::info!("the settings were read anew");
+        Ok(())
+    }
+
+    fn handle_order(&mut self, order: Order) {
+        let now = self.clock.now();
+        match order {
+            Order::Tenants { version, tenants } => self.take_tenants(version, tenants, now),
+            Order::Impose { id, decision } => match self.refusal(&decision) {
+                Some(failure) => self.refuse(id, failure, now),
+                None => {
+                    tracing::info!(order = %id, tenant = %decision.tenant, action = %decision.action, "an operator's order");
+                    self.engine.handle_impose(&decision, engine_time(now));
+                    self.awaiting.push(id);
+                    self.changed = true;
+                }
+            },
+            Order::Release { id, tenant, by, reason } => {
+                tracing::info!(order = %id, %tenant, by, reason, "an operator lets the tenant go");
+                self.engine.handle_release(&tenant, engine_time(now));
+                self.awaiting.push(id);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Why an operator's decision is not carried out here, if it is not.
+    fn refusal(&self, decision: &Decision) -> Option<OrderFailure> {
+        let Some(ix) = self.engine.topology().index_of(&decision.tenant) else {
+            return Some(OrderFailure::UnknownTenant);
+        };
+        let observe = |mode: Option<Mode>| mode == Some(Mode::Observe);
+        if self.loaded.settings.mode == Mode::Observe || observe(self.engine.topology().tenant(ix).mode) {
+            return Some(OrderFailure::ObserveOnly);
+        }
+        let is_protected = self.loaded.policy.protected_sources.contains(&decision.tenant);
+        is_protected.then_some(OrderFailure::Protected)
+    }
+
+    fn refuse(&mut self, id: OrderId, failure: OrderFailure, now: Timestamp) {
+        tracing::warn!(order = %id, %failure, "an order is not carried out");
+        let mut change = self.change(now);
+        change.refused.push((id, failure));
+        let _ = self.keeper.send(Task::Change(Box::new(change)));
+    }
+
+    fn take_tenants(&mut self, version: u64, tenants: Vec<Tenant>, now: Timestamp) {
+        if version <= self.tenants_version {
+            return;
+        }
+        if let Err(clash) = check_tenants(&tenants) {
+            tracing::error!(version, %clash, "the controller's tenants are not sound; those before stay");
+            return;
+        }
+        tracing::info!(version, tenants = tenants.len(), "tenants from the controller");
+        self.tenants = tenants.into_iter().map(Arc::new).collect();
+        self.tenants_version = version;
+        self.set_topology(now);
+    }
+
+    /// Hands on what the engine said.
+    fn pass_on(&mut self) {
+        while let Some(output) = self.engine.poll() {
+            log(&output);
+            match output {
+                Output::Alert(_) | Output::Degraded { .. } => {}
+                Output::Violation(violation) => {
+                    self.changed = true;
+                    self.reports.send(Report::Violation(violation));
+                }
+                Output::Decision(decision) => self.reports.send(Report::Decision(decision)),
+                Output::Imposed(measure) => {
+                    self.changed = true;
+                    self.imposed.push(measure);
+                }
+                Output::Lifted { measure, reason, at } => {
+                    self.changed = true;
+                    self.lifted.push(Lifted { measure, reason, at });
+                }
+            }
+        }
+        if self.changed {
+            let change = self.change(self.clock.now());
+            self.changed = false;
+            let _ = self.keeper.send(Task::Change(Box::new(change)));
+        }
+    }
+
+    /// Everything that is desired now, with what is new in it.
+    fn change(&mut self, at: Timestamp) -> Change {
+        Change {
+            at,
+            desired: self.engine.desired().clone(),
+            standing: self.engine.standing().clone(),
+            tenants: self.tenants.clone(),
+            tenants_version: self.tenants_version,
+            protected: self.loaded.policy.protected_destinations.clone(),
+            imposed: std::mem::take(&mut self.imposed),
+            lifted: std::mem::take(&mut self.lifted),
+            orders: std::mem::take(&mut self.awaiting),
+            refused: Vec::new(),
+        }
+    }
+
+    fn tell_health(&self) {
+        let (counters, shard) = (self.engine.counters(), self.engine.shard());
+        self.reports.send(Report::Health(NodeHealth {
+            at: self.clock.now(),
+            mode: self.loaded.settings.mode,
+            policy: Some(PolicyVersion {
+                name: self.loaded.policy.name.clone(),
+                version: self.loaded.policy.version,
+            }),
+            tenants: self.tenants.len() as u64,
+            measures: self.engine.desired().measures.len() as u64,
+            vantages: self.watch.vantages().len() as u64,
+            frames_received: counters.frames,
+            frames_dropped: self.dropped,
+            malformed: counters.malformed.iter().sum(),
+            flows: shard.flows().len() as u64,
+            evictions: shard.flows().evictions(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }));
+    }
+}
+
+/// A line in the log for what people on call want to know.
+fn log(output: &Output) {
+    match output {
+        Output::Alert(alert) => tracing::info!(tenant = %alert.tenant, "{}", alert.summary()),
+        Output::Violation(violation) if violation.alerts <= 1 || violation.closed.is_some() => {
+            tracing::info!(
+                tenant = %violation.tenant, id = %violation.id, clause = violation.clause, strike = violation.strike,
+                "violation {}", violation.state.name()
+            )
+        }
+        Output::Violation(_) => {}
+        Output::Decision(decision) => tracing::warn!(
+            tenant = %decision.tenant, id = %decision.id, clause = decision.clause, mode = %decision.mode,
+            softened = decision.softened, "{} {}: {}", decision.action, decision.scope, decision.reason
+        ),
+        Output::Imposed(_) => {}
+        Output::Lifted { measure, reason, .. } => tracing::info!(
+            tenant = %measure.decision.tenant, id = %measure.decision.id, "{} lifted: {}",
+            measure.decision.action, reason.name()
+        ),
+        Output::Degraded { degraded: true, .. } => {
+            tracing::warn!(
+                "answers to several tenants collapsed together: silence is no evidence until they are back"
+            );
+        }
+        Output::Degraded { degraded: false, .. } => {
+            tracing::info!("answers are back; silence is evidence again")
+        }
+    }
+}

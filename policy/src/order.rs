@@ -1,0 +1,116 @@
+//! Orders: what a controller tells its agents, and what they answer.
+//!
+//! An order keeps its key however often it is sent, so an agent that was away when it was given carries it out
+//! once. Left out: who may give one (the controller's roles) and how it travels (`reeve-proto`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::Decision;
+use crate::tenant::{Name, Tenant, TenantId};
+use crate::time::Timestamp;
+
+/// The key of an order: unique over the fleet, sortable by time. One order to many nodes has one key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OrderId(pub Name);
+
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What a controller tells an agent to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Order {
+    /// These are the tenants, all of them. It is not answered; the agent's next greeting tells the version.
+    Tenants {
+        /// Only moves forward: an agent ignores a version that is not above the one it has.
+        version: u64,
+        /// Every tenant of the fleet.
+        tenants: Vec<Tenant>,
+    },
+    /// Carry out an operator's decision. Its mode is `enforce` and its origin an operator.
+    Impose {
+        /// The order's key.
+        id: OrderId,
+        /// The decision.
+        decision: Decision,
+    },
+    /// Lift every measure that holds the tenant, whoever ordered it, and close its episodes.
+    Release {
+        /// The order's key.
+        id: OrderId,
+        /// Whom to let go.
+        tenant: TenantId,
+        /// The operator who ordered it.
+        by: String,
+        /// Why, in the operator's words; perhaps empty.
+        reason: String,
+    },
+}
+
+impl Order {
+    /// The order's key; a snapshot of the tenants has a version instead.
+    #[must_use]
+    pub const fn id(&self) -> Option<&OrderId> {
+        match self {
+            Self::Tenants { .. } => None,
+            Self::Impose { id, .. } | Self::Release { id, .. } => Some(id),
+        }
+    }
+
+    /// The word in logs and tables.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tenants { .. } => "tenants",
+            Self::Impose { .. } => "impose",
+            Self::Release { .. } => "release",
+        }
+    }
+}
+
+/// What became of an order on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderResult {
+    /// The order's key.
+    pub id: OrderId,
+    /// When it was done, or given up.
+    pub at: Timestamp,
+    /// Done (for a measure: it was read back from the kernel), or why not.
+    pub result: Result<(), OrderFailure>,
+}
+
+/// Why an agent did not carry out an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum OrderFailure {
+    /// The node knows no such tenant.
+    #[error("the node knows no such tenant")]
+    UnknownTenant,
+    /// The node or the tenant is only to be observed.
+    #[error("the node only observes")]
+    ObserveOnly,
+    /// The tenant is on the list of those who are never measured.
+    #[error("the tenant is protected")]
+    Protected,
+    /// The kernel did not take the change, or did not show it when read back.
+    #[error("the kernel refused: {detail}")]
+    Kernel {
+        /// What the kernel said.
+        detail: String,
+    },
+    /// The agent could not make its state durable.
+    #[error("the agent could not store it: {detail}")]
+    State {
+        /// What the file system said.
+        detail: String,
+    },
+    /// The agent does not know orders of this kind.
+    #[error("the agent does not know this kind of order")]
+    Unsupported,
+}

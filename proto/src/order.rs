@@ -1,0 +1,114 @@
+//! Orders and their results.
+
+use reeve_policy::{Order, OrderFailure, OrderId, OrderResult, Tenant};
+
+use crate::MAX_TENANTS;
+use crate::error::WireError;
+use crate::generated::agent::v1 as wire;
+use crate::generated::agent::v1::order::{Impose, Order as Kind, Release, Tenants};
+use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
+use crate::read::{choice, clip, list, message, parsed, required, text, time, time_to_wire};
+
+impl From<&Order> for wire::Order {
+    fn from(order: &Order) -> Self {
+        let kind = match order {
+            Order::Tenants { version, tenants } => Kind::Tenants(Tenants {
+                version: *version,
+                tenants: tenants.iter().map(Into::into).collect(),
+            }),
+            Order::Impose { id, decision } => {
+                Kind::Impose(Impose { id: id.to_string(), decision: Some(decision.into()) })
+            }
+            Order::Release { id, tenant, by, reason } => Kind::Release(Release {
+                id: id.to_string(),
+                tenant: tenant.to_string(),
+                operator: clip(by),
+                reason: clip(reason),
+            }),
+        };
+        Self { order: Some(kind) }
+    }
+}
+
+impl TryFrom<wire::Order> for Order {
+    type Error = WireError;
+
+    fn try_from(order: wire::Order) -> Result<Self, WireError> {
+        Ok(match required("order", order.order)? {
+            Kind::Tenants(snapshot) => Self::Tenants {
+                version: snapshot.version,
+                tenants: list("tenants.tenants", snapshot.tenants, MAX_TENANTS, Tenant::try_from)?,
+            },
+            Kind::Impose(impose) => Self::Impose {
+                id: OrderId(parsed("impose.id", &impose.id)?),
+                decision: message("impose.decision", impose.decision)?,
+            },
+            Kind::Release(release) => Self::Release {
+                id: OrderId(parsed("release.id", &release.id)?),
+                tenant: parsed("release.tenant", &release.tenant)?,
+                by: text("release.operator", release.operator)?,
+                reason: text("release.reason", release.reason)?,
+            },
+        })
+    }
+}
+
+impl From<&OrderFailure> for Failure {
+    fn from(failure: &OrderFailure) -> Self {
+        let (code, detail) = match failure {
+            OrderFailure::UnknownTenant => (FailureCode::UnknownTenant, ""),
+            OrderFailure::ObserveOnly => (FailureCode::ObserveOnly, ""),
+            OrderFailure::Protected => (FailureCode::Protected, ""),
+            OrderFailure::Kernel { detail } => (FailureCode::Kernel, detail.as_str()),
+            OrderFailure::State { detail } => (FailureCode::State, detail.as_str()),
+            OrderFailure::Unsupported => (FailureCode::Unsupported, ""),
+        };
+        Self { code: code.into(), detail: clip(detail) }
+    }
+}
+
+impl TryFrom<Failure> for OrderFailure {
+    type Error = WireError;
+
+    fn try_from(failure: Failure) -> Result<Self, WireError> {
+        let detail = text("detail", failure.detail)?;
+        choice("code", failure.code, "1 (unknown tenant) to 6 (unsupported)", |code| {
+            Some(match code {
+                FailureCode::Unspecified => return None,
+                FailureCode::UnknownTenant => Self::UnknownTenant,
+                FailureCode::ObserveOnly => Self::ObserveOnly,
+                FailureCode::Protected => Self::Protected,
+                FailureCode::Kernel => Self::Kernel { detail: detail.clone() },
+                FailureCode::State => Self::State { detail: detail.clone() },
+                FailureCode::Unsupported => Self::Unsupported,
+            })
+        })
+    }
+}
+
+impl From<&OrderResult> for wire::OrderResult {
+    fn from(result: &OrderResult) -> Self {
+        let outcome = match &result.result {
+            Ok(()) => Outcome::Done(Done {}),
+            Err(failure) => Outcome::Failure(failure.into()),
+        };
+        Self { id: result.id.to_string(), time: Some(time_to_wire(result.at)), result: Some(outcome) }
+    }
+}
+
+impl TryFrom<wire::OrderResult> for OrderResult {
+    type Error = WireError;
+
+    fn try_from(result: wire::OrderResult) -> Result<Self, WireError> {
+        Ok(Self {
+            id: OrderId(parsed("id", &result.id)?),
+            at: time("time", result.time)?,
+            result: match required("result", result.result)? {
+                Outcome::Done(Done {}) => Ok(()),
+                Outcome::Failure(failure) => {
+                    Err(OrderFailure::try_from(failure).map_err(|error| error.within("failure"))?)
+                }
+            },
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! Reports and health.
+
+use std::collections::BTreeMap;
+
+use reeve_policy::{Decision, DecisionId, MeasureCounters, NodeHealth, PolicyVersion, Report, Violation};
+
+use crate::MAX_COUNTERS;
+use crate::decision::lift_reason;
+use crate::error::WireError;
+use crate::generated::agent::v1 as wire;
+use crate::generated::agent::v1::report::{Counters, Lifted, Report as Kind, Standing};
+use crate::generated::types::v1 as types;
+use crate::read::{clip, message, parsed, parsed_or_none, required, text, time, time_to_wire};
+use crate::tenant::mode;
+
+impl From<&Report> for wire::Report {
+    fn from(report: &Report) -> Self {
+        let kind = match report {
+            Report::Violation(violation) => Kind::Violation(violation.into()),
+            Report::Decision(decision) => Kind::Decision(decision.into()),
+            Report::Standing { measure, at } => {
+                Kind::Standing(Standing { measure: Some(measure.into()), time: Some(time_to_wire(*at)) })
+            }
+            Report::Lifted { decision, tenant, reason, at, counters } => Kind::Lifted(Lifted {
+                decision: decision.to_string(),
+                tenant: tenant.to_string(),
+                reason: types::LiftReason::from(*reason).into(),
+                time: Some(time_to_wire(*at)),
+                counters: Some((*counters).into()),
+            }),
+            Report::Counters(counters) => Kind::Counters(Counters {
+                by_decision: counters
+                    .iter()
+                    .take(MAX_COUNTERS)
+                    .map(|(decision, counters)| (decision.to_string(), (*counters).into()))
+                    .collect(),
+            }),
+            Report::Health(health) => Kind::Health(health.into()),
+        };
+        Self { report: Some(kind) }
+    }
+}
+
+impl TryFrom<wire::Report> for Report {
+    type Error = WireError;
+
+    fn try_from(report: wire::Report) -> Result<Self, WireError> {
+        Ok(match required("report", report.report)? {
+            Kind::Violation(violation) => {
+                Self::Violation(Violation::try_from(violation).map_err(|error| error.within("violation"))?)
+            }
+            Kind::Decision(decision) => {
+                Self::Decision(Decision::try_from(decision).map_err(|error| error.within("decision"))?)
+            }
+            Kind::Standing(standing) => Self::Standing {
+                measure: message("standing.measure", standing.measure)?,
+                at: time("standing.time", standing.time)?,
+            },
+            Kind::Lifted(lifted) => Self::Lifted {
+                decision: DecisionId(parsed("lifted.decision", &lifted.decision)?),
+                tenant: parsed("lifted.tenant", &lifted.tenant)?,
+                reason: lift_reason("lifted.reason", lifted.reason)?,
+                at: time("lifted.time", lifted.time)?,
+                counters: required("lifted.counters", lifted.counters)?.into(),
+            },
+            Kind::Counters(counters) => Self::Counters(read_counters(counters)?),
+            Kind::Health(health) => {
+                Self::Health(NodeHealth::try_from(health).map_err(|error| error.within("health"))?)
+            }
+        })
+    }
+}
+
+fn read_counters(counters: Counters) -> Result<BTreeMap<DecisionId, MeasureCounters>, WireError> {
+    let field = "counters.by_decision";
+    if counters.by_decision.len() > MAX_COUNTERS {
+        let found = format!("{} entries", counters.by_decision.len());
+        return Err(WireError::new(field, found, format!("at most {MAX_COUNTERS} entries")));
+    }
+    counters
+        .by_decision
+        .into_iter()
+        .map(|(decision, counters)| Ok((DecisionId(parsed(field, &decision)?), counters.into())))
+        .collect()
+}
+
+impl From<&NodeHealth> for wire::NodeHealth {
+    fn from(health: &NodeHealth) -> Self {
+        Self {
+            time: Some(time_to_wire(health.at)),
+            mode: types::Mode::from(health.mode).into(),
+            policy: health.policy.as_ref().map(|policy| policy.name.to_string()).unwrap_or_default(),
+            policy_version: health.policy.as_ref().map_or(0, |policy| policy.version),
+            tenants: health.tenants,
+            measures: health.measures,
+            vantages: health.vantages,
+            frames_received: health.frames_received,
+            frames_dropped: health.frames_dropped,
+            malformed: health.malformed,
+            flows: health.flows,
+            evictions: health.evictions,
+            agent_version: clip(&health.agent_version),
+        }
+    }
+}
+
+impl TryFrom<wire::NodeHealth> for NodeHealth {
+    type Error = WireError;
+
+    fn try_from(health: wire::NodeHealth) -> Result<Self, WireError> {
+        let version = health.policy_version;
+        Ok(Self {
+            at: time("time", health.time)?,
+            mode: mode("mode", health.mode)?,
+            policy: parsed_or_none("policy", &health.policy)?.map(|name| PolicyVersion { name, version }),
+            tenants: health.tenants,
+            measures: health.measures,
+            vantages: health.vantages,
+            frames_received: health.frames_received,
+            frames_dropped: health.frames_dropped,
+            malformed: health.malformed,
+            flows: health.flows,
+            evictions: health.evictions,
+            agent_version: text("agent_version", health.agent_version)?,
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! The messages of the agents' stream as domain values.
+//!
+//! A report that cannot be read still has its number, so that the controller can throw it away and go on: sent
+//! again it would be as unreadable, and a stream that broke upon it would break for ever.
+
+use reeve_policy::{Measure, NodeId, Order, OrderResult, Report};
+
+use crate::error::WireError;
+use crate::generated::agent::v1 as wire;
+use crate::generated::agent::v1::connect_request::Message as Sent;
+use crate::generated::agent::v1::connect_response::Message as Answered;
+use crate::read::{clip, list, parsed, required, text};
+use crate::{MAX_MEASURES, MAX_TEXT_BYTES};
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolVersion {
+    /// Another major version is refused.
+    pub major: u32,
+    /// A minor version only adds.
+    pub minor: u32,
+}
+
+impl ProtocolVersion {
+    /// What this build speaks.
+    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+
+    /// Whether the two can talk.
+    #[must_use]
+    pub const fn is_compatible(self, other: Self) -> bool {
+        self.major == other.major
+    }
+}
+
+impl std::fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Who connects, and what it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hello {
+    /// The node.
+    pub node: NodeId,
+    /// The agent's version.
+    pub agent_version: String,
+    /// The protocol that it speaks.
+    pub protocol: ProtocolVersion,
+    /// Names this life of the agent's spool.
+    pub epoch: u64,
+    /// The version of the tenants that it has; 0 for none from a controller.
+    pub tenants_version: u64,
+    /// Every measure that stands in its kernel.
+    pub measures: Vec<Measure>,
+}
+
+/// Who answers, and what it has of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The controller's version.
+    pub controller_version: String,
+    /// The protocol that it speaks.
+    pub protocol: ProtocolVersion,
+    /// The highest number of the epoch that is on its disk; 0 for none.
+    pub acknowledged: u64,
+}
+
+/// What an agent sends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Up {
+    /// First and only first.
+    Hello(Hello),
+    /// A report with its number; the report may be unreadable.
+    Report {
+        /// Its number.
+        sequence: u64,
+        /// The report.
+        report: Result<Report, WireError>,
+    },
+    /// What became of an order.
+    OrderResult(OrderResult),
+    /// The answer to a ping.
+    Pong(u64),
+}
+
+/// What a controller sends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Down {
+    /// First and only first.
+    Welcome(Welcome),
+    /// Every report up to this number is on disk.
+    Ack(u64),
+    /// Something to do.
+    Order(Order),
+    /// Asks for a pong.
+    Ping(u64),
+}
+
+impl From<ProtocolVersion> for wire::ProtocolVersion {
+    fn from(version: ProtocolVersion) -> Self {
+        Self { major: version.major, minor: version.minor }
+    }
+}
+
+impl From<wire::ProtocolVersion> for ProtocolVersion {
+    fn from(version: wire::ProtocolVersion) -> Self {
+        Self { major: version.major, minor: version.minor }
+    }
+}
+
+impl From<&Hello> for wire::Hello {
+    fn from(hello: &Hello) -> Self {
+        Self {
+            node: hello.node.to_string(),
+            agent_version: clip(&hello.agent_version),
+            protocol_version: Some(hello.protocol.into()),
+            epoch: hello.epoch,
+            tenants_version: hello.tenants_version,
+            measures: hello.measures.iter().take(MAX_MEASURES).map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::Hello> for Hello {
+    type Error = WireError;
+
+    fn try_from(hello: wire::Hello) -> Result<Self, WireError> {
+        Ok(Self {
+            node: parsed("node", &hello.node)?,
+            agent_version: text("agent_version", hello.agent_version)?,
+            protocol: required("protocol_version", hello.protocol_version)?.into(),
+            epoch: hello.epoch,
+            tenants_version: hello.tenants_version,
+            measures: list("measures", hello.measures, MAX_MEASURES, Measure::try_from)?,
+        })
+    }
+}
+
+impl From<&Up> for wire::ConnectRequest {
+    /// An unreadable report is sent as an empty one; only tests have one to send.
+    fn from(up: &Up) -> Self {
+        let message = match up {
+            Up::Hello(hello) => Sent::Hello(hello.into()),
+            Up::Report { sequence, report } => Sent::Report(wire::SequencedReport {
+                sequence: *sequence,
+                report: report.as_ref().ok().map(Into::into),
+            }),
+            Up::OrderResult(result) => Sent::OrderResult(result.into()),
+            Up::Pong(nonce) => Sent::Pong(wire::Pong { nonce: *nonce }),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<wire::ConnectRequest> for Up {
+    type Error = WireError;
+
+    fn try_from(request: wire::ConnectRequest) -> Result<Self, WireError> {
+        Ok(match required("message", request.message)? {
+            Sent::Hello(hello) => Self::Hello(Hello::try_from(hello).map_err(|error| error.within("hello"))?),
+            Sent::Report(numbered) => Self::Report {
+                sequence: numbered.sequence,
+                report: required("report", numbered.report).and_then(Report::try_from),
+            },
+            Sent::OrderResult(result) => Self::OrderResult(
+                OrderResult::try_from(result).map_err(|error| error.within("order_result"))?,
+            ),
+            Sent::Pong(pong) => Self::Pong(pong.nonce),
+        })
+    }
+}
+
+impl From<&Down> for wire::ConnectResponse {
+    fn from(down: &Down) -> Self {
+        let message = match down {
+            Down::Welcome(welcome) => Answered::Welcome(wire::Welcome {
+                controller_version: clip(&welcome.controller_version),
+                protocol_version: Some(welcome.protocol.into()),
+                acknowledged_sequence: welcome.acknowledged,
+            }),
+            Down::Ack(sequence) => Answered::Ack(wire::Ack { sequence: *sequence }),
+            Down::Order(order) => Answered::Order(order.into()),
+            Down::Ping(nonce) => Answered::Ping(wire::Ping { nonce: *nonce }),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<wire::ConnectResponse> for Down {
+    type Error = WireError;
+
+    fn try_from(response: wire::ConnectResponse) -> Result<Self, WireError> {
+        Ok(match required("message", response.message)? {
+            Answered::Welcome(welcome) => Self::Welcome(Welcome {
+                controller_version: text("welcome.controller_version", welcome.controller_version)?,
+                protocol: required("welcome.protocol_version", welcome.protocol_version)?.into(),
+                acknowledged: welcome.acknowledged_sequence,
+            }),
+            Answered::Ack(ack) => Self::Ack(ack.sequence),
+            Answered::Order(order) => {
+                Self::Order(Order::try_from(order).map_err(|error| error.within("order"))?)
+            }
+            Answered::Ping(ping) => Self::Ping(ping.nonce),
+        })
+    }
+}
+
+// A version string longer than a text may be would make every greeting fail.
+const _: () = assert!(env!("CARGO_PKG_VERSION").len() < MAX_TEXT_BYTES);

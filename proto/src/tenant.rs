@@ -1,0 +1,56 @@
+//! Tenants and modes.
+
+use reeve_policy::{Mode, Tenant};
+
+use crate::MAX_SELECTORS;
+use crate::error::WireError;
+use crate::generated::types::v1 as wire;
+use crate::read::{choice, clip, parsed, parsed_list, parsed_or_none, text};
+
+/// Reads a mode.
+pub(crate) fn mode(field: &str, value: i32) -> Result<Mode, WireError> {
+    choice(field, value, "1 (observe) or 2 (enforce)", |mode| match mode {
+        wire::Mode::Unspecified => None,
+        wire::Mode::Observe => Some(Mode::Observe),
+        wire::Mode::Enforce => Some(Mode::Enforce),
+    })
+}
+
+impl From<Mode> for wire::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Observe => Self::Observe,
+            Mode::Enforce => Self::Enforce,
+        }
+    }
+}
+
+impl From<&Tenant> for wire::Tenant {
+    fn from(tenant: &Tenant) -> Self {
+        Self {
+            id: tenant.id.to_string(),
+            name: clip(&tenant.name),
+            parent: tenant.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+            addresses: tenant.addresses.iter().map(ToString::to_string).collect(),
+            interfaces: tenant.interfaces.iter().map(ToString::to_string).collect(),
+            macs: tenant.macs.iter().map(ToString::to_string).collect(),
+            mode: tenant.mode.map(|mode| wire::Mode::from(mode).into()),
+        }
+    }
+}
+
+impl TryFrom<wire::Tenant> for Tenant {
+    type Error = WireError;
+
+    fn try_from(tenant: wire::Tenant) -> Result<Self, WireError> {
+        Ok(Self {
+            id: parsed("id", &tenant.id)?,
+            name: text("name", tenant.name)?,
+            parent: parsed_or_none("parent", &tenant.parent)?,
+            addresses: parsed_list("addresses", &tenant.addresses, MAX_SELECTORS)?,
+            interfaces: parsed_list("interfaces", &tenant.interfaces, MAX_SELECTORS)?,
+            macs: parsed_list("macs", &tenant.macs, MAX_SELECTORS)?,
+            mode: tenant.mode.map(|value| mode("mode", value)).transpose()?,
+        })
+    }
+}
