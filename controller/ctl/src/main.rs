@@ -1,2 +1,34 @@
-//! Entry point.
-fn main() {}
+//! `reevectl`: the operators' command line.
+
+mod args;
+mod client;
+mod commands;
+mod json;
+mod show;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::Cli;
+use client::CallError;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.to_string(), 1),
+    };
+    match runtime.block_on(commands::run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CallError::Write(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), error.exit_code()),
+    }
+}
+
+fn fail(text: &str, code: u8) -> ExitCode {
+    // With stderr gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "reevectl: {text}");
+    ExitCode::from(code)
+}

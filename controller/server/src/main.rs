@@ -1,2 +1,197 @@
-//! Entry point.
-fn main() {}
+//! `reeve-controller`: reads the command line, does what it says, and tells by its exit code how it went.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use reeve_controller::config::{Config, DEFAULT_DIR, DEFAULT_LISTEN};
+use reeve_controller::error::ControllerError;
+use reeve_controller::pki::{self, Wanted};
+use reeve_controller::server::Controller;
+use reeve_controller::store::Store;
+use reeve_policy::Name;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where agents report, operators steer, and billing and portals ask where a customer stands.
+#[derive(Debug, Parser)]
+#[command(name = "reeve-controller", version, max_term_width = 100, after_long_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  it is done
+  1  it failed for another reason than those below
+  2  the command line is wrong
+ 65  the database is damaged or of a newer version
+ 69  the port is in use
+ 74  reading or writing failed
+ 77  not permitted
+ 78  the folder or its certificates are not as they must be";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes the folder, the authority, and certificates for the controller, its nodes and its operators
+    ///
+    /// Running it again adds what is missing and changes nothing else: name new nodes and operators as they come. Copy
+    /// ca.crt and nodes/NAME.crt and .key to the node NAME, ca.crt and operators/NAME.crt and .key to the operator NAME.
+    /// ca.key is needed for signing only; keep it safe.
+    Init(InitArgs),
+    /// Runs the controller until SIGTERM or SIGINT
+    ///
+    /// Without certificates in the folder it listens on a loopback address only, says so loudly, and takes everybody on
+    /// this machine for an operator.
+    Run(RunArgs),
+    /// Says whether the folder, the certificates and the database can be used
+    Check(DirArgs),
+    /// Prints the completions of a shell
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct DirArgs {
+    /// Where the controller keeps everything.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR, env = "REEVE_CONTROLLER_DIR")]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// A name or address by which the controller is reached, beside localhost. May be given several times.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    /// A node to make a certificate for. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    node: Vec<Name>,
+    /// An operator to make a certificate for. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    operator: Vec<Name>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_LISTEN, env = "REEVE_CONTROLLER_LISTEN")]
+    listen: SocketAddr,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t, env = "REEVE_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "REEVE_LOG")]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    match execute(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = String::new();
+            for cause in error.chain().map(ToString::to_string) {
+                if text.is_empty() {
+                    text = cause;
+                } else if !text.contains(&cause) {
+                    text = format!("{text}: {cause}");
+                }
+            }
+            // With stderr gone there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "reeve-controller: {text}");
+            let code = error.chain().find_map(|cause| cause.downcast_ref::<ControllerError>());
+            ExitCode::from(code.map_or(1, ControllerError::exit_code))
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Init(args) => init(&args),
+        Command::Run(args) => run(&args),
+        Command::Check(args) => check(&args),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "reeve-controller", &mut script);
+            std::io::stdout().write_all(&script)?;
+            Ok(())
+        }
+    }
+}
+
+fn init(args: &InitArgs) -> anyhow::Result<()> {
+    let wanted =
+        Wanted { hosts: args.host.clone(), nodes: args.node.clone(), operators: args.operator.clone() };
+    let made = pki::init(&args.dir.dir, &wanted).map_err(ControllerError::from)?;
+    let mut out = std::io::stdout().lock();
+    for path in &made {
+        writeln!(out, "made {}", path.display())?;
+    }
+    if made.is_empty() {
+        writeln!(out, "everything is there already")?;
+    }
+    Ok(())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)?;
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(is_terminal);
+    match args.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    let config = Config::load(&args.dir.dir, args.listen)?;
+    runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signal)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
+        let controller = Controller::bind(config).await?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping");
+        };
+        controller.serve(stop).await
+    })?;
+    Ok(())
+}
+
+fn check(args: &DirArgs) -> anyhow::Result<()> {
+    let config = Config::load(&args.dir, DEFAULT_LISTEN.parse()?)?;
+    runtime()?.block_on(async {
+        let (store, connection) = Store::open(&args.dir).await?;
+        store.check().await?;
+        drop(connection);
+        store.close().await;
+        Ok::<(), ControllerError>(())
+    })?;
+    let certificates = if config.credentials.is_some() { "there" } else { "NONE: this machine only" };
+    writeln!(std::io::stdout(), "{}: good\ncertificates  {certificates}", args.dir.display())?;
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use reeve_policy::reader::parse_duration;
+use reeve_policy::{Name, Timestamp};
+
+/// Asks and steers a Reeve controller.
+///
+/// With credentials (--dir and --as, made by `reeve-controller init`) it speaks TLS and the controller knows who you are.
+/// Without, it reaches a controller on this machine that has no certificates either.
+#[derive(Debug, Parser)]
+#[command(name = "reevectl", version, max_term_width = 100, after_long_help = AFTER)]
+pub struct Cli {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// JSON for programs instead of text for people.
+    ///
+    /// One object on one line; `watch` writes one an event. Field names are those of the protocol, times are RFC 3339.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "Examples:
+  reevectl status customer-17
+  reevectl status 203.0.113.10 --json
+  reevectl violations --tenant customer-17 --state open
+  reevectl release customer-17 --reason \"server reinstalled, ticket 4711\"
+
+Exit codes:
+  0  it is done
+  1  it failed: a node did not do what was ordered, the controller refused
+  2  the command line is wrong
+  3  there is no such tenant or violation
+ 65  a file holds what it must not
+ 69  the controller cannot be reached
+ 74  reading or writing failed
+ 77  not permitted: the certificate is not accepted";
+
+/// How to reach the controller.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// The controller's address; by default https://127.0.0.1:7443, without credentials http://127.0.0.1:7443.
+    #[arg(long, global = true, value_name = "URL", env = "REEVE_CONTROLLER")]
+    pub controller: Option<String>,
+    /// The folder with ca.crt and operators/NAME.crt and .key.
+    #[arg(long, global = true, value_name = "DIR", env = "REEVE_DIR")]
+    pub dir: Option<PathBuf>,
+    /// The operator whose certificate is shown.
+    #[arg(long = "as", global = true, value_name = "NAME", env = "REEVE_AS")]
+    pub operator: Option<Name>,
+    /// How long to wait for an answer.
+    #[arg(long, global = true, value_name = "TIME", default_value = "15s", value_parser = span)]
+    pub timeout: Duration,
+}
+
+/// What can be asked and ordered.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tells where a tenant stands: clear, warned, blocked or suspended, why, since when, until when
+    Status {
+        /// A tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        #[arg(value_name = "TENANT|ADDRESS|NODE/IFNAME")]
+        subject: String,
+    },
+    /// Lists tenants, or takes them over from a file
+    Tenants {
+        /// What to do; by default they are listed.
+        #[command(subcommand)]
+        command: Option<TenantsCommand>,
+    },
+    /// Lists nodes and how their agents fare
+    Nodes,
+    /// Lists violations, newest first, or shows one with its evidence
+    Violations {
+        #[command(flatten)]
+        filter: Filter,
+        /// What to do; by default they are listed.
+        #[command(subcommand)]
+        command: Option<ViolationsCommand>,
+    },
+    /// Suspends a tenant on every node
+    Suspend {
+        /// The tenant's id.
+        tenant: Name,
+        /// Why, for the customer to read.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The clause that it rests on, as POLICY/CLAUSE.
+        #[arg(long, value_name = "CLAUSE", default_value = "")]
+        clause: String,
+        /// For how long, such as 12h or 7d; by default until released.
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        span: Option<Duration>,
+        /// Return when the order is stored, without waiting for the nodes.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Lifts everything that holds a tenant, whoever ordered it
+    Release {
+        /// The tenant's id.
+        tenant: Name,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+        /// Return when the order is stored, without waiting for the nodes.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Tells what happens from now on, a line an event
+    Watch {
+        /// Only of this tenant; nodes' coming and going is told all the same.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Name>,
+    },
+    /// Prints the completions of a shell
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What can be done with tenants.
+#[derive(Debug, Subcommand)]
+pub enum TenantsCommand {
+    /// Lists them
+    List,
+    /// Shows one
+    Show {
+        /// The tenant's id.
+        tenant: Name,
+    },
+    /// Takes tenants over from a file of [[tenant]] tables
+    ///
+    /// Importing the same again changes nothing. Tenants that the file does not name stay, unless --replace is given.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Forget tenants that the file does not name.
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+/// What can be done with violations.
+#[derive(Debug, Subcommand)]
+pub enum ViolationsCommand {
+    /// Lists them
+    List(Filter),
+    /// Shows one: its numbers, targets, decisions and measures
+    Show {
+        /// The violation's id.
+        id: Name,
+    },
+}
+
+/// Which violations.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Filter {
+    /// Only of this tenant.
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<Name>,
+    /// Only in this state.
+    #[arg(long, value_enum)]
+    pub state: Option<StateArg>,
+    /// Only those that went on at this time or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Timestamp>,
+    /// At most so many.
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=500))]
+    pub limit: i32,
+}
+
+/// Where a violation stands.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StateArg {
+    /// Abuse was seen lately.
+    Open,
+    /// Nothing was seen for the rule's quiet time.
+    Quiet,
+    /// An operator released the tenant.
+    Released,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    let span = parse_duration(text).filter(|span| *span >= Duration::from_secs(1));
+    span.ok_or_else(|| "a time from 1s on, such as 30s, 15m, 12h or 7d".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("reevectl status alice --json").is_ok());
+        assert!(parse("reevectl --json violations --tenant a --state open show X").is_ok());
+        assert!(parse("reevectl suspend a --reason x --for 1h").is_ok());
+        assert!(parse("reevectl suspend a").is_err());
+        assert!(parse("reevectl suspend a --reason x --for 10").is_err());
+        assert!(parse("reevectl release ../x").is_err());
+    }
+}

@@ -1,0 +1,218 @@
+//! Each command: a call, and its answer shown.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use clap::CommandFactory as _;
+use reeve_policy::Tenant;
+use reeve_policy::language::parse_tenants;
+use reeve_proto::operator::v1::{
+    GetViolationRequest, ImportTenantsRequest, ListNodesRequest, ListTenantsRequest, ListViolationsRequest,
+    NodeOrder, ReleaseRequest, SuspendRequest, WatchRequest, import_tenants_request, node_order,
+};
+use reeve_proto::status::v1::GetStatusRequest;
+use reeve_proto::status::v1::get_status_request::Subject;
+use reeve_proto::{duration_to_wire, time_to_wire, types};
+use serde_json::Value;
+use tonic::Request;
+
+use crate::args::{Cli, Command, Filter, StateArg, TenantsCommand, ViolationsCommand};
+use crate::client::{CallError, Controller};
+use crate::{json, show};
+
+/// Does what the command line says.
+pub async fn run(cli: Cli) -> Result<(), CallError> {
+    if let Command::Completion { shell } = cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "reevectl", &mut script);
+        return Ok(std::io::stdout().write_all(&script)?);
+    }
+    // Wrong files are told before anybody is called.
+    let import = match &cli.command {
+        Command::Tenants { command: Some(TenantsCommand::Import { file, .. }) } => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|source| CallError::File { path: file.clone(), source })?;
+            parse_tenants(&file.display().to_string(), &text)?
+        }
+        _ => Vec::new(),
+    };
+    let controller = Controller::connect(&cli.connection).await?;
+    let call = Call { controller, timeout: cli.connection.timeout, json: cli.json };
+    match cli.command {
+        Command::Status { subject } => call.status(subject).await,
+        Command::Tenants { command: None | Some(TenantsCommand::List) } => call.tenants(String::new()).await,
+        Command::Tenants { command: Some(TenantsCommand::Show { tenant }) } => {
+            call.tenants(tenant.to_string()).await
+        }
+        Command::Tenants { command: Some(TenantsCommand::Import { replace, .. }) } => {
+            call.import(&import, replace).await
+        }
+        Command::Nodes => call.nodes().await,
+        Command::Violations { command: Some(ViolationsCommand::Show { id }), .. } => {
+            call.violation(id.to_string()).await
+        }
+        Command::Violations { command: Some(ViolationsCommand::List(filter)), .. }
+        | Command::Violations { command: None, filter } => call.violations(filter).await,
+        Command::Suspend { tenant, reason, clause, span, no_wait } => {
+            let request = SuspendRequest {
+                tenant: tenant.to_string(),
+                reason,
+                clause,
+                duration: span.map(duration_to_wire),
+                idempotency_key: String::new(),
+                wait: !no_wait,
+            };
+            call.suspend(request).await
+        }
+        Command::Release { tenant, reason, no_wait } => {
+            let idempotency_key = String::new();
+            call.release(ReleaseRequest {
+                tenant: tenant.to_string(),
+                reason,
+                idempotency_key,
+                wait: !no_wait,
+            })
+            .await
+        }
+        Command::Watch { tenant } => {
+            call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
+        }
+        Command::Completion { .. } => Ok(()),
+    }
+}
+
+struct Call {
+    controller: Controller,
+    timeout: std::time::Duration,
+    json: bool,
+}
+
+impl Call {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    /// One of the two, on standard output.
+    fn tell(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), CallError> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", json())?;
+        } else {
+            writeln!(out, "{}", text().trim_end())?;
+        }
+        Ok(())
+    }
+
+    async fn status(&self, subject: String) -> Result<(), CallError> {
+        let subject = if subject.parse::<IpAddr>().is_ok() {
+            Subject::Address(subject)
+        } else if subject.contains('/') {
+            Subject::Interface(subject)
+        } else {
+            Subject::Tenant(subject)
+        };
+        let request = self.request(GetStatusRequest { subject: Some(subject) });
+        let status = self.controller.status().get_status(request).await?.into_inner();
+        self.tell(|| json::status(&status), || show::status(&status))
+    }
+
+    async fn tenants(&self, tenant: String) -> Result<(), CallError> {
+        let (mut all, mut page_token, mut version);
+        all = Vec::new();
+        page_token = String::new();
+        loop {
+            let request = ListTenantsRequest { page_size: 1_000, page_token, tenant: tenant.clone() };
+            let page = self.controller.operator().list_tenants(self.request(request)).await?.into_inner();
+            all.extend(page.tenants);
+            version = page.version;
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        if all.is_empty() && !tenant.is_empty() {
+            return Err(tonic::Status::not_found(format!("there is no tenant {tenant}")).into());
+        }
+        self.tell(|| json::tenants(&all, version), || show::tenants(&all))
+    }
+
+    async fn import(&self, tenants: &[Tenant], replace: bool) -> Result<(), CallError> {
+        use import_tenants_request::Method;
+        let method = if replace { Method::Replace } else { Method::Upsert };
+        let tenants = tenants.iter().map(Into::into).collect();
+        let request = self.request(ImportTenantsRequest { tenants, method: method.into() });
+        let done = self.controller.operator().import_tenants(request).await?.into_inner();
+        self.tell(|| json::imported(&done), || show::imported(&done))
+    }
+
+    async fn nodes(&self) -> Result<(), CallError> {
+        let request = self.request(ListNodesRequest {});
+        let nodes = self.controller.operator().list_nodes(request).await?.into_inner();
+        self.tell(|| json::nodes(&nodes), || show::nodes(&nodes))
+    }
+
+    async fn violations(&self, filter: Filter) -> Result<(), CallError> {
+        let state = match filter.state {
+            None => types::v1::ViolationState::Unspecified,
+            Some(StateArg::Open) => types::v1::ViolationState::Open,
+            Some(StateArg::Quiet) => types::v1::ViolationState::Quiet,
+            Some(StateArg::Released) => types::v1::ViolationState::Released,
+        };
+        let request = ListViolationsRequest {
+            tenant: filter.tenant.map(|tenant| tenant.to_string()).unwrap_or_default(),
+            state: state.into(),
+            since: filter.since.map(time_to_wire),
+            page_size: filter.limit,
+            page_token: String::new(),
+        };
+        let list = self.controller.operator().list_violations(self.request(request)).await?.into_inner();
+        self.tell(|| json::violations(&list.violations), || show::violations(&list.violations))
+    }
+
+    async fn violation(&self, id: String) -> Result<(), CallError> {
+        let request = self.request(GetViolationRequest { id });
+        let answer = self.controller.operator().get_violation(request).await?.into_inner();
+        let violation = answer.violation.as_ref().ok_or(CallError::Answer("it holds no violation"))?;
+        self.tell(|| json::violation(violation, &answer), || show::violation(violation, &answer))
+    }
+
+    async fn suspend(&self, request: SuspendRequest) -> Result<(), CallError> {
+        let tenant = request.tenant.clone();
+        let answer = self.controller.operator().suspend(self.request(request)).await?.into_inner();
+        self.tell(
+            || json::order(&tenant, &answer.order, &answer.nodes),
+            || show::order(&tenant, "suspended", &answer.nodes),
+        )?;
+        done(&answer.nodes)
+    }
+
+    async fn release(&self, request: ReleaseRequest) -> Result<(), CallError> {
+        let tenant = request.tenant.clone();
+        let answer = self.controller.operator().release(self.request(request)).await?.into_inner();
+        self.tell(
+            || json::order(&tenant, &answer.order, &answer.nodes),
+            || show::order(&tenant, "released", &answer.nodes),
+        )?;
+        done(&answer.nodes)
+    }
+
+    async fn watch(&self, tenant: String) -> Result<(), CallError> {
+        // No timeout: it goes on until somebody ends it.
+        let mut events =
+            self.controller.operator().watch(Request::new(WatchRequest { tenant })).await?.into_inner();
+        while let Some(event) = events.message().await? {
+            self.tell(|| json::event(&event), || show::event(&event))?;
+        }
+        Ok(())
+    }
+}
+
+fn done(nodes: &[NodeOrder]) -> Result<(), CallError> {
+    if nodes.iter().any(|node| node.state() == node_order::State::Failed) {
+        Err(CallError::NotDone)
+    } else {
+        Ok(())
+    }
+}

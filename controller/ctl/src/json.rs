@@ -1,0 +1,172 @@
+//! Answers as JSON, for programs. Every list is an array within an object, so that fields may be added beside it.
+
+use reeve_policy::{Decision, Measure, Timestamp, Violation};
+use reeve_proto::operator::v1::watch_response::Event;
+use reeve_proto::operator::v1::{
+    GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, TenantEntry, WatchResponse,
+};
+use reeve_proto::status::v1::{GetStatusResponse, State};
+use reeve_proto::{time, types};
+use serde_json::{Value, json};
+
+use crate::show::{node_order_word, state_word};
+
+/// A time in RFC 3339, or nothing.
+fn at(value: Option<prost_types::Timestamp>) -> Option<String> {
+    time("time", value).ok().map(|at: Timestamp| at.to_string())
+}
+
+fn none_if_empty(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// A domain value's own JSON, which is the one that `reeve-agent replay --json` writes too.
+fn own<T: serde::Serialize>(value: Option<T>) -> Value {
+    value.and_then(|value| serde_json::to_value(value).ok()).unwrap_or(Value::Null)
+}
+
+pub fn status(status: &GetStatusResponse) -> Value {
+    let scope = status.scope.clone().and_then(|scope| reeve_policy::Scope::try_from(scope).ok());
+    json!({
+        "tenant": status.tenant,
+        "name": status.tenant_name,
+        "state": state_word(status.state()),
+        "scope": scope.map(|scope| scope.to_string()),
+        "clause": none_if_empty(&status.clause),
+        "reason": none_if_empty(&status.reason),
+        "since": at(status.since),
+        "until": match (at(status.until), status.state()) {
+            (Some(until), _) => Some(until),
+            (None, State::Blocked | State::Suspended | State::Limited) => Some("released".to_owned()),
+            (None, _) => None,
+        },
+        "lifted_by": none_if_empty(&status.lifted_by),
+        "violation": none_if_empty(&status.violation),
+        "nodes": status.nodes,
+        "stale_nodes": status.stale_nodes,
+        "observed_action": status.observed.then(|| action_word(status.observed_action())),
+    })
+}
+
+fn action_word(action: types::v1::Action) -> &'static str {
+    match action {
+        types::v1::Action::Unspecified => "unknown",
+        types::v1::Action::Observe => "observe",
+        types::v1::Action::Notify => "notify",
+        types::v1::Action::Block => "block",
+        types::v1::Action::Suspend => "suspend",
+    }
+}
+
+pub fn tenants(entries: &[TenantEntry], version: u64) -> Value {
+    let one = |entry: &TenantEntry| {
+        let tenant = entry.tenant.clone().unwrap_or_default();
+        let mut value = own(reeve_policy::Tenant::try_from(tenant).ok());
+        if let Some(object) = value.as_object_mut() {
+            object.insert("state".into(), state_word(entry.state()).into());
+        }
+        value
+    };
+    json!({ "version": version, "tenants": entries.iter().map(one).collect::<Vec<_>>() })
+}
+
+pub fn imported(done: &ImportTenantsResponse) -> Value {
+    json!({
+        "added": done.added, "changed": done.changed, "removed": done.removed, "unchanged": done.unchanged,
+        "version": done.version,
+    })
+}
+
+pub fn nodes(nodes: &ListNodesResponse) -> Value {
+    let one = |node: &reeve_proto::operator::v1::Node| {
+        json!({
+            "name": node.name,
+            "connected": node.connected,
+            "last_seen": at(node.last_seen_time),
+            "agent_version": node.agent_version,
+            "tenants_version": node.tenants_version,
+            "orders_pending": node.orders_pending,
+            "reports_refused": node.reports_refused,
+            "health": own(node.health.clone().and_then(|health| reeve_policy::NodeHealth::try_from(health).ok())),
+        })
+    };
+    json!({
+        "controller_version": nodes.controller_version,
+        "protected": nodes.protected,
+        "nodes": nodes.nodes.iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
+pub fn violations(violations: &[types::v1::Violation]) -> Value {
+    let each = violations.iter().map(|one| own(Violation::try_from(one.clone()).ok()));
+    json!({ "violations": each.collect::<Vec<_>>() })
+}
+
+pub fn violation(violation: &types::v1::Violation, answer: &GetViolationResponse) -> Value {
+    let measure = |measure: &reeve_proto::operator::v1::MeasureRecord| {
+        let counters = measure.counters.unwrap_or_default();
+        json!({
+            "node": measure.node,
+            "decision": measure.decision,
+            "since": at(measure.standing_time),
+            "expires": at(measure.expire_time),
+            "lifted": at(measure.lift_time),
+            "lift_reason": none_if_empty(&measure.lift_reason),
+            "packets": counters.packets,
+            "bytes": counters.bytes,
+        })
+    };
+    let decisions = answer.decisions.iter().map(|one| own(Decision::try_from(one.clone()).ok()));
+    json!({
+        "violation": own(Violation::try_from(violation.clone()).ok()),
+        "decisions": decisions.collect::<Vec<_>>(),
+        "measures": answer.measures.iter().map(measure).collect::<Vec<_>>(),
+    })
+}
+
+pub fn order(tenant: &str, order: &str, nodes: &[NodeOrder]) -> Value {
+    json!({ "tenant": tenant, "order": order, "nodes": nodes.iter().map(node_order).collect::<Vec<_>>() })
+}
+
+fn node_order(node: &NodeOrder) -> Value {
+    json!({ "node": node.node, "state": node_order_word(node.state()), "detail": none_if_empty(&node.detail) })
+}
+
+pub fn event(event: &WatchResponse) -> Value {
+    let (kind, mut value) = match &event.event {
+        None => ("unknown", json!({})),
+        Some(Event::ViolationOpened(one)) => {
+            ("violation-opened", json!({ "violation": own(Violation::try_from(one.clone()).ok()) }))
+        }
+        Some(Event::ViolationClosed(one)) => {
+            ("violation-closed", json!({ "violation": own(Violation::try_from(one.clone()).ok()) }))
+        }
+        Some(Event::Decision(one)) => {
+            ("decision", json!({ "decision": own(Decision::try_from(one.clone()).ok()) }))
+        }
+        Some(Event::MeasureStands(one)) => {
+            let measure = one.measure.clone().and_then(|measure| Measure::try_from(measure).ok());
+            ("measure-stands", json!({ "node": one.node, "measure": own(measure) }))
+        }
+        Some(Event::MeasureLifted(one)) => {
+            let counters = one.counters.unwrap_or_default();
+            let value = json!({
+                "node": one.node, "decision": one.decision, "tenant": one.tenant, "reason": one.reason,
+                "packets": counters.packets, "bytes": counters.bytes,
+            });
+            ("measure-lifted", value)
+        }
+        Some(Event::NodeUp(one)) => ("node-up", json!({ "node": one.node })),
+        Some(Event::NodeDown(one)) => ("node-down", json!({ "node": one.node, "reason": one.reason })),
+        Some(Event::OrderAnswered(one)) => {
+            let node = one.node.as_ref().map(node_order);
+            ("order-answered", json!({ "order": one.order, "tenant": one.tenant, "node": node }))
+        }
+        Some(Event::Missed(one)) => ("missed", json!({ "events": one.events })),
+    };
+    if let Some(object) = value.as_object_mut() {
+        object.insert("event".into(), kind.into());
+        object.insert("time".into(), at(event.time).into());
+    }
+    value
+}

@@ -1,0 +1,425 @@
+//! Answers as text, for people: facts one a line, lists as tables, times absolute with how long ago beside.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reeve_policy::reader::format_duration;
+use reeve_policy::{Alert, Decision, Scope, Timestamp, Violation};
+use reeve_proto::operator::v1::watch_response::Event;
+use reeve_proto::operator::v1::{
+    GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, TenantEntry, WatchResponse,
+    node_order,
+};
+use reeve_proto::status::v1::{GetStatusResponse, State};
+use reeve_proto::{time, types};
+
+/// Targets of a violation that are listed; all are in the JSON.
+const TARGETS_SHOWN: usize = 12;
+
+pub fn state_word(state: State) -> &'static str {
+    match state {
+        State::Unspecified => "unknown",
+        State::Clear => "clear",
+        State::Warned => "warned",
+        State::Limited => "limited",
+        State::Blocked => "blocked",
+        State::Suspended => "suspended",
+    }
+}
+
+pub fn node_order_word(state: node_order::State) -> &'static str {
+    match state {
+        node_order::State::Unspecified => "unknown",
+        node_order::State::Sent => "sent",
+        node_order::State::Stored => "stored",
+        node_order::State::Done => "done",
+        node_order::State::Failed => "failed",
+        node_order::State::Superseded => "superseded",
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::EPOCH + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// `2026-01-31T12:00:00Z (5 min ago)`, or a dash.
+fn when(value: Option<prost_types::Timestamp>) -> String {
+    match time("time", value) {
+        Ok(at) => when_from(at, now()),
+        Err(_) => "-".to_owned(),
+    }
+}
+
+fn when_from(at: Timestamp, now: Timestamp) -> String {
+    let whole = at.floor_to(Duration::from_secs(1));
+    if at <= now {
+        format!("{whole} ({} ago)", span(now.since(at)))
+    } else {
+        format!("{whole} (in {})", span(at.since(now)))
+    }
+}
+
+/// In the largest unit of which there are two, so that nobody has to reckon.
+fn span(span: Duration) -> String {
+    let secs = span.as_secs();
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7_200 => format!("{} min", secs / 60),
+        7_200..172_800 => format!("{} h", secs / 3_600),
+        _ => format!("{} days", secs / 86_400),
+    }
+}
+
+/// Columns as wide as their widest cell.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// Facts, the names of which stand in a column.
+fn facts(facts: &[(&str, String)]) -> String {
+    let rows: Vec<Vec<String>> = facts
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| vec![(*name).to_owned(), value.clone()])
+        .collect();
+    table(&rows)
+}
+
+pub fn status(status: &GetStatusResponse) -> String {
+    let is_stopped = matches!(status.state(), State::Blocked | State::Suspended | State::Limited);
+    let scope = status.scope.clone().and_then(|scope| Scope::try_from(scope).ok());
+    let until = match status.until {
+        Some(until) => when(Some(until)),
+        None if is_stopped => "released by an operator".to_owned(),
+        None => String::new(),
+    };
+    let observed = if status.observed { "yes: nothing was done, only told" } else { "" };
+    facts(&[
+        ("tenant", format!("{} {}", status.tenant, status.tenant_name).trim_end().to_owned()),
+        ("state", state_word(status.state()).to_owned()),
+        ("scope", scope.filter(|_| is_stopped).map(|scope| scope.to_string()).unwrap_or_default()),
+        ("clause", status.clause.clone()),
+        ("reason", status.reason.clone()),
+        ("observed", observed.to_owned()),
+        ("since", status.since.map(|since| when(Some(since))).unwrap_or_default()),
+        ("until", until),
+        ("violation", status.violation.clone()),
+        ("nodes", status.nodes.join(", ")),
+        ("not connected", status.stale_nodes.join(", ")),
+    ])
+}
+
+pub fn tenants(entries: &[TenantEntry]) -> String {
+    let mut rows = vec![cells(["TENANT", "STATE", "NAME", "ADDRESSES", "INTERFACES"])];
+    for entry in entries {
+        let tenant = entry.tenant.clone().unwrap_or_default();
+        rows.push(vec![
+            tenant.id,
+            state_word(entry.state()).to_owned(),
+            tenant.name,
+            tenant.addresses.join(" "),
+            tenant.interfaces.join(" "),
+        ]);
+    }
+    table(&rows)
+}
+
+pub fn imported(done: &ImportTenantsResponse) -> String {
+    let ImportTenantsResponse { added, changed, removed, unchanged, version } = done;
+    format!("{added} added, {changed} changed, {removed} removed, {unchanged} as before; version {version}")
+}
+
+pub fn nodes(nodes: &ListNodesResponse) -> String {
+    let mut rows =
+        vec![cells(["NODE", "LINK", "MODE", "POLICY", "TENANTS", "MEASURES", "LOSS", "LAST SEEN", "AGENT"])];
+    for node in &nodes.nodes {
+        let health = node.health.clone().unwrap_or_default();
+        let frames = health.frames_received + health.frames_dropped;
+        let loss = if frames == 0 { 0.0 } else { health.frames_dropped as f64 * 100.0 / frames as f64 };
+        let policy = match health.policy.as_str() {
+            "" => "-".to_owned(),
+            name => format!("{name} v{}", health.policy_version),
+        };
+        let mode = match health.mode() {
+            types::v1::Mode::Enforce => "enforce",
+            types::v1::Mode::Observe => "observe",
+            types::v1::Mode::Unspecified => "-",
+        };
+        rows.push(vec![
+            node.name.clone(),
+            if node.connected { "up" } else { "DOWN" }.to_owned(),
+            mode.to_owned(),
+            policy,
+            health.tenants.to_string(),
+            health.measures.to_string(),
+            format!("{loss:.2} %"),
+            when(node.last_seen_time),
+            node.agent_version.clone(),
+        ]);
+    }
+    let warning = if nodes.protected {
+        ""
+    } else {
+        "\nThe controller has no certificates: everybody on its machine may give orders."
+    };
+    table(&rows) + warning
+}
+
+pub fn violations(violations: &[types::v1::Violation]) -> String {
+    let mut rows =
+        vec![cells(["VIOLATION", "TENANT", "STATE", "CLAUSE", "STRIKE", "NODE", "OPENED", "WHAT"])];
+    for wire in violations {
+        let Ok(violation) = Violation::try_from(wire.clone()) else { continue };
+        rows.push(vec![
+            violation.id.to_string(),
+            violation.tenant.to_string(),
+            violation.state.name().to_owned(),
+            violation.clause,
+            violation.strike.to_string(),
+            violation.node.to_string(),
+            when_from(violation.opened, now()),
+            violation.evidence.class.to_string(),
+        ]);
+    }
+    table(&rows)
+}
+
+pub fn violation(wire: &types::v1::Violation, answer: &GetViolationResponse) -> String {
+    let Ok(violation) = Violation::try_from(wire.clone()) else { return "it cannot be read".to_owned() };
+    let now = now();
+    let mut text = facts(&[
+        ("violation", violation.id.to_string()),
+        ("tenant", violation.tenant.to_string()),
+        ("state", violation.state.name().to_owned()),
+        ("clause", violation.clause.clone()),
+        ("rule", violation.rule.to_string()),
+        ("strike", violation.strike.to_string()),
+        ("node", violation.node.to_string()),
+        ("opened", when_from(violation.opened, now)),
+        ("last seen", when_from(violation.last_seen, now)),
+        ("closed", violation.closed.map(|at| when_from(at, now)).unwrap_or_default()),
+        ("alerts", violation.alerts.to_string()),
+    ]);
+    evidence(&mut text, &violation.evidence);
+    decisions(&mut text, answer);
+    text
+}
+
+fn evidence(text: &mut String, alert: &Alert) {
+    let _ = writeln!(text, "\nEvidence: {} ({} % sure)", alert.class, alert.confidence_percent);
+    let mut rows = vec![cells(["  NUMBER", "SEEN", "ALLOWED"])];
+    for metric in &alert.metrics {
+        let round = |number: f64| ((number * 100.0).round() / 100.0).to_string();
+        let allowed = metric.threshold.map_or_else(|| "-".to_owned(), round);
+        rows.push(vec![format!("  {}", metric.name), round(metric.value), allowed]);
+    }
+    text.push_str(&table(&rows));
+    let loss = alert.loss.share() * 100.0;
+    let seconds = alert.window.end.since(alert.window.start).as_secs_f64();
+    let _ = writeln!(text, "  within {seconds:.1} s; {loss:.1} % of the frames were lost");
+    if !alert.targets.is_empty() {
+        let mut rows = vec![cells(["  TARGET", "OUTCOME", "FIRST TRIED"])];
+        for seen in alert.targets.iter().take(TARGETS_SHOWN) {
+            rows.push(vec![format!("  {}", seen.target), seen.outcome.to_string(), seen.first.to_string()]);
+        }
+        text.push_str(&table(&rows));
+        let more = alert.targets.len().saturating_sub(TARGETS_SHOWN);
+        if more > 0 {
+            let _ = writeln!(text, "  and {more} more, with {} packet headers: --json", alert.samples.len());
+        }
+    }
+}
+
+fn decisions(text: &mut String, answer: &GetViolationResponse) {
+    for wire in &answer.decisions {
+        let Ok(decision) = Decision::try_from(wire.clone()) else { continue };
+        let _ = writeln!(text, "\nDecision {}: {}", decision.id, decision_line(&decision));
+        for measure in answer.measures.iter().filter(|measure| measure.decision == wire.id) {
+            let counters = measure.counters.unwrap_or_default();
+            let end = match (measure.lift_time, measure.expire_time) {
+                (Some(at), _) => format!("lifted {} ({})", when(Some(at)), measure.lift_reason),
+                (None, Some(at)) => format!("stands until {}", when(Some(at))),
+                (None, None) => "stands until released".to_owned(),
+            };
+            let since = when(measure.standing_time);
+            let _ = writeln!(
+                text,
+                "  on {} since {since}, {end}; stopped {} packets",
+                measure.node, counters.packets
+            );
+        }
+    }
+}
+
+fn decision_line(decision: &Decision) -> String {
+    let until = match decision.until {
+        reeve_policy::Until::After(span) => format!("for {}", format_duration(span)),
+        reeve_policy::Until::Released => "until released".to_owned(),
+    };
+    let until = if decision.action.is_measure() { format!(" {until}") } else { String::new() };
+    let mode = if decision.mode == reeve_policy::Mode::Observe { " (observed only)" } else { "" };
+    let softened = decision.softened.as_ref().map(|why| format!(" (softened: {why})")).unwrap_or_default();
+    format!("{} {}{until}{mode}{softened}: {}", decision.action, decision.scope, decision.reason)
+}
+
+pub fn order(tenant: &str, done: &str, nodes: &[NodeOrder]) -> String {
+    if nodes.is_empty() {
+        return format!("{tenant}: stored; no node has ever connected");
+    }
+    if nodes.iter().all(|node| node.state() == node_order::State::Done) {
+        let names: Vec<&str> = nodes.iter().map(|node| node.node.as_str()).collect();
+        return format!("{tenant}: {done} on {}", names.join(", "));
+    }
+    let mut rows = vec![cells(["NODE", "ORDER", ""])];
+    for node in nodes {
+        let detail = match node.state() {
+            node_order::State::Stored => "not connected: done when it is".to_owned(),
+            node_order::State::Sent => "no answer yet".to_owned(),
+            _ => node.detail.clone(),
+        };
+        rows.push(vec![node.node.clone(), node_order_word(node.state()).to_owned(), detail]);
+    }
+    format!("{tenant}:\n{}", table(&rows))
+}
+
+pub fn event(event: &WatchResponse) -> String {
+    let at = time("time", event.time)
+        .map(|at| at.floor_to(Duration::from_millis(1)).to_string())
+        .unwrap_or_default();
+    let what = match &event.event {
+        None => "something that this version does not know".to_owned(),
+        Some(Event::ViolationOpened(wire)) => violation_line("violation of", wire),
+        Some(Event::ViolationClosed(wire)) => violation_line("end of the violation of", wire),
+        Some(Event::Decision(wire)) => match Decision::try_from(wire.clone()) {
+            Ok(decision) => format!("{}  {}", decision.tenant, decision_line(&decision)),
+            Err(error) => error.to_string(),
+        },
+        Some(Event::MeasureStands(one)) => {
+            let decision = one.measure.clone().and_then(|measure| measure.decision).unwrap_or_default();
+            format!("{}  stands on {}: {}", decision.tenant, one.node, decision.id)
+        }
+        Some(Event::MeasureLifted(one)) => {
+            let packets = one.counters.unwrap_or_default().packets;
+            format!(
+                "{}  lifted on {} ({}): {}, which stopped {packets} packets",
+                one.tenant, one.node, one.reason, one.decision
+            )
+        }
+        Some(Event::NodeUp(one)) => format!("node {} connected", one.node),
+        Some(Event::NodeDown(one)) => format!("node {} disconnected: {}", one.node, one.reason),
+        Some(Event::OrderAnswered(one)) => {
+            let node = one.node.clone().unwrap_or_default();
+            format!(
+                "{}  order {} on {}: {} {}",
+                one.tenant,
+                one.order,
+                node.node,
+                node_order_word(node.state()),
+                node.detail
+            )
+        }
+        Some(Event::Missed(one)) => format!("{} events were missed", one.events),
+    };
+    format!("{at}  {}", what.trim_end())
+}
+
+fn violation_line(what: &str, wire: &types::v1::Violation) -> String {
+    match Violation::try_from(wire.clone()) {
+        Ok(one) => format!(
+            "{}  {what} {} (strike {}, {}): {}",
+            one.tenant,
+            one.clause,
+            one.strike,
+            one.id,
+            one.evidence.summary()
+        ),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_both_ways() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let check = |secs: i64, expect: &str| {
+            let at = Timestamp::from_secs(1_700_000_000_u64.saturating_add_signed(secs));
+            assert!(when_from(at, now).ends_with(expect), "{}", when_from(at, now));
+        };
+        check(-5, "(5 s ago)");
+        check(-119, "(119 s ago)");
+        check(-120, "(2 min ago)");
+        check(-7_200, "(2 h ago)");
+        check(900, "(in 15 min)");
+        check(-864_000, "(10 days ago)");
+    }
+
+    #[test]
+    fn a_suspension_reads_at_a_glance() {
+        let status = GetStatusResponse {
+            tenant: "alice".into(),
+            tenant_name: "Alice B.V.".into(),
+            state: State::Suspended.into(),
+            clause: "baseline/portscan".into(),
+            reason: "portscan.vertical: ports 20 (allowed 20)".into(),
+            nodes: vec!["rt".into()],
+            ..GetStatusResponse::default()
+        };
+        insta::assert_snapshot!(super::status(&status), @r"
+        tenant  alice Alice B.V.
+        state   suspended
+        clause  baseline/portscan
+        reason  portscan.vertical: ports 20 (allowed 20)
+        until   released by an operator
+        nodes   rt
+        ");
+        let clear = GetStatusResponse {
+            tenant: "bob".into(),
+            state: State::Clear.into(),
+            ..GetStatusResponse::default()
+        };
+        insta::assert_snapshot!(super::status(&clear), @r"
+        tenant  bob
+        state   clear
+        ");
+    }
+
+    #[test]
+    fn an_order_says_what_is_still_to_come() {
+        let node = |name: &str, state: node_order::State, detail: &str| NodeOrder {
+            node: name.into(),
+            state: state.into(),
+            detail: detail.into(),
+        };
+        assert_eq!(order("a", "released", &[node("n1", node_order::State::Done, "")]), "a: released on n1");
+        insta::assert_snapshot!(
+            order("a", "released", &[
+                node("n1", node_order::State::Failed, "the node only observes"),
+                node("n2", node_order::State::Stored, ""),
+            ]),
+            @r"
+        a:
+        NODE  ORDER
+        n1    failed  the node only observes
+        n2    stored  not connected: done when it is
+        "
+        );
+    }
+}

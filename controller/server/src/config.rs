@@ -1,0 +1,82 @@
+//! How the controller is set up: a folder, and where to listen.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::error::ControllerError;
+use crate::identity::Protection;
+use crate::pki::{CA, SERVER, SERVER_KEY};
+
+/// Where the controller keeps everything, if nobody says otherwise.
+pub const DEFAULT_DIR: &str = "/var/lib/reeve/controller";
+/// Where it listens, if nobody says otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7443";
+
+/// What the controller shows its peers.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The authority that signed its peers' certificates.
+    pub ca: Vec<u8>,
+    /// Its certificate.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Keys are for nobody's log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// A controller's set-up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What it shows; `None` without certificates.
+    pub credentials: Option<Credentials>,
+}
+
+impl Config {
+    /// The set-up of a folder.
+    ///
+    /// # Errors
+    /// When the folder is not there, some but not all of the certificates are, or one without is to listen to others than
+    /// this machine.
+    pub fn load(dir: &Path, listen: SocketAddr) -> Result<Self, ControllerError> {
+        if !dir.is_dir() {
+            return Err(ControllerError::NoFolder { path: dir.to_owned() });
+        }
+        let credentials = credentials(dir)?;
+        if credentials.is_none() && !listen.ip().is_loopback() {
+            return Err(ControllerError::Unprotected { listen, dir: dir.to_owned() });
+        }
+        Ok(Self { dir: dir.to_owned(), listen, credentials })
+    }
+
+    /// How peers are told apart.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        if self.credentials.is_some() { Protection::Certificates } else { Protection::LoopbackOnly }
+    }
+}
+
+fn credentials(dir: &Path) -> Result<Option<Credentials>, ControllerError> {
+    let files = [CA, SERVER, SERVER_KEY].map(|name| dir.join(name));
+    let missing: Vec<&PathBuf> = files.iter().filter(|path| !path.exists()).collect();
+    if missing.len() == files.len() {
+        return Ok(None);
+    }
+    if let Some(path) = missing.first() {
+        return Err(ControllerError::IncompleteCredentials { path: (*path).clone() });
+    }
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|source| ControllerError::File { path: path.clone(), source })
+    };
+    let [ca, certificate, key] = &files;
+    Ok(Some(Credentials { ca: read(ca)?, certificate: read(certificate)?, key: read(key)? }))
+}

@@ -1,0 +1,246 @@
+//! What is held against one tenant, and where that leaves it.
+//!
+//! The state is what kernels hold, as agents read it back. A decision that is not (or no longer) in a kernel makes
+//! a warning while its episode is open; one that was only to be observed makes nothing but a remark.
+
+use std::collections::BTreeSet;
+
+use reeve_policy::{Action, Decision, Measure, Mode, NodeId, Scope, Timestamp, ViolationId};
+
+/// Where a tenant stands. Ordered by harshness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Nothing is held against it that it need know.
+    Clear,
+    /// An episode is open and somebody was told; nothing of its traffic is stopped.
+    Warned,
+    /// Some of its traffic is stopped.
+    Blocked,
+    /// All of its traffic is stopped.
+    Suspended,
+}
+
+impl State {
+    fn of(action: Action) -> Self {
+        match action {
+            Action::Observe => Self::Clear,
+            Action::Notify => Self::Warned,
+            Action::Block => Self::Blocked,
+            Action::Suspend => Self::Suspended,
+        }
+    }
+}
+
+/// A measure that stands on a node.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The node.
+    pub node: NodeId,
+    /// The measure.
+    pub measure: Measure,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Held {
+    /// Whether it still stands at `now`: the kernel takes a measure away at its time, whether or not the node can
+    /// tell us so.
+    fn stands(&self, now: Timestamp) -> bool {
+        self.measure.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+/// What is held against one tenant.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The measures that stand, on whatever node.
+    pub held: Vec<Held>,
+    /// What was decided upon its open episodes, oldest first, observations left out.
+    pub decided: Vec<Decision>,
+}
+
+/// Where a tenant stands, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Where.
+    pub state: State,
+    /// Which of its traffic is concerned.
+    pub scope: Option<Scope>,
+    /// The clause that it rests on.
+    pub clause: String,
+    /// One line for people.
+    pub reason: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When it ends by itself; `None` where it takes a person, or nothing is stopped.
+    pub until: Option<Timestamp>,
+    /// The violation behind it.
+    pub violation: Option<ViolationId>,
+    /// Where it is so.
+    pub nodes: BTreeSet<NodeId>,
+    /// What would have been done, had policy not been told only to observe.
+    pub observed: Option<Action>,
+}
+
+impl Status {
+    /// Nothing is held against it.
+    #[must_use]
+    pub const fn clear() -> Self {
+        Self {
+            state: State::Clear,
+            scope: None,
+            clause: String::new(),
+            reason: String::new(),
+            since: None,
+            until: None,
+            violation: None,
+            nodes: BTreeSet::new(),
+            observed: None,
+        }
+    }
+
+    fn of(state: State, decision: &Decision) -> Self {
+        Self {
+            state,
+            scope: Some(decision.scope.clone()),
+            clause: decision.clause.clone(),
+            reason: decision.reason.clone(),
+            since: Some(decision.at),
+            violation: decision.violation.clone(),
+            ..Self::clear()
+        }
+    }
+
+    /// What lifts it, in words; empty where nothing is stopped.
+    #[must_use]
+    pub fn lifted_by(&self) -> String {
+        match (self.state, self.until) {
+            (State::Clear | State::Warned, _) => String::new(),
+            (_, Some(until)) => format!("the end of its time at {until}, or an operator's release"),
+            (_, None) => "an operator's release".to_owned(),
+        }
+    }
+}
+
+impl Standing {
+    /// Whether nothing is held against the tenant.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.decided.is_empty()
+    }
+
+    /// Where that leaves the tenant at `now`.
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> Status {
+        let mut status = self.stopped(now).unwrap_or_else(|| self.warned());
+        let observed = self.decided.iter().filter(|decision| decision.mode == Mode::Observe);
+        if let Some(worst) = observed.max_by_key(|decision| decision.action) {
+            if status.state == State::Clear {
+                // The remark explains itself; it is told apart by `observed`.
+                status = Status::of(State::Clear, worst);
+            }
+            status.observed = Some(worst.action);
+        }
+        status
+    }
+
+    /// The harshest that kernels hold; of several as harsh the one that lasts longest speaks for all.
+    fn stopped(&self, now: Timestamp) -> Option<Status> {
+        let standing = || self.held.iter().filter(|held| held.stands(now));
+        let harshest = standing().map(|held| held.measure.decision.action).max()?;
+        let alike = || standing().filter(|held| held.measure.decision.action == harshest);
+        let lasting = alike().max_by_key(|held| {
+            (held.measure.expires.unwrap_or(Timestamp::from_nanos(u64::MAX)), held.since)
+        })?;
+        let mut status = Status::of(State::of(harshest), &lasting.measure.decision);
+        status.since = alike().map(|held| held.since).min();
+        status.until = lasting.measure.expires;
+        status.nodes = alike().map(|held| held.node.clone()).collect();
+        Some(status)
+    }
+
+    /// Warned by the newest decision that was carried out or told; else clear.
+    fn warned(&self) -> Status {
+        let told = self.decided.iter().filter(|decision| decision.mode == Mode::Enforce);
+        told.max_by_key(|decision| decision.at)
+            .map_or_else(Status::clear, |decision| Status::of(State::Warned, decision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reeve_policy::{DecisionId, Origin, Until};
+
+    use super::*;
+
+    fn decision(id: &str, action: Action, mode: Mode, secs: u64) -> Decision {
+        Decision {
+            id: DecisionId(id.parse().unwrap()),
+            tenant: "t".parse().unwrap(),
+            violation: Some(ViolationId::from("v".parse::<reeve_policy::Name>().unwrap())),
+            clause: "p/c".to_owned(),
+            origin: Origin::Operator { name: "o".to_owned() },
+            action,
+            scope: Scope::All,
+            until: Until::Released,
+            at: Timestamp::from_secs(secs),
+            mode,
+            reason: id.to_owned(),
+            softened: None,
+        }
+    }
+
+    fn held(node: &str, id: &str, action: Action, since: u64, expires: Option<u64>) -> Held {
+        let measure = Measure {
+            decision: decision(id, action, Mode::Enforce, since),
+            expires: expires.map(Timestamp::from_secs),
+        };
+        Held { node: node.parse().unwrap(), measure, since: Timestamp::from_secs(since) }
+    }
+
+    fn check(standing: &Standing, now: u64, state: State, reason: &str, observed: Option<Action>) -> Status {
+        let status = standing.status(Timestamp::from_secs(now));
+        assert_eq!((status.state, status.reason.as_str(), status.observed), (state, reason, observed));
+        status
+    }
+
+    #[test]
+    fn the_harshest_and_most_lasting_measure_speaks() {
+        let standing = Standing {
+            held: vec![
+                held("n1", "block", Action::Block, 1, None),
+                held("n1", "short", Action::Suspend, 5, Some(20)),
+                held("n2", "long", Action::Suspend, 7, Some(30)),
+            ],
+            decided: vec![],
+        };
+        let status = check(&standing, 10, State::Suspended, "long", None);
+        assert_eq!(status.since, Some(Timestamp::from_secs(5)));
+        assert_eq!(status.until, Some(Timestamp::from_secs(30)));
+        assert_eq!(status.nodes.len(), 2);
+        assert!(status.lifted_by().contains("1970-01-01T00:00:30Z"));
+        // What is past its time stands no longer, though nobody told.
+        let status = check(&standing, 20, State::Suspended, "long", None);
+        assert_eq!(status.nodes.len(), 1);
+        let status = check(&standing, 30, State::Blocked, "block", None);
+        assert_eq!(status.lifted_by(), "an operator's release");
+    }
+
+    #[test]
+    fn what_is_only_observed_suspends_nobody() {
+        let decided = vec![
+            decision("told", Action::Notify, Mode::Observe, 1),
+            decision("would", Action::Suspend, Mode::Observe, 2),
+        ];
+        let mut standing = Standing { held: vec![], decided };
+        let status = check(&standing, 10, State::Clear, "would", Some(Action::Suspend));
+        assert_eq!((status.lifted_by(), status.until), (String::new(), None));
+        standing.decided.push(decision("notice", Action::Notify, Mode::Enforce, 3));
+        check(&standing, 10, State::Warned, "notice", Some(Action::Suspend));
+        standing.held.push(held("n1", "block", Action::Block, 4, Some(Duration::from_secs(50).as_secs())));
+        check(&standing, 10, State::Blocked, "block", Some(Action::Suspend));
+        assert_eq!(Standing::default().status(Timestamp::EPOCH), Status::clear());
+    }
+}

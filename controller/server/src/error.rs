@@ -1,0 +1,91 @@
+//! Why the controller cannot work, and the exit code for it (sysexits.h).
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::pki::PkiError;
+use crate::store::StoreError;
+
+/// Why the controller cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The folder is not there.
+    #[error("{path} is no folder: make one with `reeve-controller init`", path = path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Some certificates are there, others are not.
+    #[error("{path} is missing beside other certificates: `reeve-controller init` completes them", path = path.display())]
+    IncompleteCredentials {
+        /// The first that is missing.
+        path: PathBuf,
+    },
+    /// Without certificates everybody who reaches the port may give orders.
+    #[error(
+        "{dir} holds no certificates, so only a loopback address may be listened on, not {listen}: \
+         make them with `reeve-controller init --dir {dir} --host {host}`",
+        dir = dir.display(), host = listen.ip()
+    )]
+    Unprotected {
+        /// Where it was to listen.
+        listen: SocketAddr,
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The port cannot be had.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// Where.
+        listen: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificates cannot be used, or the transport failed.
+    #[error("the transport failed")]
+    Transport(#[from] tonic::transport::Error),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Certificates cannot be made.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The system refused a signal handler.
+    #[error("signal handler: {0}")]
+    Signal(#[source] io::Error),
+}
+
+impl ControllerError {
+    /// The exit code: 65 data, 69 unavailable, 74 I/O, 77 permission, 78 configuration, 1 anything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let of_io = |error: &io::Error, otherwise| match error.kind() {
+            io::ErrorKind::PermissionDenied => 77,
+            _ => otherwise,
+        };
+        match self {
+            Self::NoFolder { .. } | Self::IncompleteCredentials { .. } | Self::Unprotected { .. } => 78,
+            Self::File { source, .. } => of_io(source, 74),
+            Self::Listen { source, .. } => of_io(source, 69),
+            Self::Transport(_) => 78,
+            Self::Store(
+                StoreError::Corrupt { .. } | StoreError::Migration { .. } | StoreError::Body { .. },
+            ) => 65,
+            Self::Store(StoreError::Permission { .. }) => 77,
+            Self::Store(StoreError::Io { source, .. }) => of_io(source, 74),
+            Self::Store(StoreError::Sql(_)) => 74,
+            Self::Pki(PkiError::File { source, .. }) => of_io(source, 74),
+            Self::Pki(PkiError::Certificate { .. } | PkiError::NoKey { .. }) => 78,
+            Self::Signal(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Reeve's controller: where agents report, where operators steer, and where billing and portals ask.
+//!
+//! One process, one SQLite file. The way of the data:
+//!
+//! ```text
+//! agents ─▶ services::agent ─▶ writer ─▶ store (one transaction for many reports) ─▶ acknowledgement
+//!                                 │
+//!                                 ├─▶ directory (who is who and where they stand, in memory) ─▶ services::status
+//!                                 └─▶ events ─▶ services::operator (watch)
+//! operators ─▶ services::operator ─▶ writer ─▶ orders ─▶ services::agent ─▶ agents
+//! ```
+//!
+//! Invariants: only the [`writer`] writes, so everything happens in one order; nothing is acknowledged, published
+//! or sent before it is on disk; what is told of a tenant's state is what agents read back from their kernels.
+//!
+//! Left out: several controllers on one database, notices and cases, roles finer than agent and operator.
+
+pub mod clock;
+pub mod config;
+pub mod directory;
+pub mod error;
+pub mod events;
+pub mod identity;
+pub mod pki;
+pub mod server;
+mod services;
+pub mod store;
+pub mod streams;
+pub mod writer;

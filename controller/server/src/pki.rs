@@ -1,0 +1,241 @@
+//! The controller's own authority: certificates for itself, its nodes and its operators.
+//!
+//! Nothing is ever overwritten but the controller's own certificate, and that only when new host names are asked for:
+//! running `init` again adds. Keys are readable by their owner alone. Certificates of nodes and operators hold for a year.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+use reeve_policy::Name;
+
+use crate::clock;
+
+/// How long the authority holds, and how long what it signs does, in days.
+const CA_DAYS: u64 = 3_650;
+const DAYS: u64 = 365;
+const DAY_SECS: u64 = 86_400;
+
+/// The authority's certificate, by which peers know the controller.
+pub const CA: &str = "ca.crt";
+/// Its key. Needed to sign, not to run: it may be kept elsewhere.
+pub const CA_KEY: &str = "ca.key";
+/// The controller's certificate.
+pub const SERVER: &str = "server.crt";
+/// Its key.
+pub const SERVER_KEY: &str = "server.key";
+
+/// Why certificates could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file or folder could not be made or read.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The authority that is there cannot be used, or a name cannot stand in a certificate.
+    #[error("{path}: {source}", path = path.display())]
+    Certificate {
+        /// Which file it is about.
+        path: PathBuf,
+        /// What is wrong.
+        source: rcgen::Error,
+    },
+    /// The authority's certificate is there, but not its key.
+    #[error("{path} is missing: without the authority's key nothing can be signed", path = path.display())]
+    NoKey {
+        /// The key.
+        path: PathBuf,
+    },
+}
+
+/// What is to be there.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Names and addresses by which the controller is reached, beside `localhost` and loopback.
+    pub hosts: Vec<String>,
+    /// Nodes.
+    pub nodes: Vec<Name>,
+    /// Operators.
+    pub operators: Vec<Name>,
+}
+
+/// Makes what is wanted and not there yet; returns what was made.
+///
+/// # Errors
+/// When a file cannot be made, or the authority that is there cannot be used.
+pub fn init(dir: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>, PkiError> {
+    make_dir(dir)?;
+    let mut made = Vec::new();
+    let authority = authority(dir, &mut made)?;
+    if !wanted.hosts.is_empty() || !dir.join(SERVER).exists() {
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        names.extend(wanted.hosts.iter().cloned());
+        let mut params = certificate(&dir.join(SERVER), "Reeve controller", DAYS)?;
+        params.subject_alt_names = hosts(&dir.join(SERVER), &names)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        for file in [SERVER, SERVER_KEY] {
+            remove(&dir.join(file))?;
+        }
+        sign(&authority, params, dir, SERVER, SERVER_KEY, &mut made)?;
+    }
+    for (folder, kind, names) in
+        [("nodes", "node", &wanted.nodes), ("operators", "operator", &wanted.operators)]
+    {
+        for name in names {
+            client(&authority, &dir.join(folder), kind, name, &mut made)?;
+        }
+    }
+    Ok(made)
+}
+
+fn client(
+    authority: &Issuer<'_, KeyPair>,
+    folder: &Path,
+    kind: &str,
+    name: &Name,
+    made: &mut Vec<PathBuf>,
+) -> Result<(), PkiError> {
+    make_dir(folder)?;
+    let (certificate_file, key_file) = (format!("{name}.crt"), format!("{name}.key"));
+    let path = folder.join(&certificate_file);
+    if path.exists() {
+        return Ok(());
+    }
+    let mut params = certificate(&path, &format!("{kind} {name}"), DAYS)?;
+    let uri = format!("reeve://{kind}/{name}");
+    let uri = uri.try_into().map_err(|source| PkiError::Certificate { path: path.clone(), source })?;
+    params.subject_alt_names = vec![SanType::URI(uri)];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    sign(authority, params, folder, &certificate_file, &key_file, made)
+}
+
+/// The authority that is there, or a new one.
+fn authority(dir: &Path, made: &mut Vec<PathBuf>) -> Result<Issuer<'static, KeyPair>, PkiError> {
+    let (path, key_path) = (dir.join(CA), dir.join(CA_KEY));
+    let wrong = |source| PkiError::Certificate { path: path.clone(), source };
+    if path.exists() {
+        if !key_path.exists() {
+            return Err(PkiError::NoKey { path: key_path });
+        }
+        let key = KeyPair::from_pem(&read(&key_path)?)
+            .map_err(|source| PkiError::Certificate { path: key_path.clone(), source })?;
+        return Issuer::from_ca_cert_pem(&read(&path)?, key).map_err(wrong);
+    }
+    let key = KeyPair::generate().map_err(wrong)?;
+    let mut params = certificate(&path, "Reeve authority", CA_DAYS)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let signed = params.self_signed(&key).map_err(wrong)?;
+    write(&key_path, &key.serialize_pem(), made)?;
+    write(&path, &signed.pem(), made)?;
+    Ok(Issuer::new(params, key))
+}
+
+fn sign(
+    authority: &Issuer<'_, KeyPair>,
+    mut params: CertificateParams,
+    folder: &Path,
+    file: &str,
+    key_file: &str,
+    made: &mut Vec<PathBuf>,
+) -> Result<(), PkiError> {
+    let path = folder.join(file);
+    let wrong = |source| PkiError::Certificate { path: path.clone(), source };
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().map_err(wrong)?;
+    let signed = params.signed_by(&key, authority).map_err(wrong)?;
+    write(&folder.join(key_file), &key.serialize_pem(), made)?;
+    write(&path, &signed.pem(), made)
+}
+
+/// A certificate that begins yesterday, so that a clock that is a little behind does no harm.
+fn certificate(path: &Path, name: &str, days: u64) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::new(Vec::new())
+        .map_err(|source| PkiError::Certificate { path: path.to_owned(), source })?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let today = clock::now().as_nanos() / 1_000_000_000;
+    let at = |secs: u64| date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(secs);
+    params.not_before = at(today.saturating_sub(DAY_SECS));
+    params.not_after = at(today + days * DAY_SECS);
+    Ok(params)
+}
+
+fn hosts(path: &Path, names: &[String]) -> Result<Vec<SanType>, PkiError> {
+    let one = |name: &String| match name.parse::<IpAddr>() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => name.clone().try_into().map(SanType::DnsName),
+    };
+    let all: Result<Vec<SanType>, rcgen::Error> = names.iter().map(one).collect();
+    all.map_err(|source| PkiError::Certificate { path: path.to_owned(), source })
+}
+
+fn make_dir(dir: &Path) -> Result<(), PkiError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| PkiError::File { path: dir.to_owned(), source })
+}
+
+fn read(path: &Path) -> Result<String, PkiError> {
+    fs::read_to_string(path).map_err(|source| PkiError::File { path: path.to_owned(), source })
+}
+
+fn remove(path: &Path) -> Result<(), PkiError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(PkiError::File { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a new file that only its owner may read. One that is there is an error, never overwritten.
+fn write(path: &Path, text: &str, made: &mut Vec<PathBuf>) -> Result<(), PkiError> {
+    let failed = |source| PkiError::File { path: path.to_owned(), source };
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    made.push(path.to_owned());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn running_it_again_adds_and_changes_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = Wanted { nodes: vec!["n1".parse().unwrap()], ..Wanted::default() };
+        assert_eq!(init(dir.path(), &wanted).unwrap().len(), 6);
+        let before = fs::read(dir.path().join(CA)).unwrap();
+        assert_eq!(init(dir.path(), &wanted).unwrap(), Vec::<PathBuf>::new());
+        let more = Wanted { operators: vec!["oncall".parse().unwrap()], ..wanted };
+        assert_eq!(init(dir.path(), &more).unwrap().len(), 2);
+        assert_eq!(fs::read(dir.path().join(CA)).unwrap(), before);
+        for key in [CA_KEY, SERVER_KEY, "nodes/n1.key", "operators/oncall.key"] {
+            let mode = fs::metadata(dir.path().join(key)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_lost_key_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &Wanted::default()).unwrap();
+        fs::remove_file(dir.path().join(CA_KEY)).unwrap();
+        assert!(matches!(init(dir.path(), &Wanted::default()), Err(PkiError::NoKey { .. })));
+    }
+}

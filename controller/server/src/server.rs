@@ -1,0 +1,125 @@
+//! The controller at work: database, writer, services, and a port.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reeve_proto::MAX_MESSAGE_BYTES;
+use reeve_proto::agent::v1::agent_service_server::AgentServiceServer;
+use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
+use reeve_proto::status::v1::status_service_server::StatusServiceServer;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::ControllerError;
+use crate::events::Events;
+use crate::identity::Protection;
+use crate::services::{self, House};
+use crate::store::Store;
+use crate::streams::Streams;
+use crate::writer::Task;
+
+/// A peer that answers no keep-alive for this long is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Streams that do not end by themselves are cut off this long after the controller was told to stop.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A controller that has its port but does not serve yet.
+#[derive(Debug)]
+pub struct Controller {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Controller {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn bind(config: Config) -> Result<Self, ControllerError> {
+        let listen = config.listen;
+        let failed = |source| ControllerError::Listen { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { config, listener, address })
+    }
+
+    /// Where it listens; the port is the real one where 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    /// When the database or the certificates cannot be used.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), ControllerError> {
+        let protection = self.config.protection();
+        let (store, connection) = Store::open(&self.config.dir).await?;
+        let (directory, events, streams) =
+            (Arc::new(Directory::default()), Events::default(), Streams::default());
+        let (task, writer) =
+            Task::new(connection, Arc::clone(&directory), events.clone(), streams.clone()).await?;
+        let writing = tokio::spawn(task.run());
+        let house = House { protection, directory, store: store.clone(), writer, events, streams };
+        let mut server = Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .tcp_nodelay(true);
+        if let Some(credentials) = &self.config.credentials {
+            let tls = ServerTlsConfig::new()
+                .identity(Identity::from_pem(&credentials.certificate, &credentials.key))
+                .client_ca_root(Certificate::from_pem(&credentials.ca));
+            server = server.tls_config(tls)?;
+        }
+        announce(self.address, protection);
+        let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = server
+            .add_service(
+                AgentServiceServer::new(services::agent::Service(house.clone()))
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            )
+            .add_service(StatusServiceServer::new(services::status::Service::new(house.clone())))
+            .add_service(
+                OperatorServiceServer::new(services::operator::Service(house))
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES),
+            )
+            .serve_with_incoming_shutdown(TcpIncoming::from(self.listener), async move {
+                stop.await;
+                let _ = stopping.send(());
+            });
+        // Agents' streams never end by themselves.
+        let farewell = async {
+            let _ = stopped.await;
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            result = serving => result?,
+            () = farewell => {}
+        }
+        store.close().await;
+        // Sessions hold the way to the writer; what they hand over now is not acknowledged and comes again.
+        writing.abort();
+        Ok(())
+    }
+}
+
+fn announce(address: SocketAddr, protection: Protection) {
+    match protection {
+        Protection::Certificates => tracing::info!(%address, "listening; peers show certificates"),
+        Protection::LoopbackOnly => {
+            tracing::warn!(
+                "THERE ARE NO CERTIFICATES: everybody on this machine may suspend and release tenants"
+            );
+            tracing::warn!("make them with `reeve-controller init`, and restart");
+            tracing::info!(%address, "listening; unprotected, this machine only");
+        }
+    }
+}

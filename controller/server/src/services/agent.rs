@@ -1,0 +1,209 @@
+//! `AgentService`: one task a stream.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::time::Duration;
+
+use reeve_policy::{NodeId, Order, OrderId};
+use reeve_proto::agent::v1::agent_service_server::AgentService;
+use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
+use reeve_proto::session::{Down, Hello, ProtocolVersion, Up, Welcome};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{House, unreadable, unsound, unwritable};
+use crate::events::What;
+use crate::streams::Place;
+use crate::writer::{Job, Numbered};
+
+/// A peer that connects says who it is within this time.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How often an idle stream is pinged, and its node noted as seen.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// Messages between the task and the transport.
+const WINDOW: usize = 256;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Service(pub House);
+
+/// One node's stream.
+struct Session {
+    house: House,
+    node: NodeId,
+    epoch: u64,
+    place: Place,
+    out: mpsc::Sender<Result<ConnectResponse, Status>>,
+    acknowledge: watch::Sender<u64>,
+    tenants_version: u64,
+    /// Orders that were sent on this stream.
+    sent: HashSet<OrderId>,
+    pings: u64,
+    unanswered: u32,
+}
+
+#[tonic::async_trait]
+impl AgentService for Service {
+    type ConnectStream = Pin<Box<dyn Stream<Item = Result<ConnectResponse, Status>> + Send>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<ConnectRequest>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let certified = self.0.protection.check_node(&request)?;
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(HELLO_PATIENCE, incoming.message());
+        let first = first.await.map_err(|_| Status::invalid_argument("no hello came"))??;
+        let first = first.ok_or_else(|| Status::invalid_argument("no hello came"))?;
+        let Up::Hello(hello) = Up::try_from(first).map_err(unsound)? else {
+            return Err(Status::invalid_argument("the first message is to be a hello"));
+        };
+        if !ProtocolVersion::CURRENT.is_compatible(hello.protocol) {
+            let ours = ProtocolVersion::CURRENT;
+            let text = format!("the agent speaks protocol {}, this controller {ours}", hello.protocol);
+            return Err(Status::failed_precondition(text));
+        }
+        if let Some(name) = certified.filter(|name| *name != hello.node) {
+            let text = format!("the certificate is node {name}'s, the hello is node {}'s", hello.node);
+            return Err(Status::permission_denied(text));
+        }
+        let out = self.begin(hello, incoming).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(out))))
+    }
+}
+
+impl Service {
+    async fn begin(
+        &self,
+        hello: Hello,
+        incoming: Streaming<ConnectRequest>,
+    ) -> Result<mpsc::Receiver<Result<ConnectResponse, Status>>, Status> {
+        let (node, epoch, tenants_version) = (hello.node.clone(), hello.epoch, hello.tenants_version);
+        let version = hello.agent_version.clone();
+        let greeted = self.0.writer.ask(|reply| Job::Greet { hello: Box::new(hello), reply });
+        let greeting = greeted.await.map_err(unwritable)?;
+        let (out, receiver) = mpsc::channel(WINDOW);
+        let welcome = Down::Welcome(Welcome {
+            controller_version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: ProtocolVersion::CURRENT,
+            acknowledged: greeting.acknowledged,
+        });
+        // The channel is new and has room.
+        let _ = out.try_send(Ok((&welcome).into()));
+        let place = self.0.streams.enter(&node);
+        tracing::info!(%node, version, "a node connected");
+        let session = Session {
+            house: self.0.clone(),
+            node,
+            epoch,
+            place,
+            out,
+            acknowledge: watch::Sender::new(greeting.acknowledged),
+            tenants_version,
+            sent: HashSet::new(),
+            pings: 0,
+            unanswered: 0,
+        };
+        tokio::spawn(session.run(incoming));
+        Ok(receiver)
+    }
+}
+
+impl Session {
+    async fn run(mut self, mut incoming: Streaming<ConnectRequest>) {
+        let writer = self.house.writer.clone();
+        let up = What::NodeUp { node: self.node.clone() };
+        let _ = writer.submit(Job::NodeChange { what: up }).await;
+        let reason = self.serve(&mut incoming).await;
+        let is_current = self.place.is_current();
+        tracing::info!(node = %self.node, reason = reason.message(), "a node's stream ended");
+        if is_current {
+            let what = What::NodeDown { node: self.node.clone(), reason: reason.message().to_owned() };
+            let _ = writer.submit(Job::NodeChange { what }).await;
+        }
+        // The peer may be gone.
+        let _ = self.out.try_send(Err(reason));
+    }
+
+    /// Serves the stream until it ends, and says why it did.
+    async fn serve(&mut self, incoming: &mut Streaming<ConnectRequest>) -> Status {
+        let mut acknowledged = self.acknowledge.subscribe();
+        let mut ping = tokio::time::interval(PING_EVERY);
+        ping.reset();
+        self.place.wake.notify_one();
+        loop {
+            let served = tokio::select! {
+                message = incoming.next() => match message {
+                    Some(Ok(message)) => self.take(message).await,
+                    Some(Err(status)) => Err(status),
+                    None => Err(Status::cancelled("the agent hung up")),
+                },
+                Ok(()) = acknowledged.changed() => {
+                    let number = *acknowledged.borrow_and_update();
+                    self.send(Down::Ack(number)).await
+                }
+                () = async { self.place.wake.notified().await } => self.send_orders().await,
+                _ = &mut self.place.taken_over => {
+                    Err(Status::aborted("a newer stream of the same node has taken over"))
+                }
+                _ = ping.tick() => self.ping().await,
+            };
+            if let Err(status) = served {
+                return status;
+            }
+        }
+    }
+
+    async fn take(&mut self, message: ConnectRequest) -> Result<(), Status> {
+        let job = match Up::try_from(message).map_err(unsound)? {
+            Up::Hello(_) => return Err(Status::invalid_argument("a second hello")),
+            Up::Pong(_) => {
+                self.unanswered = 0;
+                Job::Saw { node: self.node.clone() }
+            }
+            Up::OrderResult(result) => Job::OrderResult { node: self.node.clone(), result },
+            Up::Report { sequence, report } => Job::Report(Box::new(Numbered {
+                node: self.node.clone(),
+                epoch: self.epoch,
+                sequence,
+                report,
+                acknowledge: self.acknowledge.clone(),
+            })),
+        };
+        self.house.writer.submit(job).await.map_err(unwritable)
+    }
+
+    /// Sends the tenants if they are newer than what the agent has, and the orders that wait for it.
+    async fn send_orders(&mut self) -> Result<(), Status> {
+        let snapshot = self.house.directory.snapshot();
+        let version = snapshot.tenants.version();
+        if version > self.tenants_version {
+            self.tenants_version = version;
+            let tenants = snapshot.tenants.all().values().map(|tenant| (**tenant).clone()).collect();
+            self.send(Down::Order(Order::Tenants { version, tenants })).await?;
+        }
+        let pending = self.house.store.orders_pending(&self.node).await.map_err(unreadable)?;
+        for order in pending {
+            let is_new = order.id().is_some_and(|id| self.sent.insert(id.clone()));
+            if is_new {
+                self.send(Down::Order(order)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ping(&mut self) -> Result<(), Status> {
+        self.unanswered += 1;
+        if self.unanswered > 2 {
+            return Err(Status::deadline_exceeded("the agent does not answer"));
+        }
+        self.pings += 1;
+        self.send(Down::Ping(self.pings)).await
+    }
+
+    async fn send(&self, down: Down) -> Result<(), Status> {
+        let sent = self.out.send(Ok((&down).into())).await;
+        sent.map_err(|_| Status::cancelled("the agent hung up"))
+    }
+}

@@ -1,0 +1,222 @@
+//! `OperatorService`.
+
+use std::pin::Pin;
+
+use reeve_policy::language::check_tenants;
+use reeve_policy::{Tenant, TenantId, ViolationId, ViolationState};
+use reeve_proto::operator::v1::operator_service_server::OperatorService;
+use reeve_proto::operator::v1::{
+    GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse, ListNodesRequest,
+    ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListViolationsRequest,
+    ListViolationsResponse, MeasureRecord, Node, ReleaseRequest, ReleaseResponse, SuspendRequest,
+    SuspendResponse, TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
+};
+use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use super::status::state_to_wire;
+use super::{House, orders, unreadable, unsound, unwritable, watch};
+use crate::clock;
+use crate::identity::Protection;
+use crate::store::write::ImportMethod;
+use crate::store::{MeasureRow, ViolationFilter};
+use crate::writer::Job;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Service(pub House);
+
+/// Reads a page's size: 0 is `usual`, and more than `most` is wrong.
+fn page_size(asked: i32, usual: u32, most: u32) -> Result<u32, Status> {
+    match u32::try_from(asked) {
+        Ok(0) => Ok(usual),
+        Ok(size) if size <= most => Ok(size),
+        _ => Err(Status::invalid_argument(format!("page_size: 0 to {most}"))),
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    text: &str,
+) -> Result<Option<T>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| Status::invalid_argument(format!("{field}: {error}")))
+}
+
+#[tonic::async_trait]
+impl OperatorService for Service {
+    async fn list_tenants(
+        &self,
+        request: Request<ListTenantsRequest>,
+    ) -> Result<Response<ListTenantsResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        let size = page_size(request.page_size, 500, 1_000)? as usize;
+        let after: Option<TenantId> = parsed("page_token", &request.page_token)?;
+        let only: Option<TenantId> = parsed("tenant", &request.tenant)?;
+        let (snapshot, now) = (self.0.directory.snapshot(), clock::now());
+        let all = snapshot.tenants.all();
+        let chosen = all
+            .values()
+            .filter(|tenant| only.as_ref().is_none_or(|only| tenant.id == *only))
+            .filter(|tenant| after.as_ref().is_none_or(|after| tenant.id > *after));
+        let mut page: Vec<_> = chosen.take(size + 1).collect();
+        let is_more = page.len() > size;
+        page.truncate(size);
+        let next_page_token = if is_more {
+            page.last().map(|tenant| tenant.id.to_string()).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        let entry = |tenant: &std::sync::Arc<Tenant>| TenantEntry {
+            tenant: Some((&**tenant).into()),
+            state: state_to_wire(snapshot.status(&tenant.id, now).state).into(),
+        };
+        let tenants = page.into_iter().map(entry).collect();
+        let version = snapshot.tenants.version();
+        Ok(Response::new(ListTenantsResponse { tenants, next_page_token, version }))
+    }
+
+    async fn import_tenants(
+        &self,
+        request: Request<ImportTenantsRequest>,
+    ) -> Result<Response<ImportTenantsResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        let method = match import_tenants_request::Method::try_from(request.method) {
+            Ok(import_tenants_request::Method::Replace) => ImportMethod::Replace,
+            Ok(import_tenants_request::Method::Upsert) => ImportMethod::Upsert,
+            _ => return Err(Status::invalid_argument("method: replace or upsert")),
+        };
+        if request.tenants.len() > MAX_TENANTS {
+            return Err(Status::invalid_argument(format!("tenants: at most {MAX_TENANTS}")));
+        }
+        let tenants = request.tenants.into_iter().enumerate().map(|(place, tenant)| {
+            Tenant::try_from(tenant).map_err(|error| unsound(error.within(format_args!("tenants[{place}]"))))
+        });
+        let tenants = tenants.collect::<Result<Vec<Tenant>, Status>>()?;
+        check_tenants(&tenants).map_err(|clash| Status::invalid_argument(clash.to_string()))?;
+        let asked = self.0.writer.ask(|reply| Job::Import { tenants, method, reply });
+        let done = asked.await.map_err(unwritable)?;
+        tracing::info!(%operator, added = done.added, changed = done.changed, removed = done.removed, "tenants imported");
+        Ok(Response::new(ImportTenantsResponse {
+            added: done.added,
+            changed: done.changed,
+            removed: done.removed,
+            unchanged: done.unchanged,
+            version: done.version,
+        }))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        let rows = self.0.store.nodes().await.map_err(unreadable)?;
+        let node = |row: crate::store::NodeRow| Node {
+            connected: self.0.streams.is_connected(&row.name),
+            name: row.name.to_string(),
+            last_seen_time: Some(time_to_wire(row.last_seen)),
+            agent_version: row.agent_version,
+            tenants_version: row.tenants_version,
+            health: row.health.as_ref().map(Into::into),
+            orders_pending: row.orders_pending,
+            reports_refused: row.reports_refused,
+        };
+        Ok(Response::new(ListNodesResponse {
+            nodes: rows.into_iter().map(node).collect(),
+            protected: self.0.protection == Protection::Certificates,
+            controller_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+
+    async fn list_violations(
+        &self,
+        request: Request<ListViolationsRequest>,
+    ) -> Result<Response<ListViolationsResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        let limit = page_size(request.page_size, 50, 500)?;
+        let state = match types::v1::ViolationState::try_from(request.state) {
+            Ok(types::v1::ViolationState::Unspecified) => None,
+            Ok(types::v1::ViolationState::Open) => Some(ViolationState::Open),
+            Ok(types::v1::ViolationState::Quiet) => Some(ViolationState::Quiet),
+            Ok(types::v1::ViolationState::Released) => Some(ViolationState::Released),
+            Err(_) => return Err(Status::invalid_argument("state: open, quiet or released")),
+        };
+        let before: Option<reeve_policy::Name> = parsed("page_token", &request.page_token)?;
+        let filter = ViolationFilter {
+            tenant: parsed("tenant", &request.tenant)?,
+            state,
+            since: request.since.map(|since| time("since", Some(since))).transpose().map_err(unsound)?,
+            before: before.map(ViolationId::from),
+            limit: limit + 1,
+        };
+        let mut violations = self.0.store.violations(&filter).await.map_err(unreadable)?;
+        let is_more = violations.len() > limit as usize;
+        violations.truncate(limit as usize);
+        let next_page_token = if is_more {
+            violations.last().map(|last| last.id.to_string()).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        let violations =
+            violations.into_iter().map(|violation| watch::without_evidence(&violation)).collect();
+        Ok(Response::new(ListViolationsResponse { violations, next_page_token }))
+    }
+
+    async fn get_violation(
+        &self,
+        request: Request<GetViolationRequest>,
+    ) -> Result<Response<GetViolationResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        let text = request.into_inner().id;
+        let id: Option<reeve_policy::Name> = parsed("id", &text)?;
+        let id = ViolationId::from(id.ok_or_else(|| Status::invalid_argument("id: a violation's key"))?);
+        let violation = self.0.store.violation(&id).await.map_err(unreadable)?;
+        let violation = violation.ok_or_else(|| Status::not_found(format!("there is no violation {id}")))?;
+        let (decisions, measures) = self.0.store.answers(&id).await.map_err(unreadable)?;
+        Ok(Response::new(GetViolationResponse {
+            violation: Some((&violation).into()),
+            decisions: decisions.iter().map(Into::into).collect(),
+            measures: measures.into_iter().map(measure_record).collect(),
+        }))
+    }
+
+    async fn suspend(&self, request: Request<SuspendRequest>) -> Result<Response<SuspendResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an operator suspends");
+        orders::suspend(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an operator releases");
+        orders::release(&self.0, operator, request).await.map(Response::new)
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.0.protection.operator(&request)?;
+        let tenant: Option<TenantId> = parsed("tenant", &request.into_inner().tenant)?;
+        Ok(Response::new(Box::pin(watch::stream(self.0.events.subscribe(), tenant))))
+    }
+}
+
+fn measure_record(row: MeasureRow) -> MeasureRecord {
+    MeasureRecord {
+        node: row.node.to_string(),
+        decision: row.decision.to_string(),
+        standing_time: Some(time_to_wire(row.since)),
+        expire_time: row.expires.map(time_to_wire),
+        lift_time: row.lifted.map(time_to_wire),
+        lift_reason: row.lift_reason.unwrap_or_default(),
+        counters: Some(row.counters.into()),
+    }
+}

@@ -1,0 +1,190 @@
+//! Suspensions and releases: given, stored, and waited for.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use reeve_policy::{
+    Action, Decision, DecisionId, Mode, Name, NodeId, OrderId, Origin, Scope, TenantId, Timestamp, Until,
+};
+use reeve_proto::operator::v1::{
+    NodeOrder, ReleaseRequest, ReleaseResponse, SuspendRequest, SuspendResponse, node_order,
+};
+use tonic::Status;
+
+use super::{House, unreadable, unwritable};
+use crate::clock;
+use crate::events::What;
+use crate::store::OrderRow;
+use crate::store::write::{OrderTaken, Requested};
+use crate::writer::Job;
+
+/// How long an answer waits for the nodes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest text that an operator may give as a reason, in bytes.
+const MAX_REASON: usize = 1_000;
+/// The longest key of a caller's choice, in bytes.
+const MAX_KEY: usize = 200;
+
+/// Suspends a tenant.
+pub(super) async fn suspend(
+    house: &House,
+    operator: Name,
+    request: SuspendRequest,
+) -> Result<SuspendResponse, Status> {
+    let tenant = tenant(&request.tenant)?;
+    check_reason(&request.reason, true)?;
+    check_key(&request.idempotency_key)?;
+    let clause = clause(request.clause)?;
+    let until = match request.duration {
+        None => Until::Released,
+        Some(span) => {
+            let span = reeve_proto::duration("duration", span).map_err(super::unsound)?;
+            if span < Duration::from_secs(1) {
+                return Err(Status::invalid_argument("duration: at least a second"));
+            }
+            Until::After(span)
+        }
+    };
+    let now = clock::now();
+    let decision = Decision {
+        id: DecisionId(new_key(now)),
+        tenant,
+        violation: None,
+        clause,
+        origin: Origin::Operator { name: operator.to_string() },
+        action: Action::Suspend,
+        scope: Scope::All,
+        until,
+        at: now,
+        mode: Mode::Enforce,
+        reason: request.reason.clone(),
+        softened: None,
+    };
+    let requested = Requested {
+        key: request.idempotency_key,
+        meaning: format!("suspend {} {:?} {} {}", decision.tenant, until, decision.clause, request.reason),
+    };
+    let mut events = house.events.subscribe();
+    let asked = house.writer.ask(|reply| Job::Suspend { requested, decision: Box::new(decision), reply });
+    let (id, decision) = taken(asked.await.map_err(unwritable)?, &request.tenant)?;
+    let nodes = outcome(house, &id, request.wait, &mut events).await?;
+    Ok(SuspendResponse {
+        order: id.to_string(),
+        decision: decision.map(|id| id.to_string()).unwrap_or_default(),
+        nodes,
+    })
+}
+
+/// Lets a tenant go.
+pub(super) async fn release(
+    house: &House,
+    operator: Name,
+    request: ReleaseRequest,
+) -> Result<ReleaseResponse, Status> {
+    let tenant = tenant(&request.tenant)?;
+    check_reason(&request.reason, false)?;
+    check_key(&request.idempotency_key)?;
+    let requested =
+        Requested { key: request.idempotency_key, meaning: format!("release {tenant} {}", request.reason) };
+    let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
+    let mut events = house.events.subscribe();
+    let asked = house.writer.ask(|reply| Job::Release { requested, id, tenant, by, reason, reply });
+    let (id, _) = taken(asked.await.map_err(unwritable)?, &request.tenant)?;
+    let nodes = outcome(house, &id, request.wait, &mut events).await?;
+    Ok(ReleaseResponse { order: id.to_string(), nodes })
+}
+
+fn tenant(text: &str) -> Result<TenantId, Status> {
+    text.parse().map_err(|error| Status::invalid_argument(format!("tenant: {error}")))
+}
+
+fn check_reason(reason: &str, needed: bool) -> Result<(), Status> {
+    let has_controls = reason.chars().any(char::is_control);
+    if (needed && reason.trim().is_empty()) || reason.len() > MAX_REASON || has_controls {
+        let least = if needed { 1 } else { 0 };
+        return Err(Status::invalid_argument(format!("reason: {least} to {MAX_REASON} bytes on one line")));
+    }
+    Ok(())
+}
+
+fn check_key(key: &str) -> Result<(), Status> {
+    if key.len() > MAX_KEY {
+        return Err(Status::invalid_argument(format!("idempotency_key: at most {MAX_KEY} bytes")));
+    }
+    Ok(())
+}
+
+fn clause(text: String) -> Result<String, Status> {
+    let is_name = |part: &str| part.parse::<Name>().is_ok();
+    let is_clause = text.split_once('/').is_some_and(|(policy, clause)| is_name(policy) && is_name(clause));
+    if text.is_empty() || is_clause {
+        Ok(text)
+    } else {
+        Err(Status::invalid_argument("clause: POLICY/CLAUSE, both of them names, or nothing"))
+    }
+}
+
+fn taken(taken: OrderTaken, tenant: &str) -> Result<(OrderId, Option<DecisionId>), Status> {
+    match taken {
+        OrderTaken::Ordered { id, decision } => Ok((id, decision)),
+        OrderTaken::KeyInUse => Err(Status::already_exists("idempotency_key: it stands for another request")),
+        OrderTaken::UnknownTenant => Err(Status::not_found(format!("there is no tenant {tenant}"))),
+    }
+}
+
+/// What became of an order on each node; asked to wait, when the connected ones have answered.
+async fn outcome(
+    house: &House,
+    id: &OrderId,
+    wait: bool,
+    events: &mut tokio::sync::broadcast::Receiver<crate::events::Event>,
+) -> Result<Vec<NodeOrder>, Status> {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let mut rows = house.store.order(id).await.map_err(unreadable)?;
+    while wait && rows.values().any(|row| row.is_pending() && house.streams.is_connected(&row.node)) {
+        let is_ours = async {
+            loop {
+                match events.recv().await {
+                    Ok(event) => match event.what {
+                        What::OrderAnswered { order, .. } if order == *id => return,
+                        // A node that leaves is not waited for.
+                        What::NodeDown { .. } => return,
+                        _ => {}
+                    },
+                    Err(_) => return,
+                }
+            }
+        };
+        if tokio::time::timeout_at(end, is_ours).await.is_err() {
+            break;
+        }
+        rows = house.store.order(id).await.map_err(unreadable)?;
+    }
+    Ok(to_wire(house, rows))
+}
+
+fn to_wire(house: &House, rows: BTreeMap<NodeId, OrderRow>) -> Vec<NodeOrder> {
+    rows.into_values().map(|row| node_order(&row, house.streams.is_connected(&row.node))).collect()
+}
+
+/// A row as it is sent.
+pub(super) fn node_order(row: &OrderRow, is_connected: bool) -> NodeOrder {
+    let state = match row.state.as_str() {
+        "done" => node_order::State::Done,
+        "failed" => node_order::State::Failed,
+        "superseded" => node_order::State::Superseded,
+        _ if is_connected => node_order::State::Sent,
+        _ => node_order::State::Stored,
+    };
+    NodeOrder { node: row.node.to_string(), state: state.into(), detail: row.detail.clone() }
+}
+
+/// A key that sorts by time: milliseconds, and chance.
+fn new_key(now: Timestamp) -> Name {
+    // A fresh hasher is keyed at random.
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    format!("O{:012X}{random:016X}", now.as_nanos() / 1_000_000)
+        .parse()
+        .expect("digits and letters are a name")
+}

@@ -1,0 +1,126 @@
+//! `StatusService`: where a tenant stands, answered from memory.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use reeve_policy::{InterfaceSelector, Tenant, TenantId};
+use reeve_proto::status::v1::get_status_request::Subject;
+use reeve_proto::status::v1::status_service_server::StatusService;
+use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse, State as WireState};
+use reeve_proto::{time_to_wire, types};
+use tonic::{Request, Response, Status};
+
+use super::House;
+use crate::clock;
+use crate::directory::{State, Status as Standing, Tenants};
+
+/// What one peer may ask: a portal's worth, not a fleet's.
+const PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
+const BURST: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    house: House,
+    limiter: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+}
+
+impl Service {
+    pub fn new(house: House) -> Self {
+        let limiter = RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST));
+        Self { house, limiter: Arc::new(limiter) }
+    }
+}
+
+#[tonic::async_trait]
+impl StatusService for Service {
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        self.house.protection.operator(&request)?;
+        if let Some(peer) = request.remote_addr()
+            && self.limiter.check_key(&peer.ip()).is_err()
+        {
+            return Err(Status::resource_exhausted("too many questions; ask again in a second"));
+        }
+        let snapshot = self.house.directory.snapshot();
+        let subject = request.into_inner().subject;
+        let subject =
+            subject.ok_or_else(|| Status::invalid_argument("ask by tenant, address or interface"))?;
+        let tenant = find(&snapshot.tenants, &subject)?;
+        let id = match (&tenant, &subject) {
+            (Some(tenant), _) => tenant.id.clone(),
+            // One that has left the inventory may still be held somewhere.
+            (None, Subject::Tenant(key)) => key.parse().map_err(not_sound)?,
+            (None, _) => return Err(not_found(&subject)),
+        };
+        if tenant.is_none() && !snapshot.standings.contains_key(&id) {
+            return Err(not_found(&subject));
+        }
+        let standing = snapshot.status(&id, clock::now());
+        let is_stale = |node: &&reeve_policy::NodeId| !self.house.streams.is_connected(node);
+        let stale = standing.nodes.iter().filter(is_stale).map(ToString::to_string).collect();
+        let name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
+        Ok(Response::new(answer(&id, name, standing, stale)))
+    }
+}
+
+fn find<'t>(tenants: &'t Tenants, subject: &Subject) -> Result<Option<&'t Arc<Tenant>>, Status> {
+    Ok(match subject {
+        Subject::Tenant(key) => tenants.by_id(&key.parse::<TenantId>().map_err(not_sound)?),
+        Subject::Address(address) => tenants.by_address(address.parse::<IpAddr>().map_err(not_sound)?),
+        Subject::Interface(name) => {
+            tenants.by_interface(&name.parse::<InterfaceSelector>().map_err(not_sound)?)
+        }
+    })
+}
+
+fn not_sound(error: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn not_found(subject: &Subject) -> Status {
+    Status::not_found(match subject {
+        Subject::Tenant(key) => format!("there is no tenant {key}"),
+        Subject::Address(address) => format!("{address} is no tenant's"),
+        Subject::Interface(name) => format!("{name} is no tenant's"),
+    })
+}
+
+/// The state as it is sent.
+pub(crate) fn state_to_wire(state: State) -> WireState {
+    match state {
+        State::Clear => WireState::Clear,
+        State::Warned => WireState::Warned,
+        State::Blocked => WireState::Blocked,
+        State::Suspended => WireState::Suspended,
+    }
+}
+
+fn answer(
+    id: &TenantId,
+    tenant_name: String,
+    standing: Standing,
+    stale_nodes: Vec<String>,
+) -> GetStatusResponse {
+    let lifted_by = standing.lifted_by();
+    let observed_action = standing.observed.map(types::v1::Action::from);
+    GetStatusResponse {
+        tenant: id.to_string(),
+        tenant_name,
+        state: state_to_wire(standing.state).into(),
+        scope: standing.scope.as_ref().map(Into::into),
+        clause: standing.clause,
+        reason: standing.reason,
+        since: standing.since.map(time_to_wire),
+        until: standing.until.map(time_to_wire),
+        lifted_by,
+        violation: standing.violation.map(|id| id.to_string()).unwrap_or_default(),
+        nodes: standing.nodes.iter().map(ToString::to_string).collect(),
+        observed: observed_action.is_some(),
+        observed_action: observed_action.unwrap_or(types::v1::Action::Unspecified).into(),
+        stale_nodes,
+    }
+}

@@ -1,0 +1,73 @@
+//! What happens, as messages to whoever watches.
+
+use reeve_policy::{TenantId, Violation};
+use reeve_proto::operator::v1::WatchResponse;
+use reeve_proto::operator::v1::watch_response::{
+    Event as Told, MeasureLifted, MeasureStands, Missed, NodeChange, OrderAnswered,
+};
+use reeve_proto::{time_to_wire, types};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status;
+
+use super::orders::node_order;
+use crate::clock;
+use crate::events::{Event, What};
+
+/// Events from now on, of one tenant or all.
+pub(super) fn stream(
+    events: broadcast::Receiver<Event>,
+    tenant: Option<TenantId>,
+) -> impl Stream<Item = Result<WatchResponse, Status>> {
+    BroadcastStream::new(events).filter_map(move |event| match event {
+        Ok(event) => {
+            let about = event.what.tenant();
+            let wanted = about.is_none() || tenant.is_none() || about == tenant.as_ref();
+            wanted.then(|| Ok(to_wire(event)))
+        }
+        Err(BroadcastStreamRecvError::Lagged(events)) => Some(Ok(WatchResponse {
+            time: Some(time_to_wire(clock::now())),
+            event: Some(Told::Missed(Missed { events })),
+        })),
+    })
+}
+
+fn to_wire(event: Event) -> WatchResponse {
+    let told = match event.what {
+        What::ViolationOpened(violation) => Told::ViolationOpened(without_evidence(&violation)),
+        What::ViolationClosed(violation) => Told::ViolationClosed(without_evidence(&violation)),
+        What::Decided(decision) => Told::Decision((&*decision).into()),
+        What::MeasureStands { node, measure } => {
+            Told::MeasureStands(MeasureStands { node: node.to_string(), measure: Some((&*measure).into()) })
+        }
+        What::MeasureLifted { node, decision, tenant, reason, counters } => {
+            Told::MeasureLifted(MeasureLifted {
+                node: node.to_string(),
+                decision: decision.to_string(),
+                tenant: tenant.to_string(),
+                reason: reason.to_owned(),
+                counters: Some(counters.into()),
+            })
+        }
+        What::NodeUp { node } => Told::NodeUp(NodeChange { node: node.to_string(), reason: String::new() }),
+        What::NodeDown { node, reason } => Told::NodeDown(NodeChange { node: node.to_string(), reason }),
+        What::OrderAnswered { order, tenant, row } => Told::OrderAnswered(OrderAnswered {
+            order: order.to_string(),
+            tenant: tenant.to_string(),
+            node: Some(node_order(&row, true)),
+        }),
+    };
+    WatchResponse { time: Some(time_to_wire(event.at)), event: Some(told) }
+}
+
+/// A violation for lists: its numbers stay, its targets and samples are asked for one by one.
+pub(super) fn without_evidence(violation: &Violation) -> types::v1::Violation {
+    let mut wire = types::v1::Violation::from(violation);
+    if let Some(evidence) = &mut wire.evidence {
+        evidence.targets.clear();
+        evidence.samples.clear();
+    }
+    wire
+}

@@ -1,0 +1,274 @@
+//! Questions to the database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use reeve_policy::{
+    Action, Decision, DecisionId, MeasureCounters, NodeHealth, NodeId, Order, OrderId, Tenant, TenantId,
+    Timestamp, Violation, ViolationId, ViolationState,
+};
+use sqlx::QueryBuilder;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+
+use super::row::{Body, name, nanos, time, uncount};
+use super::{Store, StoreError};
+use crate::directory::{Held, Snapshot, Standing, Tenants};
+
+/// Which violations to list.
+#[derive(Clone, Debug, Default)]
+pub struct ViolationFilter {
+    /// Only of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Only in this state.
+    pub state: Option<ViolationState>,
+    /// Only those that went on at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only those whose key is below: the page after it.
+    pub before: Option<ViolationId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A node as it is stored.
+#[derive(Clone, Debug)]
+pub struct NodeRow {
+    /// Its name.
+    pub name: NodeId,
+    /// Its agent's version.
+    pub agent_version: String,
+    /// When it was last heard of.
+    pub last_seen: Timestamp,
+    /// The version of the tenants that it had when it last connected.
+    pub tenants_version: u64,
+    /// Reports that could not be read.
+    pub reports_refused: u64,
+    /// How it fares.
+    pub health: Option<NodeHealth>,
+    /// Orders without an answer.
+    pub orders_pending: u64,
+}
+
+/// What a decision came to on one node.
+#[derive(Clone, Debug)]
+pub struct MeasureRow {
+    /// The node.
+    pub node: NodeId,
+    /// The decision.
+    pub decision: DecisionId,
+    /// Since when it stood.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub expires: Option<Timestamp>,
+    /// When it was lifted.
+    pub lifted: Option<Timestamp>,
+    /// Why.
+    pub lift_reason: Option<String>,
+    /// What it stopped.
+    pub counters: MeasureCounters,
+}
+
+/// What became of an order on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRow {
+    /// The node.
+    pub node: NodeId,
+    /// `pending`, `done`, `failed` or `superseded`.
+    pub state: String,
+    /// Why it failed.
+    pub detail: String,
+}
+
+impl OrderRow {
+    /// Whether the node has yet to answer.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.state == "pending"
+    }
+}
+
+/// One tenant's standing.
+pub(super) async fn standing(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Standing, StoreError> {
+    let measures: Vec<(String, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT node, since, body FROM measures WHERE tenant = ? AND lifted IS NULL")
+            .bind(tenant.as_str())
+            .fetch_all(&mut *conn)
+            .await?;
+    let decided: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT d.body FROM violations v JOIN decisions d ON d.violation = v.id \
+         WHERE v.tenant = ? AND v.state = 'open' ORDER BY d.made, d.id",
+    )
+    .bind(tenant.as_str())
+    .fetch_all(&mut *conn)
+    .await?;
+    let held = measures.into_iter().map(|(node, since, body)| {
+        Ok(Held { node: name("node", &node)?, measure: Body::decode(&body)?, since: time(since) })
+    });
+    let decided = decided.into_iter().map(|(body,)| Decision::decode(&body));
+    Ok(Standing {
+        held: held.collect::<Result<_, StoreError>>()?,
+        decided: decided
+            .filter(|decision| decision.as_ref().map_or(true, |decision| decision.action > Action::Observe))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Every tenant, with the version of them.
+pub(super) async fn tenants(conn: &mut SqliteConnection) -> Result<Tenants, StoreError> {
+    let version: Option<(i64,)> = sqlx::query_as("SELECT value FROM meta WHERE key = 'tenants_version'")
+        .fetch_optional(&mut *conn)
+        .await?;
+    let bodies: Vec<(Vec<u8>,)> =
+        sqlx::query_as("SELECT body FROM tenants ORDER BY id").fetch_all(&mut *conn).await?;
+    let all = bodies.iter().map(|(body,)| Tenant::decode(body)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Tenants::new(version.map_or(0, |(version,)| uncount(version)), all))
+}
+
+/// Everything that is kept in memory, as it is on disk.
+pub(crate) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, StoreError> {
+    let held_against: Vec<(String,)> = sqlx::query_as(
+        "SELECT tenant FROM measures WHERE lifted IS NULL UNION SELECT tenant FROM violations WHERE state = 'open'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut standings = HashMap::new();
+    for (tenant,) in held_against {
+        let tenant = name("tenant", &tenant)?;
+        let standing = standing(conn, &tenant).await?;
+        if !standing.is_empty() {
+            standings.insert(tenant, Arc::new(standing));
+        }
+    }
+    Ok(Snapshot { tenants: Arc::new(tenants(conn).await?), standings })
+}
+
+impl Store {
+    /// Every node by name.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        type Row = (String, String, i64, i64, i64, Option<Vec<u8>>, i64);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT name, agent_version, last_seen, tenants_version, reports_refused, health, \
+             (SELECT count(*) FROM orders WHERE node = name AND state = 'pending') FROM nodes ORDER BY name",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(node, agent_version, last_seen, version, refused, health, pending)| {
+                Ok(NodeRow {
+                    name: name("node", &node)?,
+                    agent_version,
+                    last_seen: time(last_seen),
+                    tenants_version: uncount(version),
+                    reports_refused: uncount(refused),
+                    health: health.map(|body| NodeHealth::decode(&body)).transpose()?,
+                    orders_pending: uncount(pending),
+                })
+            })
+            .collect()
+    }
+
+    /// Violations, newest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn violations(&self, filter: &ViolationFilter) -> Result<Vec<Violation>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT body FROM violations WHERE 1");
+        if let Some(tenant) = &filter.tenant {
+            query.push(" AND tenant = ").push_bind(tenant.as_str());
+        }
+        if let Some(state) = filter.state {
+            query.push(" AND state = ").push_bind(state.name());
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND last_seen >= ").push_bind(nanos(since));
+        }
+        if let Some(before) = &filter.before {
+            query.push(" AND id < ").push_bind(before.as_name().as_str());
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
+        let rows: Vec<(Vec<u8>,)> = query.build_query_as().fetch_all(&self.readers).await?;
+        rows.iter().map(|(body,)| Violation::decode(body)).collect()
+    }
+
+    /// One violation with its evidence.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn violation(&self, id: &ViolationId) -> Result<Option<Violation>, StoreError> {
+        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = ?")
+            .bind(id.as_name().as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(|(body,)| Violation::decode(&body)).transpose()
+    }
+
+    /// What was decided upon a violation, oldest first, and what came of it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn answers(&self, id: &ViolationId) -> Result<(Vec<Decision>, Vec<MeasureRow>), StoreError> {
+        let decisions: Vec<(Vec<u8>,)> =
+            sqlx::query_as("SELECT body FROM decisions WHERE violation = ? ORDER BY made, id")
+                .bind(id.as_name().as_str())
+                .fetch_all(&self.readers)
+                .await?;
+        type Row = (String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64);
+        let measures: Vec<Row> = sqlx::query_as(
+            "SELECT m.node, m.decision, m.since, m.expires, m.lifted, m.lift_reason, m.packets, m.bytes \
+             FROM decisions d JOIN measures m ON m.decision = d.id WHERE d.violation = ? ORDER BY m.since, m.node",
+        )
+        .bind(id.as_name().as_str())
+        .fetch_all(&self.readers)
+        .await?;
+        let measures =
+            measures.into_iter().map(|(node, decision, since, expires, lifted, reason, packets, bytes)| {
+                Ok(MeasureRow {
+                    node: name("node", &node)?,
+                    decision: DecisionId(name("decision", &decision)?),
+                    since: time(since),
+                    expires: expires.map(time),
+                    lifted: lifted.map(time),
+                    lift_reason: reason,
+                    counters: MeasureCounters { packets: uncount(packets), bytes: uncount(bytes) },
+                })
+            });
+        Ok((
+            decisions.iter().map(|(body,)| Decision::decode(body)).collect::<Result<_, _>>()?,
+            measures.collect::<Result<_, StoreError>>()?,
+        ))
+    }
+
+    /// The orders that a node has not answered, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn orders_pending(&self, node: &NodeId) -> Result<Vec<Order>, StoreError> {
+        let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
+            "SELECT body FROM orders WHERE node = ? AND state = 'pending' ORDER BY created, id",
+        )
+        .bind(node.as_str())
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(|(body,)| Order::decode(body)).collect()
+    }
+
+    /// What became of an order, by node.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn order(&self, id: &OrderId) -> Result<BTreeMap<NodeId, OrderRow>, StoreError> {
+        let rows: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT node, state, detail FROM orders WHERE id = ?")
+                .bind(id.0.as_str())
+                .fetch_all(&self.readers)
+                .await?;
+        rows.into_iter()
+            .map(|(node, state, detail)| {
+                let node = name("node", &node)?;
+                Ok((node.clone(), OrderRow { node, state, detail }))
+            })
+            .collect()
+    }
+}

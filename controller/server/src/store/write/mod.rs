@@ -1,0 +1,70 @@
+//! Changes to the database, each within the transaction of whoever calls.
+//!
+//! A change notes in [`Effects`] what is to be told once the transaction is on disk. Reports may come twice (a
+//! crash between commit and acknowledgement) and orders' results may overtake the reports behind them, so every
+//! change is written to be repeated: keys are upserted, a closed episode stays closed, and what was lifted later
+//! than a report says is not raised again by it.
+
+mod greet;
+mod orders;
+mod reports;
+mod tenants;
+
+use std::collections::BTreeSet;
+
+use reeve_policy::{NodeId, TenantId, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+
+pub use greet::{Greeting, greet, saw};
+pub use orders::{OrderTaken, Requested, order_result, release, suspend};
+pub use reports::{Refusal, cursor, refuse, report, set_cursor};
+pub use tenants::{ImportMethod, Imported, import_tenants};
+
+use super::StoreError;
+use crate::directory::{Standing, Tenants};
+use crate::events::What;
+
+/// What is to be told after the commit.
+#[derive(Debug)]
+pub struct Effects {
+    /// The time of the transaction.
+    pub now: Timestamp,
+    /// To whoever watches.
+    pub events: Vec<What>,
+    /// Tenants whose standing may have changed.
+    pub touched: BTreeSet<TenantId>,
+    /// Nodes that have new orders.
+    pub ordered: BTreeSet<NodeId>,
+    /// Whether the tenants changed.
+    pub tenants_changed: bool,
+}
+
+impl Effects {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new(now: Timestamp) -> Self {
+        Self {
+            now,
+            events: Vec::new(),
+            touched: BTreeSet::new(),
+            ordered: BTreeSet::new(),
+            tenants_changed: false,
+        }
+    }
+}
+
+/// A tenant's standing as the transaction leaves it.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn standing(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Standing, StoreError> {
+    super::read::standing(conn, tenant).await
+}
+
+/// The tenants as the transaction leaves them.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn tenants(conn: &mut SqliteConnection) -> Result<Tenants, StoreError> {
+    super::read::tenants(conn).await
+}

@@ -1,0 +1,309 @@
+//! What operators order, and what nodes answer.
+
+use std::sync::Arc;
+
+use reeve_policy::{
+    Decision, DecisionId, Measure, NodeId, Order, OrderFailure, OrderId, OrderResult, TenantId, Timestamp,
+    Violation, ViolationState,
+};
+use sqlx::sqlite::SqliteConnection;
+
+use super::super::row::{Body, name, nanos};
+use super::super::{OrderRow, StoreError};
+use super::Effects;
+use super::reports::{lift_all, stands, store_decision};
+use crate::events::What;
+
+/// What was asked for, for requests that may come twice.
+#[derive(Clone, Debug)]
+pub struct Requested {
+    /// The caller's key; empty for none.
+    pub key: String,
+    /// What the request says, to tell it from another one with the same key.
+    pub meaning: String,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderTaken {
+    /// It is ordered, now or when it was asked for before.
+    Ordered {
+        /// The order's key.
+        id: OrderId,
+        /// The decision that it carries out; for a release there is none.
+        decision: Option<DecisionId>,
+    },
+    /// The key stands for another request.
+    KeyInUse,
+    /// There is no such tenant.
+    UnknownTenant,
+}
+
+/// Orders a suspension on every node.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn suspend(
+    conn: &mut SqliteConnection,
+    requested: &Requested,
+    decision: &Decision,
+    effects: &mut Effects,
+) -> Result<OrderTaken, StoreError> {
+    if let Some(taken) = repeated(conn, requested).await? {
+        return Ok(taken);
+    }
+    if !is_tenant(conn, &decision.tenant).await? {
+        return Ok(OrderTaken::UnknownTenant);
+    }
+    store_decision(conn, decision, effects).await?;
+    for node in nodes(conn).await? {
+        impose_on(conn, &node, decision, effects).await?;
+    }
+    let id = order_id(&decision.id);
+    remember(conn, requested, &id, Some(&decision.id), effects.now).await?;
+    Ok(OrderTaken::Ordered { id, decision: Some(decision.id.clone()) })
+}
+
+/// Orders a release on every node, takes back the operators' decisions about the tenant, and makes void the
+/// suspensions that nodes have not carried out yet.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn release(
+    conn: &mut SqliteConnection,
+    requested: &Requested,
+    (id, tenant, by, reason): (&OrderId, &TenantId, &str, &str),
+    effects: &mut Effects,
+) -> Result<OrderTaken, StoreError> {
+    if let Some(taken) = repeated(conn, requested).await? {
+        return Ok(taken);
+    }
+    if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
+        return Ok(OrderTaken::UnknownTenant);
+    }
+    sqlx::query(
+        "UPDATE decisions SET released = ? WHERE tenant = ? AND operator IS NOT NULL AND released IS NULL",
+    )
+    .bind(nanos(effects.now))
+    .bind(tenant.as_str())
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "UPDATE orders SET state = 'superseded', answered = ? WHERE tenant = ? AND state = 'pending'",
+    )
+    .bind(nanos(effects.now))
+    .bind(tenant.as_str())
+    .execute(&mut *conn)
+    .await?;
+    let order = Order::Release {
+        id: id.clone(),
+        tenant: tenant.clone(),
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+    };
+    for node in nodes(conn).await? {
+        insert(conn, &node, id, &order, (tenant, None), effects).await?;
+    }
+    remember(conn, requested, id, None, effects.now).await?;
+    Ok(OrderTaken::Ordered { id: id.clone(), decision: None })
+}
+
+/// The key of the order that imposes a decision: it is the same whenever and to whomever it is given.
+fn order_id(decision: &DecisionId) -> OrderId {
+    OrderId(decision.0.clone())
+}
+
+/// Orders one node to carry out an operator's decision.
+pub(super) async fn impose_on(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    decision: &Decision,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let id = order_id(&decision.id);
+    let order = Order::Impose { id: id.clone(), decision: decision.clone() };
+    insert(conn, node, &id, &order, (&decision.tenant, Some(&decision.id)), effects).await
+}
+
+async fn insert(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    id: &OrderId,
+    order: &Order,
+    (tenant, decision): (&TenantId, Option<&DecisionId>),
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO orders (node, id, kind, tenant, decision, created, state, body) \
+         VALUES (?, ?, ?, ?, ?, ?, 'pending', ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(node.as_str())
+    .bind(id.0.as_str())
+    .bind(order.name())
+    .bind(tenant.as_str())
+    .bind(decision.map(|decision| decision.0.as_str()))
+    .bind(nanos(effects.now))
+    .bind(order.encode())
+    .execute(conn)
+    .await?;
+    effects.ordered.insert(node.clone());
+    Ok(())
+}
+
+/// Takes a node's answer. A measure imposed stands; a tenant released is held by nothing there and has no open
+/// episode. Reports say the same with counters, before or after.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn order_result(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    result: &OrderResult,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let row: Option<(String, Vec<u8>)> =
+        sqlx::query_as("SELECT state, body FROM orders WHERE node = ? AND id = ?")
+            .bind(node.as_str())
+            .bind(result.id.0.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some((before, body)) = row else {
+        tracing::warn!(%node, order = %result.id, "a node answered an order that it was never given");
+        return Ok(());
+    };
+    let (state, detail) = match &result.result {
+        Ok(()) => ("done", String::new()),
+        Err(failure) => ("failed", OrderFailure::to_string(failure)),
+    };
+    if before == state {
+        return Ok(());
+    }
+    let order = Order::decode(&body)?;
+    sqlx::query("UPDATE orders SET state = ?, answered = ?, detail = ? WHERE node = ? AND id = ?")
+        .bind(state)
+        .bind(nanos(effects.now))
+        .bind(detail.as_str())
+        .bind(node.as_str())
+        .bind(result.id.0.as_str())
+        .execute(&mut *conn)
+        .await?;
+    let tenant = match &order {
+        Order::Tenants { .. } => return Ok(()),
+        Order::Impose { decision, .. } => {
+            if result.result.is_ok() {
+                let measure =
+                    Measure { expires: decision.until.expiry(decision.at), decision: decision.clone() };
+                stands(conn, node, &measure, result.at, effects).await?;
+            }
+            decision.tenant.clone()
+        }
+        Order::Release { tenant, .. } => {
+            if result.result.is_ok() {
+                lift_all(conn, node, tenant, result.at, effects).await?;
+                close_open(conn, node, tenant, result.at, effects).await?;
+            }
+            tenant.clone()
+        }
+    };
+    let row = OrderRow { node: node.clone(), state: state.to_owned(), detail };
+    effects.events.push(What::OrderAnswered { order: result.id.clone(), tenant, row });
+    Ok(())
+}
+
+/// Closes the tenant's episodes on one node that were open at `at`.
+async fn close_open(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    tenant: &TenantId,
+    at: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let open: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT body FROM violations WHERE tenant = ? AND state = 'open' AND node = ? AND opened <= ?",
+    )
+    .bind(tenant.as_str())
+    .bind(node.as_str())
+    .bind(nanos(at))
+    .fetch_all(&mut *conn)
+    .await?;
+    for (body,) in open {
+        let mut violation = Violation::decode(&body)?;
+        violation.state = ViolationState::Released;
+        violation.closed = Some(at);
+        sqlx::query("UPDATE violations SET state = ?, closed = ?, body = ? WHERE id = ?")
+            .bind(violation.state.name())
+            .bind(nanos(at))
+            .bind(violation.encode())
+            .bind(violation.id.as_name().as_str())
+            .execute(&mut *conn)
+            .await?;
+        effects.touched.insert(tenant.clone());
+        effects.events.push(What::ViolationClosed(Arc::new(violation)));
+    }
+    Ok(())
+}
+
+async fn nodes(conn: &mut SqliteConnection) -> Result<Vec<NodeId>, StoreError> {
+    let rows: Vec<(String,)> = sqlx::query_as("SELECT name FROM nodes ORDER BY name").fetch_all(conn).await?;
+    rows.iter().map(|(node,)| name("node", node)).collect()
+}
+
+async fn is_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM tenants WHERE id = ?")
+        .bind(tenant.as_str())
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Whether something still holds a tenant that is not in the inventory any more: it can be let go all the same.
+async fn is_held(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM measures WHERE tenant = ? AND lifted IS NULL LIMIT 1")
+            .bind(tenant.as_str())
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.is_some())
+}
+
+/// What was ordered under the same key before.
+async fn repeated(
+    conn: &mut SqliteConnection,
+    requested: &Requested,
+) -> Result<Option<OrderTaken>, StoreError> {
+    if requested.key.is_empty() {
+        return Ok(None);
+    }
+    let row: Option<(String, String, String)> =
+        sqlx::query_as("SELECT meaning, order_id, decision FROM requests WHERE key = ?")
+            .bind(requested.key.as_str())
+            .fetch_optional(conn)
+            .await?;
+    let Some((meaning, id, decision)) = row else { return Ok(None) };
+    if meaning != requested.meaning {
+        return Ok(Some(OrderTaken::KeyInUse));
+    }
+    let decision = if decision.is_empty() { None } else { Some(DecisionId(name("decision", &decision)?)) };
+    Ok(Some(OrderTaken::Ordered { id: OrderId(name("order", &id)?), decision }))
+}
+
+async fn remember(
+    conn: &mut SqliteConnection,
+    requested: &Requested,
+    id: &OrderId,
+    decision: Option<&DecisionId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if requested.key.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("INSERT INTO requests (key, meaning, order_id, decision, created) VALUES (?, ?, ?, ?, ?)")
+        .bind(requested.key.as_str())
+        .bind(requested.meaning.as_str())
+        .bind(id.0.as_str())
+        .bind(decision.map_or("", |decision| decision.0.as_str()))
+        .bind(nanos(now))
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! What agents report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use reeve_policy::{
+    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeHealth, NodeId, Origin, Report,
+    TenantId, Timestamp, Violation, ViolationState,
+};
+use sqlx::sqlite::SqliteConnection;
+
+use super::super::StoreError;
+use super::super::row::{Body, count, epoch, nanos};
+use super::Effects;
+use crate::events::What;
+
+/// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
+const EPOCHS_KEPT: i64 = 8;
+
+/// Why a readable report was thrown away all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The violation was seen on another node, so it is that node's to report.
+    #[error("the violation is another node's")]
+    OtherNode,
+    /// A measure that is only to be observed cannot stand in a kernel.
+    #[error("a decision that is only to be observed cannot stand in a kernel")]
+    NotEnforced,
+}
+
+/// How far an epoch is stored; 0 for one that is new.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn cursor(conn: &mut SqliteConnection, node: &NodeId, life: u64) -> Result<u64, StoreError> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT sequence FROM cursors WHERE node = ? AND epoch = ?")
+        .bind(node.as_str())
+        .bind(epoch(life))
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map_or(0, |(sequence,)| sequence.cast_unsigned()))
+}
+
+/// Notes how far an epoch is stored, and forgets the oldest epochs of the node.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn set_cursor(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    life: u64,
+    sequence: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO cursors (node, epoch, sequence, updated) VALUES (?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence), updated = excluded.updated",
+    )
+    .bind(node.as_str())
+    .bind(epoch(life))
+    .bind(count(sequence))
+    .bind(nanos(now))
+    .execute(&mut *conn)
+    .await?;
+    if sequence == 0 {
+        sqlx::query(
+            "DELETE FROM cursors WHERE node = ?1 AND epoch NOT IN \
+             (SELECT epoch FROM cursors WHERE node = ?1 ORDER BY updated DESC LIMIT ?2)",
+        )
+        .bind(node.as_str())
+        .bind(EPOCHS_KEPT)
+        .execute(conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Counts reports that could not be taken.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn refuse(conn: &mut SqliteConnection, node: &NodeId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE nodes SET reports_refused = reports_refused + 1 WHERE name = ?")
+        .bind(node.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Stores one report, or tells why not.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn report(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    report: &Report,
+    effects: &mut Effects,
+) -> Result<Result<(), Refusal>, StoreError> {
+    match report {
+        Report::Violation(violation) if violation.node != *node => return Ok(Err(Refusal::OtherNode)),
+        Report::Standing { measure, .. } if measure.decision.mode != Mode::Enforce => {
+            return Ok(Err(Refusal::NotEnforced));
+        }
+        Report::Violation(violation) => store_violation(conn, violation, effects).await?,
+        Report::Decision(decision) => store_decision(conn, decision, effects).await?,
+        Report::Standing { measure, at } => stands(conn, node, measure, *at, effects).await?,
+        Report::Lifted { decision, tenant, reason, at, counters } => {
+            let lift = Lift { decision, tenant, reason: reason.name(), at: *at };
+            lifted(conn, node, lift, Some(*counters), effects).await?;
+        }
+        Report::Counters(counters) => count_up(conn, node, counters).await?,
+        Report::Health(health) => store_health(conn, node, health, effects.now).await?,
+    }
+    Ok(Ok(()))
+}
+
+async fn store_violation(
+    conn: &mut SqliteConnection,
+    violation: &Violation,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let id = violation.id.as_name().as_str();
+    let known: Option<(String, String)> = sqlx::query_as("SELECT node, state FROM violations WHERE id = ?")
+        .bind(id)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let open = violation.state == ViolationState::Open;
+    let opens = known.is_none();
+    let closes = !open && known.as_ref().is_none_or(|(_, state)| state == ViolationState::Open.name());
+    if let Some((node, state)) = known {
+        // A closed episode stays closed: a report from before the order that closed it changes nothing.
+        let stale = open && state != ViolationState::Open.name();
+        if stale || node != violation.node.as_str() {
+            return Ok(());
+        }
+    }
+    sqlx::query(
+        "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, \
+         last_seen = excluded.last_seen, closed = excluded.closed, body = excluded.body",
+    )
+    .bind(id)
+    .bind(violation.node.as_str())
+    .bind(violation.tenant.as_str())
+    .bind(violation.state.name())
+    .bind(nanos(violation.opened))
+    .bind(nanos(violation.last_seen))
+    .bind(violation.closed.map(nanos))
+    .bind(violation.encode())
+    .execute(conn)
+    .await?;
+    if opens || closes {
+        effects.touched.insert(violation.tenant.clone());
+    }
+    if opens {
+        effects.events.push(What::ViolationOpened(Arc::new(violation.clone())));
+    }
+    if closes {
+        effects.events.push(What::ViolationClosed(Arc::new(violation.clone())));
+    }
+    Ok(())
+}
+
+/// Stores a decision unless it is known: decisions never change.
+pub(super) async fn store_decision(
+    conn: &mut SqliteConnection,
+    decision: &Decision,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let operator = match &decision.origin {
+        Origin::Operator { name } => Some(name.as_str()),
+        Origin::Policy { .. } => None,
+    };
+    let done = sqlx::query(
+        "INSERT INTO decisions (id, tenant, violation, made, expires, operator, body) VALUES (?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(decision.id.0.as_str())
+    .bind(decision.tenant.as_str())
+    .bind(decision.violation.as_ref().map(|id| id.as_name().as_str()))
+    .bind(nanos(decision.at))
+    .bind(decision.until.expiry(decision.at).map(nanos))
+    .bind(operator)
+    .bind(decision.encode())
+    .execute(conn)
+    .await?;
+    if done.rows_affected() > 0 {
+        effects.touched.insert(decision.tenant.clone());
+        effects.events.push(What::Decided(Arc::new(decision.clone())));
+    }
+    Ok(())
+}
+
+/// Notes that a measure stands on a node since `at`, unless it was lifted there since.
+pub(super) async fn stands(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    measure: &Measure,
+    at: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    store_decision(conn, &measure.decision, effects).await?;
+    let key = measure.decision.id.0.as_str();
+    let known: Option<(Option<i64>,)> =
+        sqlx::query_as("SELECT lifted FROM measures WHERE node = ? AND decision = ?")
+            .bind(node.as_str())
+            .bind(key)
+            .fetch_optional(&mut *conn)
+            .await?;
+    if let Some((Some(lifted),)) = known
+        && lifted >= nanos(at)
+    {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO measures (node, decision, tenant, since, expires, body) VALUES (?, ?, ?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET since = CASE WHEN lifted IS NULL THEN min(since, excluded.since) \
+         ELSE excluded.since END, expires = excluded.expires, lifted = NULL, lift_reason = NULL, body = excluded.body",
+    )
+    .bind(node.as_str())
+    .bind(key)
+    .bind(measure.decision.tenant.as_str())
+    .bind(nanos(at))
+    .bind(measure.expires.map(nanos))
+    .bind(measure.encode())
+    .execute(conn)
+    .await?;
+    effects.touched.insert(measure.decision.tenant.clone());
+    if known != Some((None,)) {
+        effects.events.push(What::MeasureStands { node: node.clone(), measure: Arc::new(measure.clone()) });
+    }
+    Ok(())
+}
+
+/// Which measure was lifted, why and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lift<'a> {
+    pub decision: &'a DecisionId,
+    pub tenant: &'a TenantId,
+    /// A [`LiftReason`]'s name, or `absent`.
+    pub reason: &'static str,
+    pub at: Timestamp,
+}
+
+/// Notes that a measure stands no longer on a node.
+pub(super) async fn lifted(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    lift: Lift<'_>,
+    counters: Option<MeasureCounters>,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let known: Option<(Option<i64>, i64, i64)> =
+        sqlx::query_as("SELECT lifted, packets, bytes FROM measures WHERE node = ? AND decision = ?")
+            .bind(node.as_str())
+            .bind(lift.decision.0.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some((before, packets, bytes)) = known else { return Ok(()) };
+    let counted =
+        counters.map_or((packets, bytes), |counters| (count(counters.packets), count(counters.bytes)));
+    sqlx::query(
+        "UPDATE measures SET lifted = coalesce(lifted, ?), lift_reason = ?, packets = ?, bytes = ? \
+         WHERE node = ? AND decision = ?",
+    )
+    .bind(nanos(lift.at))
+    .bind(lift.reason)
+    .bind(counted.0)
+    .bind(counted.1)
+    .bind(node.as_str())
+    .bind(lift.decision.0.as_str())
+    .execute(conn)
+    .await?;
+    if before.is_none() {
+        effects.touched.insert(lift.tenant.clone());
+        effects.events.push(What::MeasureLifted {
+            node: node.clone(),
+            decision: lift.decision.clone(),
+            tenant: lift.tenant.clone(),
+            reason: lift.reason,
+            counters: MeasureCounters {
+                packets: counted.0.cast_unsigned(),
+                bytes: counted.1.cast_unsigned(),
+            },
+        });
+    }
+    Ok(())
+}
+
+/// Lifts what stands of one tenant on a node since `at` or longer.
+pub(super) async fn lift_all(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    tenant: &TenantId,
+    at: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let standing: Vec<(String,)> = sqlx::query_as(
+        "SELECT decision FROM measures WHERE node = ? AND tenant = ? AND lifted IS NULL AND since <= ?",
+    )
+    .bind(node.as_str())
+    .bind(tenant.as_str())
+    .bind(nanos(at))
+    .fetch_all(&mut *conn)
+    .await?;
+    for (decision,) in standing {
+        let decision = DecisionId(super::super::row::name("decision", &decision)?);
+        let lift = Lift { decision: &decision, tenant, reason: LiftReason::Released.name(), at };
+        lifted(conn, node, lift, None, effects).await?;
+    }
+    Ok(())
+}
+
+async fn count_up(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    counters: &BTreeMap<DecisionId, MeasureCounters>,
+) -> Result<(), StoreError> {
+    for (decision, counters) in counters {
+        sqlx::query(
+            "UPDATE measures SET packets = ?, bytes = ? WHERE node = ? AND decision = ? AND lifted IS NULL",
+        )
+        .bind(count(counters.packets))
+        .bind(count(counters.bytes))
+        .bind(node.as_str())
+        .bind(decision.0.as_str())
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn store_health(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    health: &NodeHealth,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE nodes SET health = ?, agent_version = ?, last_seen = ? WHERE name = ?")
+        .bind(health.encode())
+        .bind(health.agent_version.as_str())
+        .bind(nanos(now))
+        .bind(node.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Which nodes are connected, and how to wake the task that serves each.
+//!
+//! A node has one stream: a newer one takes over and the older is told to end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reeve_policy::NodeId;
+use tokio::sync::{Notify, oneshot};
+
+/// The connected nodes. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Streams(Arc<Mutex<Registry>>);
+
+#[derive(Debug, Default)]
+struct Registry {
+    by_node: HashMap<NodeId, Entry>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    wake: Arc<Notify>,
+    /// Dropped, or sent to, when a newer stream takes over.
+    _end: oneshot::Sender<()>,
+}
+
+/// A stream's place among the connected. When it is dropped the node is no longer connected by it.
+#[derive(Debug)]
+pub struct Place {
+    streams: Streams,
+    node: NodeId,
+    number: u64,
+    /// Notified when there may be something to send.
+    pub wake: Arc<Notify>,
+    /// Ends when a newer stream has taken over.
+    pub taken_over: oneshot::Receiver<()>,
+}
+
+impl Streams {
+    /// Enters a stream; an older one of the same node is told to end.
+    #[must_use]
+    pub fn enter(&self, node: &NodeId) -> Place {
+        let mut registry = self.lock();
+        registry.last += 1;
+        let (number, wake) = (registry.last, Arc::new(Notify::new()));
+        let (end, taken_over) = oneshot::channel();
+        registry.by_node.insert(node.clone(), Entry { number, wake: Arc::clone(&wake), _end: end });
+        Place { streams: self.clone(), node: node.clone(), number, wake, taken_over }
+    }
+
+    /// Whether a node is connected.
+    #[must_use]
+    pub fn is_connected(&self, node: &NodeId) -> bool {
+        self.lock().by_node.contains_key(node)
+    }
+
+    /// Tells a node's stream that there may be something to send.
+    pub fn wake(&self, node: &NodeId) {
+        if let Some(entry) = self.lock().by_node.get(node) {
+            entry.wake.notify_one();
+        }
+    }
+
+    /// Tells every stream so.
+    pub fn wake_all(&self) {
+        self.lock().by_node.values().for_each(|entry| entry.wake.notify_one());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Whether this is still the node's stream.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.streams.lock().by_node.get(&self.node).is_some_and(|entry| entry.number == self.number)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut registry = self.streams.lock();
+        if registry.by_node.get(&self.node).is_some_and(|entry| entry.number == self.number) {
+            registry.by_node.remove(&self.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_stream_takes_over_and_the_older_ones_end_does_not_disconnect() {
+        let (streams, node) = (Streams::default(), "n1".parse().unwrap());
+        let mut first = streams.enter(&node);
+        assert!(first.taken_over.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        let second = streams.enter(&node);
+        assert!(
+            first.taken_over.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
+        );
+        assert!(!first.is_current() && second.is_current());
+        drop(first);
+        assert!(streams.is_connected(&node));
+        drop(second);
+        assert!(!streams.is_connected(&node));
+    }
+}
