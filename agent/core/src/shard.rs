@@ -256,13 +256,17 @@ impl Shard {
     fn sent(&mut self, sender: TenantIx, spoofed: bool, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
         self.hear(frame, at, true);
         let state = &mut self.tenants[sender.0 as usize];
-        let detectors = state.detectors.get_or_insert_with(|| {
-            self.active.push(sender);
-            Box::default()
-        });
-        detectors.handle_sent(&self.thresholds, ip, at, &mut self.findings);
-        let earliest = at + BUCKET + RateTable::PATIENCE;
-        self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
+        // What a suspended tenant still sends reaches nobody. It tells that the abuse goes on, which the measure's own
+        // counters tell too, and it is no evidence of anything else.
+        if !state.restrictions.is_total() {
+            let detectors = state.detectors.get_or_insert_with(|| {
+                self.active.push(sender);
+                Box::default()
+            });
+            detectors.handle_sent(&self.thresholds, ip, at, &mut self.findings);
+            let earliest = at + BUCKET + RateTable::PATIENCE;
+            self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
+        }
         if spoofed {
             self.counters.spoofed += 1;
         } else {

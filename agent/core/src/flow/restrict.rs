@@ -42,6 +42,12 @@ impl Restrictions {
         !self.all && self.ports.is_empty() && self.destinations.is_empty() && self.targets.is_empty()
     }
 
+    /// Whether everything is held back.
+    #[must_use]
+    pub fn is_total(&self) -> bool {
+        self.all
+    }
+
     /// Whether an attempt at `target` meets a measure.
     #[must_use]
     pub fn cover(&self, target: &Target) -> bool {

@@ -2,10 +2,13 @@
 
 use std::io;
 
+use super::check::MissingInterface;
+use super::play::Clashing;
 use crate::capture::{CaptureError, FileError};
 use crate::config::ConfigError;
 use crate::control::LinkError;
 use crate::enforce::EnforceError;
+use crate::links::LinksError;
 use crate::run::RunError;
 use crate::score::ScoreError;
 use crate::state::StateError;
@@ -50,6 +53,12 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             ScoreError::Field { .. } => DATA,
             ScoreError::Capture(error) => of_capture(error),
         });
+    }
+    if error.is::<MissingInterface>() || error.is::<LinksError>() {
+        return Some(UNAVAILABLE);
+    }
+    if error.is::<Clashing>() {
+        return Some(CONFIG);
     }
     let mut code = error.downcast_ref().map(of_capture);
     code = code.or_else(|| error.downcast_ref().map(of_enforce));

@@ -215,7 +215,12 @@ fn add_lifelines(loaded: &mut Loaded) {
 /// run that might have acted left.
 fn open_enforcer(mode: Mode) -> Result<Option<Enforcer>, RunError> {
     match mode {
-        Mode::Enforce => Ok(Some(Enforcer::open()?)),
+        Mode::Enforce => {
+            let mut enforcer = Enforcer::open()?;
+            // Asking takes the same capability as changing, so what is missing is told before anything begins.
+            enforcer.is_installed()?;
+            Ok(Some(enforcer))
+        }
         Mode::Observe => {
             if let Err(error) = clear_leftovers() {
                 tracing::debug!(%error, "the ruleset could not be looked at; observing needs none");

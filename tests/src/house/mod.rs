@@ -1,0 +1,290 @@
+//! The house: controller and agent on the lab's node, as an operator would set them up.
+//!
+//! Model: the daemons are the built binaries, started on the node with certificates of their own authority, a settings
+//! file and tenants that are imported by `reevectl`. Everything is known from outside: exit codes, what is printed, JSON.
+//! Stopping is by `Drop`, with the lab's. Left out: more than one node.
+
+mod answers;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+pub use answers::{Status, Violation};
+
+use crate::lab::addresses::{ALICE_PORT, BOB_PORT};
+use crate::lab::{Finished, Lab, Process};
+use crate::wait::{wait_for, wait_until};
+
+/// The most that a daemon may take to be ready on a busy machine.
+pub const READY: Duration = Duration::from_secs(20);
+/// The most that a command may take.
+const COMMAND: Duration = Duration::from_secs(30);
+/// The port that the controller listens on. The node has a network of its own, so nobody else can have it.
+const PORT: u16 = 7443;
+
+/// The path of a built binary.
+///
+/// # Errors
+/// When it is not there: then `cargo build` has not been run.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let dir = match std::env::var_os("REEVE_BIN_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            // Tests lie one folder below the binaries.
+            let own = std::env::current_exe()?;
+            let beside = own.parent().context("a program lies in a folder")?;
+            if beside.ends_with("deps") {
+                beside.parent().context("deps lies in a folder")?.to_owned()
+            } else {
+                beside.to_owned()
+            }
+        }
+    };
+    let path = dir.join(name);
+    ensure!(path.exists(), "{} is not there: build it with `cargo build --bins`", path.display());
+    Ok(path)
+}
+
+/// The daemons in a lab.
+#[derive(Debug)]
+pub struct House {
+    // Dropped before the lab that they run in.
+    agent: Option<Process>,
+    controller: Option<Process>,
+    /// The lab.
+    pub lab: Lab,
+}
+
+impl House {
+    /// A controller and an enforcing agent in `lab`, linked, with the tenants alice and bob.
+    ///
+    /// # Errors
+    /// When a daemon does not come up, with what it said.
+    pub fn open(lab: Lab) -> anyhow::Result<Self> {
+        let mut house = Self { agent: None, controller: None, lab };
+        house.write_files("enforce")?;
+        let dir = house.path("controller");
+        let made = Command::new(binary("reeve-controller")?)
+            .args(["init", "--node", "rt", "--operator", "oncall", "--dir"])
+            .arg(&dir)
+            .output()?;
+        ensure!(made.status.success(), "init: {}", String::from_utf8_lossy(&made.stderr));
+        house.start_controller()?;
+        house.reevectl(&["tenants", "import", &house.text("tenants.toml")])?.success()?;
+        house.start_agent()?;
+        Ok(house)
+    }
+
+    /// Starts the controller and waits until it listens.
+    ///
+    /// # Errors
+    /// When it ends, or does not listen in time.
+    pub fn start_controller(&mut self) -> anyhow::Result<()> {
+        let program = binary("reeve-controller")?;
+        let listen = format!("127.0.0.1:{PORT}");
+        let argv = [text(&program), "run", "--dir", &self.text("controller"), "--listen", &listen];
+        let mut controller = self.lab.rt.spawn(&argv)?;
+        wait_until("the controller to listen", READY, || {
+            ensure!(controller.is_running()?, "{}", controller.last_lines(10));
+            Ok(controller.stderr().contains("listening"))
+        })?;
+        self.controller = Some(controller);
+        Ok(())
+    }
+
+    /// Starts the agent and waits until the controller knows it and it knows the tenants.
+    ///
+    /// # Errors
+    /// When it ends, or is not linked in time.
+    pub fn start_agent(&mut self) -> anyhow::Result<()> {
+        let program = binary("reeve-agent")?;
+        let argv = [text(&program), "run", "--config", &self.text("agent.toml")];
+        let mut agent = self.lab.rt.spawn(&argv)?;
+        wait_until("the agent to be linked", READY, || {
+            ensure!(agent.is_running()?, "{}", agent.last_lines(10));
+            Ok(agent.stderr().contains("linked to the controller"))
+        })?;
+        self.agent = Some(agent);
+        wait_until("the agent to keep its table", READY, || {
+            Ok(self.lab.rt.ruleset()?.contains("table inet reeve"))
+        })?;
+        Ok(())
+    }
+
+    /// Stops the agent as the service manager would.
+    ///
+    /// # Errors
+    /// When it does not stop in time, or not with code 0.
+    pub fn stop_agent(&mut self) -> anyhow::Result<()> {
+        let agent = self.agent.take().context("the agent is not running")?;
+        agent.terminate(READY)?.success().map(drop)
+    }
+
+    /// Kills the agent as a crash would.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill_agent(&mut self) -> anyhow::Result<()> {
+        self.agent.take().context("the agent is not running")?.kill()
+    }
+
+    /// Stops the controller.
+    ///
+    /// # Errors
+    /// When it does not stop in time, or not with code 0.
+    pub fn stop_controller(&mut self) -> anyhow::Result<()> {
+        let controller = self.controller.take().context("the controller is not running")?;
+        controller.terminate(READY)?.success().map(drop)
+    }
+
+    /// The agent's process.
+    #[must_use]
+    pub fn agent(&self) -> Option<&Process> {
+        self.agent.as_ref()
+    }
+
+    /// What the daemons last said, to be shown when something failed.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let of = |process: &Option<Process>| {
+            process.as_ref().map_or(String::new(), |process| process.last_lines(25))
+        };
+        format!("{}\n{}", of(&self.controller), of(&self.agent))
+    }
+
+    /// Runs `reevectl` as the operator `oncall`.
+    ///
+    /// # Errors
+    /// When it cannot be run or does not end. A code other than 0 is no error here.
+    pub fn reevectl(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
+        let (program, dir, url) =
+            (binary("reevectl")?, self.text("controller"), format!("https://127.0.0.1:{PORT}"));
+        let mut argv = vec![text(&program), "--controller", &url, "--dir", &dir, "--as", "oncall"];
+        argv.extend(arguments);
+        self.lab.rt.run(&argv, COMMAND)
+    }
+
+    /// What `reevectl --json` answers.
+    ///
+    /// # Errors
+    /// When it fails, or answers with something else than JSON.
+    pub fn ask(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut all = vec!["--json"];
+        all.extend(arguments);
+        let finished = self.reevectl(&all)?.success()?;
+        serde_json::from_str(&finished.stdout).with_context(|| format!("not JSON: {}", finished.stdout))
+    }
+
+    /// Runs `reeve-agent` on the node.
+    ///
+    /// # Errors
+    /// When it cannot be run or does not end. A code other than 0 is no error here.
+    pub fn reeve_agent(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
+        let program = binary("reeve-agent")?;
+        let mut argv = vec![text(&program)];
+        argv.extend(arguments);
+        self.lab.rt.run(&argv, COMMAND)
+    }
+
+    /// Where a tenant stands, by its id or one of its addresses.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn status(&self, subject: &str) -> anyhow::Result<Status> {
+        Status::read(&self.ask(&["status", subject])?)
+    }
+
+    /// Waits until a tenant stands so; how long that took.
+    ///
+    /// # Errors
+    /// When it does not in time, with what the daemons said.
+    pub fn wait_for_state(
+        &self,
+        tenant: &str,
+        state: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<(Status, Duration)> {
+        let look = || Ok(Some(self.status(tenant)?).filter(|status| status.state == state));
+        wait_for(&format!("{tenant} to be {state}"), deadline, look).with_context(|| self.last_words())
+    }
+
+    /// All violations, newest first.
+    ///
+    /// # Errors
+    /// When they cannot be asked for.
+    pub fn violations(&self) -> anyhow::Result<Vec<Violation>> {
+        Violation::read_all(&self.ask(&["violations"])?)
+    }
+
+    /// Waits for an open violation of a tenant by an alert of `class`.
+    ///
+    /// # Errors
+    /// When there is none in time, with what there is.
+    pub fn wait_for_violation(
+        &self,
+        tenant: &str,
+        class: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<Violation> {
+        let is_it = |violation: &Violation| violation.tenant == tenant && violation.class == class;
+        let found = wait_for(&format!("a {class} violation of {tenant}"), deadline, || {
+            Ok(self.violations()?.into_iter().find(|violation| is_it(violation)))
+        });
+        match found {
+            Ok((violation, _)) => Ok(violation),
+            Err(error) => bail!("{error:#}\nthere is {:#?}\n{}", self.violations()?, self.last_words()),
+        }
+    }
+
+    /// A path in the lab's folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.lab.dir().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Writes the agent's settings and the tenants' file.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_files(&self, mode: &str) -> anyhow::Result<()> {
+        let dir = self.text("controller");
+        let settings = format!(
+            "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"baseline\"\nstate_dir = \"agent-state\"\n\n\
+             [[vantage]]\nkind = \"port\"\ninterfaces = [\"{ALICE_PORT}\", \"{BOB_PORT}\"]\n\n\
+             [controller]\naddress = \"https://127.0.0.1:{PORT}\"\nca = \"{dir}/ca.crt\"\n\
+             certificate = \"{dir}/nodes/rt.crt\"\nkey = \"{dir}/nodes/rt.key\"\n"
+        );
+        std::fs::write(self.path("agent.toml"), settings)?;
+        std::fs::write(self.path("tenants.toml"), TENANTS)?;
+        Ok(())
+    }
+}
+
+/// The tenants' file.
+pub const TENANTS: &str = "\
+[[tenant]]
+id = \"alice\"
+name = \"Alice's Shop\"
+addresses = [\"203.0.113.10\", \"2001:db8:10::/64\"]
+interfaces = [\"rt/tap1\"]
+
+[[tenant]]
+id = \"bob\"
+name = \"Bob B.V.\"
+addresses = [\"203.0.113.138\", \"2001:db8:20::/64\"]
+interfaces = [\"rt/tap2\"]
+";
+
+/// A path as text; the lab's paths are all made of plain letters.
+#[must_use]
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
