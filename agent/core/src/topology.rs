@@ -2,8 +2,8 @@
 //!
 //! On a *port* the interface tells: what comes in there was sent by the port's tenant whatever the source address says,
 //! and a source that is not the tenant's is spoofed. Where several tenants share a port, the hardware address tells, then
-//! the source address. On an *uplink* the addresses tell (longest prefix), then the hardware address; what nobody owns
-//! is passing through. On a *mirror*, and in a capture of unknown direction, addresses tell on both sides.
+//! the source address. On an *uplink* the hardware address tells where it is some tenant's (bridged), else the
+//! address (longest prefix); what nobody owns is passing through. On a *mirror*, and in a capture of unknown direction, addresses tell on both sides.
 //!
 //! A topology is a value: it is built whole, shared, and replaced by the next version. Invariant, kept by whoever builds
 //! the tenants ([`reeve_policy::language::check_tenants`]): no address, interface or MAC belongs to two of them.
@@ -224,8 +224,10 @@ impl Topology {
             }
             (VantageKind::Port, Passage::Unknown) => self.of_capture(vantage, source, destination),
             (VantageKind::Uplink, Passage::Out) => {
-                let by_mac = || packet.source_mac.and_then(|mac| self.by_mac.get(&mac).copied());
-                let sender = self.by_address(source).or_else(by_mac);
+                // Where a frame still has its sender's hardware address, that is harder to lie about than an address: nobody
+                // is to be blamed for what a neighbour sends in their name.
+                let by_mac = packet.source_mac.and_then(|mac| self.by_mac.get(&mac).copied());
+                let sender = by_mac.or_else(|| self.by_address(source));
                 let spoofed = sender.is_some_and(|ix| self.is_foreign(ix, source));
                 Attribution { sender, receiver: None, spoofed }
             }
@@ -396,6 +398,7 @@ mod tests {
         check(2, Out, 99, ("203.0.113.8", OUT), "b>");
         check(2, Out, 99, ("203.0.113.9", OUT), "a>");
         check(2, Out, 12, ("198.51.100.1", OUT), "c>!");
+        check(2, Out, 12, ("203.0.113.8", OUT), "c>!");
         check(2, Out, 99, ("198.51.100.1", OUT), ">");
         check(2, In, 99, (OUT, "203.0.113.9"), ">a");
         check(2, In, 99, ("203.0.113.8", "203.0.113.9"), ">a");

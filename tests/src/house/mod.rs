@@ -65,8 +65,16 @@ impl House {
     /// # Errors
     /// When a daemon does not come up, with what it said.
     pub fn open(lab: Lab) -> anyhow::Result<Self> {
+        Self::open_in_mode(lab, "enforce")
+    }
+
+    /// The same in another mode.
+    ///
+    /// # Errors
+    /// As [`House::open`].
+    pub fn open_in_mode(lab: Lab, mode: &str) -> anyhow::Result<Self> {
         let mut house = Self { agent: None, controller: None, lab };
-        house.write_files("enforce")?;
+        house.write_files(mode)?;
         let dir = house.path("controller");
         let made = Command::new(binary("reeve-controller")?)
             .args(["init", "--node", "rt", "--operator", "oncall", "--dir"])
