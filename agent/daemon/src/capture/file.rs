@@ -11,14 +11,17 @@
 //! big-endian sections as little-endian, leaves obsolete packet blocks and the lengths of simple ones to its
 //! caller, and turns every read error into one without a cause.
 //!
-//! Left out: writing, seeking, name resolution, decryption secrets, and packet options.
+//! Which way a frame went is said where the file says it: by a "cooked" header's packet type, or by a pcapng packet's
+//! flags. Everything else is [`Passage::Unknown`].
+//!
+//! Left out: writing, seeking, name resolution, decryption secrets, and every packet option but the direction.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reeve_core::{Frame, VantageId};
+use reeve_core::{Frame, LinkType, Passage, VantageId};
 use reeve_policy::Loss;
 
 use super::{CaptureError, Progress, Source};
@@ -54,11 +57,15 @@ pub enum FileError {
         /// The number in the LINKTYPE registry of the Tcpdump Group.
         number: u32,
     },
-    /// It ends in the middle. Everything before has been delivered.
-    #[error("it is truncated: it ends at byte {offset}, in the middle of a record")]
+    /// It ends in the middle. Everything before has been delivered, so that the caller may go on with that.
+    #[error(
+        "it is truncated: it ends at byte {offset}, in the middle of a record, after {frames} whole frames"
+    )]
     Truncated {
         /// Where it ends.
         offset: u64,
+        /// How many frames stood before the cut.
+        frames: u64,
     },
     /// It says what cannot be.
     #[error("it is malformed at byte {offset}")]
@@ -182,14 +189,17 @@ enum Format {
     Pcapng(pcapng::Reader),
 }
 
-/// A capture file, read from its beginning to its end. All frames are of vantage 0.
+/// A capture file, read from its beginning to its end.
 pub struct FileSource {
     path: PathBuf,
     input: Input,
     format: Format,
+    vantage: VantageId,
     ended: bool,
-    /// Frames delivered since [`Source::loss`] was last asked.
-    delivered: u64,
+    /// Frames delivered in all.
+    frames: u64,
+    /// How many of them [`Source::loss`] has told of.
+    told: u64,
 }
 
 impl FileSource {
@@ -215,7 +225,14 @@ impl FileSource {
         });
         let (input, format) =
             opened.map_err(|source| CaptureError::File { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), input, format, ended: false, delivered: 0 })
+        let vantage = VantageId(0);
+        Ok(Self { path: path.to_owned(), input, format, vantage, ended: false, frames: 0, told: 0 })
+    }
+
+    /// The same capture, seen at `vantage` instead of vantage 0.
+    #[must_use]
+    pub fn at_vantage(self, vantage: VantageId) -> Self {
+        Self { vantage, ..self }
     }
 }
 
@@ -232,7 +249,7 @@ fn recognise(input: &mut Input) -> Result<Format, FileError> {
             Ok(Format::Pcap(reader))
         }
         None if pcap::byte_order(input.data()).is_some() => {
-            Err(FileError::Truncated { offset: input.data().len() as u64 })
+            Err(FileError::Truncated { offset: input.data().len() as u64, frames: 0 })
         }
         None => Err(FileError::NotACapture),
     }
@@ -245,10 +262,12 @@ enum Stop {
     Refused(Refusal),
 }
 
-/// Delivers the frames that lie whole in the buffer, at least one if there is one more in the file.
+/// Delivers the frames that lie whole in the buffer, at least one if there is one more in the file. So many `frames`
+/// came before.
 fn deliver(
     records: &mut impl Records,
     input: &mut Input,
+    frames: u64,
     sink: &mut dyn FnMut(Frame<'_>),
 ) -> Result<Progress, FileError> {
     loop {
@@ -277,12 +296,12 @@ fn deliver(
         match stop {
             Stop::Skip(len) => {
                 if !input.skip(len)? {
-                    return Err(FileError::Truncated { offset: input.offset() });
+                    return Err(FileError::Truncated { offset: input.offset(), frames });
                 }
             }
             Stop::Need(len) => {
                 if !input.have(len)? {
-                    return at_end(input);
+                    return at_end(input, frames);
                 }
             }
             Stop::Refused(refusal) => return Err(refusal.at(input.offset())),
@@ -291,11 +310,27 @@ fn deliver(
 }
 
 /// The file has no whole record more: that is its end only if it has nothing more.
-fn at_end(input: &Input) -> Result<Progress, FileError> {
+fn at_end(input: &Input, frames: u64) -> Result<Progress, FileError> {
     if input.data().is_empty() && !input.is_broken_off() {
         return Ok(Progress::Ended);
     }
-    Err(FileError::Truncated { offset: input.offset() + input.data().len() as u64 })
+    Err(FileError::Truncated { offset: input.offset() + input.data().len() as u64, frames })
+}
+
+/// Which way a frame went, as far as its link header says: the packet type of a "cooked" one, whose numbers are those
+/// of `linux/if_packet.h` (LINKTYPE_LINUX_SLL and LINKTYPE_LINUX_SLL2 of the Tcpdump Group).
+fn cooked_passage(link: LinkType, data: &[u8]) -> Passage {
+    let packet_type = match link {
+        LinkType::LinuxSll => data.first_chunk().copied().map(u16::from_be_bytes),
+        LinkType::LinuxSll2 => data.get(10).copied().map(u16::from),
+        LinkType::Null | LinkType::Ethernet | LinkType::RawIp => None,
+    };
+    match packet_type {
+        // To this host, to all, to many, to another host.
+        Some(0..=3) => Passage::In,
+        Some(4) => Passage::Out,
+        _ => Passage::Unknown,
+    }
 }
 
 impl Source for FileSource {
@@ -303,12 +338,14 @@ impl Source for FileSource {
         if self.ended {
             return Ok(Progress::Ended);
         }
+        let (vantage, frames) = (self.vantage, self.frames);
+        let mut sink = |frame: Frame<'_>| sink(Frame { vantage, ..frame });
         let progress = match &mut self.format {
-            Format::Pcap(reader) => deliver(reader, &mut self.input, sink),
-            Format::Pcapng(reader) => deliver(reader, &mut self.input, sink),
+            Format::Pcap(reader) => deliver(reader, &mut self.input, frames, &mut sink),
+            Format::Pcapng(reader) => deliver(reader, &mut self.input, frames, &mut sink),
         };
         match progress {
-            Ok(Progress::Frames(count)) => self.delivered += count as u64,
+            Ok(Progress::Frames(count)) => self.frames += count as u64,
             Ok(Progress::Idle) => {}
             Ok(Progress::Ended) | Err(_) => self.ended = true,
         }
@@ -316,7 +353,9 @@ impl Source for FileSource {
     }
 
     fn loss(&mut self) -> Vec<(VantageId, Loss)> {
-        vec![(VantageId(0), Loss { received: std::mem::take(&mut self.delivered), dropped: 0 })]
+        let received = self.frames - self.told;
+        self.told = self.frames;
+        vec![(self.vantage, Loss { received, dropped: 0 })]
     }
 }
 

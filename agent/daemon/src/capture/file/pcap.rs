@@ -6,10 +6,10 @@
 //!
 //! See draft-ietf-opsawg-pcap.
 
-use reeve_core::{Frame, LinkType, Passage, VantageId};
+use reeve_core::{Frame, LinkType, VantageId};
 use reeve_policy::Timestamp;
 
-use super::{Defect, RECORD_LEN_MAX, Records, Refusal, Step};
+use super::{Defect, RECORD_LEN_MAX, Records, Refusal, Step, cooked_passage};
 
 /// Magic numbers as they read in the writer's byte order.
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
@@ -83,13 +83,14 @@ impl Records for Reader {
         let len = self.record_header_len + captured as usize;
         let Some(record) = data.get(..len) else { return Ok(Step::Need(len)) };
         let nanos = u64::from(word(0)) * 1_000_000_000 + u64::from(word(4)) * self.fraction_ns;
+        let data = &record[self.record_header_len..];
         let frame = Frame {
             at: Timestamp::from_nanos(nanos),
             vantage: VantageId(0),
-            passage: Passage::Unknown,
+            passage: cooked_passage(self.link, data),
             link: self.link,
             vlan: None,
-            data: &record[self.record_header_len..],
+            data,
             wire_len: original.max(captured),
         };
         Ok(Step::Frame(frame, len))

@@ -9,7 +9,7 @@
 use reeve_core::{Frame, LinkType, Passage, VantageId};
 use reeve_policy::Timestamp;
 
-use super::{Defect, RECORD_LEN_MAX, Records, Refusal, Step};
+use super::{Defect, RECORD_LEN_MAX, Records, Refusal, Step, cooked_passage};
 
 mod options;
 mod units;
@@ -164,9 +164,17 @@ impl Reader {
         let (described, link) = self.described(interface)?;
         let ticks = u64::from(body.word(4)?) << 32 | u64::from(body.word(8)?);
         let (captured, original) = (body.word(12)?, body.word(16)?);
-        let data = body.rest(20)?.get(..captured as usize).ok_or(Defect::BlockTooShort)?;
+        let captured = captured as usize;
+        let rest = body.rest(20)?;
+        let data = rest.get(..captured).ok_or(Defect::BlockTooShort)?;
+        let options = rest.get(captured.next_multiple_of(4)..).unwrap_or_default();
         self.latest = described.units.timestamp(ticks);
-        Ok(self.frame(link, data, original))
+        let mut frame = self.frame(link, data, original);
+        match options::direction(options, body.big_endian) {
+            Passage::Unknown => {}
+            said => frame.passage = said,
+        }
+        Ok(frame)
     }
 
     /// A simple packet block is of the section's first interface.
@@ -194,7 +202,7 @@ impl Reader {
         Frame {
             at: self.latest,
             vantage: VantageId(0),
-            passage: Passage::Unknown,
+            passage: cooked_passage(link, data),
             link,
             vlan: None,
             data,
