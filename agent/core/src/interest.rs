@@ -10,10 +10,11 @@
 //! any other for itself. They are tested against each other.
 //!
 //! Kept whole: ARP; every IP protocol but TCP; fragments; IPv4 with options and IPv6 with extension headers;
-//! frames that still carry a VLAN tag; TCP with SYN, FIN, RST or URG, or without ACK; TCP from or to a port in
+//! frames with more VLAN tags than are looked behind; TCP with SYN, FIN, RST or URG, or without ACK; TCP from or to a port in
 //! [`Interest::whole_ports`]; bare acknowledgments without options (a scanner's ACK probe looks so, a modern
 //! stack's acknowledgment carries a timestamp); headers that contradict themselves. Dropped: every EtherType but
-//! ARP, IP and VLAN, and what is too short to have one.
+//! ARP, IP and VLAN, and what is too short to have one. The kernel takes the outermost VLAN tag out of what it receives;
+//! up to [`TAGS_MAX`] that are left are looked behind.
 //!
 //! Left out: state. Sampling picks packets, not flows, so a sampled payload is no complete stream; a flow map
 //! would need eBPF. How instructions get into the kernel is the shell's part.
@@ -34,16 +35,6 @@ pub enum FilterLink {
     Ethernet,
     /// An IPv4 or IPv6 header at once.
     RawIp,
-}
-
-impl FilterLink {
-    /// How many bytes stand before the network header.
-    const fn header_len(self) -> u32 {
-        match self {
-            Self::Ethernet => 14,
-            Self::RawIp => 0,
-        }
-    }
 }
 
 /// What a ring is to see.
@@ -90,6 +81,12 @@ const ETHERTYPE_ARP: u32 = 0x0806;
 const ETHERTYPE_IPV6: u32 = 0x86dd;
 /// Customer tag, service tag, and the number used for the latter before IEEE 802.1ad.
 const ETHERTYPES_VLAN: [u32; 3] = [0x8100, 0x88a8, 0x9100];
+/// How many tags within a frame's bytes are looked behind: as many as the parser does.
+const TAGS_MAX: u32 = 4;
+const TAG_LEN: u32 = 4;
+/// An Ethernet header without tags, and where its type stands.
+const ETHERNET_LEN: u32 = 14;
+const ETHERTYPE_AT: u32 = 12;
 
 const PROTOCOL_TCP: u32 = 6;
 /// An IPv4 header without options, a TCP header without options (RFC 791, RFC 9293).
@@ -109,10 +106,9 @@ const SEGMENT_LEN: u32 = 0;
 #[must_use]
 pub fn program(link: FilterLink, config: &Interest) -> Vec<Instruction> {
     let mut code = Assembler::default();
-    let base = link.header_len();
     network_layer(&mut code, link);
-    ipv4(&mut code, base);
-    ipv6(&mut code, base);
+    ipv4(&mut code);
+    ipv6(&mut code);
     tcp(&mut code);
 
     code.mark(Label::Drop);
@@ -125,20 +121,28 @@ pub fn program(link: FilterLink, config: &Interest) -> Vec<Instruction> {
     code.assemble()
 }
 
-/// Leads to IPv4, IPv6, or a verdict.
+/// Leads to IPv4 or IPv6 with the offset of its header in X, or to a verdict.
 fn network_layer(code: &mut Assembler, link: FilterLink) {
     match link {
         FilterLink::Ethernet => {
-            code.load(Load::Half(12));
+            for tags in 0..=TAGS_MAX {
+                code.mark(Label::Tagged(tags));
+                code.load_x(ETHERNET_LEN + tags * TAG_LEN);
+                code.load(Load::Half(ETHERTYPE_AT + tags * TAG_LEN));
+                for tag in ETHERTYPES_VLAN {
+                    let behind = if tags < TAGS_MAX { Label::Tagged(tags + 1) } else { Label::Keep };
+                    code.when_equal(tag, behind, Label::Next);
+                }
+                code.jump(Label::Network);
+            }
+            code.mark(Label::Network);
             code.when_equal(ETHERTYPE_IPV4, Label::Ipv4, Label::Next);
             code.when_equal(ETHERTYPE_IPV6, Label::Ipv6, Label::Next);
             code.when_equal(ETHERTYPE_ARP, Label::Keep, Label::Next);
-            for tag in ETHERTYPES_VLAN {
-                code.when_equal(tag, Label::Keep, Label::Next);
-            }
         }
         FilterLink::RawIp => {
-            code.load(Load::Byte(0));
+            code.load_x(0);
+            code.load(Load::ByteAfterX(0));
             code.and(0xf0);
             code.when_equal(0x40, Label::Ipv4, Label::Next);
             code.when_equal(0x60, Label::Ipv6, Label::Next);
@@ -147,53 +151,58 @@ fn network_layer(code: &mut Assembler, link: FilterLink) {
     code.jump(Label::Drop);
 }
 
+/// Loads how many bytes of the frame there are from X on. X is never beyond the end: what stands before was loaded.
+fn load_rest_len(code: &mut Assembler) {
+    code.load(Load::FrameLen);
+    code.subtract_x();
+}
+
 /// Keeps what is not plain TCP over IPv4; leads to TCP with its offset in X and its length in the scratch cell.
-fn ipv4(code: &mut Assembler, base: u32) {
+fn ipv4(code: &mut Assembler) {
     let headers_len = IPV4_HEADER_LEN + TCP_HEADER_LEN;
     code.mark(Label::Ipv4);
     // A load beyond the frame's end would drop it, and a frame as short as that is worth seeing.
-    code.load(Load::FrameLen);
-    code.when_at_least(base + headers_len, Label::Next, Label::Keep);
+    load_rest_len(code);
+    code.when_at_least(headers_len, Label::Next, Label::Keep);
     // Version 4, five words of header: no options.
-    code.load(Load::Byte(base));
+    code.load(Load::ByteAfterX(0));
     code.when_equal(0x45, Label::Next, Label::Keep);
     // "More fragments" and the fragment offset.
-    code.load(Load::Half(base + 6));
+    code.load(Load::HalfAfterX(6));
     code.when_any(0x3fff, Label::Keep, Label::Next);
-    code.load(Load::Byte(base + 9));
+    code.load(Load::ByteAfterX(9));
     code.when_equal(PROTOCOL_TCP, Label::Next, Label::Keep);
-    code.load(Load::Half(base + 2));
+    code.load(Load::HalfAfterX(2));
     // The kernel writes 0 for bundles above 64 KiB ("BIG TCP"); then the frame's own length counts.
     code.when_equal(0, Label::Next, Label::Ipv4Length);
-    code.load(Load::FrameLen);
-    code.subtract(base);
+    load_rest_len(code);
     code.mark(Label::Ipv4Length);
     code.when_at_least(headers_len, Label::Next, Label::Keep);
     code.subtract(IPV4_HEADER_LEN);
     code.store(SEGMENT_LEN);
-    code.load_x(base + IPV4_HEADER_LEN);
+    code.advance_x(IPV4_HEADER_LEN);
     code.jump(Label::Tcp);
 }
 
 /// As [`ipv4`], for IPv6.
-fn ipv6(code: &mut Assembler, base: u32) {
+fn ipv6(code: &mut Assembler) {
     code.mark(Label::Ipv6);
-    code.load(Load::FrameLen);
-    code.when_at_least(base + IPV6_HEADER_LEN + TCP_HEADER_LEN, Label::Next, Label::Keep);
-    code.load(Load::Byte(base));
+    load_rest_len(code);
+    code.when_at_least(IPV6_HEADER_LEN + TCP_HEADER_LEN, Label::Next, Label::Keep);
+    code.load(Load::ByteAfterX(0));
     code.and(0xf0);
     code.when_equal(0x60, Label::Next, Label::Keep);
     // Any extension header stands here in place of TCP.
-    code.load(Load::Byte(base + 6));
+    code.load(Load::ByteAfterX(6));
     code.when_equal(PROTOCOL_TCP, Label::Next, Label::Keep);
-    code.load(Load::Half(base + 4));
+    code.load(Load::HalfAfterX(4));
     code.when_equal(0, Label::Next, Label::Ipv6Length);
-    code.load(Load::FrameLen);
-    code.subtract(base + IPV6_HEADER_LEN);
+    load_rest_len(code);
+    code.subtract(IPV6_HEADER_LEN);
     code.mark(Label::Ipv6Length);
     code.when_at_least(TCP_HEADER_LEN, Label::Next, Label::Keep);
     code.store(SEGMENT_LEN);
-    code.load_x(base + IPV6_HEADER_LEN);
+    code.advance_x(IPV6_HEADER_LEN);
 }
 
 /// Keeps what can open, refuse or close a connection, and bare acknowledgments; leads to the ports.
@@ -248,7 +257,7 @@ pub fn weight(packet: &Packet<'_>, interest: &Interest) -> u32 {
 fn is_bulk(packet: &Packet<'_>, whole_ports: &[u16]) -> bool {
     let Body::Ip(ip) = &packet.body else { return false };
     let Transport::Tcp(tcp) = &ip.transport else { return false };
-    let plain = packet.vlan.is_none() && ip.fragment == Fragment::No && ip.extensions == 0;
+    let plain = ip.fragment == Fragment::No && ip.extensions == 0;
     let bare = tcp.payload_len == 0 && !tcp.has_options;
     plain
         && !bare

@@ -24,13 +24,14 @@ pub struct Instruction {
 pub(super) const LD_W_LEN: u16 = 0x80;
 pub(super) const LD_W_ABS: u16 = 0x20;
 pub(super) const LD_H_ABS: u16 = 0x28;
-pub(super) const LD_B_ABS: u16 = 0x30;
 pub(super) const LD_H_IND: u16 = 0x48;
 pub(super) const LD_B_IND: u16 = 0x50;
 pub(super) const LD_MEM: u16 = 0x60;
 pub(super) const LDX_IMM: u16 = 0x01;
 pub(super) const ST: u16 = 0x02;
+pub(super) const ALU_ADD_K: u16 = 0x04;
 pub(super) const ALU_SUB_K: u16 = 0x14;
+pub(super) const ALU_SUB_X: u16 = 0x1c;
 pub(super) const ALU_AND_K: u16 = 0x54;
 pub(super) const ALU_MOD_K: u16 = 0x94;
 pub(super) const JMP_JA: u16 = 0x05;
@@ -38,6 +39,8 @@ pub(super) const JMP_JEQ_K: u16 = 0x15;
 pub(super) const JMP_JGE_K: u16 = 0x35;
 pub(super) const JMP_JSET_K: u16 = 0x45;
 pub(super) const RET_K: u16 = 0x06;
+pub(super) const TAX: u16 = 0x07;
+pub(super) const TXA: u16 = 0x87;
 
 /// `SKF_AD_OFF + SKF_AD_RANDOM`: a load from here yields a random word (Linux 3.16 and newer).
 pub(super) const RANDOM_OFFSET: u32 = (-0x1000_i32 + 56) as u32;
@@ -49,6 +52,9 @@ pub(super) enum Label {
     Next,
     /// The one behind it.
     AfterNext,
+    /// Where the network header's type is looked at, after so many VLAN tags.
+    Tagged(u32),
+    Network,
     Ipv4,
     Ipv4Length,
     Ipv6,
@@ -62,7 +68,6 @@ pub(super) enum Label {
 /// What is loaded into the accumulator. Offsets are bytes from the frame's first.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
-    Byte(u32),
     Half(u32),
     ByteAfterX(u32),
     HalfAfterX(u32),
@@ -103,7 +108,6 @@ impl Assembler {
 
     pub fn load(&mut self, load: Load) {
         match load {
-            Load::Byte(offset) => self.push(LD_B_ABS, offset),
             Load::Half(offset) => self.push(LD_H_ABS, offset),
             Load::ByteAfterX(offset) => self.push(LD_B_IND, offset),
             Load::HalfAfterX(offset) => self.push(LD_H_IND, offset),
@@ -127,6 +131,17 @@ impl Assembler {
 
     pub fn subtract(&mut self, value: u32) {
         self.push(ALU_SUB_K, value);
+    }
+
+    pub fn subtract_x(&mut self) {
+        self.push(ALU_SUB_X, 0);
+    }
+
+    /// Moves X on by `value`, at the cost of the accumulator.
+    pub fn advance_x(&mut self, value: u32) {
+        self.push(TXA, 0);
+        self.push(ALU_ADD_K, value);
+        self.push(TAX, 0);
     }
 
     pub fn modulo(&mut self, divisor: NonZeroU32) {
