@@ -1,8 +1,13 @@
 //! One interface's frames through a ring that is shared with the kernel (AF_PACKET, TPACKET_V3).
 //!
 //! The kernel fills blocks of memory and hands each over when it is full or [`RETIRE_MS`] old; frames are read where they
-//! lie and the block is given back. The interest filter is attached before the socket is bound to the interface, so no
-//! frame of another one and none without interest ever gets in.
+//! lie and the block is given back. The socket is made for protocol 0, which receives nothing, and asks for frames (all of
+//! them, ETH_P_ALL) in the very call that binds it to its interface, when filter and ring stand: no frame of another
+//! interface and none without interest ever gets in, and nothing has to be drained. What the node sends out of the
+//! interface is seen too (PACKET_IGNORE_OUTGOING is not set): on a tenant's port those are the answers.
+//!
+//! An interface that is down keeps its ring; the kernel resumes when it is up. One that is gone is told by the index that
+//! the kernel says the socket is bound to ([`Ring::is_gone`]), in whichever namespace it was and whoever asks.
 //!
 //! This is one of the two modules of the agent with `unsafe` in it. Packet(7) and the kernel's
 //! Documentation/networking/packet_mmap.rst are its sources. Left out: waiting (see [`super::set`]) and meaning.
@@ -38,6 +43,13 @@ pub struct RingOptions {
     pub blocks: u32,
 }
 
+impl Default for RingOptions {
+    /// 16 blocks of 1 MiB: what a port with a flood on it fills in some tens of milliseconds.
+    fn default() -> Self {
+        Self { block_bytes: 1 << 20, blocks: 16 }
+    }
+}
+
 impl RingOptions {
     /// A ring of about `bytes`: four blocks at least, none above 1 MiB.
     #[must_use]
@@ -50,6 +62,19 @@ impl RingOptions {
 
     const fn bytes(self) -> usize {
         self.block_bytes as usize * self.blocks as usize
+    }
+
+    /// As the kernel wants to be asked; `None` for more frames than it counts.
+    fn request(self) -> Option<Request> {
+        Some(Request {
+            block_size: self.block_bytes,
+            block_count: self.blocks,
+            frame_size: FRAME_BYTES,
+            frame_count: (self.block_bytes / FRAME_BYTES).checked_mul(self.blocks)?,
+            retire_ms: RETIRE_MS,
+            private_bytes: 0,
+            features: 0,
+        })
     }
 }
 
@@ -73,7 +98,6 @@ pub struct Ring {
     link: LinkType,
     vantage: VantageId,
     interface: String,
-    index: u32,
 }
 
 // SAFETY: the memory belongs to this value alone and is reached through `&mut self` only.
@@ -136,7 +160,7 @@ impl Ring {
         let socket = unsafe { OwnedFd::from_raw_fd(socket) };
         let index = index_of(interface)?;
         bind(&socket, index, 0).map_err(failed("bind"))?;
-        let hardware = hardware(&socket).map_err(failed("getsockname"))?;
+        let hardware = bound(&socket).map_err(failed("getsockname"))?.sll_hatype;
         let (link, filter_link) = match Hardware::from_number(hardware) {
             Hardware::Ethernet | Hardware::Loopback => (LinkType::Ethernet, FilterLink::Ethernet),
             Hardware::RawIp => (LinkType::RawIp, FilterLink::RawIp),
@@ -147,19 +171,12 @@ impl Ring {
         attach(&socket, filter_link, interest).map_err(failed("setsockopt(SO_ATTACH_FILTER)"))?;
         let version = libc::tpacket_versions::TPACKET_V3 as i32;
         set_option(&socket, libc::PACKET_VERSION, &version).map_err(failed("setsockopt(PACKET_VERSION)"))?;
-        let request = Request {
-            block_size: options.block_bytes,
-            block_count: options.blocks,
-            frame_size: FRAME_BYTES,
-            frame_count: options.block_bytes / FRAME_BYTES * options.blocks,
-            retire_ms: RETIRE_MS,
-            private_bytes: 0,
-            features: 0,
-        };
-        set_option(&socket, libc::PACKET_RX_RING, &request).map_err(failed("setsockopt(PACKET_RX_RING)"))?;
+        let request = options.request().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL));
+        request
+            .and_then(|request| set_option(&socket, libc::PACKET_RX_RING, &request))
+            .map_err(failed("setsockopt(PACKET_RX_RING)"))?;
         let memory = map(&socket, options.bytes()).map_err(failed("mmap"))?;
-        let ring =
-            Self { socket, memory, options, next: 0, link, vantage, interface: interface.to_owned(), index };
+        let ring = Self { socket, memory, options, next: 0, link, vantage, interface: interface.to_owned() };
         bind(&ring.socket, index, libc::ETH_P_ALL as u16).map_err(failed("bind"))?;
         Ok(ring)
     }
@@ -176,24 +193,39 @@ impl Ring {
         &self.interface
     }
 
+    /// Whether the kernel has handed a block over.
+    #[must_use]
+    pub fn has_block(&self) -> bool {
+        self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+    }
+
     /// The frames of the next block, if the kernel has handed one over. How many, or `None` where there is no block.
     pub fn read_block(&mut self, scale: &mut StampScale, sink: &mut dyn FnMut(Frame<'_>)) -> Option<usize> {
-        let start = self.next as usize * self.options.block_bytes as usize;
-        // SAFETY: the block lies within the mapping, which lives as long as the ring. Its status word is aligned, and is
-        // only ever reached atomically.
-        let status = unsafe { AtomicU32::from_ptr(self.memory.as_ptr().add(start + BLOCK_STATUS).cast()) };
-        if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
+        if !self.has_block() {
             return None;
         }
+        let len = self.options.block_bytes as usize;
         // SAFETY: the block lies within the mapping, and is ours until its status says otherwise: the kernel does not
         // write to it, and nobody else has the mapping.
-        let block = unsafe {
-            std::slice::from_raw_parts(self.memory.as_ptr().add(start), self.options.block_bytes as usize)
-        };
+        let block = unsafe { std::slice::from_raw_parts(self.block().as_ptr(), len) };
         let count = self.read_frames(block, scale, sink);
-        status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.next = (self.next + 1) % self.options.blocks;
         Some(count)
+    }
+
+    /// Where the next block begins.
+    fn block(&self) -> NonNull<u8> {
+        let start = self.next as usize * self.options.block_bytes as usize;
+        // SAFETY: `next` is below the number of blocks, so the block lies within the mapping.
+        unsafe { self.memory.add(start) }
+    }
+
+    /// The next block's status word, which both sides write.
+    fn status(&self) -> &AtomicU32 {
+        // SAFETY: the word lies within the block, is aligned because blocks begin at pages, is only ever written
+        // atomically, and lives as long as the mapping, which is as long as the ring.
+        unsafe { AtomicU32::from_ptr(self.block().as_ptr().add(BLOCK_STATUS).cast()) }
     }
 
     /// Every offset is checked: a kernel that is wrong costs frames, nothing worse.
@@ -266,13 +298,12 @@ impl Ring {
         let _ = rustix::net::sockopt::socket_error(&self.socket);
     }
 
-    /// Whether the interface that the ring was made on is still there, be it down.
+    /// Whether the interface that the ring was made on was removed, or moved to another namespace: nothing more will come
+    /// than what the kernel hands over within [`RETIRE_MS`]. An interface that is down is not gone.
     #[must_use]
-    pub fn is_there(&self) -> bool {
-        let mut name = [0; libc::IF_NAMESIZE];
-        // SAFETY: the buffer has the length that the call demands.
-        let found = unsafe { libc::if_indextoname(self.index, name.as_mut_ptr()) };
-        !found.is_null()
+    pub fn is_gone(&self) -> bool {
+        // On NETDEV_UNREGISTER the kernel binds the socket to -1, in words: to nothing.
+        bound(&self.socket).is_ok_and(|address| address.sll_ifindex < 0)
     }
 }
 
@@ -318,14 +349,14 @@ fn bind(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) }).map(drop)
 }
 
-/// The hardware type (`ARPHRD_*`) of the interface that the socket is bound to.
-fn hardware(socket: &OwnedFd) -> io::Result<u16> {
+/// What the socket is bound to: the interface's index and hardware type (`ARPHRD_*`).
+fn bound(socket: &OwnedFd) -> io::Result<libc::sockaddr_ll> {
     // SAFETY: all fields are numbers, for which zero is a value.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes, which is what is there.
     check(unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) })?;
-    Ok(address.sll_hatype)
+    Ok(address)
 }
 
 fn attach(socket: &OwnedFd, link: FilterLink, interest: &Interest) -> io::Result<()> {
@@ -380,5 +411,12 @@ mod tests {
         ] {
             assert_eq!(RingOptions::of_bytes(bytes), RingOptions { block_bytes, blocks }, "{bytes}");
         }
+        assert_eq!(RingOptions::of_bytes(16 << 20), RingOptions::default());
+    }
+
+    #[test]
+    fn more_frames_than_can_be_counted_are_not_asked_for() {
+        assert!(RingOptions::default().request().is_some());
+        assert!(RingOptions { block_bytes: 1 << 30, blocks: 1 << 30 }.request().is_none());
     }
 }
