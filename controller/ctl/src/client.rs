@@ -11,6 +11,9 @@ use tonic::{Code, Status};
 
 use crate::args::Connection;
 
+/// A controller that answers no keep-alive for this long is gone; `watch` would wait for ever.
+const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -47,6 +50,12 @@ pub enum CallError {
     /// The controller refused.
     #[error("{}", describe(.0))]
     Refused(Box<Status>),
+    /// The controller refused the tenants of a file.
+    #[error("{}", describe(.0))]
+    Import(Box<Status>),
+    /// The controller ended a stream that never ends by itself.
+    #[error("the controller ended the stream")]
+    Ended,
     /// Some nodes did not do what was ordered.
     #[error("not done on every node")]
     NotDone,
@@ -78,11 +87,14 @@ impl CallError {
                 Code::NotFound => 3,
                 Code::PermissionDenied | Code::Unauthenticated => 77,
                 Code::Unavailable | Code::DeadlineExceeded => 69,
-                Code::InvalidArgument => 65,
+                Code::InvalidArgument => 2,
                 // A handshake that the controller refuses shows at the first call only, as this.
                 Code::Unknown if is_transport(status) => 77,
                 _ => 1,
             },
+            Self::Import(status) if status.code() == Code::InvalidArgument => 65,
+            Self::Import(status) => Self::Refused(status.clone()).exit_code(),
+            Self::Ended => 69,
             Self::NotDone | Self::Answer(_) => 1,
         }
     }
@@ -137,12 +149,21 @@ impl Controller {
             address: address.clone(),
             reason: chain(&error),
         };
+        if tls.is_none() && address.starts_with("http:") && !is_on_this_machine(&address) {
+            let reason =
+                "without credentials only a controller on this machine is reached: give --dir and --as"
+                    .to_owned();
+            return Err(CallError::Address { address, reason });
+        }
         if tls.is_none() && address.starts_with("https:") {
             let reason = "https takes credentials: give --dir and --as".to_owned();
             return Err(CallError::Address { address, reason });
         }
-        let mut endpoint =
-            Endpoint::from_shared(address.clone()).map_err(bad)?.connect_timeout(connection.timeout);
+        let mut endpoint = Endpoint::from_shared(address.clone())
+            .map_err(bad)?
+            .connect_timeout(connection.timeout)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE);
         if let Some(tls) = tls {
             endpoint = endpoint.tls_config(tls).map_err(bad)?;
         }
@@ -166,6 +187,14 @@ impl Controller {
     }
 }
 
+/// Whether a URL's host is this machine's loopback.
+fn is_on_this_machine(address: &str) -> bool {
+    let authority = address.split_once("://").map_or(address, |(_, rest)| rest).trim_end_matches('/');
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 fn credentials(connection: &Connection) -> Result<Option<ClientTlsConfig>, CallError> {
     let (dir, name) = match (&connection.dir, &connection.operator) {
         (None, None) => return Ok(None),
@@ -184,4 +213,34 @@ fn credentials(connection: &Connection) -> Result<Option<ClientTlsConfig>, CallE
 
 fn read(path: &Path) -> Result<Vec<u8>, CallError> {
     std::fs::read(path).map_err(|source| CallError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_their_codes() {
+        let check = |status: Status, code| assert_eq!(CallError::from(status).exit_code(), code);
+        check(Status::not_found(""), 3);
+        check(Status::permission_denied(""), 77);
+        check(Status::unavailable(""), 69);
+        check(Status::invalid_argument(""), 2);
+        check(Status::internal(""), 1);
+        assert_eq!(CallError::Import(Box::new(Status::invalid_argument("twice"))).exit_code(), 65);
+        assert_eq!(CallError::Import(Box::new(Status::unavailable(""))).exit_code(), 69);
+    }
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for (address, expected) in [
+            ("http://127.0.0.1:7443", true),
+            ("http://[::1]:7443/", true),
+            ("http://localhost:7443", true),
+            ("http://192.0.2.1:7443", false),
+            ("http://127.0.0.1.example.net:7443", false),
+        ] {
+            assert_eq!(is_on_this_machine(address), expected, "{address}");
+        }
+    }
 }

@@ -143,7 +143,8 @@ impl Call {
         let method = if replace { Method::Replace } else { Method::Upsert };
         let tenants = tenants.iter().map(Into::into).collect();
         let request = self.request(ImportTenantsRequest { tenants, method: method.into() });
-        let done = self.controller.operator().import_tenants(request).await?.into_inner();
+        let done = self.controller.operator().import_tenants(request).await;
+        let done = done.map_err(|status| CallError::Import(Box::new(status)))?.into_inner();
         self.tell(|| json::imported(&done), || show::imported(&done))
     }
 
@@ -205,7 +206,7 @@ impl Call {
         while let Some(event) = events.message().await? {
             self.tell(|| json::event(&event), || show::event(&event))?;
         }
-        Ok(())
+        Err(CallError::Ended)
     }
 }
 

@@ -79,11 +79,16 @@ fn table(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for row in rows {
         let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", plain(cell))).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
     text
+}
+
+/// What others wrote does not steer the terminal.
+fn plain(cell: &str) -> String {
+    cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
@@ -108,7 +113,14 @@ pub fn status(status: &GetStatusResponse) -> String {
         None if is_stopped => "released by an operator".to_owned(),
         None => String::new(),
     };
-    let observed = if status.observed { "yes: nothing was done, only told" } else { "" };
+    let observed = match status.observed_action() {
+        types::v1::Action::Suspend if status.observed => "it would have been suspended; nothing was done",
+        types::v1::Action::Block if status.observed => {
+            "some of its traffic would have been blocked; nothing was done"
+        }
+        _ if status.observed => "it would have been told; nothing was done",
+        _ => "",
+    };
     facts(&[
         ("tenant", format!("{} {}", status.tenant, status.tenant_name).trim_end().to_owned()),
         ("state", state_word(status.state()).to_owned()),

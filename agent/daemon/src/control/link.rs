@@ -44,6 +44,8 @@ pub struct Controller {
     epoch: u64,
     spool: Spool,
     results: Results,
+    /// A ping that is to be answered.
+    ping: Option<u64>,
     told_dropped: u64,
 }
 
@@ -89,7 +91,16 @@ impl Controller {
         // A fresh hasher is keyed at random.
         let epoch = std::hash::RandomState::new().build_hasher().finish();
         let spool = Spool::new(Spool::CAPACITY);
-        Ok(Self { endpoint, address, node, epoch, spool, results: Results::default(), told_dropped: 0 })
+        Ok(Self {
+            endpoint,
+            address,
+            node,
+            epoch,
+            spool,
+            results: Results::default(),
+            ping: None,
+            told_dropped: 0,
+        })
     }
 
     /// Talks to the controller for as long as the agent lives.
@@ -159,8 +170,10 @@ impl Controller {
         &mut self,
         greeting: &Greeting,
     ) -> Result<(mpsc::Sender<ConnectRequest>, Streaming<ConnectResponse>), Broken> {
-        let channel: Channel =
-            self.endpoint.connect().await.map_err(|error| Broken::Connect(chain(&error)))?;
+        // The endpoint's own patience ends with the TCP connection; a handshake may hang too.
+        let connecting = tokio::time::timeout(WELCOME_PATIENCE, self.endpoint.connect());
+        let connected = connecting.await.map_err(|_| Broken::Connect("no handshake in time".to_owned()))?;
+        let channel: Channel = connected.map_err(|error| Broken::Connect(chain(&error)))?;
         let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (sender, receiver) = mpsc::channel(WINDOW);
         let (tenants_version, measures) = greeting.get();
@@ -205,13 +218,9 @@ impl Controller {
         deliver: &(impl Fn(Order) + Send),
     ) -> Result<std::convert::Infallible, Broken> {
         loop {
-            let has_unsent = self.spool.has_unsent() || self.results.has_unsent();
+            let has_unsent = self.ping.is_some() || self.spool.has_unsent() || self.results.has_unsent();
             tokio::select! {
-                answer = next(answers) => {
-                    if let Some(up) = self.handle(answer?, deliver) {
-                        sender.send((&up).into()).await.map_err(|_| Broken::Closed)?;
-                    }
-                }
+                answer = next(answers) => self.handle(answer?, deliver),
                 report = reports.recv() => match report {
                     Some(report) => self.take(report),
                     None => return Err(Broken::Stopping),
@@ -229,6 +238,9 @@ impl Controller {
 
     /// Answers to orders go before reports: somebody waits for them.
     fn next_up(&mut self) -> Option<Up> {
+        if let Some(nonce) = self.ping.take() {
+            return Some(Up::Pong(nonce));
+        }
         if let Some(result) = self.results.next_to_send() {
             return Some(Up::OrderResult(result));
         }
@@ -236,10 +248,10 @@ impl Controller {
         Some(Up::Report { sequence, report: Ok(report) })
     }
 
-    fn handle(&mut self, down: Down, deliver: &impl Fn(Order)) -> Option<Up> {
+    fn handle(&mut self, down: Down, deliver: &impl Fn(Order)) {
         match down {
             Down::Ack(sequence) => self.spool.acknowledge(sequence),
-            Down::Ping(nonce) => return Some(Up::Pong(nonce)),
+            Down::Ping(nonce) => self.ping = Some(nonce),
             Down::Order(order) => {
                 let arrival = order.id().map_or(Arrival::New, |id| self.results.arrive(id));
                 if arrival == Arrival::New {
@@ -248,7 +260,6 @@ impl Controller {
             }
             Down::Welcome(_) => tracing::debug!("a second welcome"),
         }
-        None
     }
 
     fn take(&mut self, report: Report) {

@@ -37,8 +37,11 @@ impl Results {
             Some(None) => return Arrival::Known,
             None => {}
         }
+        // One that is being carried out is not forgotten: it would be carried out again.
+        let is_finished = |id: &OrderId| matches!(self.known.get(id), Some(Some(_)));
         if self.order.len() >= Self::CAPACITY
-            && let Some(oldest) = self.order.pop_front()
+            && let Some(place) = self.order.iter().position(is_finished)
+            && let Some(oldest) = self.order.remove(place)
         {
             self.known.remove(&oldest);
         }
@@ -92,11 +95,20 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_ones_are_remembered() {
+    fn only_the_last_ones_are_remembered_and_none_is_forgotten_before_its_end() {
         let mut results = Results::default();
         let id = |number: usize| OrderId(format!("o{number}").parse().unwrap());
-        (0..=Results::CAPACITY).for_each(|number| assert_eq!(results.arrive(&id(number)), Arrival::New));
+        let finish = |results: &mut Results, number| {
+            results.finish(OrderResult { id: id(number), at: Timestamp::EPOCH, result: Ok(()) });
+        };
+        for number in 0..=Results::CAPACITY {
+            assert_eq!(results.arrive(&id(number)), Arrival::New);
+            if number > 0 {
+                finish(&mut results, number);
+            }
+        }
         assert_eq!(results.known.len(), Results::CAPACITY);
-        assert_eq!(results.arrive(&id(0)), Arrival::New);
+        assert_eq!(results.arrive(&id(0)), Arrival::Known, "still being carried out");
+        assert_eq!(results.arrive(&id(1)), Arrival::New, "forgotten");
     }
 }

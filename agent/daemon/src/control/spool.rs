@@ -15,8 +15,9 @@ pub struct Spool {
     waiting: VecDeque<(u64, Report)>,
     /// The number of the last report that was put in.
     last: u64,
-    /// The number of the last report that was sent on this connection.
+    /// The number of the last report that was sent on this connection, and on any.
     sent: u64,
+    ever_sent: u64,
     dropped: u64,
 }
 
@@ -27,7 +28,14 @@ impl Spool {
     /// An empty spool for at most `capacity` reports, at least one.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), waiting: VecDeque::new(), last: 0, sent: 0, dropped: 0 }
+        Self {
+            capacity: capacity.max(1),
+            waiting: VecDeque::new(),
+            last: 0,
+            sent: 0,
+            ever_sent: 0,
+            dropped: 0,
+        }
     }
 
     /// Takes a report in.
@@ -48,6 +56,7 @@ impl Spool {
         let place = self.waiting.partition_point(|(number, _)| *number <= self.sent);
         let (number, report) = self.waiting.get(place)?;
         self.sent = *number;
+        self.ever_sent = self.ever_sent.max(*number);
         Some((*number, report.clone()))
     }
 
@@ -60,7 +69,7 @@ impl Spool {
     /// The controller has everything up to `number`.
     pub fn acknowledge(&mut self, number: u64) {
         // One that acknowledges what was never sent is wrong; what was not sent stays.
-        let number = number.min(self.last);
+        let number = number.min(self.ever_sent);
         while self.waiting.front().is_some_and(|(first, _)| *first <= number) {
             self.waiting.pop_front();
         }
@@ -107,7 +116,8 @@ impl Spool {
 /// Whether `newer` says everything that `older` says.
 fn replaces(newer: &Report, older: &Report) -> bool {
     match (newer, older) {
-        (Report::Counters(_), Report::Counters(_)) | (Report::Health(_), Report::Health(_)) => true,
+        (Report::Counters(newer), Report::Counters(older)) => older.keys().all(|id| newer.contains_key(id)),
+        (Report::Health(_), Report::Health(_)) => true,
         (Report::Violation(newer), Report::Violation(older)) => newer.id == older.id,
         _ => false,
     }
@@ -145,6 +155,9 @@ mod tests {
         spool.acknowledge(2);
         spool.rewind();
         assert_eq!(sent(&mut spool), [3, 4]);
+        spool.push(lifted(5));
+        spool.acknowledge(99);
+        assert_eq!(sent(&mut spool), [5], "what was never sent cannot have arrived");
         spool.acknowledge(99);
         assert!(spool.is_empty());
     }

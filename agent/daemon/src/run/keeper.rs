@@ -286,8 +286,13 @@ impl Keeper {
     fn tell_counters(&mut self) {
         let Some(enforcer) = &mut self.enforcer else { return };
         match enforcer.counters() {
-            Ok(counters) if counters.is_empty() => {}
-            Ok(counters) => self.reports.send(Report::Counters(counters)),
+            Ok(counters) => {
+                // A message has room for so many; each part is told for itself.
+                let all: Vec<_> = counters.into_iter().collect();
+                for part in all.chunks(reeve_proto::MAX_COUNTERS) {
+                    self.reports.send(Report::Counters(part.iter().cloned().collect()));
+                }
+            }
             Err(error) => self.complain("counters cannot be read", &error.to_string()),
         }
     }
