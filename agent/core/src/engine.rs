@@ -7,6 +7,9 @@
 //! **Time.** Before an input at `t` every deadline up to `t` is fired, on a grid of [`TICK`], in a fixed order: shard,
 //! judge, ledger. What a deadline yields carries the deadline's time. Inputs that come late count as of the newest time.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,272 @@
+//! Engine tests: frames in, the whole way, outputs out; and that time passing in other steps changes nothing.
+
+use proptest::prelude::*;
+use reeve_policy::{Action, Decision, DecisionId, Origin, Scope, Until, ViolationState};
+
+use super::*;
+use crate::frame::{LinkType, Passage, VantageId};
+use crate::topology::VantageKind;
+
+const ALICE: [u8; 4] = [203, 0, 113, 10];
+const START: u64 = 1_700_000_000_000;
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_nanos((START + millis) * 1_000_000)
+}
+
+fn tenants() -> Vec<Arc<Tenant>> {
+    ["203.0.113.10/32", "203.0.113.138/32"]
+        .iter()
+        .zip(["alice", "bob"])
+        .enumerate()
+        .map(|(port, (address, id))| {
+            Arc::new(Tenant {
+                id: id.parse().unwrap(),
+                name: String::new(),
+                parent: None,
+                addresses: vec![address.parse().unwrap()],
+                interfaces: vec![format!("n1/tap{port}").parse().unwrap()],
+                macs: Vec::new(),
+                mode: None,
+            })
+        })
+        .collect()
+}
+
+fn engine(mode: Mode) -> Engine {
+    let policy = Arc::new(Policy::preset("baseline").unwrap());
+    let mut engine =
+        Engine::new(EngineConfig { node: "n1".parse().unwrap(), mode, policy, flow_bytes: 1 << 20, seed: 3 });
+    let vantages = (0..2)
+        .map(|id| Vantage {
+            id: VantageId(id),
+            interface: format!("tap{id}").into(),
+            kind: VantageKind::Port,
+            sampling: 1,
+        })
+        .collect();
+    engine.handle_topology(tenants(), vantages, at(0));
+    engine
+}
+
+/// A TCP segment without payload.
+fn segment(source: ([u8; 4], u16), destination: ([u8; 4], u16), flags: u8) -> Vec<u8> {
+    let mut bytes = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    bytes.extend(source.0);
+    bytes.extend(destination.0);
+    bytes.extend(source.1.to_be_bytes());
+    bytes.extend(destination.1.to_be_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([0x50, flags, 4, 0, 0, 0, 0, 0]);
+    bytes
+}
+
+/// Something that goes into the engine, with its time in milliseconds.
+#[derive(Clone, Debug)]
+enum Input {
+    /// Alice's SYN to a host and port, and whether it is refused a millisecond later.
+    Try(u64, u8, u16, bool),
+    /// An operator's release of alice.
+    Release(u64),
+    /// Time alone.
+    Tick(u64),
+}
+
+fn feed(engine: &mut Engine, input: &Input) {
+    let mut frame = |millis, passage, data: &[u8]| {
+        engine.handle_frame(&Frame {
+            at: at(millis),
+            vantage: VantageId(0),
+            passage,
+            link: LinkType::RawIp,
+            vlan: None,
+            data,
+            wire_len: data.len() as u32,
+        });
+    };
+    match *input {
+        Input::Try(millis, host, port, refused) => {
+            let peer = ([20, 0, 0, host], port);
+            frame(millis, Passage::In, &segment((ALICE, 40_000), peer, 0x02));
+            if refused {
+                frame(millis + 1, Passage::Out, &segment(peer, (ALICE, 40_000), 0x14));
+            }
+        }
+        Input::Release(millis) => engine.handle_release(&"alice".parse().unwrap(), at(millis)),
+        Input::Tick(millis) => engine.handle_tick(at(millis)),
+    }
+}
+
+fn play(engine: &mut Engine, inputs: &[Input]) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    for input in inputs {
+        feed(engine, input);
+        outputs.extend(std::iter::from_fn(|| engine.poll()));
+    }
+    outputs
+}
+
+/// One word an output, with its time in milliseconds.
+fn words(outputs: &[Output]) -> Vec<String> {
+    let millis = |time: Timestamp| time.as_nanos() / 1_000_000 - START;
+    let word = |output: &Output| match output {
+        Output::Alert(alert) => format!("{} {}", millis(alert.at), alert.class),
+        Output::Violation(violation) => format!("violation {}", violation.state.name()),
+        Output::Decision(decision) => format!("{} {}", decision.action, decision.mode),
+        Output::Imposed(_) => "imposed".to_owned(),
+        Output::Lifted { reason, at, .. } => format!("{} lifted: {}", millis(*at), reason.name()),
+        Output::Degraded { degraded, .. } => format!("degraded {degraded}"),
+    };
+    outputs.iter().map(word).collect()
+}
+
+/// Forty ports of one host, a hundred milliseconds apart.
+fn scan(from: u64, refused: bool) -> Vec<Input> {
+    (0..40).map(|number| Input::Try(from + u64::from(number) * 100, 1, 2_000 + number, refused)).collect()
+}
+
+#[test]
+fn a_scan_goes_the_whole_way_to_a_measure() {
+    let mut engine = engine(Mode::Enforce);
+    let outputs = play(&mut engine, &scan(1_000, true));
+    // The twentieth refusal decides; what comes after meets the measure and says nothing new.
+    assert_eq!(words(&outputs), ["2901 portscan.vertical", "violation open", "suspend enforce", "imposed"]);
+    let Output::Alert(alert) = &outputs[0] else { panic!("no alert first") };
+    assert_eq!(alert.targets.len(), 20);
+    assert!(!alert.samples.is_empty() && alert.samples.iter().all(|sample| sample.headers.len() == 40));
+    assert_eq!(engine.desired().measures.len(), 1);
+}
+
+#[test]
+fn silence_decides_at_its_deadline_on_the_grid() {
+    let mut engine = engine(Mode::Enforce);
+    let mut inputs = scan(1_050, false);
+    inputs.push(Input::Tick(20_000));
+    // The twentieth attempt was at 2,950 ms; three seconds later it is silent.
+    assert_eq!(words(&play(&mut engine, &inputs))[0], "6000 portscan.vertical");
+}
+
+#[test]
+fn observing_decides_the_same_and_imposes_nothing() {
+    let mut engine = engine(Mode::Observe);
+    let told = words(&play(&mut engine, &scan(1_000, true)));
+    assert_eq!(told[..3], ["2901 portscan.vertical", "violation open", "suspend observe"]);
+    assert!(!told.contains(&"imposed".to_owned()));
+    assert!(engine.desired().measures.is_empty());
+}
+
+#[test]
+fn a_released_tenant_starts_afresh() {
+    let mut engine = engine(Mode::Enforce);
+    play(&mut engine, &scan(1_000, true));
+    let told = words(&play(&mut engine, &[Input::Release(6_000)]));
+    assert_eq!(told, ["violation released", "6000 lifted: released"]);
+    // Nineteen more refusals are not enough, though the old ones are within the window.
+    let few: Vec<Input> = scan(7_000, true).into_iter().take(19).collect();
+    assert_eq!(words(&play(&mut engine, &few)), Vec::<String>::new());
+    let last = Input::Try(9_500, 1, 3_000, true);
+    assert_eq!(words(&play(&mut engine, &[last]))[0], "9501 portscan.vertical");
+}
+
+#[test]
+fn a_restarted_engine_holds_what_it_held() {
+    let mut first = engine(Mode::Enforce);
+    play(&mut first, &scan(1_000, true));
+    let mut second = engine(Mode::Enforce);
+    second.restore(first.desired().clone(), first.standing().clone());
+    assert_eq!(
+        words(&play(&mut second, &scan(10_000, true))),
+        Vec::<String>::new(),
+        "what is held back is no evidence"
+    );
+    let told = words(&play(&mut second, &[Input::Tick(10 * 60_000 + 20_000)]));
+    assert_eq!(told, ["violation quiet"]);
+    assert_eq!(second.desired().measures.len(), 1);
+}
+
+#[test]
+fn a_tenant_that_leaves_takes_its_measures_along() {
+    let mut engine = engine(Mode::Enforce);
+    play(&mut engine, &scan(1_000, true));
+    let bob = vec![Arc::clone(&tenants()[1])];
+    engine.handle_topology(bob, engine.topology().vantages().to_vec(), at(6_000));
+    let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll()).collect();
+    assert_eq!(words(&outputs), ["6000 lifted: departed"]);
+}
+
+#[test]
+fn an_operators_measure_ends_at_its_time() {
+    let mut engine = engine(Mode::Enforce);
+    let decision = Decision {
+        id: DecisionId("O1".parse().unwrap()),
+        tenant: "bob".parse().unwrap(),
+        violation: None,
+        clause: String::new(),
+        origin: Origin::Operator { name: "oncall".into() },
+        action: Action::Suspend,
+        scope: Scope::All,
+        until: Until::After(Duration::from_secs(5)),
+        at: at(1_000),
+        mode: Mode::Enforce,
+        reason: "unpaid".into(),
+        softened: None,
+    };
+    engine.handle_impose(&decision, at(1_000));
+    let told = words(&play(&mut engine, &[Input::Tick(5_999), Input::Tick(60_000)]));
+    assert_eq!(told, ["suspend enforce", "imposed", "6000 lifted: expired"]);
+}
+
+#[test]
+fn loss_softens_what_was_counted() {
+    let mut engine = engine(Mode::Enforce);
+    let half: Vec<Input> = scan(1_000, true).into_iter().take(10).collect();
+    play(&mut engine, &half);
+    engine.handle_loss(at(2_050), 100);
+    let rest: Vec<Input> = scan(1_000, true).into_iter().skip(11).take(12).collect();
+    let outputs = play(&mut engine, &rest);
+    let decision = outputs.iter().find_map(|output| match output {
+        Output::Decision(decision) => Some(decision),
+        _ => None,
+    });
+    let decision = decision.expect("twenty refusals are a scan all the same");
+    assert_eq!(decision.action, Action::Notify);
+    assert!(decision.softened.as_ref().is_some_and(|why| why.contains("lost")));
+    let is_open =
+        |output: &Output| matches!(output, Output::Violation(one) if one.state == ViolationState::Open);
+    assert!(outputs.iter().any(is_open));
+}
+
+/// Attempts at a few hosts and ports over two minutes, in order.
+fn attempts() -> impl Strategy<Value = Vec<Input>> {
+    prop::collection::vec((0_u64..120_000, 0_u8..40, 0_u16..60, any::<bool>()), 0..300).prop_map(|mut all| {
+        all.sort_by_key(|(millis, ..)| *millis);
+        all.into_iter().map(|(millis, host, port, refused)| Input::Try(millis, host, port, refused)).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Live, time is told every 50 ms; in replay, by the frames alone. The outputs are the same.
+    #[test]
+    fn telling_the_time_in_other_steps_changes_nothing(attempts in attempts(), step in 7_u64..400) {
+        let mut replay = engine(Mode::Enforce);
+        let mut inputs = attempts.clone();
+        inputs.push(Input::Tick(130_000));
+        let by_frames = play(&mut replay, &inputs);
+        let mut live = engine(Mode::Enforce);
+        let mut by_clock = Vec::new();
+        let mut told = 0;
+        for input in &inputs {
+            let (Input::Try(millis, ..) | Input::Release(millis) | Input::Tick(millis)) = input;
+            while told + step <= *millis {
+                told += step;
+                by_clock.extend(play(&mut live, &[Input::Tick(told)]));
+            }
+            by_clock.extend(play(&mut live, std::slice::from_ref(input)));
+        }
+        prop_assert_eq!(words(&by_frames), words(&by_clock));
+        prop_assert_eq!(by_frames, by_clock);
+        prop_assert_eq!(replay.desired(), live.desired());
+    }
+}
