@@ -5,6 +5,8 @@
 //! the ladder. Within an episode the next step is taken only while the abuse is still seen: [`Rule::AFTER_MEASURE`] after
 //! a measure, `grace` after a step that was none.
 //!
+//! What is only observed is no strike.
+//!
 //! **Never harsher than told.** The mildest of the node's, the policy's, the rule's and the tenant's mode applies. Above 5 %
 //! capture loss no measure is decided on counted evidence; protected tenants are only told; protected destinations are taken
 //! out of a block's scope. What was softened says why, and is tried again when the abuse is seen again.
@@ -151,6 +153,7 @@ impl Judge {
         let policy = Arc::clone(&self.policy);
         let Some(rule) = policy.rule_for(alert.class) else { return };
         let quiet_at = alert.at + rule.quiet;
+        let mode = self.mode(&policy, rule, tenant);
         let record = self.record(&alert.tenant, &rule.id);
         let is_new = record.episode.is_none();
         if is_new {
@@ -159,9 +162,13 @@ impl Judge {
             if record.strikes.len() == MAX_STRIKES {
                 record.strikes.pop_front();
             }
-            record.strikes.push_back(alert.at);
+            if mode == Mode::Enforce {
+                record.strikes.push_back(alert.at);
+            }
         }
-        let strike = u32::try_from(record.strikes.len()).expect("at most 64");
+        // What is only observed is told as the strike that it would have been, and is none.
+        let would_be = usize::from(mode == Mode::Observe);
+        let strike = u32::try_from(record.strikes.len() + would_be).expect("at most 65");
         let node = &self.node.clone();
         let record = self.record(&alert.tenant, &rule.id);
         let episode = record.episode.get_or_insert_with(|| {
@@ -210,10 +217,15 @@ impl Judge {
         }
     }
 
+    /// The mildest of all that have a say.
+    fn mode(&self, policy: &Policy, rule: &Rule, tenant: &Tenant) -> Mode {
+        let all = [Some(self.node_mode), Some(policy.mode), rule.mode, tenant.mode];
+        all.into_iter().flatten().min().unwrap_or_default()
+    }
+
     /// Takes the step that is due, if one is.
     fn decide(&mut self, policy: &Policy, rule: &Rule, alert: &Alert, tenant: &Tenant) {
-        let mode = [Some(self.node_mode), Some(policy.mode), rule.mode, tenant.mode];
-        let mode = mode.into_iter().flatten().min().unwrap_or_default();
+        let mode = self.mode(policy, rule, tenant);
         let record = self.standing.get_mut(&alert.tenant, &rule.id);
         let Some(episode) = record.and_then(|record| record.episode.as_deref_mut()) else { return };
         let Some(index) = episode.step_due(rule, alert, mode) else { return };
@@ -221,9 +233,9 @@ impl Judge {
         let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
         let (scope, is_empty) = spare(step.scope.resolve(&targets), &policy.protected_destinations);
         let softened =
-            if step.action.is_measure() { soften(policy, alert, step.scope, is_empty) } else { None };
+            if step.action.is_measure() { soften(policy, alert, tenant, step.scope, is_empty) } else { None };
         // The same notice again and again would help nobody.
-        if softened.is_some() && episode.was_softened {
+        if softened.is_some() && episode.was_softened && !episode.is_beyond(index) {
             return;
         }
         episode.decisions += 1;
@@ -246,7 +258,8 @@ impl Judge {
             reason: alert.summary(),
             softened,
         };
-        episode.took(index, &decision, reach(&decision.scope));
+        let is_aimless = is_empty && step.scope.is_by_target();
+        episode.took(index, &decision, reach(&decision.scope), is_aimless);
         self.judgements.push_back(Judgement::Decision(decision));
     }
 
@@ -305,16 +318,21 @@ fn decision_name(violation: &ViolationId, number: u32) -> Name {
 }
 
 /// Why a measure is not to be, if it is not.
-fn soften(policy: &Policy, alert: &Alert, scope: ScopeRule, is_empty: bool) -> Option<String> {
-    if policy.protected_sources.contains(&alert.tenant) {
+fn soften(
+    policy: &Policy,
+    alert: &Alert,
+    tenant: &Tenant,
+    scope: ScopeRule,
+    is_empty: bool,
+) -> Option<String> {
+    if policy.protects(tenant) {
         return Some("the tenant is protected".to_owned());
     }
     if alert.class.counts_distinct() && alert.loss.share() > Loss::HONEST_SHARE {
         let percent = alert.loss.share() * 100.0;
         return Some(format!("{percent:.0} % of the frames were lost, too many to count targets by"));
     }
-    let by_target = matches!(scope, ScopeRule::Destinations | ScopeRule::DestinationPorts);
-    match (by_target && is_empty, alert.targets.is_empty()) {
+    match (scope.is_by_target() && is_empty, alert.targets.is_empty()) {
         (true, true) => Some("no single destination stands out".to_owned()),
         (true, false) => Some("every destination is protected".to_owned()),
         _ => None,

@@ -3,7 +3,7 @@
 //! On a *port* the interface tells: what comes in there was sent by the port's tenant whatever the source address says,
 //! and a source that is not the tenant's is spoofed. Where several tenants share a port, the hardware address tells, then
 //! the source address. On an *uplink* the hardware address tells where it is some tenant's (bridged), else the
-//! address (longest prefix); what nobody owns is passing through. On a *mirror*, and in a capture of unknown direction, addresses tell on both sides.
+//! address (longest prefix); what nobody owns is passing through. Tenants with a watched port are left out there. On a *mirror*, and in a capture of unknown direction, addresses tell on both sides.
 //!
 //! A topology is a value: it is built whole, shared, and replaced by the next version. Invariant, kept by whoever builds
 //! the tenants ([`reeve_policy::language::check_tenants`]): no address, interface or MAC belongs to two of them.
@@ -107,6 +107,8 @@ pub struct Topology {
     vantages: Vec<Vantage>,
     /// By [`VantageId`].
     ports: Vec<Port>,
+    /// By [`TenantIx`]: whether one of the watched ports is its. Then it is judged there, and nowhere else.
+    has_port: Vec<bool>,
 }
 
 impl Topology {
@@ -123,6 +125,7 @@ impl Topology {
             by_mac: Map::default(),
             vantages,
             ports: vec![Port::default(); slots],
+            has_port: vec![false; tenants.len()],
         };
         for (index, tenant) in tenants.iter().enumerate() {
             topology.add(node, TenantIx(u32::try_from(index).expect("tenants fit 32 bits")), tenant);
@@ -146,6 +149,7 @@ impl Topology {
             for vantage in &self.vantages {
                 if vantage.interface == selector.interface {
                     self.ports[usize::from(vantage.id.0)].tenants.push(ix);
+                    self.has_port[ix.0 as usize] |= vantage.kind == VantageKind::Port;
                 }
             }
         }
@@ -227,12 +231,14 @@ impl Topology {
                 // Where a frame still has its sender's hardware address, that is harder to lie about than an address: nobody
                 // is to be blamed for what a neighbour sends in their name.
                 let by_mac = packet.source_mac.and_then(|mac| self.by_mac.get(&mac).copied());
-                let sender = by_mac.or_else(|| self.by_address(source));
+                let sender =
+                    by_mac.or_else(|| self.by_address(source)).filter(|ix| !self.is_seen_at_port(*ix));
                 let spoofed = sender.is_some_and(|ix| self.is_foreign(ix, source));
                 Attribution { sender, receiver: None, spoofed }
             }
             (VantageKind::Uplink, Passage::In) => {
-                Attribution { sender: None, receiver: self.by_address(destination), spoofed: false }
+                let receiver = self.by_address(destination).filter(|ix| !self.is_seen_at_port(*ix));
+                Attribution { sender: None, receiver, spoofed: false }
             }
             (VantageKind::Mirror, _) | (VantageKind::Uplink, Passage::Unknown) => Attribution {
                 sender: self.by_address(source),
@@ -281,6 +287,12 @@ impl Topology {
         Attribution { sender, receiver: None, spoofed: sender.is_some() }
     }
 
+    /// Whether a tenant is judged at a port of its own: an uplink would see the same packets again, and there anybody may
+    /// forge its addresses.
+    fn is_seen_at_port(&self, ix: TenantIx) -> bool {
+        self.has_port.get(ix.0 as usize).copied().unwrap_or(false)
+    }
+
     /// Whether `source` is not the tenant's. Stacks that have no address yet, or speak on their link only, are excused;
     /// so is a tenant that is told by interface or hardware address alone.
     fn is_foreign(&self, ix: TenantIx, source: IpAddr) -> bool {
@@ -325,6 +337,8 @@ mod tests {
                 tenant("a", &["203.0.113.0/28", "2001:db8:a::/48"], &["n1/tap-a"], &[]),
                 tenant("b", &["203.0.113.8/32"], &["n1/shared", "n2/tap-a"], &[11]),
                 tenant("c", &["203.0.113.16/28"], &["n1/shared"], &[12]),
+                tenant("d", &["203.0.113.64/26"], &[], &[14]),
+                tenant("e", &["203.0.113.128/25"], &["n2/tap-e"], &[]),
             ],
             vec![
                 vantage(0, "tap-a", VantageKind::Port),
@@ -393,15 +407,19 @@ mod tests {
     }
 
     #[test]
-    fn on_an_uplink_the_longest_prefix_tells() {
+    fn on_an_uplink_hardware_address_and_prefix_tell_and_ports_come_first() {
         use Passage::{In, Out};
-        check(2, Out, 99, ("203.0.113.8", OUT), "b>");
-        check(2, Out, 99, ("203.0.113.9", OUT), "a>");
-        check(2, Out, 12, ("198.51.100.1", OUT), "c>!");
-        check(2, Out, 12, ("203.0.113.8", OUT), "c>!");
+        check(2, Out, 99, ("203.0.113.70", OUT), "d>");
+        check(2, Out, 99, ("203.0.113.130", OUT), "e>");
+        check(2, Out, 14, ("198.51.100.1", OUT), "d>!");
+        check(2, Out, 14, ("203.0.113.130", OUT), "d>!");
         check(2, Out, 99, ("198.51.100.1", OUT), ">");
-        check(2, In, 99, (OUT, "203.0.113.9"), ">a");
-        check(2, In, 99, ("203.0.113.8", "203.0.113.9"), ">a");
+        check(2, In, 99, (OUT, "203.0.113.130"), ">e");
+        check(2, In, 99, ("203.0.113.70", "203.0.113.130"), ">e");
+        // Those who have a watched port are judged there alone.
+        check(2, Out, 99, ("203.0.113.9", OUT), ">");
+        check(2, Out, 11, ("203.0.113.130", OUT), ">");
+        check(2, In, 99, (OUT, "203.0.113.17"), ">");
     }
 
     #[test]

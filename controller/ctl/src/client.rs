@@ -28,6 +28,12 @@ pub enum CallError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file holds no tenants. Taking that over would forget everybody.
+    #[error("{path} holds no [[tenant]]", path = path.display())]
+    NoTenants {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file of tenants holds what it must not.
     #[error("{0}")]
     Tenants(#[from] reeve_policy::reader::ConfigErrors),
@@ -80,7 +86,7 @@ impl CallError {
             Self::HalfCredentials => 2,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
             Self::File { .. } | Self::Write(_) => 74,
-            Self::Tenants(_) => 65,
+            Self::Tenants(_) | Self::NoTenants { .. } => 65,
             Self::Address { .. } => 2,
             Self::Unreachable { .. } => 69,
             Self::Refused(status) => match status.code() {

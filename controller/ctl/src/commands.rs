@@ -32,7 +32,11 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Tenants { command: Some(TenantsCommand::Import { file, .. }) } => {
             let text = std::fs::read_to_string(file)
                 .map_err(|source| CallError::File { path: file.clone(), source })?;
-            parse_tenants(&file.display().to_string(), &text)?
+            let tenants = parse_tenants(&file.display().to_string(), &text)?;
+            if tenants.is_empty() {
+                return Err(CallError::NoTenants { path: file.clone() });
+            }
+            tenants
         }
         _ => Vec::new(),
     };

@@ -34,6 +34,9 @@ pub enum WriteError {
     /// The controller stops.
     #[error("the controller stops")]
     Stopping,
+    /// Tenants that would be forgotten while measures hold them, which would end with them.
+    #[error("measures hold {0}: release them before they are forgotten")]
+    Held(String),
     /// Tenants that are not disjoint.
     #[error("{0}")]
     Clash(String),
@@ -300,6 +303,18 @@ async fn run(
             let all: Vec<Tenant> = wanted.values().cloned().collect();
             if let Err(clash) = reeve_policy::language::check_tenants(&all) {
                 let error = WriteError::Clash(clash.to_string());
+                return Ok(Box::new(move |_| _ = reply.send(Err(error))));
+            }
+            let mut held = Vec::new();
+            for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
+                match write::standing(conn, id).await {
+                    Ok(standing) if !standing.held.is_empty() => held.push(id.to_string()),
+                    Ok(_) => {}
+                    Err(error) => return Err((error, failed(reply))),
+                }
+            }
+            if !held.is_empty() {
+                let error = WriteError::Held(held.join(", "));
                 return Ok(Box::new(move |_| _ = reply.send(Err(error))));
             }
             match write::import_tenants(conn, &current, &wanted, effects).await {

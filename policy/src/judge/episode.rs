@@ -39,6 +39,8 @@ pub(super) struct Episode {
     pub decisions: u32,
     /// Whether the last of them was milder than the ladder says.
     pub was_softened: bool,
+    /// Whether that was because the step had nothing to aim at.
+    was_aimless: bool,
     /// The step that was taken last, counted from 0, and when.
     step: Option<(usize, Timestamp)>,
     /// When the step's measure ends by itself.
@@ -54,6 +56,7 @@ impl Episode {
             quiet_at,
             decisions: 0,
             was_softened: false,
+            was_aimless: false,
             step: None,
             expires: None,
             mode: Mode::Observe,
@@ -86,7 +89,9 @@ impl Episode {
         let taken = taken.min(last);
         let step = &rule.ladder[taken];
         if self.was_softened {
-            return Some(taken);
+            // A step that has nothing to aim at stops nothing, however often it is taken.
+            let goes_on = self.was_aimless && taken < last && alert.at.since(at) >= Rule::AFTER_MEASURE;
+            return Some(if goes_on { taken + 1 } else { taken });
         }
         let patience = if step.action.is_measure() { Rule::AFTER_MEASURE } else { rule.grace };
         if taken < last && alert.at.since(at) >= patience {
@@ -98,8 +103,13 @@ impl Episode {
         again.then_some(taken)
     }
 
+    /// Whether step `index` comes after the one that was taken last.
+    pub fn is_beyond(&self, index: usize) -> bool {
+        self.step.is_some_and(|(taken, _)| index > taken)
+    }
+
     /// Takes note of a decision by step `index`, which reaches `reach`.
-    pub fn took(&mut self, index: usize, decision: &Decision, reach: Reach) {
+    pub fn took(&mut self, index: usize, decision: &Decision, reach: Reach, is_aimless: bool) {
         let softened = decision.softened.is_some();
         if !softened {
             let ran_out = self.expires.is_some_and(|end| end <= decision.at);
@@ -117,10 +127,11 @@ impl Episode {
             let ends = decision.until.expiry(decision.at);
             self.expires = if decision.action.is_measure() { ends } else { None };
             self.mode = decision.mode;
-        } else if self.step.is_none() {
+        } else if self.step.is_none() || self.is_beyond(index) {
             self.step = Some((index, decision.at));
         }
         self.was_softened = softened;
+        self.was_aimless = softened && is_aimless;
     }
 
     /// Whether the alert is about something that the step's measures do not reach.

@@ -20,7 +20,7 @@ use crate::class::Class;
 use crate::decision::{Action, Scope, Until};
 use crate::net::{Protocol, Target};
 use crate::reader::ConfigErrors;
-use crate::tenant::{Mode, Name, TenantId};
+use crate::tenant::{Mode, Name, Tenant, TenantId};
 pub use tenants::{check_tenants, parse_tenants};
 use thresholds::Thresholds;
 
@@ -111,6 +111,12 @@ impl Rule {
 }
 
 impl ScopeRule {
+    /// Whether it is about the destinations that were seen.
+    #[must_use]
+    pub const fn is_by_target(self) -> bool {
+        matches!(self, Self::Destinations | Self::DestinationPorts)
+    }
+
     /// The scope for what was seen. `Destinations` without any target means everything the class is about is unknown, so
     /// nothing.
     #[must_use]
@@ -148,6 +154,15 @@ impl Policy {
     pub fn preset(name: &str) -> Option<Self> {
         let (name, text) = Self::PRESETS.iter().find(|(preset, _)| *preset == name)?;
         Some(Self::parse(name, text).expect("presets are sound; a test reads each"))
+    }
+
+    /// Whether nothing is to be done to a tenant: it is named, or an address of its own is never to be cut off. (The node's
+    /// own address within a tenant's prefix is not the tenant's.)
+    #[must_use]
+    pub fn protects(&self, tenant: &Tenant) -> bool {
+        let is_kept =
+            |prefix: &IpNet| self.protected_destinations.iter().any(|protected| protected.contains(prefix));
+        self.protected_sources.contains(&tenant.id) || tenant.addresses.iter().any(is_kept)
     }
 
     /// The rule that `class` breaks.

@@ -61,16 +61,16 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     Some(Tenant { id: id?, name: name.to_owned(), parent, addresses, interfaces, macs, mode })
 }
 
-/// Addresses and prefixes; a prefix with bits behind its length is taken for what it names.
+/// Addresses and prefixes. One with bits behind its length may be meant for the address or for the prefix: it is asked.
 fn addresses(section: &Section<'_, '_>) -> Vec<IpNet> {
-    let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48";
+    let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48 without bits behind their length";
     let texts: Vec<String> = section.parsed_list("addresses", allowed).unwrap_or_default();
     let mut addresses = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let net = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
         match net {
-            Ok(net) => addresses.push(net.trunc()),
-            Err(_) => section.reject_item("addresses", index, allowed),
+            Ok(net) if net == net.trunc() => addresses.push(net),
+            _ => section.reject_item("addresses", index, allowed),
         }
     }
     addresses
@@ -151,7 +151,9 @@ fn overlaps(tenants: &[Tenant]) -> Vec<Clash> {
         }
         if let Some(&other) = around.iter().rev().find(|(_, place, _)| *place != this.1) {
             let (first, second) = if other.1 < this.1 { (other, this) } else { (this, other) };
-            let what = format!("{} shares addresses with {}", second.0, first.0);
+            let names = (&tenants[second.1].id, &tenants[first.1].id);
+            let what =
+                format!("{} of {} shares addresses with {} of {}", second.0, names.0, first.0, names.1);
             clashes.push(Clash { first: first.1, second: second.1, key: "addresses", item: second.2, what });
         }
         around.push(this);
@@ -205,9 +207,9 @@ mod tests {
     fn what_two_tenants_claim_is_refused() {
         let also = |line: &str| format!("{A}[[tenant]]\nid = \"b\"\n{line}\n");
         check(
-            &also("addresses = [\"203.0.113.7/24\"]"),
+            &also("addresses = [\"203.0.113.0/24\"]"),
             &[
-                "6:14: `tenant[2].addresses[1]`: found \"203.0.113.7/24\"; allowed: what tenant `a` does not have",
+                "6:14: `tenant[2].addresses[1]`: found \"203.0.113.0/24\"; allowed: what tenant `a` does not have",
             ],
         );
         check(&also("addresses = [\"198.51.100.1\", \"203.0.113.7\"]"), &["6:30: `tenant[2].addresses[2]`"]);

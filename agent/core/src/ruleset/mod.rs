@@ -4,8 +4,8 @@
 //! one tenant and ten thousand; measures are *elements* of its sets ([`elements`]). It has two printers: [`text`] here, for
 //! people, reviews and `nft -f`, and the netlink one in the shell.
 //!
-//! The order of the rules is the policy of doing no harm: protected destinations are let through before anything else
-//! is asked; then the suspended, then the blocked, are refused. Refusing tells the sender "administratively
+//! The suspended come first: nothing of theirs goes anywhere, or a resolver on the internet would be their way out. Then
+//! protected destinations are let through, whatever a block says; then the blocked are refused. Refusing tells the sender "administratively
 //! prohibited", at a bounded rate; what comes from a suspended port with a source that is not its tenant's is dropped
 //! without a word, since the answer would go to somebody else.
 //!
@@ -231,9 +231,9 @@ impl Ruleset {
         let mut forward = Vec::new();
         let both =
             |make: fn(Version) -> SetId, verdict| Version::BOTH.map(|version| rule(make(version), verdict));
-        forward.extend(both(SetId::Protected, Verdict::Accept));
         forward.extend(both(SetId::Suspended, refuse));
         forward.push(rule(SetId::SuspendedPort, Verdict::Drop));
+        forward.extend(both(SetId::Protected, Verdict::Accept));
         forward.extend(both(SetId::BlockedPort, refuse));
         forward.extend(both(SetId::BlockedDestination, refuse));
         forward.extend(both(SetId::BlockedService, refuse));

@@ -27,6 +27,20 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
     if let Some(protected) = root.section("protected") {
         sources = protected.parsed_list("sources", "tenant ids").unwrap_or_default();
         destinations = prefixes(&protected, "destinations");
+        for (index, source) in sources.iter().enumerate() {
+            // An address would be a valid name, and protect nobody.
+            let text = NodeId::as_str(source);
+            if text.parse::<IpAddr>().is_ok() {
+                protected.reject_item("sources", index, "tenant ids; addresses are for `destinations`");
+            }
+        }
+        for (index, _) in destinations.iter().enumerate().filter(|(_, net)| net.prefix_len() == 0) {
+            protected.reject_item(
+                "destinations",
+                index,
+                "prefixes from /1 on: this one would switch enforcement off",
+            );
+        }
         protected.finish();
     }
     let controller = root.section("controller").map(|section| controller(&section, base));
@@ -139,13 +153,13 @@ fn limits(section: &Section<'_, '_>) -> Limits {
 
 /// Addresses and prefixes.
 fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
-    let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48";
+    let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48 without bits behind their length";
     let texts: Vec<String> = section.parsed_list(key, allowed).unwrap_or_default();
     let mut nets = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
-            Ok(net) => nets.push(net.trunc()),
-            Err(_) => section.reject_item(key, index, allowed),
+            Ok(net) if net == net.trunc() => nets.push(net),
+            _ => section.reject_item(key, index, allowed),
         }
     }
     nets

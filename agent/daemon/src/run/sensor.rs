@@ -219,7 +219,7 @@ impl Sensor {
         if self.loaded.settings.mode == Mode::Observe || observe(self.engine.topology().tenant(ix).mode) {
             return Some(OrderFailure::ObserveOnly);
         }
-        let is_protected = self.loaded.policy.protected_sources.contains(&decision.tenant);
+        let is_protected = self.loaded.policy.protects(self.engine.topology().tenant(ix));
         is_protected.then_some(OrderFailure::Protected)
     }
 
@@ -321,9 +321,13 @@ fn log(output: &Output) {
             )
         }
         Output::Violation(_) => {}
+        Output::Decision(decision) if decision.mode == Mode::Observe => tracing::info!(
+            tenant = %decision.tenant, id = %decision.id, clause = decision.clause,
+            "observing only; it would be: {} {}: {}", decision.action, decision.scope, decision.reason
+        ),
         Output::Decision(decision) => tracing::warn!(
-            tenant = %decision.tenant, id = %decision.id, clause = decision.clause, mode = %decision.mode,
-            softened = decision.softened, "{} {}: {}", decision.action, decision.scope, decision.reason
+            tenant = %decision.tenant, id = %decision.id, clause = decision.clause, softened = decision.softened,
+            "{} {}: {}", decision.action, decision.scope, decision.reason
         ),
         Output::Imposed(_) => {}
         Output::Lifted { measure, reason, .. } => tracing::info!(

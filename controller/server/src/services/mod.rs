@@ -32,6 +32,7 @@ pub(crate) struct House {
 pub(crate) fn unwritable(error: WriteError) -> Status {
     match error {
         WriteError::Clash(clash) => Status::invalid_argument(clash),
+        WriteError::Held(_) => Status::failed_precondition(error.to_string()),
         WriteError::Stopping => Status::unavailable("the controller stops"),
         WriteError::Store(error) => {
             tracing::error!(%error, "the database failed");

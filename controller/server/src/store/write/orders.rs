@@ -55,7 +55,11 @@ pub async fn suspend(
     if !is_tenant(conn, &decision.tenant).await? {
         return Ok(OrderTaken::UnknownTenant);
     }
-    store_decision(conn, decision, effects).await?;
+    let operator = match &decision.origin {
+        reeve_policy::Origin::Operator { name } => name.as_str(),
+        reeve_policy::Origin::Policy { .. } => "",
+    };
+    store_decision(conn, decision, Some(operator), effects).await?;
     for node in nodes(conn).await? {
         impose_on(conn, &node, decision, effects).await?;
     }

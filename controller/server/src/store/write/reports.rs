@@ -20,8 +20,8 @@ const EPOCHS_KEPT: i64 = 8;
 /// Why a readable report was thrown away all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The violation was seen on another node, so it is that node's to report.
-    #[error("the violation is another node's")]
+    /// It is another node's to report, or nobody's: a violation seen elsewhere, an operator's decision never given.
+    #[error("it is not this node's to report")]
     OtherNode,
     /// A measure that is only to be observed cannot stand in a kernel.
     #[error("a decision that is only to be observed cannot stand in a kernel")]
@@ -103,8 +103,18 @@ pub async fn report(
             return Ok(Err(Refusal::NotEnforced));
         }
         Report::Violation(violation) => store_violation(conn, violation, effects).await?,
-        Report::Decision(decision) => store_decision(conn, decision, effects).await?,
-        Report::Standing { measure, at } => stands(conn, node, measure, *at, effects).await?,
+        Report::Decision(decision) => {
+            if !is_own(conn, node, decision).await? {
+                return Ok(Err(Refusal::OtherNode));
+            }
+            store_decision(conn, decision, None, effects).await?;
+        }
+        Report::Standing { measure, at } => {
+            if !is_own(conn, node, &measure.decision).await? {
+                return Ok(Err(Refusal::OtherNode));
+            }
+            stands(conn, node, measure, *at, effects).await?;
+        }
         Report::Lifted { decision, tenant, reason, at, counters } => {
             let lift = Lift { decision, tenant, reason: reason.name(), at: *at };
             lifted(conn, node, lift, Some(*counters), effects).await?;
@@ -162,16 +172,34 @@ async fn store_violation(
     Ok(())
 }
 
-/// Stores a decision unless it is known: decisions never change.
+/// Whether a decision is this node's to report: one upon a violation of its own, or an operator's that this controller
+/// gave. What a node makes up about another's violation, or in an operator's name, is refused.
+async fn is_own(conn: &mut SqliteConnection, node: &NodeId, decision: &Decision) -> Result<bool, StoreError> {
+    if let Origin::Operator { .. } = decision.origin {
+        let given: Option<(Vec<u8>,)> =
+            sqlx::query_as("SELECT body FROM decisions WHERE id = ? AND operator IS NOT NULL")
+                .bind(decision.id.0.as_str())
+                .fetch_optional(&mut *conn)
+                .await?;
+        return Ok(given.is_some_and(|(body,)| body == decision.encode()));
+    }
+    let Some(violation) = &decision.violation else { return Ok(false) };
+    let seen_by: Option<(String,)> = sqlx::query_as("SELECT node FROM violations WHERE id = ?")
+        .bind(violation.as_name().as_str())
+        .fetch_optional(&mut *conn)
+        .await?;
+    // The report of the violation may have had to make room in a full spool.
+    Ok(seen_by.is_none_or(|(other,)| other == node.as_str()))
+}
+
+/// Stores a decision unless it is known: decisions never change. `operator` is who gave it to this controller; whatever a
+/// node says of a decision's origin, it is never ordered on other nodes for that.
 pub(super) async fn store_decision(
     conn: &mut SqliteConnection,
     decision: &Decision,
+    operator: Option<&str>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let operator = match &decision.origin {
-        Origin::Operator { name } => Some(name.as_str()),
-        Origin::Policy { .. } => None,
-    };
     let done = sqlx::query(
         "INSERT INTO decisions (id, tenant, violation, made, expires, operator, body) VALUES (?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT DO NOTHING",
@@ -200,7 +228,7 @@ pub(super) async fn stands(
     at: Timestamp,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    store_decision(conn, &measure.decision, effects).await?;
+    store_decision(conn, &measure.decision, None, effects).await?;
     let key = measure.decision.id.0.as_str();
     let known: Option<(Option<i64>,)> =
         sqlx::query_as("SELECT lifted FROM measures WHERE node = ? AND decision = ?")
