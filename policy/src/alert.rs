@@ -164,11 +164,14 @@ impl Alert {
             // Writing to a String cannot fail.
             let _ = write!(text, "{separator} {} {}", metric.name.replace('_', " "), round(metric.value));
             if let Some(threshold) = metric.threshold {
-                let _ = write!(text, " (allowed {})", round(threshold));
+                let _ = write!(text, " (limit {})", round(threshold));
             }
         }
-        let seconds = self.window.end.since(self.window.start).as_secs_f64();
-        let _ = write!(text, " in {} s", round(seconds));
+        // A rate has its time in it.
+        if self.class.counts_distinct() {
+            let seconds = self.window.end.since(self.window.start).as_secs_f64();
+            let _ = write!(text, " in {} s", round(seconds));
+        }
         match self.targets.as_slice() {
             [] => {}
             [only] => {

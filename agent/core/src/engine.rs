@@ -22,7 +22,7 @@ use reeve_policy::{
 
 use crate::flow::Restrictions;
 use crate::flow::table::FLOW_BYTES;
-use crate::frame::Frame;
+use crate::frame::{Frame, VantageId};
 use crate::ledger::{Ledger, LedgerEvent};
 use crate::shard::{Shard, ShardCounters};
 use crate::topology::{Topology, Vantage};
@@ -188,10 +188,10 @@ impl Engine {
         self.take_alerts();
     }
 
-    /// Takes note of frames that the capture lost.
-    pub fn handle_loss(&mut self, at: Timestamp, dropped: u64) {
+    /// Takes note of frames that the capture lost at a vantage.
+    pub fn handle_loss(&mut self, at: Timestamp, vantage: VantageId, dropped: u64) {
         self.advance(at);
-        self.shard.handle_loss(at, dropped);
+        self.shard.handle_loss(at, vantage, dropped);
     }
 
     /// Lets time pass.

@@ -12,10 +12,10 @@ use reeve_policy::{Alert, Loss, Timestamp, Window};
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::{OneWayGuard, OutageGuard};
 use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
-use crate::frame::Frame;
+use crate::frame::{Frame, Passage, VantageId};
 use crate::meter::loss::LossMeter;
 use crate::meter::rates::{BUCKET, RateTable};
-use crate::packet::{self, Body, Ip, Malformed};
+use crate::packet::{self, Body, Ip, Malformed, Transport};
 use crate::topology::{TenantIx, Topology, VantageKind};
 
 /// What a shard has counted since it began.
@@ -31,6 +31,14 @@ pub struct ShardCounters {
     pub spoofed: u64,
     /// Frames older than the newest before them, which count as of then.
     pub behind: u64,
+}
+
+/// What the capture at one vantage received and lost.
+#[derive(Debug, Default)]
+struct VantageLoss {
+    meter: LossMeter,
+    /// Frames since it was last entered.
+    received_since: u64,
 }
 
 #[derive(Debug)]
@@ -59,8 +67,8 @@ pub struct Shard {
     active: Vec<TenantIx>,
     outage: OutageGuard,
     one_way: Vec<OneWayGuard>,
-    loss: LossMeter,
-    received_since: u64,
+    /// By [`crate::frame::VantageId`].
+    losses: Vec<VantageLoss>,
     now: Timestamp,
     /// Not later than the first deadline of any detector.
     detectors_due: Option<Timestamp>,
@@ -87,8 +95,7 @@ impl Shard {
             active: Vec::new(),
             outage: OutageGuard::new(topology.tenants().len()),
             one_way: Vec::new(),
-            loss: LossMeter::default(),
-            received_since: 0,
+            losses: Vec::new(),
             now: Timestamp::EPOCH,
             detectors_due: None,
             next_idle_check: Timestamp::EPOCH,
@@ -123,6 +130,7 @@ impl Shard {
         self.outage.set_tenants(topology.tenants().len());
         let vantages = topology.vantages().iter().map(|vantage| usize::from(vantage.id.0) + 1).max();
         self.one_way.resize(vantages.unwrap_or(0), OneWayGuard::default());
+        self.losses.resize_with(vantages.unwrap_or(0), VantageLoss::default);
         self.topology = topology;
     }
 
@@ -182,16 +190,21 @@ impl Shard {
         if self.alerts.is_empty() { None } else { Some(self.alerts.remove(0)) }
     }
 
-    /// Takes note of what the capture lost up to `at`.
-    pub fn handle_loss(&mut self, at: Timestamp, dropped: u64) {
-        let received = std::mem::take(&mut self.received_since);
-        self.loss.record(at.max(self.now), Loss { received, dropped });
+    /// Takes note of what the capture lost at a vantage up to `at`.
+    pub fn handle_loss(&mut self, at: Timestamp, vantage: VantageId, dropped: u64) {
+        let at = at.max(self.now);
+        if let Some(loss) = self.losses.get_mut(usize::from(vantage.0)) {
+            let received = std::mem::take(&mut loss.received_since);
+            loss.meter.record(at, Loss { received, dropped });
+        }
     }
 
     /// Reads a frame. Deadlines up to its time have been fired before (see [`crate::engine::Engine`]).
     pub fn handle_frame(&mut self, frame: &Frame<'_>) {
         self.counters.frames += 1;
-        self.received_since += 1;
+        if let Some(loss) = self.losses.get_mut(usize::from(frame.vantage.0)) {
+            loss.received_since += 1;
+        }
         if frame.at < self.now {
             self.counters.behind += 1;
         }
@@ -205,6 +218,9 @@ impl Shard {
             }
         };
         let Body::Ip(ip) = &packet.body else { return };
+        if let Transport::Malformed(reason) = ip.transport {
+            self.counters.malformed[reason.index()] += 1;
+        }
         let who = self.topology.attribute(frame.vantage, frame.passage, &packet);
         if who.sender.is_none() && who.receiver.is_none() {
             self.counters.unassigned += 1;
@@ -269,7 +285,10 @@ impl Shard {
         }
         if spoofed {
             self.counters.spoofed += 1;
-        } else {
+        }
+        // Live, the port says who sent it, and its answers come back by that port: whatever source it scans from, it
+        // scans. A capture without directions cannot tell that from others' traffic.
+        if !spoofed || frame.passage != Passage::Unknown {
             let mut events = std::mem::take(&mut self.events);
             self.flows.handle_sent(sender, ip, at, &state.restrictions, &mut events);
             self.dispatch(&events);
@@ -349,7 +368,7 @@ impl Shard {
     }
 
     fn alert(&mut self, tenant: TenantIx, finding: Finding) -> Alert {
-        self.handle_loss(finding.at, 0);
+        let loss = self.loss_of(tenant, finding.at, &Window { start: finding.start, end: finding.at });
         let window = Window { start: finding.start, end: finding.at };
         let samples =
             self.tenants[tenant.0 as usize].detectors.as_ref().map(|detectors| detectors.samples().list());
@@ -362,8 +381,25 @@ impl Shard {
             confidence_percent: finding.confidence_percent,
             targets: finding.targets,
             samples: samples.unwrap_or_default(),
-            loss: self.loss.over(&window),
+            loss,
         }
+    }
+
+    /// What the capture lost where a tenant is seen: others' floods are not held for what is known of this one.
+    fn loss_of(&mut self, tenant: TenantIx, at: Timestamp, window: &Window) -> Loss {
+        let mut sum = Loss::default();
+        for vantage in self.topology.vantages() {
+            if !self.topology.sees(vantage, tenant) {
+                continue;
+            }
+            let Some(loss) = self.losses.get_mut(usize::from(vantage.id.0)) else { continue };
+            let received = std::mem::take(&mut loss.received_since);
+            loss.meter.record(at.max(self.now), Loss { received, dropped: 0 });
+            let one = loss.meter.over(window);
+            sum.received = sum.received.saturating_add(one.received);
+            sum.dropped = sum.dropped.saturating_add(one.dropped);
+        }
+        sum
     }
 
     fn drop_idle(&mut self, now: Timestamp) {

@@ -207,6 +207,18 @@ impl Topology {
         }
     }
 
+    /// Whether a tenant's packets are seen at a vantage.
+    #[must_use]
+    pub fn sees(&self, vantage: &Vantage, tenant: TenantIx) -> bool {
+        match self.ports.get(usize::from(vantage.id.0)).map(|port| port.tenants.as_slice()) {
+            _ if self.is_seen_at_port(tenant) => {
+                self.ports.get(usize::from(vantage.id.0)).is_some_and(|port| port.tenants.contains(&tenant))
+            }
+            Some([]) | None => true,
+            Some(_) => vantage.kind != VantageKind::Port,
+        }
+    }
+
     /// Whose a packet is that was seen at `vantage`.
     #[must_use]
     pub fn attribute(&self, vantage: VantageId, passage: Passage, packet: &Packet<'_>) -> Attribution {

@@ -216,7 +216,7 @@ pub fn text_line(output: &Output) -> Option<String> {
 fn metric(metric: &reeve_policy::Metric) -> String {
     let value = (metric.value * 100.0).round() / 100.0;
     match metric.threshold {
-        Some(threshold) => format!("{} {value} (allowed {threshold})", metric.name),
+        Some(threshold) => format!("{} {value} (limit {threshold})", metric.name),
         None => format!("{} {value}", metric.name),
     }
 }

@@ -36,6 +36,7 @@ Exit codes:
   1  it failed: a node did not do what was ordered, the controller refused
   2  the command line is wrong
   3  there is no such tenant or violation
+  4  the order is stored, and a node has not carried it out yet
  65  a file holds what it must not
  69  the controller cannot be reached
  74  reading or writing failed
@@ -85,8 +86,8 @@ pub enum Command {
     },
     /// Suspends a tenant on every node
     Suspend {
-        /// The tenant's id.
-        tenant: Name,
+        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        tenant: String,
         /// Why, for the customer to read.
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -102,8 +103,8 @@ pub enum Command {
     },
     /// Lifts everything that holds a tenant, whoever ordered it
     Release {
-        /// The tenant's id.
-        tenant: Name,
+        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        tenant: String,
         /// Why, for the record.
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
@@ -167,8 +168,8 @@ pub struct Filter {
     /// Only in this state.
     #[arg(long, value_enum)]
     pub state: Option<StateArg>,
-    /// Only those that went on at this time or later (RFC 3339).
-    #[arg(long, value_name = "TIME")]
+    /// Only those that went on at this time or later: RFC 3339, or how long ago, such as 2h.
+    #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<Timestamp>,
     /// At most so many.
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=500))]
@@ -184,6 +185,16 @@ pub enum StateArg {
     Quiet,
     /// An operator released the tenant.
     Released,
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    match parse_duration(text) {
+        Some(ago) => Ok((Timestamp::EPOCH + now).minus(ago)),
+        None => text.parse().map_err(|_| {
+            "a time like 2026-01-31T12:00:00Z, or how long ago, such as 30m, 2h or 7d".to_owned()
+        }),
+    }
 }
 
 fn span(text: &str) -> Result<Duration, String> {
@@ -205,6 +216,7 @@ mod tests {
         assert!(parse("reevectl suspend a --reason x --for 1h").is_ok());
         assert!(parse("reevectl suspend a").is_err());
         assert!(parse("reevectl suspend a --reason x --for 10").is_err());
-        assert!(parse("reevectl release ../x").is_err());
+        assert!(parse("reevectl violations --since 1h").is_ok());
+        assert!(parse("reevectl violations --since yesterday").is_err());
     }
 }

@@ -65,6 +65,9 @@ pub enum CallError {
     /// Some nodes did not do what was ordered.
     #[error("not done on every node")]
     NotDone,
+    /// The order is stored, and not carried out everywhere yet.
+    #[error("not done everywhere yet; the order is stored, and goes to each node when it is connected")]
+    NotYet,
     /// The controller's answer cannot be understood.
     #[error("the controller's answer cannot be understood: {0}")]
     Answer(&'static str),
@@ -100,6 +103,7 @@ impl CallError {
             },
             Self::Import(status) if status.code() == Code::InvalidArgument => 65,
             Self::Import(status) => Self::Refused(status.clone()).exit_code(),
+            Self::NotYet => 4,
             Self::Ended => 69,
             Self::NotDone | Self::Answer(_) => 1,
         }

@@ -10,8 +10,8 @@ use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ListNodesRequest, ListTenantsRequest, ListViolationsRequest,
     NodeOrder, ReleaseRequest, SuspendRequest, WatchRequest, import_tenants_request, node_order,
 };
-use reeve_proto::status::v1::GetStatusRequest;
 use reeve_proto::status::v1::get_status_request::Subject;
+use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
 use reeve_proto::{duration_to_wire, time_to_wire, types};
 use serde_json::Value;
 use tonic::Request;
@@ -59,7 +59,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         | Command::Violations { command: None, filter } => call.violations(filter).await,
         Command::Suspend { tenant, reason, clause, span, no_wait } => {
             let request = SuspendRequest {
-                tenant: tenant.to_string(),
+                tenant: call.tenant(tenant).await?,
                 reason,
                 clause,
                 duration: span.map(duration_to_wire),
@@ -70,13 +70,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         }
         Command::Release { tenant, reason, no_wait } => {
             let idempotency_key = String::new();
-            call.release(ReleaseRequest {
-                tenant: tenant.to_string(),
-                reason,
-                idempotency_key,
-                wait: !no_wait,
-            })
-            .await
+            let tenant = call.tenant(tenant).await?;
+            call.release(ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait }).await
         }
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
@@ -109,7 +104,7 @@ impl Call {
         Ok(())
     }
 
-    async fn status(&self, subject: String) -> Result<(), CallError> {
+    async fn ask_status(&self, subject: String) -> Result<GetStatusResponse, CallError> {
         let subject = if subject.parse::<IpAddr>().is_ok() {
             Subject::Address(subject)
         } else if subject.contains('/') {
@@ -118,7 +113,17 @@ impl Call {
             Subject::Tenant(subject)
         };
         let request = self.request(GetStatusRequest { subject: Some(subject) });
-        let status = self.controller.status().get_status(request).await?.into_inner();
+        Ok(self.controller.status().get_status(request).await?.into_inner())
+    }
+
+    /// The id of a tenant that is named by its id, an address or an interface: what an abuse mail has is an address.
+    async fn tenant(&self, subject: String) -> Result<String, CallError> {
+        let is_id = subject.parse::<IpAddr>().is_err() && !subject.contains('/');
+        if is_id { Ok(subject) } else { Ok(self.ask_status(subject).await?.tenant) }
+    }
+
+    async fn status(&self, subject: String) -> Result<(), CallError> {
+        let status = self.ask_status(subject).await?;
         self.tell(|| json::status(&status), || show::status(&status))
     }
 
@@ -184,40 +189,45 @@ impl Call {
     }
 
     async fn suspend(&self, request: SuspendRequest) -> Result<(), CallError> {
-        let tenant = request.tenant.clone();
+        let (tenant, waited) = (request.tenant.clone(), request.wait);
         let answer = self.controller.operator().suspend(self.request(request)).await?.into_inner();
         self.tell(
             || json::order(&tenant, &answer.order, &answer.nodes),
             || show::order(&tenant, "suspended", &answer.nodes),
         )?;
-        done(&answer.nodes)
+        done(&answer.nodes, waited)
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<(), CallError> {
-        let tenant = request.tenant.clone();
+        let (tenant, waited) = (request.tenant.clone(), request.wait);
         let answer = self.controller.operator().release(self.request(request)).await?.into_inner();
         self.tell(
             || json::order(&tenant, &answer.order, &answer.nodes),
             || show::order(&tenant, "released", &answer.nodes),
         )?;
-        done(&answer.nodes)
+        done(&answer.nodes, waited)
     }
 
     async fn watch(&self, tenant: String) -> Result<(), CallError> {
         // No timeout: it goes on until somebody ends it.
         let mut events =
             self.controller.operator().watch(Request::new(WatchRequest { tenant })).await?.into_inner();
-        while let Some(event) = events.message().await? {
+        // Whatever ends the stream, it ended: the certificate was good.
+        while let Some(event) = events.message().await.map_err(|_| CallError::Ended)? {
             self.tell(|| json::event(&event), || show::event(&event))?;
         }
         Err(CallError::Ended)
     }
 }
 
-fn done(nodes: &[NodeOrder]) -> Result<(), CallError> {
-    if nodes.iter().any(|node| node.state() == node_order::State::Failed) {
-        Err(CallError::NotDone)
-    } else {
-        Ok(())
+fn done(nodes: &[NodeOrder], waited: bool) -> Result<(), CallError> {
+    let any = |wanted: &[node_order::State]| nodes.iter().any(|node| wanted.contains(&node.state()));
+    if any(&[node_order::State::Failed]) {
+        return Err(CallError::NotDone);
     }
+    // Asked not to wait, nobody expects an answer yet.
+    if waited && (nodes.is_empty() || any(&[node_order::State::Sent, node_order::State::Stored])) {
+        return Err(CallError::NotYet);
+    }
+    Ok(())
 }

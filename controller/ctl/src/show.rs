@@ -121,6 +121,10 @@ pub fn status(status: &GetStatusResponse) -> String {
         _ if status.observed => "it would have been told; nothing was done",
         _ => "",
     };
+    let unconfirmed = match status.stale_nodes.as_slice() {
+        [] => String::new(),
+        nodes => format!("{} not connected: this is the last that was told", nodes.join(", ")),
+    };
     facts(&[
         ("tenant", format!("{} {}", status.tenant, status.tenant_name).trim_end().to_owned()),
         ("state", state_word(status.state()).to_owned()),
@@ -132,7 +136,7 @@ pub fn status(status: &GetStatusResponse) -> String {
         ("until", until),
         ("violation", status.violation.clone()),
         ("nodes", status.nodes.join(", ")),
-        ("not connected", status.stale_nodes.join(", ")),
+        ("unconfirmed", unconfirmed),
     ])
 }
 
@@ -157,8 +161,18 @@ pub fn imported(done: &ImportTenantsResponse) -> String {
 }
 
 pub fn nodes(nodes: &ListNodesResponse) -> String {
-    let mut rows =
-        vec![cells(["NODE", "LINK", "MODE", "POLICY", "TENANTS", "MEASURES", "LOSS", "LAST SEEN", "AGENT"])];
+    let mut rows = vec![cells([
+        "NODE",
+        "LINK",
+        "MODE",
+        "WATCHED",
+        "POLICY",
+        "TENANTS",
+        "MEASURES",
+        "LOSS",
+        "LAST SEEN",
+        "AGENT",
+    ])];
     for node in &nodes.nodes {
         let health = node.health.clone().unwrap_or_default();
         let frames = health.frames_received + health.frames_dropped;
@@ -176,6 +190,7 @@ pub fn nodes(nodes: &ListNodesResponse) -> String {
             node.name.clone(),
             if node.connected { "up" } else { "DOWN" }.to_owned(),
             mode.to_owned(),
+            if health.vantages == 0 { "NOTHING".to_owned() } else { format!("{} ports", health.vantages) },
             policy,
             health.tenants.to_string(),
             health.measures.to_string(),
@@ -234,7 +249,7 @@ pub fn violation(wire: &types::v1::Violation, answer: &GetViolationResponse) -> 
 
 fn evidence(text: &mut String, alert: &Alert) {
     let _ = writeln!(text, "\nEvidence: {} ({} % sure)", alert.class, alert.confidence_percent);
-    let mut rows = vec![cells(["  NUMBER", "SEEN", "ALLOWED"])];
+    let mut rows = vec![cells(["  NUMBER", "SEEN", "LIMIT"])];
     for metric in &alert.metrics {
         let round = |number: f64| ((number * 100.0).round() / 100.0).to_string();
         let allowed = metric.threshold.map_or_else(|| "-".to_owned(), round);

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use reeve_policy::Timestamp;
+
+use crate::clock;
 use crate::error::ControllerError;
 use crate::identity::Protection;
 use crate::pki::{CA, SERVER, SERVER_KEY};
@@ -78,5 +81,28 @@ fn credentials(dir: &Path) -> Result<Option<Credentials>, ControllerError> {
         std::fs::read(path).map_err(|source| ControllerError::File { path: path.clone(), source })
     };
     let [ca, certificate, key] = &files;
-    Ok(Some(Credentials { ca: read(ca)?, certificate: read(certificate)?, key: read(key)? }))
+    let credentials = Credentials { ca: read(ca)?, certificate: read(certificate)?, key: read(key)? };
+    expiry(ca, &credentials.ca)?;
+    expiry(certificate, &credentials.certificate)?;
+    Ok(Some(credentials))
+}
+
+/// When a certificate ends, if it holds now.
+///
+/// # Errors
+/// When the file holds none, or one that holds no longer or not yet.
+pub fn expiry(path: &Path, pem: &[u8]) -> Result<Timestamp, ControllerError> {
+    let wrong = |reason: String| ControllerError::Certificate { path: path.to_owned(), reason };
+    let (_, pem) =
+        x509_parser::pem::parse_x509_pem(pem).map_err(|_| wrong("it holds no certificate in PEM".into()))?;
+    let certificate = pem.parse_x509().map_err(|error| wrong(format!("it holds no certificate: {error}")))?;
+    let validity = certificate.validity();
+    let at = |time: x509_parser::time::ASN1Time| {
+        Timestamp::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+    };
+    let (from, to, now) = (at(validity.not_before), at(validity.not_after), clock::now());
+    if now < from || now >= to {
+        return Err(wrong(format!("the certificate holds from {from} to {to}, and it is {now}")));
+    }
+    Ok(to)
 }

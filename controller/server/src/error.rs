@@ -34,6 +34,20 @@ pub enum ControllerError {
         /// The folder.
         dir: PathBuf,
     },
+    /// Another controller uses the folder.
+    #[error("{path} is in use by a running controller", path = path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A certificate is none, or holds no longer.
+    #[error("{path}: {reason}", path = path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -74,6 +88,8 @@ impl ControllerError {
         };
         match self {
             Self::NoFolder { .. } | Self::IncompleteCredentials { .. } | Self::Unprotected { .. } => 78,
+            Self::Certificate { .. } => 78,
+            Self::InUse { .. } => 69,
             Self::File { source, .. } => of_io(source, 74),
             Self::Listen { source, .. } => of_io(source, 69),
             Self::Transport(_) => 78,

@@ -66,7 +66,7 @@ struct InitArgs {
     #[command(flatten)]
     dir: DirArgs,
     /// A name or address by which the controller is reached, beside localhost. May be given several times.
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = host)]
     host: Vec<String>,
     /// A node to make a certificate for. May be given several times.
     #[arg(long, value_name = "NAME")]
@@ -99,6 +99,14 @@ struct RunArgs {
     /// What is logged: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "REEVE_LOG")]
     log: String,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    if pki::is_host(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a host's name or address, without scheme and port".to_owned())
+    }
 }
 
 fn main() -> ExitCode {
@@ -146,6 +154,12 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
     if made.is_empty() {
         writeln!(out, "everything is there already")?;
     }
+    if !args.host.is_empty() {
+        writeln!(
+            out,
+            "restart the controller if it is running: its certificate is a new one, with the hosts of before and these"
+        )?;
+    }
     Ok(())
 }
 
@@ -191,7 +205,30 @@ fn check(args: &DirArgs) -> anyhow::Result<()> {
         store.close().await;
         Ok::<(), ControllerError>(())
     })?;
-    let certificates = if config.credentials.is_some() { "there" } else { "NONE: this machine only" };
-    writeln!(std::io::stdout(), "{}: good\ncertificates  {certificates}", args.dir.display())?;
+    let certificates = match &config.credentials {
+        Some(credentials) => {
+            let path = args.dir.join(pki::SERVER);
+            format!(
+                "the controller's holds until {}",
+                reeve_controller::config::expiry(&path, &credentials.certificate)?
+            )
+        }
+        None => "NONE: this machine only".to_owned(),
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}: good\ncertificates  {certificates}", args.dir.display())?;
+    for name in [pki::CA_KEY, pki::SERVER_KEY] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = args.dir.join(name);
+        let mode = std::fs::metadata(&path).map(|data| data.permissions().mode()).unwrap_or(0);
+        if mode & 0o077 != 0 {
+            writeln!(
+                out,
+                "WARNING       {} can be read by others (mode {:o}): chmod 600",
+                path.display(),
+                mode & 0o777
+            )?;
+        }
+    }
     Ok(())
 }

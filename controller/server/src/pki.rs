@@ -79,7 +79,10 @@ pub fn init(dir: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>, PkiError> {
     let authority = authority(dir, &mut made)?;
     if !wanted.hosts.is_empty() || !dir.join(SERVER).exists() {
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        names.extend(known_hosts(&dir.join(SERVER)));
         names.extend(wanted.hosts.iter().cloned());
+        names.sort();
+        names.dedup();
         let mut params = certificate(&dir.join(SERVER), "Reeve controller", DAYS)?;
         params.subject_alt_names = hosts(&dir.join(SERVER), &names)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -172,6 +175,37 @@ fn certificate(path: &Path, name: &str, days: u64) -> Result<CertificateParams, 
     Ok(params)
 }
 
+/// The names that the controller's certificate has now.
+fn known_hosts(path: &Path) -> Vec<String> {
+    use x509_parser::extensions::GeneralName;
+    let Ok(bytes) = fs::read(path) else { return Vec::new() };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(&bytes) else { return Vec::new() };
+    let Ok(certificate) = pem.parse_x509() else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|four| IpAddr::from(four).to_string()),
+            16 => <[u8; 16]>::try_from(*bytes).ok().map(|sixteen| IpAddr::from(sixteen).to_string()),
+            _ => None,
+        },
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(host).collect()
+}
+
+/// Whether a text can be the name of a host (RFC 1123) or an address.
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(is_label))
+}
+
 fn hosts(path: &Path, names: &[String]) -> Result<Vec<SanType>, PkiError> {
     let one = |name: &String| match name.parse::<IpAddr>() {
         Ok(address) => Ok(SanType::IpAddress(address)),
@@ -228,6 +262,26 @@ mod tests {
         for key in [CA_KEY, SERVER_KEY, "nodes/n1.key", "operators/oncall.key"] {
             let mode = fs::metadata(dir.path().join(key)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_added_to_those_of_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for host in ["controller.example.net", "192.0.2.2"] {
+            let wanted = Wanted { hosts: vec![host.to_owned()], ..Wanted::default() };
+            assert_eq!(
+                init(dir.path(), &wanted).unwrap().iter().filter(|path| path.ends_with(SERVER)).count(),
+                1
+            );
+        }
+        let mut known = known_hosts(&dir.path().join(SERVER));
+        known.sort();
+        assert_eq!(known, ["127.0.0.1", "192.0.2.2", "::1", "controller.example.net", "localhost"]);
+        for (text, expected) in
+            [("a.example", true), ("::1", true), ("https://a", false), ("a:7443", false), ("", false)]
+        {
+            assert_eq!(is_host(text), expected, "{text}");
         }
     }
 

@@ -61,6 +61,7 @@ impl Controller {
     /// When the database or the certificates cannot be used.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), ControllerError> {
         let protection = self.config.protection();
+        let _only = claim_folder(&self.config.dir)?;
         let (store, connection) = Store::open(&self.config.dir).await?;
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
@@ -108,6 +109,20 @@ impl Controller {
         // Sessions hold the way to the writer; what they hand over now is not acknowledged and comes again.
         writing.abort();
         Ok(())
+    }
+}
+
+/// Two controllers on one database would each be deaf to the other's agents.
+fn claim_folder(dir: &std::path::Path) -> Result<std::fs::File, ControllerError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = dir.join("lock");
+    let failed = |source| ControllerError::File { path: path.clone(), source };
+    let lock = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = lock.map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(ControllerError::InUse { path: dir.to_owned() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::class::Class;
 use crate::reader::Section;
 
 /// Counts that make no sense beyond what the windows hold.
-const COUNT: std::ops::RangeInclusive<u64> = 1..=500;
+const COUNT: std::ops::RangeInclusive<u64> = 1..=450;
 const RATE: std::ops::RangeInclusive<u64> = 1..=1_000_000_000_000;
 const SHARE: std::ops::RangeInclusive<f64> = 0.0..=1.0;
 

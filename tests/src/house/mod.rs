@@ -55,6 +55,8 @@ pub struct House {
     // Dropped before the lab that they run in.
     agent: Option<Process>,
     controller: Option<Process>,
+    /// The agent's mode, as its settings have it.
+    mode: String,
     /// The lab.
     pub lab: Lab,
 }
@@ -73,7 +75,7 @@ impl House {
     /// # Errors
     /// As [`House::open`].
     pub fn open_in_mode(lab: Lab, mode: &str) -> anyhow::Result<Self> {
-        let mut house = Self { agent: None, controller: None, lab };
+        let mut house = Self { agent: None, controller: None, mode: mode.to_owned(), lab };
         house.write_files(mode)?;
         let dir = house.path("controller");
         let made = Command::new(binary("reeve-controller")?)
@@ -117,8 +119,10 @@ impl House {
             Ok(agent.stderr().contains("linked to the controller"))
         })?;
         self.agent = Some(agent);
-        wait_until("the agent to keep its table", READY, || {
-            Ok(self.lab.rt.ruleset()?.contains("table inet reeve"))
+        // An observing agent keeps none, and takes away what an enforcing one left.
+        let enforcing = self.mode == "enforce";
+        wait_until("the agent to keep its table, or none", READY, || {
+            Ok(self.lab.rt.ruleset()?.contains("table inet reeve") == enforcing)
         })?;
         Ok(())
     }
@@ -238,7 +242,10 @@ impl House {
         class: &str,
         deadline: Duration,
     ) -> anyhow::Result<Violation> {
-        let is_it = |violation: &Violation| violation.tenant == tenant && violation.class == class;
+        // One that was released is an earlier tool's.
+        let is_it = |violation: &Violation| {
+            violation.tenant == tenant && violation.class == class && violation.state == "open"
+        };
         let found = wait_for(&format!("a {class} violation of {tenant}"), deadline, || {
             Ok(self.violations()?.into_iter().find(|violation| is_it(violation)))
         });
@@ -262,7 +269,8 @@ impl House {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn write_files(&self, mode: &str) -> anyhow::Result<()> {
+    pub fn write_files(&mut self, mode: &str) -> anyhow::Result<()> {
+        mode.clone_into(&mut self.mode);
         let dir = self.text("controller");
         let settings = format!(
             "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"baseline\"\nstate_dir = \"agent-state\"\n\n\

@@ -10,9 +10,10 @@
 //!
 //! **Look-alikes that stay silent.** Load tests and connection pools: they complete. QUIC, VPNs and calls: the other side
 //! speaks too. Monitoring pings: a few a second. A host that is being flooded sends SYN-ACK, RST and ICMP errors by the
-//! thousand: those are no SYN, no UDP and no echo request.
+//! thousand: those are no SYN, no UDP and no echo request. A fast port scan of one host is a scan and not a flood as well.
 //!
-//! **Evasion.** Below the rates; spread over more destinations than the table holds (then the UDP total, or the scan
+//! **Evasion.** Answering SYN-ACKs counts as completing, so a flood at an open port that never goes on is told by its
+//! retransmissions only. Below the rates; spread over more destinations than the table holds (then the UDP total, or the scan
 //! detectors, see it). Spoofed sources change nothing on a tenant's own port: the rates are the port's.
 
 use std::time::Duration;
@@ -30,7 +31,10 @@ pub const REPEAT: Duration = Duration::from_secs(10);
 pub fn judge_syn(table: &mut RateTable, numbers: &FloodSyn, now: Timestamp, found: &mut Vec<Finding>) {
     while let Some(bucket) = table.take_ready(now) {
         let completed = part(bucket.counts.answered, bucket.counts.sent);
-        let over = bucket.counts.sent >= numbers.packets_per_second && completed < numbers.completed;
+        // One SYN to each of many ports is a scan, however fast; `portscan.vertical` tells it.
+        let over = bucket.counts.sent >= numbers.packets_per_second
+            && completed < numbers.completed
+            && !bucket.counts.is_scattered();
         let (_, since) = table.judge(&bucket, over);
         if over && table.alert_due(&bucket, now, REPEAT) {
             let metrics = vec![

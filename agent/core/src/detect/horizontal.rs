@@ -46,13 +46,20 @@ pub fn judge(
     if !scan && !wide {
         return None;
     }
-    let threshold = if scan { needed } else { numbers.wide_hosts };
+    let threshold = if scan { needed } else { numbers.wide_hosts.max(needed) };
+    // The number goes by the policy's key, so that one knows which to tune.
+    let key = match target.port {
+        _ if !scan => "wide_hosts",
+        Some(port) if numbers.peer_ports.contains(&port) => "peer_hosts",
+        Some(port) if numbers.intruder_ports.contains(&port) => "intruder_hosts",
+        _ => "hosts",
+    };
     Some(Finding {
         class: Class::PortscanHorizontal,
         start: tally.first.unwrap_or(at),
         at,
         metrics: vec![
-            count("hosts", tally.targets, threshold),
+            count(key, tally.targets, threshold),
             share("unanswered", tally.unanswered_share(), scan.then_some(numbers.unanswered)),
         ],
         confidence_percent: if scan { 95 } else { 80 },

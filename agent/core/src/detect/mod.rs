@@ -18,7 +18,7 @@ use crate::flow::FlowEvent;
 use crate::meter::rates::RateTable;
 use crate::meter::samples::Samples;
 use crate::meter::targets::TargetWindow;
-use crate::packet::{IcmpKind, Ip, TcpFlags, Transport};
+use crate::packet::{Fragment, IcmpKind, Ip, TcpFlags, Transport};
 
 /// While a scan goes on, its alert is repeated this often, so that its episode stays open.
 const REPEAT: Duration = Duration::from_secs(10);
@@ -112,11 +112,17 @@ impl Detectors {
                 }
                 self.samples.record(at, ip.length, ip.headers);
             }
-            Transport::Sctp(_) | Transport::Other | Transport::Absent => {
-                // Later fragments of a UDP flood carry its bytes.
+            Transport::Sctp(_)
+            | Transport::Other
+            | Transport::Absent
+            | Transport::Tiny { .. }
+            | Transport::Malformed(_) => {
+                // Later fragments of a UDP flood carry its bytes; and what no stack would take is a flood all the same.
                 if ip.protocol == Protocol::Udp {
                     self.udp.sent(ip.destination, 0, at, segments, bytes);
                     found.extend(self.udp_total.sent(&numbers.flood_udp, at, segments));
+                } else if ip.protocol == Protocol::Tcp && ip.fragment != Fragment::Later {
+                    self.syn.sent(ip.destination, 0, at, segments, bytes);
                 }
                 self.samples.record(at, ip.length, ip.headers);
             }

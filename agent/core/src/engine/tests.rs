@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use reeve_policy::{Action, Decision, DecisionId, Origin, Scope, Until, ViolationState};
 
 use super::*;
-use crate::frame::{LinkType, Passage, VantageId};
+use crate::frame::{LinkType, Passage};
 use crate::topology::VantageKind;
 
 const ALICE: [u8; 4] = [203, 0, 113, 10];
@@ -221,7 +221,8 @@ fn loss_softens_what_was_counted() {
     let mut engine = engine(Mode::Enforce);
     let half: Vec<Input> = scan(1_000, true).into_iter().take(10).collect();
     play(&mut engine, &half);
-    engine.handle_loss(at(2_050), 100);
+    engine.handle_loss(at(2_050), VantageId(1), 1_000);
+    engine.handle_loss(at(2_050), VantageId(0), 100);
     let rest: Vec<Input> = scan(1_000, true).into_iter().skip(11).take(12).collect();
     let outputs = play(&mut engine, &rest);
     let decision = outputs.iter().find_map(|output| match output {

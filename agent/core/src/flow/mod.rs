@@ -53,6 +53,8 @@ pub enum ProbeKind {
     Maimon,
     /// ACK alone outside any connection; a window scan looks the same.
     Ack,
+    /// A first fragment too small for a TCP header: something to hide from filters.
+    Tiny,
 }
 
 /// What the flow stage tells the detectors.
@@ -185,6 +187,10 @@ impl Flows {
                 let grace_over = at.since(started) >= MIDSTREAM_GRACE;
                 tcp::sent(&mut self.table, seen, tcp, grace_over, events);
             }
+            Transport::Tiny { .. } if !blocked => {
+                events.push(FlowEvent::Probe { tenant, target, opened: at, at, kind: ProbeKind::Tiny });
+            }
+            Transport::Tiny { .. } => {}
             _ => datagram::sent(&mut self.table, seen, ip),
         }
     }
@@ -279,8 +285,9 @@ fn ports(ip: &Ip<'_>) -> Option<(u16, u16)> {
         Transport::Udp(udp) => Some((udp.source_port, udp.destination_port)),
         Transport::Sctp(sctp) => Some((sctp.source_port, sctp.destination_port)),
         Transport::Icmp(_) => Some((0, 0)),
+        Transport::Tiny { source_port, destination_port } => Some((*source_port, *destination_port)),
         Transport::Other => (!ip.protocol.has_ports()).then_some((0, 0)),
-        Transport::Absent => None,
+        Transport::Absent | Transport::Malformed(_) => None,
     }
 }
 

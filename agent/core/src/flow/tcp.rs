@@ -41,6 +41,14 @@ pub(super) fn sent(
         }
         return;
     }
+    // Both at once open nothing and answer nobody (RFC 9293 knows no such segment).
+    if flags.all(TcpFlags::SYN | TcpFlags::FIN) || flags.all(TcpFlags::SYN | TcpFlags::RST) {
+        table.insert(seen.key, seen.at, State::Over, tcp.sequence, false);
+        if !seen.blocked {
+            events.push(probe(seen, ProbeKind::Xmas));
+        }
+        return;
+    }
     // SYN-ACK and RST answer somebody, and never open anything.
     if flags.any(TcpFlags::SYN | TcpFlags::RST) {
         return;
@@ -56,6 +64,10 @@ pub(super) fn sent(
         Some(kind) => {
             let state = if seen.blocked { State::Blocked } else { State::Midstream(kind) };
             table.insert(seen.key, seen.at, state, tcp.sequence, grace_over && !seen.blocked);
+        }
+        // Data in no connection: the peer's RST makes it a probe, once connections from before have had their time.
+        None if grace_over && !seen.blocked => {
+            table.insert(seen.key, seen.at, State::Midstream(ProbeKind::Ack), tcp.sequence, false);
         }
         None => {
             table.insert(seen.key, seen.at, State::Adopted, tcp.sequence, false);

@@ -23,6 +23,16 @@ pub struct Counts {
     pub sent_bytes: u64,
     /// What speaks for the traffic: packets that came back, or attempts that were completed.
     pub answered: u64,
+    /// Which of 64 classes of destination ports were seen, a bit each.
+    ports: u64,
+}
+
+impl Counts {
+    /// Whether it went to very many ports, as a scan does: half of 64 classes takes some forty-five distinct ones.
+    #[must_use]
+    pub const fn is_scattered(&self) -> bool {
+        self.ports.count_ones() >= 32
+    }
 }
 
 /// One destination with its current bucket and the streak of buckets over the threshold before it.
@@ -82,6 +92,8 @@ impl RateTable {
             entry.previous = (entry.counts.sent > 0).then_some((entry.start, entry.counts));
             (entry.start, entry.counts, entry.port) = (at, Counts::default(), port);
         }
+        // Fibonacci hashing spreads neighbouring ports over the classes.
+        entry.counts.ports |= 1 << (u64::from(port).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
         entry.counts.sent += packets;
         entry.counts.sent_bytes += bytes;
         self.recent = index;
@@ -230,7 +242,7 @@ mod tests {
         assert_eq!(table.take_ready(at(2_199)), None);
         let bucket = table.take_ready(at(2_200)).unwrap();
         assert_eq!((bucket.destination, bucket.start), (host(1), at(700)));
-        assert_eq!(bucket.counts, Counts { sent: 5, sent_bytes: 200, answered: 1 });
+        assert_eq!((bucket.counts.sent, bucket.counts.sent_bytes, bucket.counts.answered), (5, 200, 1));
         assert_eq!(table.take_ready(at(9_000)), None);
         assert_eq!(table.next_due(), None);
     }

@@ -1,11 +1,11 @@
 //! Distinct targets over a sliding window.
 //!
 //! A target is counted once, however often it is tried, with the best that became of it. The window is a ring of
-//! columns, one per field, so that a count is a pass over a few dense arrays: at 512 targets that is quicker than
+//! columns, one per field, so that a count is a pass over a few dense arrays: at several hundred targets that is quicker than
 //! keeping counters in step with evictions, and it cannot go wrong.
 //!
-//! When the ring is full the oldest target makes room; the window is then shorter than its time says, which can
-//! only hide a scan behind several hundred other fresh targets, not invent one.
+//! When it is full the oldest target that answered makes room, and only if none has, the oldest of all; the window is then
+//! shorter than its time says, which can hide a scan behind several hundred other unanswered targets, and invents none.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub struct TargetWindow {
 
 impl TargetWindow {
     /// The most targets that are held.
-    pub const CAPACITY: usize = 512;
+    pub const CAPACITY: usize = 480;
 
     /// Bytes that a full window takes.
     pub const BYTES: usize = Self::CAPACITY * (16 + 2 + 1 + 1 + 8 + 8);
@@ -98,8 +98,7 @@ impl TargetWindow {
             self.lasts.push(opened);
             return;
         }
-        let index = self.next;
-        self.next = (self.next + 1) % Self::CAPACITY;
+        let index = self.victim();
         if self.lasts[index] >= horizon {
             self.evictions += 1;
         }
@@ -153,6 +152,18 @@ impl TargetWindow {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evictions
+    }
+
+    /// Who makes room: the oldest of those that answered, so that nobody hides a scan behind connections to a friend; else
+    /// the oldest of all, by turns.
+    fn victim(&mut self) -> usize {
+        let answered = self.outcomes.iter().enumerate().filter(|(_, outcome)| !outcome.is_unanswered());
+        if let Some((index, _)) = answered.min_by_key(|(index, _)| self.lasts[*index]) {
+            return index;
+        }
+        let index = self.next;
+        self.next = (self.next + 1) % Self::CAPACITY;
+        index
     }
 
     fn position(&self, host: u128, port: u16, protocol: u8) -> Option<usize> {

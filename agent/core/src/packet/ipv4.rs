@@ -32,7 +32,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
     let protocol = Protocol::from_number(b[9]);
     // Link padding stands behind the packet; a snapped capture has less than all of it.
     let captured = &data[..data.len().min(length as usize)];
-    let read = transport::parse(protocol, fragment, captured.get(header_len..), length - header_len as u32)?;
+    let read = transport::parse(protocol, fragment, captured.get(header_len..), length - header_len as u32);
     let header_end = (header_len + read.header_len).min(captured.len());
     Ok(Body::Ip(Ip {
         source: Ipv4Addr::new(b[12], b[13], b[14], b[15]).into(),

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use reeve_policy::Protocol;
 
-use super::{Body, Fragment, Ip, Malformed, transport};
+use super::{Body, Fragment, Ip, Malformed, Transport, transport};
 
 /// Extension header numbers (IANA "IPv6 Extension Header Types") that say how long they are.
 const HOP_BY_HOP: u8 = 0;
@@ -34,15 +34,32 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
         return Err(Malformed::IpLength);
     }
     let captured = &data[..data.len().min(length as usize)];
-    let chain = walk(captured, 40, b[6], length)?;
+    let (source, destination) = (address(&b[8..24]).into(), address(&b[24..40]).into());
+    let chain = match walk(captured, 40, b[6], length) {
+        Ok(chain) => chain,
+        Err(reason) => {
+            return Ok(Body::Ip(Ip {
+                source,
+                destination,
+                protocol: Protocol::from_number(b[6]),
+                ttl: b[7],
+                fragment: Fragment::No,
+                extensions: MAX_EXTENSIONS,
+                length,
+                segments: 1,
+                headers: &captured[..40],
+                transport: Transport::Malformed(reason),
+            }));
+        }
+    };
     let protocol = Protocol::from_number(chain.next);
     let rest = length.saturating_sub(chain.end as u32);
     let fragment = if chain.is_cut { Fragment::Later } else { chain.fragment };
-    let read = transport::parse(protocol, fragment, captured.get(chain.end..), rest)?;
+    let read = transport::parse(protocol, fragment, captured.get(chain.end..), rest);
     let header_end = (chain.end + read.header_len).min(captured.len());
     Ok(Body::Ip(Ip {
-        source: address(&b[8..24]).into(),
-        destination: address(&b[24..40]).into(),
+        source,
+        destination,
         protocol,
         ttl: b[7],
         fragment: chain.fragment,

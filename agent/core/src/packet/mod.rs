@@ -28,7 +28,8 @@ pub use malformed::Malformed;
 /// Parses a frame of which `data` was captured and that was `wire_len` bytes long on the wire.
 ///
 /// # Errors
-/// The first thing that is wrong with it. A capture that is merely cut short is no error: what it cut off is absent.
+/// The first thing that is wrong with its link or IP header. What is wrong behind that stands in [`Ip::transport`]. A capture
+/// that is merely cut short is no error: what it cut off is absent.
 pub fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, Malformed> {
     link::parse(link, data, wire_len.max(u32::try_from(data.len()).unwrap_or(u32::MAX)))
 }
@@ -118,6 +119,15 @@ pub enum Transport<'a> {
     Icmp(Icmp),
     /// SCTP.
     Sctp(Sctp),
+    /// A first fragment with the ports of TCP and not the rest of its header, which no honest stack sends (RFC 1858).
+    Tiny {
+        /// Source port.
+        source_port: u16,
+        /// Destination port.
+        destination_port: u16,
+    },
+    /// A transport or extension header that cannot be. Routers forward such a packet all the same, so it is somebody's.
+    Malformed(Malformed),
     /// A protocol without a parser here.
     Other,
     /// None: a later fragment, or a header cut off by the capture's snap length.

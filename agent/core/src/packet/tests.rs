@@ -41,6 +41,8 @@ fn describe(packet: &Packet<'_>) -> String {
             ),
         },
         Transport::Sctp(s) => format!("{}>{} chunk {}", s.source_port, s.destination_port, s.first_chunk),
+        Transport::Malformed(reason) => return format!("{vlan}{reason}"),
+        Transport::Tiny { source_port, destination_port } => format!("{source_port}>{destination_port} tiny"),
         other => format!("{other:?}"),
     };
     let fragment = match ip.fragment {
@@ -175,7 +177,7 @@ fn options_and_fragments_are_told() {
     check(
         LinkType::RawIp,
         "4500 001c 0001 2000 40 06 0000 0a000001 14000001 9c400016 00000001",
-        "tcp 10.0.0.1>20.0.0.1 Absent First fragment [0 ext, 20 of 28, x1]",
+        "tcp 10.0.0.1>20.0.0.1 40000>22 tiny First fragment [0 ext, 24 of 28, x1]",
     );
     check(
         LinkType::RawIp,

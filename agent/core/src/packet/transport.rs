@@ -19,7 +19,18 @@ pub(super) struct Read<'a> {
 
 const NOTHING: Read<'static> = Read { transport: Transport::Absent, header_len: 0, segments: 1 };
 
+/// Reads what is there; what cannot be is told as such.
 pub(super) fn parse(
+    protocol: Protocol,
+    fragment: Fragment,
+    captured: Option<&[u8]>,
+    length: u32,
+) -> Read<'_> {
+    let malformed = |reason| Read { transport: Transport::Malformed(reason), ..NOTHING };
+    read(protocol, fragment, captured, length).unwrap_or_else(malformed)
+}
+
+fn read(
     protocol: Protocol,
     fragment: Fragment,
     captured: Option<&[u8]>,
@@ -46,9 +57,17 @@ pub(super) fn parse(
         Protocol::Sctp if room(12, Malformed::Sctp)? => Ok(sctp(captured)),
         Protocol::Icmp if room(8, Malformed::Icmp)? => Ok(icmp::parse_v4(captured)),
         Protocol::Icmpv6 if room(8, Malformed::Icmp)? => Ok(icmp::parse_v6(captured)),
+        Protocol::Tcp if fragment == Fragment::First && length < 20 => Ok(tiny(captured)),
         Protocol::Other(_) | Protocol::Arp => Ok(Read { transport: Transport::Other, ..NOTHING }),
         _ => Ok(NOTHING),
     }
+}
+
+fn tiny(captured: &[u8]) -> Read<'_> {
+    let Some(b) = captured.first_chunk::<4>() else { return NOTHING };
+    let (source_port, destination_port) =
+        (u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]));
+    Read { transport: Transport::Tiny { source_port, destination_port }, header_len: 4, segments: 1 }
 }
 
 fn tcp(captured: &[u8], length: u32) -> Result<Read<'_>, Malformed> {

@@ -30,28 +30,39 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<String> {
     if let Some(controller) = &loaded.settings.controller {
         Controller::new(controller, loaded.settings.node.clone())?;
     }
-    if !args.files_only {
-        machine(args, &loaded)?;
-    }
-    Ok(summary(args, &loaded))
+    let watched = if args.files_only { None } else { Some(machine(args, &loaded)?) };
+    Ok(summary(args, &loaded, watched.as_deref()))
 }
 
-fn machine(args: &CheckArgs, loaded: &Loaded) -> anyhow::Result<()> {
+/// The interfaces that would be watched now.
+fn machine(args: &CheckArgs, loaded: &Loaded) -> anyhow::Result<Vec<String>> {
     let links = Links::open()?.list();
+    let is_watched = |link: &&crate::links::Link| loaded.settings.kind_of(&link.name).is_some();
+    let watched: Vec<String> = links.iter().filter(is_watched).map(|link| link.name.clone()).collect();
     let patterns = loaded.settings.vantages.iter().flat_map(|rule| &rule.interfaces);
     for pattern in patterns.map(glob::Pattern::as_str).filter(|name| !name.contains(['*', '?', '['])) {
         if !links.iter().any(|link| link.name == pattern) {
             return Err(MissingInterface { path: args.config.clone(), name: pattern.to_owned() }.into());
         }
     }
+    if watched.is_empty() {
+        let all: Vec<&str> = loaded
+            .settings
+            .vantages
+            .iter()
+            .flat_map(|rule| &rule.interfaces)
+            .map(glob::Pattern::as_str)
+            .collect();
+        return Err(MissingInterface { path: args.config.clone(), name: all.join(", ") }.into());
+    }
     if loaded.settings.mode == Mode::Enforce {
         let mut enforcer = Enforcer::open().context("mode is \"enforce\"")?;
         enforcer.is_installed().context("mode is \"enforce\"")?;
     }
-    Ok(())
+    Ok(watched)
 }
 
-fn summary(args: &CheckArgs, loaded: &Loaded) -> String {
+fn summary(args: &CheckArgs, loaded: &Loaded, watched: Option<&[String]>) -> String {
     let Loaded { settings, policy, tenants } = loaded;
     let mut text = format!("{}: good\n", args.config.display());
     let controller = settings.controller.as_ref().map_or("none; the node runs alone", |c| c.address.as_str());
@@ -65,7 +76,14 @@ fn summary(args: &CheckArgs, loaded: &Loaded) -> String {
         policy.version,
         policy.rules.len()
     );
-    let _ = writeln!(text, "tenants     {} in the local file", tenants.len());
-    let _ = write!(text, "controller  {controller}");
+    let from = if settings.tenants.is_some() {
+        format!("{} in the local file", tenants.len())
+    } else {
+        "from the controller".into()
+    };
+    let _ = writeln!(text, "tenants     {from}");
+    let interfaces = watched.map_or_else(|| "not looked at".to_owned(), |watched| watched.join(" "));
+    let _ = writeln!(text, "interfaces  {interfaces}");
+    let _ = write!(text, "controller  {controller} (not called)");
     text
 }

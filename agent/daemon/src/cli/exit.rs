@@ -40,7 +40,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::State(error) => of_state(error),
             RunError::Link(error) => of_link(error),
             RunError::Config(error) => of_config(error),
-            RunError::NoInterface(_) | RunError::Links(_) => UNAVAILABLE,
+            RunError::NoInterface(_) | RunError::Links(_) | RunError::AlreadyRunning => UNAVAILABLE,
             RunError::System { source, .. } => of_io(source, FAILURE),
         });
     }

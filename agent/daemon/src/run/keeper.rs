@@ -24,6 +24,9 @@ use crate::enforce::{EnforceError, Enforcer};
 use crate::node;
 use crate::state::{State, StateFile};
 
+/// Why a measure does not stand although the kernel took everything.
+const UNHELD: &str = "the tenant has no address, and no port of its own, by which this node could hold it";
+
 /// How often the table is looked at, and what failed is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often counters are told, and the node's own addresses are read.
@@ -211,8 +214,12 @@ impl Keeper {
     fn tell_done(&mut self, counters: &BTreeMap<DecisionId, MeasureCounters>) {
         let at = self.clock.now();
         let lifted = std::mem::take(&mut self.current.lifted);
+        let unheld = self.unheld();
         for measure in std::mem::take(&mut self.current.imposed) {
-            if self.current.desired.measures.contains_key(&measure.decision.id) {
+            let id = &measure.decision.id;
+            if unheld.contains(id) {
+                tracing::error!(%id, tenant = %measure.decision.tenant, "NOT ENFORCED: {UNHELD}");
+            } else if self.current.desired.measures.contains_key(id) {
                 self.reports.send(Report::Standing { measure, at });
             }
         }
@@ -223,11 +230,26 @@ impl Keeper {
             tracing::info!(%tenant, id = %decision, packets = counters.packets, "what the measure stopped");
             self.reports.send(Report::Lifted { decision, tenant, reason, at, counters });
         }
-        let measures = self.current.desired.measures.values().cloned().collect();
+        let stands = |measure: &&Measure| !unheld.contains(&measure.decision.id);
+        let measures = self.current.desired.measures.values().filter(stands).cloned().collect();
         self.greeting.set(self.current.tenants_version, measures);
         for id in std::mem::take(&mut self.current.orders) {
-            self.answer(id, Ok(()));
+            // An order to impose has its decision's key.
+            let result = if unheld.contains(&DecisionId(id.0.clone())) {
+                Err(OrderFailure::Kernel { detail: UNHELD.to_owned() })
+            } else {
+                Ok(())
+            };
+            self.answer(id, result);
         }
+    }
+
+    /// Measures that came to no element: there is nothing by which the kernel could tell the tenant's packets.
+    fn unheld(&self) -> BTreeSet<DecisionId> {
+        let Some(enforcer) = &self.enforcer else { return BTreeSet::new() };
+        let held: BTreeSet<&DecisionId> = enforcer.held().values().flat_map(|hold| &hold.decisions).collect();
+        let desired = self.current.desired.measures.keys();
+        desired.filter(|id| !held.contains(id)).cloned().collect()
     }
 
     fn answer(&self, id: OrderId, result: Result<(), OrderFailure>) {

@@ -47,6 +47,9 @@ pub enum RunError {
     /// The interfaces cannot be listed.
     #[error(transparent)]
     Links(#[from] LinksError),
+    /// Another agent keeps the table of this network.
+    #[error("another agent is running in this network")]
+    AlreadyRunning,
     /// None of the interfaces is there, and none is waited for.
     #[error("none of these interfaces is there: {0}")]
     NoInterface(String),
@@ -135,6 +138,7 @@ pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<()
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone())?;
     sensor.restore(state, clock.now());
 
+    let _only = claim_network()?;
     let keeper = spawn("reeve-keeper", move || keeper.run(&tasks))?;
     let (ended_sender, ended) = tokio::sync::oneshot::channel();
     let sensor = spawn("reeve-sensor", move || {
@@ -200,6 +204,18 @@ async fn serve(
         link.abort();
     }
     Ok(())
+}
+
+/// Two agents in one network would fight over one table. A name in the abstract namespace of Unix sockets belongs to the
+/// network namespace, and is given back by the kernel when the process ends, however it does.
+fn claim_network() -> Result<std::os::unix::net::UnixDatagram, RunError> {
+    use std::os::linux::net::SocketAddrExt as _;
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => RunError::AlreadyRunning,
+        _ => RunError::System { what: "the name of the agent in this network", source },
+    };
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(b"reeve-agent").map_err(failed)?;
+    std::os::unix::net::UnixDatagram::bind_addr(&name).map_err(failed)
 }
 
 /// Adds what the node lives by to what is never cut off.

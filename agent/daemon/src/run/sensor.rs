@@ -61,6 +61,7 @@ impl Sensor {
         for name in missing {
             tracing::warn!(interface = name, "there is no such interface; it will be watched when it comes");
         }
+        warn_if_blind(&watch);
         // Only spreads hashes; a tenant cannot guess it, and it never shows.
         let seed = clock.now().as_nanos() ^ u64::from(std::process::id()) << 32;
         let engine = engine(&loaded, seed);
@@ -147,12 +148,15 @@ impl Sensor {
 
     fn tick(&mut self) -> Result<(), RunError> {
         let now = self.clock.now();
-        let dropped: u64 = self.rings.loss().iter().map(|(_, loss)| loss.dropped).sum();
-        if dropped > 0 {
-            self.dropped += dropped;
-            tracing::warn!(dropped, "frames were lost: the ring had no room");
+        let mut all_dropped = 0;
+        for (vantage, loss) in self.rings.loss() {
+            all_dropped += loss.dropped;
+            self.engine.handle_loss(engine_time(now), vantage, loss.dropped);
         }
-        self.engine.handle_loss(engine_time(now), dropped);
+        if all_dropped > 0 {
+            self.dropped += all_dropped;
+            tracing::warn!(dropped = all_dropped, "frames were lost: a ring had no room");
+        }
         self.engine.handle_tick(engine_time(now));
         if self.watch.follow(&mut self.rings)? {
             self.set_topology(now);
@@ -183,6 +187,7 @@ impl Sensor {
         self.engine.handle_policy(Arc::clone(&self.loaded.policy), mode, engine_time(now));
         self.watch.set_settings(&self.loaded.settings, &mut self.rings);
         self.watch.open_all(&mut self.rings)?;
+        warn_if_blind(&self.watch);
         self.set_topology(now);
         tracing::info!("the settings were read anew");
         Ok(())
@@ -307,6 +312,13 @@ impl Sensor {
             evictions: shard.flows().evictions(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         }));
+    }
+}
+
+/// A node that watches nothing looks like one on which nothing happens.
+fn warn_if_blind(watch: &Watch) {
+    if watch.vantages().is_empty() {
+        tracing::warn!("NOTHING IS WATCHED: no interface has a name that the settings give; waiting for one");
     }
 }
 

@@ -136,7 +136,7 @@ impl Session {
             let served = tokio::select! {
                 message = incoming.next() => match message {
                     Some(Ok(message)) => self.take(message).await,
-                    Some(Err(status)) => Err(status),
+                    Some(Err(_)) => Err(Status::unavailable("the connection broke off")),
                     None => Err(Status::cancelled("the agent hung up")),
                 },
                 Ok(()) = acknowledged.changed() => {
