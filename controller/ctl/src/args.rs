@@ -92,7 +92,7 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
         /// The clause that it rests on, as POLICY/CLAUSE.
-        #[arg(long, value_name = "CLAUSE", default_value = "")]
+        #[arg(long, value_name = "CLAUSE", default_value = "", hide_default_value = true)]
         clause: String,
         /// For how long, such as 12h or 7d; by default until released.
         #[arg(long = "for", value_name = "TIME", value_parser = span)]
@@ -106,7 +106,7 @@ pub enum Command {
         /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
         tenant: String,
         /// Why, for the record.
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]

@@ -25,7 +25,7 @@ pub(super) fn run() -> anyhow::Result<Vec<Figure>> {
         let spread = Spread::SourcePorts;
         let generator =
             Generator { rate_pps, duration: DURATION, spread, source: ALICE_V4, destination: VICTIM_V4 };
-        let sent = generator.run(&house.lab.alice, TENANT_INTERFACE, gateway(&house)?)?;
+        let sent = generator.run(&house.lab.alice, TENANT_INTERFACE, gateway(&house.lab)?)?;
         let cpu = (cpu_seconds(pid)? - cpu_before) / sent.took.as_secs_f64();
         let after = settled(&house)?;
         let (received, dropped) = (after.0 - before.0, after.1 - before.1);
@@ -61,9 +61,9 @@ fn settled(house: &House) -> anyhow::Result<(u64, u64)> {
 }
 
 /// The hardware address of the node's port towards alice.
-fn gateway(house: &House) -> anyhow::Result<[u8; 6]> {
+pub(super) fn gateway(lab: &Lab) -> anyhow::Result<[u8; 6]> {
     let argv = ["ip", "-json", "link", "show", "dev", ALICE_PORT];
-    let listed = house.lab.rt.run(&argv, Duration::from_secs(5))?.success()?;
+    let listed = lab.rt.run(&argv, Duration::from_secs(5))?.success()?;
     let links: Value = serde_json::from_str(&listed.stdout)?;
     let text = links[0]["address"].as_str().context("a port has a hardware address")?;
     let mut address = [0; 6];

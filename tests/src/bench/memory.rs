@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::Figure;
+use super::capture::gateway;
 use crate::house::{binary, text};
 use crate::lab::addresses::{ALICE_PORT, ALICE_V4, TENANT_INTERFACE, VICTIM_V4};
 use crate::lab::{Generator, Lab, Spread};
@@ -36,10 +37,7 @@ pub(super) fn run() -> anyhow::Result<Vec<Figure>> {
         Ok(agent.stderr().contains("watching"))
     })?;
     let idle = memory_mib(agent.pid(), "VmRSS:")?;
-    let mac =
-        std::fs::read_to_string(format!("/proc/{}/root/sys/class/net/{ALICE_PORT}/address", agent.pid()));
-    // The frames are for whoever reads the port; the router need not take them.
-    let gateway = mac.ok().and_then(|mac| parse(&mac)).unwrap_or([2, 0, 0, 0, 0, 9]);
+    let gateway = gateway(&lab)?;
     let flood = |spread| {
         let (duration, source) = (Duration::from_secs(5), ALICE_V4);
         Generator { rate_pps: RATE_PPS, duration, spread, source, destination: VICTIM_V4 }
@@ -67,13 +65,4 @@ fn memory_mib(pid: u32, name: &str) -> anyhow::Result<f64> {
     let line = status.lines().find(|line| line.starts_with(name)).context("the kernel tells memory")?;
     let kib: f64 = line.split_whitespace().nth(1).context("in KiB")?.parse()?;
     Ok(kib / 1_024.0)
-}
-
-fn parse(text: &str) -> Option<[u8; 6]> {
-    let mut address = [0; 6];
-    let mut parts = text.trim().split(':');
-    for place in &mut address {
-        *place = u8::from_str_radix(parts.next()?, 16).ok()?;
-    }
-    Some(address)
 }

@@ -170,12 +170,20 @@ impl Sensor {
     }
 
     fn reload(&mut self, loaded: Loaded) -> Result<(), RunError> {
-        if loaded.settings.node != self.loaded.settings.node
-            || loaded.settings.mode != self.loaded.settings.mode
-        {
-            tracing::warn!(
-                "another node name or mode takes a restart; the rest of the settings is taken over"
-            );
+        let (new, old) = (&loaded.settings, &self.loaded.settings);
+        for (key, changed) in [
+            ("node", new.node != old.node),
+            ("mode", new.mode != old.mode),
+            ("state_dir", new.state_dir != old.state_dir),
+            ("controller", new.controller != old.controller),
+            ("limits", new.limits != old.limits),
+        ] {
+            if changed {
+                tracing::warn!(
+                    key,
+                    "a change of this takes a restart; the rest of the settings is taken over"
+                );
+            }
         }
         let (node, mode) = (self.loaded.settings.node.clone(), self.loaded.settings.mode);
         self.loaded = loaded;
