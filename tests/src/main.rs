@@ -19,13 +19,17 @@ enum Command {
     /// A tenant's scan ends in a suspension that an operator sees and lifts; exit code 0 only if every step held
     Demo,
     /// Measures what the design sets targets for, and prints the figures beside them
-    Bench,
+    Bench {
+        /// Which of them; all if none is named
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::parts()))]
+        parts: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo => demo::play(),
-        Command::Bench => bench::run(),
+        Command::Bench { parts } => bench::run(&parts),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::Figure;
-use super::capture::gateway;
+use super::capture::NOBODY;
 use crate::house::{binary, text};
 use crate::lab::addresses::{ALICE_PORT, ALICE_V4, TENANT_INTERFACE, VICTIM_V4};
 use crate::lab::{Generator, Lab, Spread};
@@ -37,16 +37,15 @@ pub(super) fn run() -> anyhow::Result<Vec<Figure>> {
         Ok(agent.stderr().contains("watching"))
     })?;
     let idle = memory_mib(agent.pid(), "VmRSS:")?;
-    let gateway = gateway(&lab)?;
     let flood = |spread| {
         let (duration, source) = (Duration::from_secs(5), ALICE_V4);
         Generator { rate_pps: RATE_PPS, duration, spread, source, destination: VICTIM_V4 }
     };
-    flood(Spread::Hosts(TENANTS)).run(&lab.alice, TENANT_INTERFACE, gateway)?;
+    flood(Spread::Hosts(TENANTS)).run(&lab.alice, TENANT_INTERFACE, NOBODY)?;
     let tenants_active = memory_mib(agent.pid(), "VmRSS:")?;
-    flood(Spread::SourceAddresses).run(&lab.alice, TENANT_INTERFACE, gateway)?;
+    flood(Spread::SourceAddresses).run(&lab.alice, TENANT_INTERFACE, NOBODY)?;
     let after_first = memory_mib(agent.pid(), "VmRSS:")?;
-    flood(Spread::SourceAddresses).run(&lab.alice, TENANT_INTERFACE, gateway)?;
+    flood(Spread::SourceAddresses).run(&lab.alice, TENANT_INTERFACE, NOBODY)?;
     let after_second = memory_mib(agent.pid(), "VmRSS:")?;
     let peak = memory_mib(agent.pid(), "VmHWM:")?;
     ensure!(agent.is_running()?, "the agent died: {}", agent.last_lines(5));

@@ -29,13 +29,31 @@ impl Figure {
     }
 }
 
-/// Runs them all and prints a line a figure.
+type Part = fn() -> anyhow::Result<Vec<Figure>>;
+
+const PARTS: [(&str, Part); 6] = [
+    ("core", core::run),
+    ("elements", core::elements),
+    ("capture", capture::run),
+    ("speed", speed::run),
+    ("latency", latency::run),
+    ("memory", memory::run),
+];
+
+/// The names of the parts, in the order in which they are run.
+pub fn parts() -> impl Iterator<Item = &'static str> {
+    PARTS.iter().map(|(name, _)| *name)
+}
+
+/// Runs those named, or all if none is, and prints a line a figure.
 ///
 /// # Errors
 /// When one cannot be run.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(chosen: &[String]) -> anyhow::Result<()> {
     line("figure", "measured", "target", "")?;
-    for part in [core::run, core::elements, capture::run, speed::run, latency::run, memory::run] {
+    for (_, part) in
+        PARTS.iter().filter(|(name, _)| chosen.is_empty() || chosen.iter().any(|one| one == name))
+    {
         for Figure { what, seen, target, reached } in part()? {
             line(&what, &seen, target, if reached { "reached" } else { "SHORT" })?;
         }

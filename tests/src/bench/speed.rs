@@ -9,7 +9,7 @@ use crate::house::House;
 use crate::lab::Lab;
 use crate::lab::addresses::SPEED_V4;
 
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
 pub(super) fn run() -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();

@@ -37,6 +37,13 @@ pub fn judge(
     if matches!(outcome, Outcome::Unknown | Outcome::Answered) {
         return None;
     }
+    // Most tenants never come near a threshold; then nothing need be counted.
+    let ((unanswered, mute), least) = (window.bounds(), base_hosts(numbers, target));
+    if f64::from(unanswered) < numbers.unanswered * f64::from(least)
+        && unanswered + mute < numbers.wide_hosts.max(least)
+    {
+        return None;
+    }
     let group = Group::Port(target.protocol, target.port);
     let tally = window.tally(group, at, numbers.window);
     let needed = hosts_needed(numbers, target, tally.refused, tally.targets);
@@ -67,12 +74,17 @@ pub fn judge(
     })
 }
 
-fn hosts_needed(numbers: &Horizontal, target: &Target, refused: u32, targets: u32) -> u32 {
-    let base = match target.port {
+/// The fewest hosts that can be a scan of this port.
+fn base_hosts(numbers: &Horizontal, target: &Target) -> u32 {
+    match target.port {
         Some(port) if numbers.peer_ports.contains(&port) => numbers.peer_hosts,
         Some(port) if numbers.intruder_ports.contains(&port) => numbers.intruder_hosts,
         _ => numbers.hosts,
-    };
+    }
+}
+
+fn hosts_needed(numbers: &Horizontal, target: &Target, refused: u32, targets: u32) -> u32 {
+    let base = base_hosts(numbers, target);
     let mostly_refused = f64::from(refused) >= numbers.unanswered * f64::from(targets);
     if target.protocol == Protocol::Udp && !mostly_refused {
         base.saturating_mul(numbers.udp_factor)

@@ -20,7 +20,7 @@ const TRACEROUTE_HOPS: u8 = 32;
 /// A datagram from the tenant.
 pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>) {
     if let Some(slot) = table.find(&seen.key) {
-        table.get_mut(slot).last = seen.at;
+        table.get_mut(slot).touch(seen.at);
         return;
     }
     if !opens(ip) {
@@ -43,7 +43,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &
         return;
     }
     let flow = *table.get(slot);
-    table.get_mut(slot).last = seen.at;
+    table.get_mut(slot).touch(seen.at);
     if matches!(flow.state, State::Tried | State::Over) {
         let refused = matches!(&ip.transport, Transport::Sctp(sctp) if sctp.first_chunk == SCTP_ABORT);
         let (outcome, state) =

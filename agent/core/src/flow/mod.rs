@@ -17,6 +17,7 @@
 
 mod datagram;
 pub mod guard;
+mod index;
 mod restrict;
 pub mod table;
 mod tcp;
@@ -179,8 +180,8 @@ impl Flows {
         if !is_target(ip.destination) {
             return;
         }
-        let Some((key, target)) = sent_key(tenant, ip) else { return };
-        let blocked = !restrictions.is_empty() && restrictions.cover(&target);
+        let Some(key) = sent_key(tenant, ip) else { return };
+        let blocked = !restrictions.is_empty() && restrictions.cover(&key.target());
         let seen = Seen { tenant, at, key, blocked };
         match &ip.transport {
             Transport::Tcp(tcp) => {
@@ -188,6 +189,7 @@ impl Flows {
                 tcp::sent(&mut self.table, seen, tcp, grace_over, events);
             }
             Transport::Tiny { .. } if !blocked => {
+                let target = key.target();
                 events.push(FlowEvent::Probe { tenant, target, opened: at, at, kind: ProbeKind::Tiny });
             }
             Transport::Tiny { .. } => {}
@@ -265,11 +267,10 @@ pub fn is_target(address: IpAddr) -> bool {
     }
 }
 
-/// The key of the flow that a sent packet belongs to, and the target it is at.
-fn sent_key(tenant: TenantIx, ip: &Ip<'_>) -> Option<(FlowKey, Target)> {
+/// The key of the flow that a sent packet belongs to.
+fn sent_key(tenant: TenantIx, ip: &Ip<'_>) -> Option<FlowKey> {
     let (local_port, remote_port) = ports(ip)?;
-    let key = FlowKey::new(tenant, ip.protocol, (ip.source, local_port), (ip.destination, remote_port));
-    Some((key, key.target()))
+    Some(FlowKey::new(tenant, ip.protocol, (ip.source, local_port), (ip.destination, remote_port)))
 }
 
 /// The key of the flow that a received packet belongs to.

@@ -1,5 +1,7 @@
 //! The flow table: a slab, an index into it, and two lists through it.
 //!
+//! A flow fills one cache line; its links, which only coming and going touch, lie apart.
+//!
 //! All room is named at the start and nothing grows with traffic. Room is shared fairly: a tenant may use what is
 //! free, up to half of the table; when nothing is free, a tenant above its guaranteed share gives up its own oldest
 //! flow, and one below it takes the oldest of the tenant that holds most. So a flood evicts its own flows only.
@@ -10,10 +12,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use reeve_policy::{Protocol, Target, Timestamp};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 
+use super::index::{ENTRY_BYTES, Index};
 use super::{SILENCE, State, protocol_code};
 use crate::topology::TenantIx;
 
@@ -24,17 +26,18 @@ const NIL: u32 = u32::MAX;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_ROUNDS: usize = 16;
 
-/// How long an idle flow is kept, by state. A failed attempt is kept over TCP's retransmissions (RFC 6298: the
+/// How many seconds an idle flow is kept, by state. A failed attempt is kept over TCP's retransmissions (RFC 6298: the
 /// sixth comes 63 s after the first); an established connection for ten minutes, datagrams for two.
-const KEEP_OVER: Duration = Duration::from_secs(65);
-const KEEP_TCP: Duration = Duration::from_secs(600);
-const KEEP_DATAGRAM: Duration = Duration::from_secs(120);
+const KEEP_OVER: u32 = 65;
+const KEEP_TCP: u32 = 600;
+const KEEP_DATAGRAM: u32 = 120;
 
 /// What tells one flow from another, seen from the tenant's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowKey {
-    local: u128,
-    remote: u128,
+    // As bytes, so that a key is aligned to four and a flow fits its line.
+    local: [u8; 16],
+    remote: [u8; 16],
     local_port: u16,
     remote_port: u16,
     protocol: u8,
@@ -42,13 +45,23 @@ pub struct FlowKey {
     pub tenant: TenantIx,
 }
 
+impl Hash for FlowKey {
+    /// Whole words: it is done for every packet.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_be_bytes(self.local));
+        state.write_u128(u128::from_be_bytes(self.remote));
+        let ports = u64::from(self.local_port) << 16 | u64::from(self.remote_port);
+        state.write_u128(u128::from(ports << 8 | u64::from(self.protocol)) << 32 | u128::from(self.tenant.0));
+    }
+}
+
 impl FlowKey {
     /// The flow between a tenant's address and port and a peer's.
     #[must_use]
     pub fn new(tenant: TenantIx, protocol: Protocol, local: (IpAddr, u16), remote: (IpAddr, u16)) -> Self {
         Self {
-            local: bits(local.0),
-            remote: bits(remote.0),
+            local: bits(local.0).to_be_bytes(),
+            remote: bits(remote.0).to_be_bytes(),
             local_port: local.1,
             remote_port: remote.1,
             protocol: protocol_code(protocol),
@@ -61,7 +74,7 @@ impl FlowKey {
     pub fn target(&self) -> Target {
         let protocol = Protocol::from_number(self.protocol);
         Target {
-            address: address(self.remote),
+            address: address(u128::from_be_bytes(self.remote)),
             protocol,
             port: protocol.has_ports().then_some(self.remote_port),
         }
@@ -89,25 +102,50 @@ pub fn address(bits: u128) -> IpAddr {
 
 /// One flow.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub struct Flow {
     /// Who and what.
     pub key: FlowKey,
     /// The attempt's first packet, or the first packet met.
     pub opened: Timestamp,
-    /// The last packet either way.
-    pub last: Timestamp,
     /// TCP: the sequence number of the tenant's SYN.
     pub(super) isn: u32,
+    /// The second of the last packet either way; [`FREE`] in a slot that is free.
+    last: u32,
     pub(super) state: State,
     /// Whether the peer sent its SYN-ACK again: the handshake was not completed.
     pub(super) answered_again: bool,
     /// Whether it stands in the list of attempts that wait for an answer.
     waiting: bool,
+}
+
+/// In a free slot, so that the sweep passes over it.
+const FREE: u32 = 0;
+
+const _: () = assert!(size_of::<Flow>() == 64);
+
+impl Flow {
+    /// Takes note of a packet of the flow's.
+    pub(super) fn touch(&mut self, at: Timestamp) {
+        self.last = seconds(at).max(1);
+    }
+}
+
+/// Whole seconds since the epoch; they fit until 2106.
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+/// Where a flow stands in the lists.
+#[derive(Clone, Copy, Debug)]
+struct Links {
     newer: u32,
     older: u32,
     waiting_next: u32,
     waiting_previous: u32,
 }
+
+const UNLINKED: Links = Links { newer: NIL, older: NIL, waiting_next: NIL, waiting_previous: NIL };
 
 /// One tenant's flows in order of creation.
 #[derive(Clone, Copy, Debug)]
@@ -121,8 +159,11 @@ struct Share {
 #[derive(Debug)]
 pub struct FlowTable {
     flows: Vec<Flow>,
+    links: Vec<Links>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: Index,
+    /// The slot that was last found.
+    recent: u32,
     hasher: FixedState,
     shares: Vec<Share>,
     guaranteed: u32,
@@ -144,8 +185,10 @@ impl FlowTable {
         let capacity = capacity.clamp(16, NIL as usize - 1);
         let mut table = Self {
             flows: Vec::with_capacity(capacity),
+            links: Vec::with_capacity(capacity),
             free: Vec::new(),
-            index: HashTable::with_capacity(capacity),
+            index: Index::new(capacity),
+            recent: NIL,
             hasher: FixedState::with_seed(seed),
             shares: Vec::new(),
             guaranteed: 1,
@@ -203,9 +246,18 @@ impl FlowTable {
 
     /// The slot of a flow.
     #[must_use]
-    pub fn find(&self, key: &FlowKey) -> Option<u32> {
+    pub fn find(&mut self, key: &FlowKey) -> Option<u32> {
         let flows = &self.flows;
-        self.index.find(self.hasher.hash_one(key), |&slot| flows[slot as usize].key == *key).copied()
+        // Packets come in trains: often it is the flow of the last one.
+        if let Some(flow) = flows.get(self.recent as usize)
+            && flow.key == *key
+            && flow.last != FREE
+        {
+            return Some(self.recent);
+        }
+        let found = self.index.find(self.hasher.hash_one(key), |slot| flows[slot as usize].key == *key);
+        self.recent = found.unwrap_or(self.recent);
+        found
     }
 
     /// The flow in a slot.
@@ -226,32 +278,21 @@ impl FlowTable {
             self.shares.resize(tenant + 1, Share { oldest: NIL, newest: NIL, count: 0 });
         }
         self.make_room(tenant);
-        let flow = Flow {
-            key,
-            opened: at,
-            last: at,
-            isn,
-            state,
-            answered_again: false,
-            waiting: false,
-            newer: NIL,
-            older: NIL,
-            waiting_next: NIL,
-            waiting_previous: NIL,
-        };
+        let mut flow =
+            Flow { key, opened: at, isn, last: FREE, state, answered_again: false, waiting: false };
+        flow.touch(at);
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.flows[slot as usize] = flow;
+                (self.flows[slot as usize], self.links[slot as usize]) = (flow, UNLINKED);
                 slot
             }
             None => {
                 self.flows.push(flow);
+                self.links.push(UNLINKED);
                 u32::try_from(self.flows.len() - 1).expect("capacity fits 32 bits")
             }
         };
-        let (hasher, flows) = (&self.hasher, &self.flows);
-        self.index
-            .insert_unique(hasher.hash_one(key), slot, |&other| hasher.hash_one(flows[other as usize].key));
+        self.index.insert(self.hasher.hash_one(key), slot);
         self.link(slot, tenant);
         if waits {
             self.wait(slot);
@@ -266,7 +307,8 @@ impl FlowTable {
         self.stop_waiting(slot);
         self.unlink(slot, tenant);
         let flow = &mut self.flows[slot as usize];
-        (flow.opened, flow.last, flow.state, flow.isn, flow.answered_again) = (at, at, state, isn, false);
+        (flow.opened, flow.state, flow.isn, flow.answered_again) = (at, state, isn, false);
+        flow.touch(at);
         self.link(slot, tenant);
         if waits {
             self.wait(slot);
@@ -285,20 +327,20 @@ impl FlowTable {
 
     /// Takes a flow from the list of those that wait for an answer.
     pub(super) fn stop_waiting(&mut self, slot: u32) {
-        let Flow { waiting, waiting_previous: previous, waiting_next: next, .. } = self.flows[slot as usize];
-        if !waiting {
+        if !std::mem::replace(&mut self.flows[slot as usize].waiting, false) {
             return;
         }
+        let Links { waiting_previous: previous, waiting_next: next, .. } = self.links[slot as usize];
         match previous {
             NIL => self.waiting_first = next,
-            _ => self.flows[previous as usize].waiting_next = next,
+            _ => self.links[previous as usize].waiting_next = next,
         }
         match next {
             NIL => self.waiting_last = previous,
-            _ => self.flows[next as usize].waiting_previous = previous,
+            _ => self.links[next as usize].waiting_previous = previous,
         }
-        let flow = &mut self.flows[slot as usize];
-        (flow.waiting, flow.waiting_previous, flow.waiting_next) = (false, NIL, NIL);
+        let links = &mut self.links[slot as usize];
+        (links.waiting_previous, links.waiting_next) = (NIL, NIL);
     }
 
     /// When there is next something to end.
@@ -326,7 +368,7 @@ impl FlowTable {
             let slot = u32::try_from(self.hand).expect("capacity fits 32 bits");
             self.hand += 1;
             let flow = &self.flows[slot as usize];
-            if flow.last != Timestamp::EPOCH && flow.last + keep(flow) <= now {
+            if flow.last != FREE && flow.last.saturating_add(keep(flow)) <= seconds(now) {
                 self.remove(slot);
             }
         }
@@ -364,13 +406,10 @@ impl FlowTable {
 
     fn remove(&mut self, slot: u32) {
         let key = self.flows[slot as usize].key;
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == slot) {
-            entry.remove();
-        }
+        self.index.remove(self.hasher.hash_one(key), slot);
         self.stop_waiting(slot);
         self.unlink(slot, key.tenant.0 as usize);
-        // An epoch stamp marks a free slot, so that the sweep passes over it.
-        self.flows[slot as usize].last = Timestamp::EPOCH;
+        self.flows[slot as usize].last = FREE;
         self.free.push(slot);
     }
 
@@ -378,23 +417,23 @@ impl FlowTable {
         let newest = self.shares[tenant].newest;
         match newest {
             NIL => self.shares[tenant].oldest = slot,
-            _ => self.flows[newest as usize].newer = slot,
+            _ => self.links[newest as usize].newer = slot,
         }
-        let flow = &mut self.flows[slot as usize];
-        (flow.older, flow.newer) = (newest, NIL);
+        let links = &mut self.links[slot as usize];
+        (links.older, links.newer) = (newest, NIL);
         self.shares[tenant].newest = slot;
         self.shares[tenant].count += 1;
     }
 
     fn unlink(&mut self, slot: u32, tenant: usize) {
-        let Flow { older, newer, .. } = self.flows[slot as usize];
+        let Links { older, newer, .. } = self.links[slot as usize];
         match older {
             NIL => self.shares[tenant].oldest = newer,
-            _ => self.flows[older as usize].newer = newer,
+            _ => self.links[older as usize].newer = newer,
         }
         match newer {
             NIL => self.shares[tenant].newest = older,
-            _ => self.flows[newer as usize].older = older,
+            _ => self.links[newer as usize].older = older,
         }
         self.shares[tenant].count -= 1;
     }
@@ -402,17 +441,18 @@ impl FlowTable {
     fn wait(&mut self, slot: u32) {
         match self.waiting_last {
             NIL => self.waiting_first = slot,
-            last => self.flows[last as usize].waiting_next = slot,
+            last => self.links[last as usize].waiting_next = slot,
         }
         let last = self.waiting_last;
-        let flow = &mut self.flows[slot as usize];
-        (flow.waiting, flow.waiting_previous, flow.waiting_next) = (true, last, NIL);
+        self.flows[slot as usize].waiting = true;
+        let links = &mut self.links[slot as usize];
+        (links.waiting_previous, links.waiting_next) = (last, NIL);
         self.waiting_last = slot;
     }
 }
 
-/// How long a flow is kept after its last packet.
-fn keep(flow: &Flow) -> Duration {
+/// For how many seconds a flow is kept after its last packet.
+fn keep(flow: &Flow) -> u32 {
     match flow.state {
         State::Tried | State::Over | State::Midstream(_) | State::Blocked => KEEP_OVER,
         _ if flow.key.is_tcp() => KEEP_TCP,
@@ -420,5 +460,5 @@ fn keep(flow: &Flow) -> Duration {
     }
 }
 
-/// Bytes that one flow costs: its slot and its place in the index at the usual load.
-pub const FLOW_BYTES: usize = size_of::<Flow>() + 2 * size_of::<u32>();
+/// Bytes that one flow costs: its slot, its links, its place among the free ones and in the index.
+pub const FLOW_BYTES: usize = size_of::<Flow>() + size_of::<Links>() + size_of::<u32>() + ENTRY_BYTES;

@@ -30,7 +30,7 @@ pub(super) fn sent(
         if is_live(state) {
             return speak(table, slot, seen, tcp, events);
         }
-        table.get_mut(slot).last = seen.at;
+        table.get_mut(slot).touch(seen.at);
         // A probe at a target that has just been tried in vain is a probe all the same.
         if let (
             State::Tried | State::Over,
@@ -86,7 +86,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
         return;
     };
     let flow = *table.get(slot);
-    table.get_mut(slot).last = seen.at;
+    table.get_mut(slot).touch(seen.at);
     let mut ends = |outcome| {
         events.push(FlowEvent::Outcome {
             tenant: seen.tenant,
@@ -148,7 +148,7 @@ fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
         }
         Some(slot) => {
             let flow = table.get_mut(slot);
-            flow.last = seen.at;
+            flow.touch(seen.at);
             let same = flow.isn == isn && flow.state != State::Adopted;
             if !same {
                 table.reopen(slot, seen.at, state, isn, !seen.blocked);
@@ -160,7 +160,7 @@ fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
 /// A segment of the tenant's in a live flow.
 fn speak(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &mut Vec<FlowEvent>) {
     let flow = table.get_mut(slot);
-    flow.last = seen.at;
+    flow.touch(seen.at);
     if flow.state != State::Answered {
         return;
     }

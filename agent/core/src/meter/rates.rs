@@ -38,7 +38,6 @@ impl Counts {
 /// One destination with its current bucket and the streak of buckets over the threshold before it.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    destination: u128,
     port: u16,
     start: Timestamp,
     counts: Counts,
@@ -67,6 +66,8 @@ pub struct Bucket {
 /// The busiest destinations of one tenant for one kind of traffic.
 #[derive(Debug, Default)]
 pub struct RateTable {
+    // The keys lie apart and close together: every packet is looked up among them.
+    destinations: Vec<u128>,
     entries: Vec<Entry>,
     recent: usize,
     evictions: u64,
@@ -77,7 +78,7 @@ impl RateTable {
     pub const CAPACITY: usize = 32;
 
     /// Bytes that a full table takes.
-    pub const BYTES: usize = Self::CAPACITY * size_of::<Entry>();
+    pub const BYTES: usize = Self::CAPACITY * (size_of::<Entry>() + size_of::<u128>());
 
     /// How long after its end a bucket is judged: answers on the way are waited for.
     pub const PATIENCE: Duration = Duration::from_millis(500);
@@ -145,7 +146,7 @@ impl RateTable {
             };
             if let Some((start, counts)) = taken {
                 return Some(Bucket {
-                    destination: address(entry.destination),
+                    destination: address(self.destinations[index]),
                     port: entry.port,
                     start,
                     counts,
@@ -187,15 +188,14 @@ impl RateTable {
     }
 
     fn position(&self, key: u128) -> Option<usize> {
-        match self.entries.get(self.recent) {
-            Some(entry) if entry.destination == key => Some(self.recent),
-            _ => self.entries.iter().position(|entry| entry.destination == key),
+        match self.destinations.get(self.recent) {
+            Some(&destination) if destination == key => Some(self.recent),
+            _ => self.destinations.iter().position(|&destination| destination == key),
         }
     }
 
     fn make(&mut self, destination: u128, port: u16, at: Timestamp) -> usize {
         let entry = Entry {
-            destination,
             port,
             start: at,
             counts: Counts::default(),
@@ -206,6 +206,7 @@ impl RateTable {
         };
         if self.entries.len() < Self::CAPACITY {
             self.entries.push(entry);
+            self.destinations.push(destination);
             return self.entries.len() - 1;
         }
         let weight = |entry: &Entry| {
@@ -214,7 +215,7 @@ impl RateTable {
         };
         let lightest = (0..self.entries.len()).min_by_key(|&index| weight(&self.entries[index]));
         let index = lightest.expect("a full table has entries");
-        self.entries[index] = entry;
+        (self.entries[index], self.destinations[index]) = (entry, destination);
         self.evictions += 1;
         index
     }

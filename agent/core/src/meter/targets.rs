@@ -51,12 +51,17 @@ impl Tally {
 /// A window over at most `CAPACITY` distinct targets.
 #[derive(Debug, Default)]
 pub struct TargetWindow {
+    /// A digest of each address, so that a look for a host is over few cache lines.
+    digests: Vec<u16>,
     addresses: Vec<u128>,
     ports: Vec<u16>,
     protocols: Vec<u8>,
     outcomes: Vec<Outcome>,
     firsts: Vec<Timestamp>,
     lasts: Vec<Timestamp>,
+    /// Entries, old ones too, that count as refused or silent, and as answered without a word.
+    unanswered: u32,
+    mute: u32,
     next: usize,
     evictions: u64,
 }
@@ -66,7 +71,7 @@ impl TargetWindow {
     pub const CAPACITY: usize = 480;
 
     /// Bytes that a full window takes.
-    pub const BYTES: usize = Self::CAPACITY * (16 + 2 + 1 + 1 + 8 + 8);
+    pub const BYTES: usize = Self::CAPACITY * (2 + 16 + 2 + 1 + 1 + 8 + 8);
 
     /// Takes note of what became of `target`. `window` says which older notes still stand.
     pub fn record(
@@ -82,7 +87,8 @@ impl TargetWindow {
         let horizon = at.minus(window);
         if let Some(index) = self.position(host, port, protocol) {
             let current = self.lasts[index] >= horizon;
-            self.outcomes[index] = if current { better(self.outcomes[index], outcome) } else { outcome };
+            let outcome = if current { better(self.outcomes[index], outcome) } else { outcome };
+            self.set_outcome(index, outcome);
             if !current {
                 self.firsts[index] = opened;
             }
@@ -90,24 +96,33 @@ impl TargetWindow {
             return;
         }
         if self.addresses.len() < Self::CAPACITY {
+            self.digests.push(digest(host));
             self.addresses.push(host);
             self.ports.push(port);
             self.protocols.push(protocol);
-            self.outcomes.push(outcome);
+            self.outcomes.push(Outcome::Unknown);
             self.firsts.push(opened);
             self.lasts.push(opened);
+            self.set_outcome(self.addresses.len() - 1, outcome);
             return;
         }
         let index = self.victim();
         if self.lasts[index] >= horizon {
             self.evictions += 1;
         }
+        self.digests[index] = digest(host);
         self.addresses[index] = host;
         self.ports[index] = port;
         self.protocols[index] = protocol;
-        self.outcomes[index] = outcome;
+        self.set_outcome(index, outcome);
         self.firsts[index] = opened;
         self.lasts[index] = opened;
+    }
+
+    /// Upper bounds of [`Tally::unanswered`] and [`Tally::mute`] of any group, known without counting.
+    #[must_use]
+    pub fn bounds(&self) -> (u32, u32) {
+        (self.unanswered, self.mute)
     }
 
     /// What `group` comes to in the `window` that ends at `at`.
@@ -122,7 +137,7 @@ impl TargetWindow {
             tally.targets += 1;
             tally.unanswered += u32::from(outcome.is_unanswered());
             tally.refused += u32::from(outcome == Outcome::Refused);
-            tally.mute += u32::from(matches!(outcome, Outcome::Empty | Outcome::Aborted));
+            tally.mute += u32::from(is_mute(outcome));
             tally.low_ports += u32::from(self.ports[index] < 1024);
             tally.first = Some(tally.first.map_or(self.firsts[index], |first| first.min(self.firsts[index])));
         });
@@ -167,8 +182,19 @@ impl TargetWindow {
     }
 
     fn position(&self, host: u128, port: u16, protocol: u8) -> Option<usize> {
-        let same = |index: &usize| self.addresses[*index] == host && self.protocols[*index] == protocol;
-        self.ports.iter().enumerate().filter(|&(_, &other)| other == port).map(|(index, _)| index).find(same)
+        let wanted = digest(host);
+        let alike = self.digests.iter().enumerate().filter(|&(_, &other)| other == wanted);
+        alike.map(|(index, _)| index).find(|&index| {
+            self.ports[index] == port && self.protocols[index] == protocol && self.addresses[index] == host
+        })
+    }
+
+    fn set_outcome(&mut self, index: usize, outcome: Outcome) {
+        let before = std::mem::replace(&mut self.outcomes[index], outcome);
+        self.unanswered += u32::from(outcome.is_unanswered());
+        self.unanswered -= u32::from(before.is_unanswered());
+        self.mute += u32::from(is_mute(outcome));
+        self.mute -= u32::from(is_mute(before));
     }
 
     fn each(&self, group: Group, at: Timestamp, window: Duration, mut visit: impl FnMut(usize)) {
@@ -184,14 +210,29 @@ impl TargetWindow {
             }
             Group::Host(host, protocol) => {
                 let (host, code) = (bits(host), protocol_code(protocol));
-                for (index, (&other, &other_code)) in self.addresses.iter().zip(&self.protocols).enumerate() {
-                    if other == host && other_code == code && self.lasts[index] >= horizon {
+                let wanted = digest(host);
+                for (index, &other) in self.digests.iter().enumerate() {
+                    if other == wanted
+                        && self.addresses[index] == host
+                        && self.protocols[index] == code
+                        && self.lasts[index] >= horizon
+                    {
                         visit(index);
                     }
                 }
             }
         }
     }
+}
+
+fn is_mute(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Empty | Outcome::Aborted)
+}
+
+/// Few bits of an address that tell most addresses apart. Whoever makes them alike makes only the look longer.
+fn digest(host: u128) -> u16 {
+    let folded = (host >> 64) as u64 ^ (host as u64).rotate_left(32);
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
 }
 
 /// What is known of a target after one more outcome: the better one, but `Answered` only until the end is known.
