@@ -26,7 +26,7 @@ use crate::packet::{Body, Fragment, Packet, TcpFlags, Transport};
 mod assembler;
 
 pub use assembler::Instruction;
-use assembler::{Assembler, Label, Load};
+use assembler::{Assembler, Base, Label, Load};
 
 /// What a ring's frames begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,135 +102,187 @@ const SEGMENT_LEN: u32 = 0;
 
 /// The classic BPF program for frames that begin with `link`. It returns how many bytes to keep, 0 for none.
 ///
-/// At most 4,096 instructions (the kernel's limit, `BPF_MAXINSNS`) as long as `whole_ports` is below 900.
+/// At most 4,096 instructions (the kernel's limit, `BPF_MAXINSNS`) as long as `whole_ports` is below 200.
+///
+/// There is a lane for every place where a header may begin: most frames have no tag, and the kernel's compiler makes a plain
+/// read of a load from a fixed place and a call of every other. A lane costs instructions, and no time for those that take another.
 #[must_use]
 pub fn program(link: FilterLink, config: &Interest) -> Vec<Instruction> {
     let mut code = Assembler::default();
-    network_layer(&mut code, link);
-    ipv4(&mut code);
-    ipv6(&mut code);
-    tcp(&mut code);
-
-    code.mark(Label::Drop);
-    code.ret(0);
-    code.mark(Label::Keep);
-    code.ret(config.keep());
-
-    code.mark(Label::Ports);
-    ports(&mut code, config);
+    let fixed = match link {
+        FilterLink::Ethernet => Base::At(ETHERNET_LEN),
+        FilterLink::RawIp => Base::At(0),
+    };
+    match link {
+        FilterLink::Ethernet => {
+            code.load(Load::Half(ETHERTYPE_AT));
+            code.when_equal(ETHERTYPE_IPV4, Label::Ipv4(fixed), Label::Next);
+            // What lies behind a list of ports may be too far for a conditional jump.
+            code.when_equal(ETHERTYPE_IPV6, Label::Next, Label::AfterNext);
+            code.jump(Label::Ipv6(fixed));
+            for tag in ETHERTYPES_VLAN {
+                code.when_equal(tag, Label::Tag, Label::Next);
+            }
+            code.ret_when_equal(ETHERTYPE_ARP, config.keep());
+            code.ret(0);
+            code.mark(Label::Tag);
+            code.jump(Label::Tagged(1));
+        }
+        FilterLink::RawIp => {
+            code.load(Load::Byte(fixed, 0));
+            code.and(0xf0);
+            code.when_equal(0x40, Label::Ipv4(fixed), Label::Next);
+            code.when_equal(0x60, Label::Next, Label::AfterNext);
+            code.jump(Label::Ipv6(fixed));
+            code.ret(0);
+        }
+    }
+    ipv4(&mut code, fixed, config);
+    ipv6(&mut code, fixed, config);
+    if link == FilterLink::Ethernet {
+        tags(&mut code, config);
+        ipv4(&mut code, Base::X, config);
+        ipv6(&mut code, Base::X, config);
+    }
     code.assemble()
 }
 
-/// Leads to IPv4 or IPv6 with the offset of its header in X, or to a verdict.
-fn network_layer(code: &mut Assembler, link: FilterLink) {
-    match link {
-        FilterLink::Ethernet => {
-            for tags in 0..=TAGS_MAX {
-                code.mark(Label::Tagged(tags));
-                code.load_x(ETHERNET_LEN + tags * TAG_LEN);
-                code.load(Load::Half(ETHERTYPE_AT + tags * TAG_LEN));
-                for tag in ETHERTYPES_VLAN {
-                    let behind = if tags < TAGS_MAX { Label::Tagged(tags + 1) } else { Label::Keep };
-                    code.when_equal(tag, behind, Label::Next);
-                }
-                code.jump(Label::Network);
-            }
-            code.mark(Label::Network);
-            code.when_equal(ETHERTYPE_IPV4, Label::Ipv4, Label::Next);
-            code.when_equal(ETHERTYPE_IPV6, Label::Ipv6, Label::Next);
-            code.when_equal(ETHERTYPE_ARP, Label::Keep, Label::Next);
+/// Looks behind the tags of a frame that has one; leads on with the offset of the network header in X, or to a verdict.
+fn tags(code: &mut Assembler, config: &Interest) {
+    for tags in 1..=TAGS_MAX {
+        code.mark(Label::Tagged(tags));
+        code.load_x(ETHERNET_LEN + tags * TAG_LEN);
+        code.load(Load::Half(ETHERTYPE_AT + tags * TAG_LEN));
+        for tag in ETHERTYPES_VLAN {
+            let behind = if tags < TAGS_MAX { Label::Tagged(tags + 1) } else { Label::TooMany };
+            code.when_equal(tag, behind, Label::Next);
         }
-        FilterLink::RawIp => {
-            code.load_x(0);
-            code.load(Load::ByteAfterX(0));
-            code.and(0xf0);
-            code.when_equal(0x40, Label::Ipv4, Label::Next);
-            code.when_equal(0x60, Label::Ipv6, Label::Next);
+        code.jump(Label::Network);
+    }
+    code.mark(Label::Network);
+    code.when_equal(ETHERTYPE_IPV4, Label::Ipv4(Base::X), Label::Next);
+    code.when_equal(ETHERTYPE_IPV6, Label::Next, Label::AfterNext);
+    code.jump(Label::Ipv6(Base::X));
+    code.ret_when_equal(ETHERTYPE_ARP, config.keep());
+    code.ret(0);
+    code.mark(Label::TooMany);
+    code.ret(config.keep());
+}
+
+/// Loads how many bytes of the frame there are from `base` on. X is never beyond the end: what stands before was loaded.
+fn load_rest_len(code: &mut Assembler, base: Base) {
+    code.load(Load::FrameLen);
+    match base {
+        Base::At(0) => {}
+        Base::At(offset) => code.subtract(offset),
+        Base::X => code.subtract_x(),
+    }
+}
+
+/// A frame that ends before `base` and this many bytes is kept: a load beyond its end would drop it, and one as short as
+/// that is worth seeing.
+fn when_shorter(code: &mut Assembler, base: Base, len: u32, keep: Label) {
+    code.load(Load::FrameLen);
+    match base {
+        Base::At(offset) => code.when_at_least(offset + len, Label::Next, keep),
+        Base::X => {
+            code.subtract_x();
+            code.when_at_least(len, Label::Next, keep);
         }
     }
-    code.jump(Label::Drop);
 }
 
-/// Loads how many bytes of the frame there are from X on. X is never beyond the end: what stands before was loaded.
-fn load_rest_len(code: &mut Assembler) {
-    code.load(Load::FrameLen);
-    code.subtract_x();
-}
-
-/// Keeps what is not plain TCP over IPv4; leads to TCP with its offset in X and its length in the scratch cell.
-fn ipv4(code: &mut Assembler) {
-    let headers_len = IPV4_HEADER_LEN + TCP_HEADER_LEN;
-    code.mark(Label::Ipv4);
-    // A load beyond the frame's end would drop it, and a frame as short as that is worth seeing.
-    load_rest_len(code);
-    code.when_at_least(headers_len, Label::Next, Label::Keep);
+/// Keeps what is not plain TCP over IPv4; goes on to TCP with its length in the scratch cell.
+fn ipv4(code: &mut Assembler, base: Base, config: &Interest) {
+    let (headers_len, keep) = (IPV4_HEADER_LEN + TCP_HEADER_LEN, Label::Keep4(base));
+    code.mark(Label::Ipv4(base));
+    when_shorter(code, base, headers_len, keep);
     // Version 4, five words of header: no options.
-    code.load(Load::ByteAfterX(0));
-    code.when_equal(0x45, Label::Next, Label::Keep);
+    code.load(Load::Byte(base, 0));
+    code.when_equal(0x45, Label::Next, keep);
     // "More fragments" and the fragment offset.
-    code.load(Load::HalfAfterX(6));
-    code.when_any(0x3fff, Label::Keep, Label::Next);
-    code.load(Load::ByteAfterX(9));
-    code.when_equal(PROTOCOL_TCP, Label::Next, Label::Keep);
-    code.load(Load::HalfAfterX(2));
+    code.load(Load::HalfFrom(base, 6));
+    code.when_any(0x3fff, keep, Label::Next);
+    code.load(Load::Byte(base, 9));
+    code.when_equal(PROTOCOL_TCP, Label::Next, keep);
+    code.load(Load::HalfFrom(base, 2));
     // The kernel writes 0 for bundles above 64 KiB ("BIG TCP"); then the frame's own length counts.
-    code.when_equal(0, Label::Next, Label::Ipv4Length);
-    load_rest_len(code);
-    code.mark(Label::Ipv4Length);
-    code.when_at_least(headers_len, Label::Next, Label::Keep);
+    code.when_equal(0, Label::Next, Label::Ipv4Length(base));
+    load_rest_len(code, base);
+    code.mark(Label::Ipv4Length(base));
+    code.when_at_least(headers_len, Label::Next, keep);
     code.subtract(IPV4_HEADER_LEN);
     code.store(SEGMENT_LEN);
-    code.advance_x(IPV4_HEADER_LEN);
-    code.jump(Label::Tcp);
+    let segment = advance(code, base, IPV4_HEADER_LEN);
+    tcp(code, segment, keep, Label::Ports4(base));
+    code.mark(keep);
+    code.ret(config.keep());
+    code.mark(Label::Ports4(base));
+    ports(code, segment, config);
 }
 
 /// As [`ipv4`], for IPv6.
-fn ipv6(code: &mut Assembler) {
-    code.mark(Label::Ipv6);
-    load_rest_len(code);
-    code.when_at_least(IPV6_HEADER_LEN + TCP_HEADER_LEN, Label::Next, Label::Keep);
-    code.load(Load::ByteAfterX(0));
+fn ipv6(code: &mut Assembler, base: Base, config: &Interest) {
+    let keep = Label::Keep6(base);
+    code.mark(Label::Ipv6(base));
+    when_shorter(code, base, IPV6_HEADER_LEN + TCP_HEADER_LEN, keep);
+    code.load(Load::Byte(base, 0));
     code.and(0xf0);
-    code.when_equal(0x60, Label::Next, Label::Keep);
+    code.when_equal(0x60, Label::Next, keep);
     // Any extension header stands here in place of TCP.
-    code.load(Load::ByteAfterX(6));
-    code.when_equal(PROTOCOL_TCP, Label::Next, Label::Keep);
-    code.load(Load::HalfAfterX(4));
-    code.when_equal(0, Label::Next, Label::Ipv6Length);
-    load_rest_len(code);
+    code.load(Load::Byte(base, 6));
+    code.when_equal(PROTOCOL_TCP, Label::Next, keep);
+    code.load(Load::HalfFrom(base, 4));
+    code.when_equal(0, Label::Next, Label::Ipv6Length(base));
+    load_rest_len(code, base);
     code.subtract(IPV6_HEADER_LEN);
-    code.mark(Label::Ipv6Length);
-    code.when_at_least(TCP_HEADER_LEN, Label::Next, Label::Keep);
+    code.mark(Label::Ipv6Length(base));
+    code.when_at_least(TCP_HEADER_LEN, Label::Next, keep);
     code.store(SEGMENT_LEN);
-    code.advance_x(IPV6_HEADER_LEN);
+    let segment = advance(code, base, IPV6_HEADER_LEN);
+    tcp(code, segment, keep, Label::Ports6(base));
+    code.mark(keep);
+    code.ret(config.keep());
+    code.mark(Label::Ports6(base));
+    ports(code, segment, config);
+}
+
+/// Where the header behind one of `len` bytes begins.
+fn advance(code: &mut Assembler, base: Base, len: u32) -> Base {
+    match base {
+        Base::At(offset) => Base::At(offset + len),
+        Base::X => {
+            code.advance_x(len);
+            Base::X
+        }
+    }
 }
 
 /// Keeps what can open, refuse or close a connection, and bare acknowledgments; leads to the ports.
-fn tcp(code: &mut Assembler) {
-    code.mark(Label::Tcp);
-    code.load(Load::ByteAfterX(13));
+fn tcp(code: &mut Assembler, base: Base, keep: Label, ports: Label) {
+    code.load(Load::Byte(base, 13));
     code.and(u32::from(DECIDING_FLAGS));
-    code.when_equal(u32::from(TcpFlags::ACK), Label::Next, Label::Keep);
+    code.when_equal(u32::from(TcpFlags::ACK), Label::Next, keep);
     // The header's length in words is the high nibble; below five is impossible, above five are options.
-    code.load(Load::ByteAfterX(12));
+    code.load(Load::Byte(base, 12));
     code.and(0xf0);
-    code.when_at_least(0x50, Label::Next, Label::Keep);
-    code.when_equal(0x50, Label::Next, Label::Ports);
+    code.when_at_least(0x50, Label::Next, keep);
+    code.when_equal(0x50, Label::Next, ports);
     code.load(Load::Scratch(SEGMENT_LEN));
-    code.when_equal(TCP_HEADER_LEN, Label::Keep, Label::Ports);
+    code.when_equal(TCP_HEADER_LEN, keep, ports);
 }
 
 /// Keeps the ports that are wanted whole, and a sample of the others.
 ///
 /// A verdict beside every comparison costs an instruction each and spares far jumps: a conditional one reaches
 /// 255 instructions.
-fn ports(code: &mut Assembler, config: &Interest) {
+fn ports(code: &mut Assembler, base: Base, config: &Interest) {
     let Some(divisor) = config.divisor() else {
         code.ret(config.keep());
         return;
     };
     for offset in [0, 2] {
-        code.load(Load::HalfAfterX(offset));
+        code.load(Load::HalfFrom(base, offset));
         for port in &config.whole_ports {
             code.ret_when_equal(u32::from(*port), config.keep());
         }

@@ -24,6 +24,7 @@ pub struct Instruction {
 pub(super) const LD_W_LEN: u16 = 0x80;
 pub(super) const LD_W_ABS: u16 = 0x20;
 pub(super) const LD_H_ABS: u16 = 0x28;
+pub(super) const LD_B_ABS: u16 = 0x30;
 pub(super) const LD_H_IND: u16 = 0x48;
 pub(super) const LD_B_IND: u16 = 0x50;
 pub(super) const LD_MEM: u16 = 0x60;
@@ -52,25 +53,36 @@ pub(super) enum Label {
     Next,
     /// The one behind it.
     AfterNext,
-    /// Where the network header's type is looked at, after so many VLAN tags.
+    /// Where the type behind so many VLAN tags is looked at.
     Tagged(u32),
+    TooMany,
     Network,
-    Ipv4,
-    Ipv4Length,
-    Ipv6,
-    Ipv6Length,
-    Tcp,
-    Drop,
-    Keep,
-    Ports,
+    Tag,
+    Ipv4(Base),
+    Ipv4Length(Base),
+    Ports4(Base),
+    Keep4(Base),
+    Ipv6(Base),
+    Ipv6Length(Base),
+    Ports6(Base),
+    Keep6(Base),
 }
 
-/// What is loaded into the accumulator. Offsets are bytes from the frame's first.
+/// Where a header begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// That many bytes from the frame's first.
+    At(u32),
+    /// Where X says.
+    X,
+}
+
+/// What is loaded into the accumulator. Offsets are bytes from the frame's first, or from a header's.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
     Half(u32),
-    ByteAfterX(u32),
-    HalfAfterX(u32),
+    Byte(Base, u32),
+    HalfFrom(Base, u32),
     FrameLen,
     Random,
     Scratch(u32),
@@ -109,8 +121,10 @@ impl Assembler {
     pub fn load(&mut self, load: Load) {
         match load {
             Load::Half(offset) => self.push(LD_H_ABS, offset),
-            Load::ByteAfterX(offset) => self.push(LD_B_IND, offset),
-            Load::HalfAfterX(offset) => self.push(LD_H_IND, offset),
+            Load::Byte(Base::At(base), offset) => self.push(LD_B_ABS, base + offset),
+            Load::Byte(Base::X, offset) => self.push(LD_B_IND, offset),
+            Load::HalfFrom(Base::At(base), offset) => self.push(LD_H_ABS, base + offset),
+            Load::HalfFrom(Base::X, offset) => self.push(LD_H_IND, offset),
             Load::FrameLen => self.push(LD_W_LEN, 0),
             Load::Random => self.push(LD_W_ABS, RANDOM_OFFSET),
             Load::Scratch(cell) => self.push(LD_MEM, cell),
