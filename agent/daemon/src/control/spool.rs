@@ -1,7 +1,7 @@
 //! Reports that the controller has not acknowledged yet, in order and bounded.
 //!
-//! A report that replaces an older one (counters, health, the same violation grown) takes its place at the end; the older
-//! one is not sent any more. When there is no more room, samples of the state of affairs go first, then the oldest
+//! A report that replaces an older one (counters, health, the same violation grown) takes its place, if that was not sent
+//! yet; so the order stays that in which things came about. When there is no more room, samples of the state of affairs go first, then the oldest
 //! violations; decisions and what became of measures are the last to go, and every loss is counted.
 
 use std::collections::VecDeque;
@@ -40,9 +40,11 @@ impl Spool {
 
     /// Takes a report in.
     pub fn push(&mut self, report: Report) {
-        let replaced = self.waiting.iter().rposition(|(_, older)| replaces(&report, older));
-        if let Some(place) = replaced {
-            self.waiting.remove(place);
+        // What is on its way keeps its number. In its old place it is: a violation that grew goes before the measure that it led to.
+        let mut unsent = self.waiting.iter_mut().rev().take_while(|(number, _)| *number > self.ever_sent);
+        if let Some((_, older)) = unsent.find(|(_, older)| replaces(&report, older)) {
+            *older = report;
+            return;
         }
         if self.waiting.len() >= self.capacity {
             self.make_room();
@@ -168,7 +170,9 @@ mod tests {
         spool.push(Report::Counters(BTreeMap::new()));
         spool.push(lifted(1));
         spool.push(Report::Counters(BTreeMap::new()));
-        assert_eq!(sent(&mut spool), [2, 3]);
+        assert_eq!(sent(&mut spool), [1, 2], "in the older one's place");
+        spool.push(Report::Counters(BTreeMap::new()));
+        assert_eq!(sent(&mut spool), [3], "what was sent may have arrived, and goes on as it is");
     }
 
     #[test]
