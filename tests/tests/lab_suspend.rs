@@ -109,6 +109,8 @@ fn measures_outlive_a_killed_agent_and_a_controller_that_is_away() {
     house.lab.alice.run(&argv, TOOL).unwrap();
     assert!(!house.lab.alice.run(&curl, TOOL).unwrap().status.success());
     house.start_controller().unwrap();
+    // The greeting says at once what stands in the kernel; what led to it follows.
     house.wait_for_state("alice", "suspended", Duration::from_secs(60)).unwrap();
+    house.wait_for_violation("alice", "portscan.vertical", Duration::from_secs(10)).unwrap();
     assert_eq!(house.violations().unwrap().iter().filter(|violation| violation.state == "open").count(), 1);
 }
