@@ -13,7 +13,8 @@ use crate::capture::Clock;
 use crate::config::{self, Settings};
 use crate::enforce::Enforcer;
 use crate::node;
-use crate::state::{Loaded, State, StateFile, read_only};
+use crate::state::journal::Memory;
+use crate::state::{StateFolder, peek};
 
 /// The ruleset as nft text.
 ///
@@ -25,13 +26,13 @@ pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
     };
     let loaded = config::load(path)?;
     let now = Clock::start().now();
-    let state = read_only(&loaded.settings.state_dir)?.unwrap_or_default();
-    let tenants = if state.tenants_version > 0 { state.tenants } else { loaded.tenants };
+    let (memory, roster) = peek(&loaded.settings.state_dir)?;
+    let tenants = if roster.version > 0 { roster.tenants } else { loaded.tenants };
     let tenants: Vec<_> = tenants.into_iter().map(Arc::new).collect();
     let lifelines = node::lifelines();
     let protected: Vec<IpNet> =
         loaded.policy.protected_destinations.iter().chain(&lifelines).copied().collect();
-    let elements = elements(&state.desired, &loaded.settings.node, &tenants, &protected, now);
+    let elements = elements(&memory.desired, &loaded.settings.node, &tenants, &protected, now);
     Ok(text::print(&Ruleset::new(), &elements, now))
 }
 
@@ -45,20 +46,22 @@ pub fn clear(args: &ClearArgs) -> anyhow::Result<String> {
         None => settings_of(Path::new(config::DEFAULT_PATH)).ok(),
     };
     // Holding the folder's lock, no agent can come in between.
-    let state = match settings.filter(|settings| settings.state_dir.exists()) {
-        Some(settings) => Some(StateFile::open(&settings.state_dir)?),
+    let folder = match settings.filter(|settings| settings.state_dir.exists()) {
+        Some(settings) => Some(StateFolder::open(&settings.state_dir)?),
         None => None,
     };
     let mut enforcer = Enforcer::open()?;
     let was_there = enforcer.is_installed()?;
     enforcer.clear()?;
     let mut forgotten = 0;
-    if let Some(file) = state
-        && let Loaded::State(state) = file.load()?
-    {
-        forgotten = state.desired.measures.len();
-        let desired = DesiredState { version: state.desired.version + 1, ..DesiredState::default() };
-        file.store(&State { desired, ..*state })?;
+    if let Some(folder) = folder {
+        let mut left = folder.load()?;
+        forgotten = left.memory.desired.measures.len();
+        if forgotten > 0 {
+            let version = left.memory.desired.version + 1;
+            let desired = DesiredState { version, ..DesiredState::default() };
+            left.journal.append(&[], &Memory { desired, ..left.memory })?;
+        }
     }
     let table = if was_there { "table inet reeve is gone" } else { "there was no table inet reeve" };
     Ok(format!("{table}; {forgotten} measures forgotten"))

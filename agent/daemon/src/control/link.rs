@@ -47,7 +47,12 @@ pub struct Controller {
     /// A ping that is to be answered.
     ping: Option<u64>,
     told_dropped: u64,
+    /// Whom to tell which reports need not be kept any more.
+    finished: Option<std::sync::mpsc::Sender<Vec<u64>>>,
 }
+
+/// A report, with its key in the journal if it is kept there.
+pub type Told = (Option<u64>, Report);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -100,17 +105,20 @@ impl Controller {
             results: Results::default(),
             ping: None,
             told_dropped: 0,
+            finished: None,
         })
     }
 
-    /// Talks to the controller for as long as the agent lives.
+    /// Talks to the controller for as long as the agent lives. `finished` is told which reports need not be kept any more.
     pub async fn run(
         mut self,
         greeting: Greeting,
-        mut reports: mpsc::UnboundedReceiver<Report>,
+        mut reports: mpsc::UnboundedReceiver<Told>,
         mut results: mpsc::UnboundedReceiver<OrderResult>,
+        finished: std::sync::mpsc::Sender<Vec<u64>>,
         deliver: impl Fn(Order) + Send,
     ) {
+        self.finished = Some(finished);
         let mut pause = FIRST_PAUSE;
         let mut complaint = String::new();
         loop {
@@ -150,7 +158,7 @@ impl Controller {
     async fn connect(
         &mut self,
         greeting: &Greeting,
-        reports: &mut mpsc::UnboundedReceiver<Report>,
+        reports: &mut mpsc::UnboundedReceiver<Told>,
         results: &mut mpsc::UnboundedReceiver<OrderResult>,
         deliver: &(impl Fn(Order) + Send),
     ) -> Broken {
@@ -198,6 +206,7 @@ impl Controller {
                     "linked to the controller"
                 );
                 self.spool.acknowledge(welcome.acknowledged);
+                self.tell_finished();
                 self.spool.rewind();
                 self.results.rewind();
                 Ok((sender, answers))
@@ -213,7 +222,7 @@ impl Controller {
         &mut self,
         sender: &mpsc::Sender<ConnectRequest>,
         answers: &mut Streaming<ConnectResponse>,
-        reports: &mut mpsc::UnboundedReceiver<Report>,
+        reports: &mut mpsc::UnboundedReceiver<Told>,
         results: &mut mpsc::UnboundedReceiver<OrderResult>,
         deliver: &(impl Fn(Order) + Send),
     ) -> Result<std::convert::Infallible, Broken> {
@@ -250,7 +259,10 @@ impl Controller {
 
     fn handle(&mut self, down: Down, deliver: &impl Fn(Order)) {
         match down {
-            Down::Ack(sequence) => self.spool.acknowledge(sequence),
+            Down::Ack(sequence) => {
+                self.spool.acknowledge(sequence);
+                self.tell_finished();
+            }
             Down::Ping(nonce) => self.ping = Some(nonce),
             Down::Order(order) => {
                 let arrival = order.id().map_or(Arrival::New, |id| self.results.arrive(id));
@@ -262,13 +274,22 @@ impl Controller {
         }
     }
 
-    fn take(&mut self, report: Report) {
-        self.spool.push(report);
+    fn take(&mut self, (key, report): Told) {
+        self.spool.push(key, report);
+        self.tell_finished();
         let dropped = self.spool.dropped();
         // Once for the first, then for each power of two.
         if dropped > self.told_dropped && dropped.is_power_of_two() {
             tracing::error!(dropped, "reports were given up: the controller has been away for too long");
             self.told_dropped = dropped;
+        }
+    }
+
+    fn tell_finished(&mut self) {
+        let keys = self.spool.take_finished();
+        if let Some(finished) = self.finished.as_ref().filter(|_| !keys.is_empty()) {
+            // Nobody keeps anything when the agent ends.
+            let _ = finished.send(keys);
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reeve_policy::Measure;
 
-pub use link::Controller;
+pub use link::{Controller, Told};
 
 /// Why the link cannot be set up.
 #[derive(Debug, thiserror::Error)]

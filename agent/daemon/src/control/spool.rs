@@ -8,11 +8,21 @@ use std::collections::VecDeque;
 
 use reeve_policy::Report;
 
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    /// Its key in the journal, if it is kept there.
+    key: Option<u64>,
+    report: Report,
+}
+
 /// A bounded queue of numbered reports.
 #[derive(Debug)]
 pub struct Spool {
     capacity: usize,
-    waiting: VecDeque<(u64, Report)>,
+    waiting: VecDeque<Waiting>,
+    /// Keys of reports that need not be kept any more.
+    finished: Vec<u64>,
     /// The number of the last report that was put in.
     last: u64,
     /// The number of the last report that was sent on this connection, and on any.
@@ -31,6 +41,7 @@ impl Spool {
         Self {
             capacity: capacity.max(1),
             waiting: VecDeque::new(),
+            finished: Vec::new(),
             last: 0,
             sent: 0,
             ever_sent: 0,
@@ -38,42 +49,48 @@ impl Spool {
         }
     }
 
-    /// Takes a report in.
-    pub fn push(&mut self, report: Report) {
+    /// Takes a report in, with its key in the journal if it is kept there.
+    pub fn push(&mut self, key: Option<u64>, report: Report) {
         // What is on its way keeps its number. In its old place it is: a violation that grew goes before the measure that it led to.
-        let mut unsent = self.waiting.iter_mut().rev().take_while(|(number, _)| *number > self.ever_sent);
-        if let Some((_, older)) = unsent.find(|(_, older)| replaces(&report, older)) {
-            *older = report;
+        let mut unsent = self.waiting.iter_mut().rev().take_while(|older| older.number > self.ever_sent);
+        if let Some(older) = unsent.find(|older| replaces(&report, &older.report)) {
+            self.finished.extend(std::mem::replace(&mut older.key, key));
+            older.report = report;
             return;
         }
         if self.waiting.len() >= self.capacity {
             self.make_room();
         }
         self.last += 1;
-        self.waiting.push_back((self.last, report));
+        self.waiting.push_back(Waiting { number: self.last, key, report });
     }
 
     /// The next report to send on this connection.
     pub fn next_to_send(&mut self) -> Option<(u64, Report)> {
-        let place = self.waiting.partition_point(|(number, _)| *number <= self.sent);
-        let (number, report) = self.waiting.get(place)?;
+        let place = self.waiting.partition_point(|waiting| waiting.number <= self.sent);
+        let Waiting { number, report, .. } = self.waiting.get(place)?;
         self.sent = *number;
         self.ever_sent = self.ever_sent.max(*number);
         Some((*number, report.clone()))
     }
 
+    /// Keys of reports that have been acknowledged, replaced or given up since this was last asked.
+    pub fn take_finished(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.finished)
+    }
+
     /// Whether there is anything to send.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
-        self.waiting.back().is_some_and(|(number, _)| *number > self.sent)
+        self.waiting.back().is_some_and(|waiting| waiting.number > self.sent)
     }
 
     /// The controller has everything up to `number`.
     pub fn acknowledge(&mut self, number: u64) {
         // One that acknowledges what was never sent is wrong; what was not sent stays.
         let number = number.min(self.ever_sent);
-        while self.waiting.front().is_some_and(|(first, _)| *first <= number) {
-            self.waiting.pop_front();
+        while let Some(first) = self.waiting.pop_front_if(|first| first.number <= number) {
+            self.finished.extend(first.key);
         }
     }
 
@@ -106,10 +123,10 @@ impl Spool {
             Report::Violation(_) => 1,
             Report::Decision(_) | Report::Standing { .. } | Report::Lifted { .. } => 2,
         };
-        let lightest =
-            self.waiting.iter().enumerate().min_by_key(|(place, (_, report))| (weight(report), *place));
-        if let Some(place) = lightest.map(|(place, _)| place) {
-            self.waiting.remove(place);
+        let order = |(place, waiting): &(usize, &Waiting)| (weight(&waiting.report), *place);
+        let lightest = self.waiting.iter().enumerate().min_by_key(order).map(|(place, _)| place);
+        if let Some(given_up) = lightest.and_then(|place| self.waiting.remove(place)) {
+            self.finished.extend(given_up.key);
             self.dropped += 1;
         }
     }
@@ -151,13 +168,13 @@ mod tests {
     #[test]
     fn what_is_not_acknowledged_is_sent_again_after_a_break() {
         let mut spool = Spool::new(10);
-        (1..=4).for_each(|number| spool.push(lifted(number)));
+        (1..=4).for_each(|number| spool.push(None, lifted(number)));
         assert_eq!(sent(&mut spool), [1, 2, 3, 4]);
         assert!(!spool.has_unsent());
         spool.acknowledge(2);
         spool.rewind();
         assert_eq!(sent(&mut spool), [3, 4]);
-        spool.push(lifted(5));
+        spool.push(None, lifted(5));
         spool.acknowledge(99);
         assert_eq!(sent(&mut spool), [5], "what was never sent cannot have arrived");
         spool.acknowledge(99);
@@ -167,21 +184,35 @@ mod tests {
     #[test]
     fn a_newer_state_of_affairs_takes_the_place_of_an_older_one() {
         let mut spool = Spool::new(10);
-        spool.push(Report::Counters(BTreeMap::new()));
-        spool.push(lifted(1));
-        spool.push(Report::Counters(BTreeMap::new()));
+        spool.push(None, Report::Counters(BTreeMap::new()));
+        spool.push(None, lifted(1));
+        spool.push(None, Report::Counters(BTreeMap::new()));
         assert_eq!(sent(&mut spool), [1, 2], "in the older one's place");
-        spool.push(Report::Counters(BTreeMap::new()));
+        spool.push(None, Report::Counters(BTreeMap::new()));
         assert_eq!(sent(&mut spool), [3], "what was sent may have arrived, and goes on as it is");
     }
 
     #[test]
     fn a_full_spool_gives_up_what_weighs_least() {
         let mut spool = Spool::new(3);
-        spool.push(Report::Counters(BTreeMap::new()));
-        (1..=4).for_each(|number| spool.push(lifted(number)));
+        spool.push(None, Report::Counters(BTreeMap::new()));
+        (1..=4).for_each(|number| spool.push(None, lifted(number)));
         assert_eq!(sent(&mut spool), [3, 4, 5]);
         assert_eq!(spool.dropped(), 2);
+    }
+
+    #[test]
+    fn what_need_not_be_kept_is_told_once() {
+        let mut spool = Spool::new(2);
+        spool.push(Some(1), Report::Counters(BTreeMap::new()));
+        spool.push(Some(2), Report::Counters(BTreeMap::new()));
+        assert_eq!(spool.take_finished(), [1], "replaced");
+        (3..=4).for_each(|key| spool.push(Some(key), lifted(key)));
+        assert_eq!(spool.take_finished(), [2], "given up");
+        sent(&mut spool);
+        spool.acknowledge(9);
+        assert_eq!(spool.take_finished(), [3, 4], "acknowledged");
+        assert!(spool.take_finished().is_empty());
     }
 
     proptest! {
@@ -192,7 +223,7 @@ mod tests {
             let (mut pushed, mut acknowledged, mut last_sent) = (0_u64, 0_u64, 0_u64);
             for step in steps {
                 match step {
-                    0 => { pushed += 1; spool.push(lifted(pushed)); }
+                    0 => { pushed += 1; spool.push(None, lifted(pushed)); }
                     1 => if let Some((number, _)) = spool.next_to_send() {
                         prop_assert!(number > last_sent && number > acknowledged);
                         last_sent = number;

@@ -1,5 +1,8 @@
 //! The keeper: makes the kernel hold what is desired, remembers it on disk, and then tells.
 //!
+//! The kernel comes first: a disk that is full or slow holds no measure up. Killed between the two, the agent takes the measure
+//! away when it comes back, having told nobody of it, and decides again if the abuse goes on.
+//!
 //! Changes that come while one is being applied are taken together. What the kernel refused is tried again every second;
 //! an order is answered when the kernel was read back, a measure is told as standing not before.
 
@@ -16,13 +19,14 @@ use reeve_policy::{
 };
 use tokio::sync::mpsc as async_mpsc;
 
-use super::{Reports, Task};
+use super::Task;
+use super::store::Store;
 use crate::capture::Clock;
 use crate::config::Loaded;
 use crate::control::Greeting;
 use crate::enforce::{EnforceError, Enforcer};
 use crate::node;
-use crate::state::{State, StateFile};
+use crate::state::journal::Memory;
 
 /// Why a measure does not stand although the kernel took everything.
 const UNHELD: &str = "the tenant has no address, and no port of its own, by which this node could hold it";
@@ -53,6 +57,8 @@ pub(crate) struct Change {
     pub lifted: Vec<Lifted>,
     pub orders: Vec<OrderId>,
     pub refused: Vec<(OrderId, OrderFailure)>,
+    /// Violations and decisions, in the order in which they came about.
+    pub happened: Vec<Report>,
 }
 
 impl Change {
@@ -68,6 +74,7 @@ impl Change {
             lifted: Vec::new(),
             orders: Vec::new(),
             refused: Vec::new(),
+            happened: Vec::new(),
         }
     }
 
@@ -78,6 +85,7 @@ impl Change {
         self.lifted = untold.lifted.into_iter().chain(std::mem::take(&mut newer.lifted)).collect();
         self.orders = untold.orders.into_iter().chain(std::mem::take(&mut newer.orders)).collect();
         self.refused = untold.refused.into_iter().chain(std::mem::take(&mut newer.refused)).collect();
+        self.happened = untold.happened.into_iter().chain(std::mem::take(&mut newer.happened)).collect();
         self.desired = newer.desired;
         self.standing = newer.standing;
         self.tenants = newer.tenants;
@@ -89,10 +97,9 @@ impl Change {
 pub(super) struct Keeper {
     enforcer: Option<Enforcer>,
     is_installed: bool,
-    state_file: StateFile,
+    store: Store,
     node: NodeId,
     clock: Clock,
-    reports: Reports,
     results: async_mpsc::UnboundedSender<OrderResult>,
     greeting: Greeting,
     current: Change,
@@ -106,19 +113,17 @@ pub(super) struct Keeper {
 impl Keeper {
     pub fn new(
         enforcer: Option<Enforcer>,
-        state_file: StateFile,
+        store: Store,
         loaded: &Loaded,
         clock: Clock,
-        reports: Reports,
         results: async_mpsc::UnboundedSender<OrderResult>,
     ) -> Self {
         Self {
             enforcer,
             is_installed: false,
-            state_file,
+            store,
             node: loaded.settings.node.clone(),
             clock,
-            reports,
             results,
             greeting: Greeting::default(),
             current: Change::none(clock.now()),
@@ -178,12 +183,18 @@ impl Keeper {
         let counters = self.counters_before_lifting();
         let applied = self.apply();
         self.is_behind = applied.is_err();
-        self.store();
+        let mut happened = std::mem::take(&mut self.current.happened);
+        if applied.is_ok() {
+            happened.extend(self.done(&counters));
+        }
+        let (desired, standing) = (self.current.desired.clone(), self.current.standing.clone());
+        self.store.keep(happened, Memory { desired, standing });
+        self.store.keep_tenants(self.current.tenants_version, &self.current.tenants);
         for (id, failure) in std::mem::take(&mut self.current.refused) {
             self.answer(id, Err(failure));
         }
         match applied {
-            Ok(()) => self.tell_done(&counters),
+            Ok(()) => self.answer_orders(),
             Err(error) => {
                 let detail = error.to_string();
                 for id in std::mem::take(&mut self.current.orders) {
@@ -211,25 +222,31 @@ impl Keeper {
         Ok(())
     }
 
-    fn tell_done(&mut self, counters: &BTreeMap<DecisionId, MeasureCounters>) {
+    /// What the kernel holds since this change, and what it holds no more.
+    fn done(&mut self, counters: &BTreeMap<DecisionId, MeasureCounters>) -> Vec<Report> {
         let at = self.clock.now();
-        let lifted = std::mem::take(&mut self.current.lifted);
         let unheld = self.unheld();
+        let mut reports = Vec::new();
         for measure in std::mem::take(&mut self.current.imposed) {
             let id = &measure.decision.id;
             if unheld.contains(id) {
                 tracing::error!(%id, tenant = %measure.decision.tenant, "NOT ENFORCED: {UNHELD}");
             } else if self.current.desired.measures.contains_key(id) {
-                self.reports.send(Report::Standing { measure, at });
+                reports.push(Report::Standing { measure, at });
             }
         }
-        for Lifted { measure, reason, at } in lifted {
+        for Lifted { measure, reason, at } in std::mem::take(&mut self.current.lifted) {
             let decision = measure.decision.id;
             let counters = counters.get(&decision).copied().unwrap_or_default();
             let tenant = measure.decision.tenant;
             tracing::info!(%tenant, id = %decision, packets = counters.packets, "what the measure stopped");
-            self.reports.send(Report::Lifted { decision, tenant, reason, at, counters });
+            reports.push(Report::Lifted { decision, tenant, reason, at, counters });
         }
+        reports
+    }
+
+    fn answer_orders(&mut self) {
+        let unheld = self.unheld();
         let stands = |measure: &&Measure| !unheld.contains(&measure.decision.id);
         let measures = self.current.desired.measures.values().filter(stands).cloned().collect();
         self.greeting.set(self.current.tenants_version, measures);
@@ -265,25 +282,9 @@ impl Keeper {
         }
     }
 
-    fn store(&mut self) {
-        let state = State {
-            desired: self.current.desired.clone(),
-            standing: self.current.standing.clone(),
-            tenants_version: self.current.tenants_version,
-            tenants: if self.current.tenants_version > 0 {
-                self.current.tenants.iter().map(|tenant| Tenant::clone(tenant)).collect()
-            } else {
-                Vec::new()
-            },
-            ..State::default()
-        };
-        if let Err(error) = self.state_file.store(&state) {
-            self.complain("the state cannot be stored; measures stand all the same", &error.to_string());
-        }
-    }
-
     /// Looks whether the kernel still holds what it was told, and renews leases.
     fn look(&mut self) {
+        self.store.try_again();
         if self.is_behind {
             return self.settle();
         }
@@ -312,7 +313,7 @@ impl Keeper {
                 // A message has room for so many; each part is told for itself.
                 let all: Vec<_> = counters.into_iter().collect();
                 for part in all.chunks(reeve_proto::MAX_COUNTERS) {
-                    self.reports.send(Report::Counters(part.iter().cloned().collect()));
+                    self.store.tell(Report::Counters(part.iter().cloned().collect()));
                 }
             }
             Err(error) => self.complain("counters cannot be read", &error.to_string()),

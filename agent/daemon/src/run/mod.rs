@@ -1,20 +1,21 @@
 //! The agent at work: three threads and what passes between them.
 //!
 //! ```text
-//! rings, links ─▶ sensor (capture, engine) ──Task──▶ keeper (kernel, state file)
+//! rings, links ─▶ sensor (capture, engine) ──Task──▶ keeper (kernel, then journal)
 //!                   ▲        │                          │
-//!                 orders   reports                 reports, results
+//!                 orders   health                  reports, results
 //!                   │        ▼                          ▼
 //!                 control link (tokio) ◀──────────────────  ⇄ controller
 //! ```
 //!
-//! The sensor never waits for the kernel's ruleset or a disk; the keeper never makes the sensor lose a frame. What is told
-//! to the controller about a measure is told by the keeper, after the kernel was read back. Each channel has one reader.
+//! The sensor never waits for the kernel's ruleset or a disk; the keeper never makes the sensor lose a frame. What happened is
+//! told to the controller by the keeper, after the kernel was read back and it is in the journal. Each channel has one reader.
 //!
 //! Left out: what is decided (the core), and how it gets into the kernel ([`crate::enforce`]).
 
 mod keeper;
 mod sensor;
+mod store;
 mod watch;
 
 use std::io;
@@ -29,14 +30,15 @@ use tokio::sync::mpsc as async_mpsc;
 
 use crate::capture::{CaptureError, Clock};
 use crate::config::{self, ConfigError, Loaded};
-use crate::control::{Controller, Greeting, LinkError};
+use crate::control::{Controller, Greeting, LinkError, Told};
 use crate::enforce::{EnforceError, Enforcer};
 use crate::links::LinksError;
 use crate::node;
-use crate::state::{Loaded as LoadedState, State, StateError, StateFile};
+use crate::state::{StateError, StateFolder};
 
 use keeper::Keeper;
 use sensor::Sensor;
+use store::Store;
 
 /// Why the agent cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -97,14 +99,28 @@ pub(crate) enum Task {
 
 /// Where reports go; nowhere without a controller.
 #[derive(Clone, Debug)]
-pub(crate) struct Reports(Option<async_mpsc::UnboundedSender<Report>>);
+pub(crate) struct Reports(Option<async_mpsc::UnboundedSender<Told>>);
 
 impl Reports {
-    /// Tells the controller, if there is one. The link reads at once and has the bounds.
+    /// Tells the controller, if there is one, what is of no use later. The link reads at once and has the bounds.
     pub fn send(&self, report: Report) {
+        self.tell((None, report));
+    }
+
+    /// The same for what is kept in the journal until it has arrived.
+    pub fn send_kept(&self, key: u64, report: Report) {
+        self.tell((Some(key), report));
+    }
+
+    /// Whether there is a controller.
+    pub fn is_any(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn tell(&self, told: Told) {
         if let Some(sender) = &self.0 {
             // The link is gone only when the agent ends.
-            let _ = sender.send(report);
+            let _ = sender.send(told);
         }
     }
 }
@@ -117,15 +133,11 @@ pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<()
     add_lifelines(&mut loaded);
     let settings = loaded.settings.clone();
     let clock = Clock::start();
-    let state_file = StateFile::open(&settings.state_dir)?;
-    let state = match state_file.load()? {
-        LoadedState::Nothing => State::default(),
-        LoadedState::State(state) => *state,
-        LoadedState::SetAside { to, reason } => {
-            tracing::error!(file = %to.display(), reason, "the state of the last run is unreadable; set aside");
-            State::default()
-        }
-    };
+    let folder = StateFolder::open(&settings.state_dir)?;
+    let left = folder.load()?;
+    for trouble in &left.troubles {
+        tracing::error!("what the last run left is damaged: {trouble}");
+    }
     let (command_sender, commands) = mpsc::channel();
     let (task_sender, tasks) = mpsc::channel();
     let (report_sender, reports) = async_mpsc::unbounded_channel();
@@ -133,10 +145,21 @@ pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<()
     let reports_out = Reports(settings.controller.as_ref().map(|_| report_sender));
 
     let enforcer = open_enforcer(settings.mode)?;
-    let keeper = Keeper::new(enforcer, state_file, &loaded, clock, reports_out.clone(), result_sender);
+    if !left.unsent.is_empty() {
+        tracing::info!(
+            reports = left.unsent.len(),
+            "the controller has not had these of the last run; they are sent"
+        );
+    }
+    for (key, report) in left.unsent {
+        reports_out.send_kept(key, report);
+    }
+    let (finished_sender, finished) = mpsc::channel();
+    let store = Store::new(folder, left.journal, left.roster.version, reports_out.clone(), finished);
+    let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender);
     let greeting = keeper.greeting();
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone())?;
-    sensor.restore(state, clock.now());
+    sensor.restore(left.memory, left.roster, clock.now());
 
     let _only = claim_network()?;
     let keeper = spawn("reeve-keeper", move || keeper.run(&tasks))?;
@@ -146,8 +169,14 @@ pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<()
         let _ = ended_sender.send(());
         result
     })?;
-    let outcome =
-        serve(config_path, &settings, &command_sender, Streams { reports, results, greeting }, ended).await;
+    let outcome = serve(
+        config_path,
+        &settings,
+        &command_sender,
+        Streams { reports, results, greeting, finished: finished_sender },
+        ended,
+    )
+    .await;
     let _ = command_sender.send(Command::Stop);
     let sensed = join(sensor);
     let _ = task_sender.send(Task::Stop);
@@ -157,9 +186,10 @@ pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<()
 }
 
 struct Streams {
-    reports: async_mpsc::UnboundedReceiver<Report>,
+    reports: async_mpsc::UnboundedReceiver<Told>,
     results: async_mpsc::UnboundedReceiver<OrderResult>,
     greeting: Greeting,
+    finished: mpsc::Sender<Vec<u64>>,
 }
 
 /// Talks to the controller and listens to signals until the end.
@@ -181,7 +211,13 @@ async fn serve(
             let deliver = move |order| {
                 let _ = orders.send(Command::Order(Box::new(order)));
             };
-            Some(tokio::spawn(controller.run(streams.greeting, streams.reports, streams.results, deliver)))
+            Some(tokio::spawn(controller.run(
+                streams.greeting,
+                streams.reports,
+                streams.results,
+                streams.finished,
+                deliver,
+            )))
         }
         None => None,
     };

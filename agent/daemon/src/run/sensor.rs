@@ -15,7 +15,8 @@ use super::watch::Watch;
 use super::{Command, Reports, RunError, Task, engine, engine_time};
 use crate::capture::{CaptureError, Clock, RingSet, Source};
 use crate::config::Loaded;
-use crate::state::State;
+use crate::state::Roster;
+use crate::state::journal::Memory;
 
 /// How long the sensor waits for frames before it looks at anything else.
 const WAIT: Duration = Duration::from_millis(20);
@@ -40,6 +41,8 @@ pub(super) struct Sensor {
     awaiting: Vec<OrderId>,
     imposed: Vec<Measure>,
     lifted: Vec<Lifted>,
+    /// What happened, to be kept and told.
+    happened: Vec<Report>,
     changed: bool,
 }
 
@@ -80,24 +83,25 @@ impl Sensor {
             awaiting: Vec::new(),
             imposed: Vec::new(),
             lifted: Vec::new(),
+            happened: Vec::new(),
             changed: true,
         })
     }
 
     /// Goes on from what an earlier run left.
-    pub fn restore(&mut self, state: State, now: Timestamp) {
-        if self.loaded.settings.controller.is_some() && state.tenants_version > 0 {
-            self.tenants = state.tenants.into_iter().map(Arc::new).collect();
-            self.tenants_version = state.tenants_version;
+    pub fn restore(&mut self, memory: Memory, roster: Roster, now: Timestamp) {
+        if self.loaded.settings.controller.is_some() && roster.version > 0 {
+            self.tenants = roster.tenants.into_iter().map(Arc::new).collect();
+            self.tenants_version = roster.version;
         }
         if self.loaded.settings.mode == Mode::Enforce {
-            self.imposed.extend(state.desired.measures.values().cloned());
-            self.engine.restore(state.desired, state.standing);
+            self.imposed.extend(memory.desired.measures.values().cloned());
+            self.engine.restore(memory.desired, memory.standing);
         } else {
-            for measure in state.desired.measures.into_values() {
+            for measure in memory.desired.measures.into_values() {
                 self.lifted.push(Lifted { measure, reason: LiftReason::Released, at: now });
             }
-            self.engine.restore(Default::default(), state.standing);
+            self.engine.restore(Default::default(), memory.standing);
         }
         self.set_topology(now);
     }
@@ -265,9 +269,12 @@ impl Sensor {
                 Output::Alert(_) | Output::Degraded { .. } => {}
                 Output::Violation(violation) => {
                     self.changed = true;
-                    self.reports.send(Report::Violation(violation));
+                    self.happened.push(Report::Violation(violation));
                 }
-                Output::Decision(decision) => self.reports.send(Report::Decision(decision)),
+                Output::Decision(decision) => {
+                    self.changed = true;
+                    self.happened.push(Report::Decision(decision));
+                }
                 Output::Imposed(measure) => {
                     self.changed = true;
                     self.imposed.push(measure);
@@ -298,6 +305,7 @@ impl Sensor {
             lifted: std::mem::take(&mut self.lifted),
             orders: std::mem::take(&mut self.awaiting),
             refused: Vec::new(),
+            happened: std::mem::take(&mut self.happened),
         }
     }
 
