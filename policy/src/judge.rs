@@ -9,13 +9,15 @@
 //!
 //! **Never harsher than told.** The mildest of the node's, the policy's, the rule's and the tenant's mode applies. Above 5 %
 //! capture loss no measure is decided on counted evidence; protected tenants are only told; protected destinations are taken
-//! out of a block's scope. What was softened says why, and is tried again when the abuse is seen again.
+//! out of a block's scope; and only so many tenants are newly held ([`Occupancy`]). What was softened says why, and is tried
+//! again when the abuse is seen again.
 //!
 //! **Bounds.** At most [`Judge::CAPACITY`] pairs of tenant and rule are remembered; the one that has been quiet longest makes
 //! room. At most [`MAX_STRIKES`] strikes and [`MAX_DECISIONS`] decisions an episode.
 //!
-//! Left out: exemptions, brakes, several nodes' episodes as one (the controller's), and carrying decisions out.
+//! Left out: exemptions, several nodes' episodes as one (the controller's), and carrying decisions out.
 
+mod brakes;
 mod episode;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,8 @@ use crate::net::Target;
 use crate::tenant::{Mode, Name, NodeId, Tenant, TenantId};
 use crate::time::Timestamp;
 use crate::violation::{Violation, ViolationId, ViolationState};
+pub use brakes::Occupancy;
+use brakes::Recent;
 use episode::{Episode, Reach};
 
 /// The most strikes that are remembered for a tenant and rule; no ladder has more steps.
@@ -92,6 +96,7 @@ pub struct Judge {
     pairs: usize,
     /// When open episodes are over if nothing more is seen.
     quiet_at: BTreeSet<(Timestamp, TenantId, Name)>,
+    recent: Recent,
     judgements: VecDeque<Judgement>,
 }
 
@@ -109,6 +114,7 @@ impl Judge {
             standing: Standing::default(),
             pairs: 0,
             quiet_at: BTreeSet::new(),
+            recent: Recent::default(),
             judgements: VecDeque::new(),
         }
     }
@@ -148,8 +154,8 @@ impl Judge {
         self.judgements.pop_front()
     }
 
-    /// Judges what a detector saw `tenant` do.
-    pub fn handle_alert(&mut self, alert: &Alert, tenant: &Tenant) {
+    /// Judges what a detector saw `tenant` do. `occupancy` says how many tenants are held.
+    pub fn handle_alert(&mut self, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
         let policy = Arc::clone(&self.policy);
         let Some(rule) = policy.rule_for(alert.class) else { return };
         let quiet_at = alert.at + rule.quiet;
@@ -183,7 +189,7 @@ impl Judge {
         self.quiet_at.remove(&key(was_quiet_at));
         self.quiet_at.insert(key(now_quiet_at));
         self.judgements.push_back(Judgement::Violation(violation));
-        self.decide(&policy, rule, alert, tenant);
+        self.decide(&policy, rule, alert, tenant, occupancy);
     }
 
     /// An operator lets a tenant go: its open episodes are closed. Strikes stay on record.
@@ -224,7 +230,7 @@ impl Judge {
     }
 
     /// Takes the step that is due, if one is.
-    fn decide(&mut self, policy: &Policy, rule: &Rule, alert: &Alert, tenant: &Tenant) {
+    fn decide(&mut self, policy: &Policy, rule: &Rule, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
         let mode = self.mode(policy, rule, tenant);
         let record = self.standing.get_mut(&alert.tenant, &rule.id);
         let Some(episode) = record.and_then(|record| record.episode.as_deref_mut()) else { return };
@@ -232,11 +238,18 @@ impl Judge {
         let step = &rule.ladder[index];
         let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
         let (scope, is_empty) = spare(step.scope.resolve(&targets), &policy.protected_destinations);
-        let softened =
+        let is_real = step.action.is_measure() && mode == Mode::Enforce;
+        let mut softened =
             if step.action.is_measure() { soften(policy, alert, tenant, step.scope, is_empty) } else { None };
+        if is_real && softened.is_none() {
+            softened = self.recent.brake(&policy.brakes, occupancy, alert.at);
+        }
         // The same notice again and again would help nobody.
         if softened.is_some() && episode.was_softened && !episode.is_beyond(index) {
             return;
+        }
+        if is_real && softened.is_none() {
+            self.recent.held(occupancy, alert.at);
         }
         episode.decisions += 1;
         let decision = Decision {

@@ -10,14 +10,15 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reeve_policy::judge::{Judge, Judgement, Standing};
+use reeve_policy::judge::{Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    Alert, Decision, DesiredState, LiftReason, Measure, Mode, NodeId, Tenant, TenantId, Timestamp, Violation,
+    Alert, Decision, DesiredState, LiftReason, Measure, Mode, NodeId, Origin, Tenant, TenantId, Timestamp,
+    Violation,
 };
 
 use crate::flow::Restrictions;
@@ -259,7 +260,8 @@ impl Engine {
         while let Some(alert) = self.shard.poll_alert() {
             if let Some(ix) = self.topology.index_of(&alert.tenant) {
                 let tenant = Arc::clone(self.topology.tenant(ix));
-                self.judge.handle_alert(&alert, &tenant);
+                let occupancy = self.occupancy(&tenant.id);
+                self.judge.handle_alert(&alert, &tenant, occupancy);
             }
             self.outputs.push_back(Output::Alert(alert));
             self.drain();
@@ -268,6 +270,15 @@ impl Engine {
             self.degraded = !self.degraded;
             self.outputs.push_back(Output::Degraded { degraded: self.degraded, at: self.now });
         }
+    }
+
+    /// How many tenants decisions of policy hold, not those of people.
+    fn occupancy(&self, tenant: &TenantId) -> Occupancy {
+        let by_policy = |measure: &&Measure| matches!(measure.decision.origin, Origin::Policy { .. });
+        let measures = self.ledger.desired().measures.values().filter(by_policy);
+        let held: BTreeSet<&TenantId> = measures.map(|measure| &measure.decision.tenant).collect();
+        let tenants = self.topology.tenants().iter().filter(|tenant| is_present(tenant)).count();
+        Occupancy { tenants, held: held.len(), is_held: held.contains(tenant) }
     }
 
     /// Passes on what the judge has said.

@@ -62,9 +62,19 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
         };
         judge.handle_timeout(time);
         match event {
-            Scan(secs) => judge.handle_alert(&alert(Class::PortscanHorizontal, *secs, 1, 0), tenant),
-            LossyScan(secs) => judge.handle_alert(&alert(Class::PortscanHorizontal, *secs, 1, 6), tenant),
-            Flood(secs, host) => judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant),
+            Scan(secs) => judge.handle_alert(
+                &alert(Class::PortscanHorizontal, *secs, 1, 0),
+                tenant,
+                Occupancy::default(),
+            ),
+            LossyScan(secs) => judge.handle_alert(
+                &alert(Class::PortscanHorizontal, *secs, 1, 6),
+                tenant,
+                Occupancy::default(),
+            ),
+            Flood(secs, host) => {
+                judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant, Occupancy::default())
+            }
             Release(_) => judge.handle_release(&tenant.id, time),
             Quiet(_) => {}
         }
@@ -224,7 +234,7 @@ fn the_record_is_bounded() {
     for number in 0..=Judge::CAPACITY {
         one.tenant = format!("t{number}").parse().unwrap();
         one.at = at(number as u64 / 100);
-        judge.handle_alert(&one, &tenant(one.tenant.as_str(), None));
+        judge.handle_alert(&one, &tenant(one.tenant.as_str(), None), Occupancy::default());
         while judge.poll().is_some() {}
     }
     assert_eq!(judge.standing().len(), Judge::CAPACITY);
@@ -241,7 +251,7 @@ proptest! {
         for gap in gaps {
             secs += gap;
             judge.handle_timeout(at(secs));
-            judge.handle_alert(&alert(Class::FloodSyn, secs, 1, 0), &tenant("a", None));
+            judge.handle_alert(&alert(Class::FloodSyn, secs, 1, 0), &tenant("a", None), Occupancy::default());
             while let Some(judgement) = judge.poll() {
                 let Judgement::Decision(decision) = judgement else { continue };
                 prop_assert!(last.is_none_or(|last| decision.action >= last));

@@ -43,6 +43,26 @@ pub struct Policy {
     pub protected_sources: BTreeSet<TenantId>,
     /// Destinations that are never blocked.
     pub protected_destinations: Vec<IpNet>,
+    /// How many tenants may be held without a person having looked.
+    pub brakes: Brakes,
+}
+
+/// How many tenants of a node may be held by decisions of policy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Brakes {
+    /// Tenants newly held within a minute.
+    pub measures_per_minute: u32,
+    /// Tenants held at a time, as a share of the node's, 0 to 1.
+    pub share_of_tenants: f64,
+    /// Tenants that may be held at a time however few the node has.
+    pub tenants_at_least: u32,
+}
+
+impl Default for Brakes {
+    /// Five a minute, a tenth of the tenants or three.
+    fn default() -> Self {
+        Self { measures_per_minute: 5, share_of_tenants: 0.1, tenants_at_least: 3 }
+    }
 }
 
 /// One rule: what breaks which clause, and how it is answered.

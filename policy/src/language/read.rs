@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::thresholds::Thresholds;
-use super::{Policy, Rule, ScopeRule, Step, thresholds_read};
+use super::{Brakes, Policy, Rule, ScopeRule, Step, thresholds_read};
 use crate::class::Class;
 use crate::decision::{Action, Until};
 use crate::net::Protocol;
@@ -68,6 +68,10 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         destinations.extend(prefixes.unwrap_or_default());
         protected.finish();
     }
+    let mut brakes = base.as_ref().map_or_else(Brakes::default, |base| base.brakes);
+    if let Some(section) = root.section("brakes") {
+        read_brakes(&section, &mut brakes);
+    }
     Some(Policy {
         name: name?,
         version: version?,
@@ -79,7 +83,22 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         rules,
         protected_sources: sources,
         protected_destinations: destinations,
+        brakes,
     })
+}
+
+fn read_brakes(section: &Section<'_, '_>, brakes: &mut Brakes) {
+    let count = |key, place: &mut u32| {
+        if let Some(number) = section.integer(key, 0..=1_000_000) {
+            *place = u32::try_from(number).expect("the range fits");
+        }
+    };
+    count("measures_per_minute", &mut brakes.measures_per_minute);
+    count("tenants_at_least", &mut brakes.tenants_at_least);
+    if let Some(share) = section.float("share_of_tenants", 0.0..=1.0) {
+        brakes.share_of_tenants = share;
+    }
+    section.finish();
 }
 
 fn english() -> Name {

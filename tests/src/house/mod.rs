@@ -57,6 +57,8 @@ pub struct House {
     controller: Option<Process>,
     /// The agent's mode, as its settings have it.
     mode: String,
+    /// What an agent that is started logs.
+    pub agent_log: &'static str,
     /// The lab.
     pub lab: Lab,
 }
@@ -75,7 +77,7 @@ impl House {
     /// # Errors
     /// As [`House::open`].
     pub fn open_in_mode(lab: Lab, mode: &str) -> anyhow::Result<Self> {
-        let mut house = Self { agent: None, controller: None, mode: mode.to_owned(), lab };
+        let mut house = Self { agent: None, controller: None, mode: mode.to_owned(), agent_log: "info", lab };
         house.write_files(mode)?;
         let dir = house.path("controller");
         let made = Command::new(binary("reeve-controller")?)
@@ -112,7 +114,7 @@ impl House {
     /// When it ends, or is not linked in time.
     pub fn start_agent(&mut self) -> anyhow::Result<()> {
         let program = binary("reeve-agent")?;
-        let argv = [text(&program), "run", "--config", &self.text("agent.toml")];
+        let argv = [text(&program), "run", "--config", &self.text("agent.toml"), "--log", self.agent_log];
         let mut agent = self.lab.rt.spawn(&argv)?;
         wait_until("the agent to be linked", READY, || {
             ensure!(agent.is_running()?, "{}", agent.last_lines(10));
@@ -136,12 +138,20 @@ impl House {
         agent.terminate(READY)?.success().map(drop)
     }
 
-    /// Kills the agent as a crash would.
+    /// Kills the agent as a crash would; what it had logged.
     ///
     /// # Errors
     /// When it is not running.
-    pub fn kill_agent(&mut self) -> anyhow::Result<()> {
+    pub fn kill_agent(&mut self) -> anyhow::Result<String> {
         self.agent.take().context("the agent is not running")?.kill()
+    }
+
+    /// Kills the controller as a crash would.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill_controller(&mut self) -> anyhow::Result<()> {
+        self.controller.take().context("the controller is not running")?.kill().map(drop)
     }
 
     /// Stops the controller.
@@ -229,7 +239,7 @@ impl House {
     /// # Errors
     /// When they cannot be asked for.
     pub fn violations(&self) -> anyhow::Result<Vec<Violation>> {
-        Violation::read_all(&self.ask(&["violations"])?)
+        Violation::read_all(&self.ask(&["violations", "--limit", "500"])?)
     }
 
     /// Waits for an open violation of a tenant by an alert of `class`.

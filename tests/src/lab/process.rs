@@ -92,15 +92,15 @@ impl Process {
         self.finish(deadline)
     }
 
-    /// Kills it with SIGKILL, as a crash would, and waits until it is gone.
+    /// Kills it with SIGKILL, as a crash would, waits until it is gone, and tells what it had written to standard error.
     ///
     /// # Errors
     /// When it is not gone within five seconds.
-    pub fn kill(mut self) -> anyhow::Result<()> {
+    pub fn kill(mut self) -> anyhow::Result<String> {
         self.signal(libc::SIGKILL)?;
         let name = self.name.clone();
-        wait_until(&format!("the death of {name}"), Duration::from_secs(5), || Ok(!self.is_running()?))
-            .map(drop)
+        wait_until(&format!("the death of {name}"), Duration::from_secs(5), || Ok(!self.is_running()?))?;
+        Ok(self.stderr())
     }
 
     /// Sends a signal to it, not to its group.

@@ -271,3 +271,69 @@ proptest! {
         prop_assert_eq!(replay.desired(), live.desired());
     }
 }
+
+/// Ten tenants behind one port scan one after the other, each refused; who is suspended.
+fn check_brakes(apart_millis: u64, restores: bool, expect: &[&str]) {
+    let policy = Arc::new(Policy::preset("baseline").unwrap());
+    let config = EngineConfig {
+        node: "n1".parse().unwrap(),
+        mode: Mode::Enforce,
+        policy,
+        flow_bytes: 1 << 20,
+        seed: 3,
+    };
+    let all: Vec<Arc<Tenant>> = (0..10_u8)
+        .map(|number| {
+            let mut tenant = Tenant::clone(&tenants()[0]);
+            tenant.id = format!("t{number}").parse().unwrap();
+            tenant.addresses = vec![format!("203.0.113.{number}/32").parse().unwrap()];
+            tenant.interfaces.clear();
+            Arc::new(tenant)
+        })
+        .collect();
+    let vantage =
+        Vantage { id: VantageId(0), interface: "tap0".into(), kind: VantageKind::Port, sampling: 1 };
+    let mut engine = Engine::new(config.clone());
+    engine.handle_topology(all.clone(), vec![vantage.clone()], at(0));
+    let mut suspended = Vec::new();
+    for number in 0..10_u8 {
+        let own = [203, 0, 113, number];
+        for port in 0..25_u16 {
+            let millis = 1_000 + u64::from(number) * apart_millis + u64::from(port) * 10;
+            for (passage, data, later) in [
+                (Passage::In, segment((own, 40_000), ([20, 0, 0, 1], 2_000 + port), 0x02), 0),
+                (Passage::Out, segment(([20, 0, 0, 1], 2_000 + port), (own, 40_000), 0x14), 1),
+            ] {
+                engine.handle_frame(&Frame {
+                    at: at(millis + later),
+                    vantage: VantageId(0),
+                    passage,
+                    link: LinkType::RawIp,
+                    vlan: None,
+                    data: &data,
+                    wire_len: data.len() as u32,
+                });
+            }
+        }
+        while let Some(output) = engine.poll() {
+            if let Output::Imposed(measure) = &output {
+                suspended.push(measure.decision.tenant.to_string());
+            }
+        }
+        if restores && number == 1 {
+            // Measures of an earlier run count too.
+            let (desired, standing) = (engine.desired().clone(), engine.standing().clone());
+            engine = Engine::new(config.clone());
+            engine.restore(desired, standing);
+            engine.handle_topology(all.clone(), vec![vantage.clone()], at(1_500 + apart_millis));
+        }
+    }
+    assert_eq!(suspended, expect);
+}
+
+#[test]
+fn no_more_than_a_few_tenants_of_a_node_are_held_at_a_time() {
+    check_brakes(1_000, false, &["t0", "t1", "t2"]);
+    check_brakes(100_000, false, &["t0", "t1", "t2"]);
+    check_brakes(1_000, true, &["t0", "t1", "t2"]);
+}

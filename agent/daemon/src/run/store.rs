@@ -58,6 +58,11 @@ impl Store {
         self.unsaved.extend(told.iter().cloned());
         self.write();
         for (key, report) in told {
+            if let Report::Violation(violation) = &report
+                && !self.is_behind
+            {
+                tracing::debug!(tenant = %violation.tenant, id = %violation.id, "kept in the journal");
+            }
             self.reports.send_kept(key, report);
         }
     }
