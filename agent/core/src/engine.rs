@@ -7,6 +7,7 @@
 //! **Time.** Before an input at `t` every deadline up to `t` is fired, on a grid of [`TICK`], in a fixed order: shard,
 //! judge, ledger. What a deadline yields carries the deadline's time. Inputs that come late count as of the newest time.
 
+mod input;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,10 @@ use reeve_policy::{
     Alert, Decision, DesiredState, LiftReason, Measure, Mode, NodeId, Origin, Tenant, TenantId, Timestamp,
     Violation,
 };
+
+use serde::{Deserialize, Serialize};
+
+pub use input::Input;
 
 use crate::flow::Restrictions;
 use crate::flow::table::FLOW_BYTES;
@@ -35,7 +40,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 pub const DEFAULT_FLOW_BYTES: usize = 64 << 20;
 
 /// What an engine is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineConfig {
     /// The node.
     pub node: NodeId,

@@ -1,6 +1,7 @@
 //! Frames: bytes as they were captured, with what the capture knows about them.
 
 use reeve_policy::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// How a frame's bytes begin. The numbers are those of capture files (LINKTYPE registry of the Tcpdump Group).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,10 +31,22 @@ impl LinkType {
             _ => None,
         }
     }
+
+    /// The number in a capture file.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Null => 0,
+            Self::Ethernet => 1,
+            Self::RawIp => 101,
+            Self::LinuxSll => 113,
+            Self::LinuxSll2 => 276,
+        }
+    }
 }
 
 /// Which vantage a frame was seen at: an index into [`crate::topology::Topology::vantages`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VantageId(pub u16);
 
 /// Which way a frame went through the interface, as the node's kernel sees it.

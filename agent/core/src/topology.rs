@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 use macaddr::MacAddr6;
 use reeve_policy::{NodeId, Tenant, TenantId};
+use serde::{Deserialize, Serialize};
 
 use crate::frame::{Passage, VantageId};
 use crate::packet::{Body, Packet};
@@ -27,7 +28,7 @@ type Map<K, V> = HashMap<K, V, FixedState>;
 pub struct TenantIx(pub u32);
 
 /// What an interface is to the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VantageKind {
     /// A tenant's port: a tap or veth. What comes *in* there is what the tenant sends.
     Port,
@@ -38,7 +39,7 @@ pub enum VantageKind {
 }
 
 /// An interface that is watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vantage {
     /// Its key.
     pub id: VantageId,

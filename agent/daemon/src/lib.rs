@@ -9,6 +9,7 @@ pub mod control;
 pub mod enforce;
 pub mod links;
 pub mod node;
+pub mod record;
 pub mod replay;
 pub mod run;
 pub mod score;

@@ -65,7 +65,8 @@ fn live(args: &RunArgs) -> anyhow::Result<()> {
     }
     let loaded = config::load(&args.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::run(&args.config, loaded))?;
+    let record = args.record.clone().map(|path| run::Record { path, limit: args.record_limit << 20 });
+    runtime.block_on(run::run(&args.config, loaded, record.as_ref()))?;
     Ok(())
 }
 

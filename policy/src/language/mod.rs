@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
 use crate::decision::{Action, Scope, Until};
@@ -25,7 +26,7 @@ pub use tenants::{check_tenants, parse_tenants};
 use thresholds::Thresholds;
 
 /// A provider's acceptable-use policy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     /// Its name; clauses begin with it.
     pub name: Name,
@@ -48,7 +49,7 @@ pub struct Policy {
 }
 
 /// How many tenants of a node may be held by decisions of policy.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Brakes {
     /// Tenants newly held within a minute.
     pub measures_per_minute: u32,
@@ -66,7 +67,7 @@ impl Default for Brakes {
 }
 
 /// One rule: what breaks which clause, and how it is answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Its key within the policy.
     pub id: Name,
@@ -87,7 +88,7 @@ pub struct Rule {
 }
 
 /// One step of a ladder.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// What is done.
     pub action: Action,
@@ -98,7 +99,7 @@ pub struct Step {
 }
 
 /// Which traffic a step is about, before it is known what was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ScopeRule {
     /// Everything.
     All,

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// All numbers, by class.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// `portscan.horizontal`.
     pub horizontal: Horizontal,
@@ -20,7 +22,7 @@ pub struct Thresholds {
 }
 
 /// Numbers of `portscan.horizontal`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Horizontal {
     /// Distinct hosts on one port within `window`.
     pub hosts: u32,
@@ -43,7 +45,7 @@ pub struct Horizontal {
 }
 
 /// Numbers of `portscan.vertical`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vertical {
     /// Distinct ports on one host within `window`.
     pub ports: u32,
@@ -58,7 +60,7 @@ pub struct Vertical {
 }
 
 /// Numbers of `portscan.stealth`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stealth {
     /// NULL, FIN, XMAS probes to distinct targets within `window`.
     pub probes: u32,
@@ -71,7 +73,7 @@ pub struct Stealth {
 }
 
 /// Numbers of `flood.syn`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FloodSyn {
     /// Connection requests per second to one host.
     pub packets_per_second: u64,
@@ -80,7 +82,7 @@ pub struct FloodSyn {
 }
 
 /// Numbers of `flood.udp`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FloodUdp {
     /// Packets per second to one host.
     pub packets_per_second: u64,
@@ -93,7 +95,7 @@ pub struct FloodUdp {
 }
 
 /// Numbers of `flood.icmp`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FloodIcmp {
     /// Packets per second to one destination.
     pub packets_per_second: u64,

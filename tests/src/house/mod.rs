@@ -59,6 +59,8 @@ pub struct House {
     mode: String,
     /// What an agent that is started logs.
     pub agent_log: &'static str,
+    /// What else it is started with.
+    pub agent_arguments: Vec<String>,
     /// The lab.
     pub lab: Lab,
 }
@@ -77,7 +79,14 @@ impl House {
     /// # Errors
     /// As [`House::open`].
     pub fn open_in_mode(lab: Lab, mode: &str) -> anyhow::Result<Self> {
-        let mut house = Self { agent: None, controller: None, mode: mode.to_owned(), agent_log: "info", lab };
+        let mut house = Self {
+            agent: None,
+            controller: None,
+            mode: mode.to_owned(),
+            agent_log: "info",
+            agent_arguments: Vec::new(),
+            lab,
+        };
         house.write_files(mode)?;
         let dir = house.path("controller");
         let made = Command::new(binary("reeve-controller")?)
@@ -114,7 +123,9 @@ impl House {
     /// When it ends, or is not linked in time.
     pub fn start_agent(&mut self) -> anyhow::Result<()> {
         let program = binary("reeve-agent")?;
-        let argv = [text(&program), "run", "--config", &self.text("agent.toml"), "--log", self.agent_log];
+        let config = self.text("agent.toml");
+        let mut argv = vec![text(&program), "run", "--config", &config, "--log", self.agent_log];
+        argv.extend(self.agent_arguments.iter().map(String::as_str));
         let mut agent = self.lab.rt.spawn(&argv)?;
         wait_until("the agent to be linked", READY, || {
             ensure!(agent.is_running()?, "{}", agent.last_lines(10));

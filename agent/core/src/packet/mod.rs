@@ -34,6 +34,31 @@ pub fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, M
     link::parse(link, data, wire_len.max(u32::try_from(data.len()).unwrap_or(u32::MAX)))
 }
 
+/// How many of a frame's first bytes are headers: so many that parsing them alone tells the same, but for payload.
+///
+/// What it takes to tell is kept: of ICMP errors the quoted headers, of SCTP the first chunk's type, of what cannot be
+/// parsed the first bytes.
+#[must_use]
+pub fn headers_len(link: LinkType, data: &[u8], wire_len: u32) -> usize {
+    /// A link header with tags, the longest IPv4 header and one of TCP.
+    const UNREADABLE: usize = 128;
+    /// An IPv6 header with two extensions and the ports behind them, quoted.
+    const QUOTED: usize = 72;
+    let len = match parse(link, data, wire_len).map(|packet| packet.body) {
+        Ok(Body::Ip(ip)) => {
+            let end = ip.headers.as_ptr_range().end.addr() - data.as_ptr().addr();
+            match ip.transport {
+                Transport::Icmp(icmp) if icmp.quoted.is_some() => end + QUOTED,
+                Transport::Sctp(_) => end + 1,
+                Transport::Malformed(_) => UNREADABLE.max(end),
+                _ => end,
+            }
+        }
+        Ok(Body::Arp(_) | Body::Other(_)) | Err(_) => UNREADABLE,
+    };
+    len.min(data.len())
+}
+
 /// A parsed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {

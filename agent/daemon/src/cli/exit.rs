@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::control::LinkError;
 use crate::enforce::EnforceError;
 use crate::links::LinksError;
+use crate::record::RecordError;
 use crate::run::RunError;
 use crate::score::ScoreError;
 use crate::state::StateError;
@@ -40,6 +41,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::State(error) => of_state(error),
             RunError::Link(error) => of_link(error),
             RunError::Config(error) => of_config(error),
+            RunError::Record(error) => of_record(error),
             RunError::NoInterface(_) | RunError::Links(_) | RunError::AlreadyRunning => UNAVAILABLE,
             RunError::System { source, .. } => of_io(source, FAILURE),
         });
@@ -65,6 +67,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     code = code.or_else(|| error.downcast_ref().map(of_state));
     code = code.or_else(|| error.downcast_ref().map(of_link));
     code = code.or_else(|| error.downcast_ref().map(of_config));
+    code = code.or_else(|| error.downcast_ref().map(of_record));
     code.or_else(|| error.downcast_ref().map(|error| of_io(error, IO)))
 }
 
@@ -84,6 +87,14 @@ fn of_enforce(error: &EnforceError) -> u8 {
         EnforceError::NoNftables(_) => UNAVAILABLE,
         EnforceError::NotPermitted(_) => PERMISSION,
         EnforceError::Full(_) | EnforceError::Netlink(_) | EnforceError::NotAsTold { .. } => FAILURE,
+    }
+}
+
+fn of_record(error: &RecordError) -> u8 {
+    match error {
+        RecordError::Io { source, .. } => of_io(source, IO),
+        RecordError::Unreadable { .. } => DATA,
+        RecordError::Differs { .. } => FAILURE,
     }
 }
 

@@ -101,6 +101,14 @@ pub struct RunArgs {
     /// What is logged: error, warn, info, debug, trace, or directives such as reeve_agent::control=debug.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "REEVE_LOG")]
     pub log: String,
+    /// Writes down what goes into the engine and what comes out, to be played again by `replay --recorded`.
+    ///
+    /// Of packets it holds the headers, of tenants what the agent knows of them. The file is for root only.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The most that the record may take, in MiB; then it ends, and the agent goes on.
+    #[arg(long, value_name = "MIB", default_value_t = 1_024, requires = "record")]
+    pub record_limit: u64,
 }
 
 /// Arguments of `check`.
@@ -121,11 +129,15 @@ pub struct ReplayArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// A tenant's addresses: ADDRESS[,ADDRESS...] or NAME=ADDRESS[,ADDRESS...]. May be given several times.
-    #[arg(long, value_name = "ADDRESSES", required_unless_present = "tenants")]
+    #[arg(long, value_name = "ADDRESSES", required_unless_present_any = ["tenants", "recorded"])]
     pub tenant: Vec<play::TenantArg>,
     /// A file of tenants, as for `run`.
     #[arg(long, value_name = "FILE")]
     pub tenants: Option<PathBuf>,
+    /// FILE is what `run --record` wrote: tenants, policy and measures are in it, and every output is compared with what ran
+    /// live.
+    #[arg(long, conflicts_with_all = ["tenant", "tenants"])]
+    pub recorded: bool,
     /// Where the captures were taken: at the one tenant's port, where foreign sources are spoofed, or anywhere.
     #[arg(long, value_enum, default_value_t = play::VantageArg::Mirror)]
     pub vantage: play::VantageArg,

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::{Policy, check_tenants, parse_tenants};
 use reeve_policy::{Mode, Tenant, TenantId};
 
 use super::{ReplayArgs, ScoreArgs};
 use crate::config::{ConfigError, PolicySource, load_policy};
+use crate::record;
 use crate::replay::{Scene, json_line, replay, text_line};
 use crate::score;
 
@@ -62,6 +64,9 @@ pub struct Clashing(String);
 /// # Errors
 /// When a file cannot be read or is cut short (what stood before the cut has been played then).
 pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
+    if args.recorded {
+        return args.files.iter().try_for_each(|file| play_record(file, args.json));
+    }
     let scene = Scene {
         tenants: tenants(args)?,
         kind: match args.vantage {
@@ -75,11 +80,7 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
     let mut written = Ok(());
     let replayed = replay(&scene, &args.files, |output| {
         if written.is_ok() {
-            written = if args.json {
-                json_line(&output).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"))
-            } else {
-                text_line(&output).map_or(Ok(()), |line| writeln!(out, "{line}"))
-            };
+            written = write_output(&mut out, &output, args.json);
         }
     })?;
     written?;
@@ -95,6 +96,40 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
     match replayed.truncated {
         Some(error) => Err(error.into()),
         None => Ok(()),
+    }
+}
+
+/// Plays a record, and holds it against what ran live.
+fn play_record(file: &Path, json: bool) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut written = Ok(());
+    let played = record::play(file, |output| {
+        if written.is_ok() {
+            written = write_output(&mut out, &output, json);
+        }
+    });
+    written?;
+    // What stands before a difference is worth seeing too.
+    out.flush()?;
+    let played = played?;
+    if json {
+        writeln!(out, "{}", serde_json::json!({ "event": "end", "played": played }))?;
+    } else {
+        let cut = if played.is_cut { "; the record is cut short" } else { "" };
+        let (frames, equal, beyond) = (played.frames, played.equal, played.beyond);
+        writeln!(
+            out,
+            "{frames} frames; {equal} outputs equal to what ran live, {beyond} beyond its end{cut}"
+        )?;
+    }
+    Ok(out.flush()?)
+}
+
+fn write_output(out: &mut impl io::Write, output: &Output, json: bool) -> io::Result<()> {
+    if json {
+        json_line(output).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"))
+    } else {
+        text_line(output).map_or(Ok(()), |line| writeln!(out, "{line}"))
     }
 }
 

@@ -22,7 +22,7 @@ use std::io;
 use std::sync::mpsc;
 use std::thread;
 
-use reeve_core::engine::{Engine, EngineConfig};
+use reeve_core::engine::EngineConfig;
 use reeve_core::topology::VantageKind;
 use reeve_policy::{Mode, Order, OrderResult, Report, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +34,7 @@ use crate::control::{Controller, Greeting, LinkError, Told};
 use crate::enforce::{EnforceError, Enforcer};
 use crate::links::LinksError;
 use crate::node;
+use crate::record::RecordError;
 use crate::state::{StateError, StateFolder};
 
 use keeper::Keeper;
@@ -67,6 +68,9 @@ pub enum RunError {
     /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The record cannot be begun.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// The system refused a thread, a signal handler or a descriptor.
     #[error("{what}: {source}")]
     System {
@@ -75,6 +79,15 @@ pub enum RunError {
         /// What it said.
         source: io::Error,
     },
+}
+
+/// Where the engine's input and output are to be written down.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The file.
+    pub path: std::path::PathBuf,
+    /// The most bytes that it may have.
+    pub limit: u64,
 }
 
 /// What the sensor is told.
@@ -129,7 +142,11 @@ impl Reports {
 ///
 /// # Errors
 /// What keeps it from beginning, and what later leaves it without purpose: no capture at all.
-pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<(), RunError> {
+pub async fn run(
+    config_path: &std::path::Path,
+    mut loaded: Loaded,
+    record: Option<&Record>,
+) -> Result<(), RunError> {
     add_lifelines(&mut loaded);
     let settings = loaded.settings.clone();
     let clock = Clock::start();
@@ -158,7 +175,7 @@ pub async fn run(config_path: &std::path::Path, mut loaded: Loaded) -> Result<()
     let store = Store::new(folder, left.journal, left.roster.version, reports_out.clone(), finished);
     let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender);
     let greeting = keeper.greeting();
-    let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone())?;
+    let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record)?;
     sensor.restore(left.memory, left.roster, clock.now());
 
     let _only = claim_network()?;
@@ -291,15 +308,15 @@ fn clear_leftovers() -> Result<(), EnforceError> {
     Ok(())
 }
 
-/// An engine for these settings.
-fn engine(loaded: &Loaded, seed: u64) -> Engine {
-    Engine::new(EngineConfig {
+/// What the engine is made of by these settings.
+fn engine_config(loaded: &Loaded, seed: u64) -> EngineConfig {
+    EngineConfig {
         node: loaded.settings.node.clone(),
         mode: loaded.settings.mode,
         policy: std::sync::Arc::clone(&loaded.policy),
         flow_bytes: (loaded.settings.limits.flow_mib as usize) << 20,
         seed,
-    })
+    }
 }
 
 fn spawn<T: Send + 'static>(

@@ -3,18 +3,19 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use reeve_core::engine::{Engine, Output};
+use reeve_core::engine::{Engine, Input, Output};
 use reeve_policy::language::check_tenants;
 use reeve_policy::{
-    Decision, LiftReason, Measure, Mode, NodeHealth, Order, OrderFailure, OrderId, PolicyVersion, Report,
-    Tenant, Timestamp,
+    Decision, DesiredState, LiftReason, Measure, Mode, NodeHealth, Order, OrderFailure, OrderId,
+    PolicyVersion, Report, Tenant, Timestamp,
 };
 
 use super::keeper::{Change, Lifted};
 use super::watch::Watch;
-use super::{Command, Reports, RunError, Task, engine, engine_time};
+use super::{Command, Record, Reports, RunError, Task, engine_config, engine_time};
 use crate::capture::{CaptureError, Clock, RingSet, Source};
 use crate::config::Loaded;
+use crate::record::Recorded;
 use crate::state::Roster;
 use crate::state::journal::Memory;
 
@@ -26,7 +27,7 @@ const TICK: Duration = Duration::from_millis(50);
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Sensor {
-    engine: Engine,
+    core: Recorded,
     loaded: Loaded,
     clock: Clock,
     rings: RingSet,
@@ -52,6 +53,7 @@ impl Sensor {
         clock: Clock,
         reports: Reports,
         keeper: mpsc::Sender<Task>,
+        record: Option<&Record>,
     ) -> Result<Self, RunError> {
         let failed = |source| RunError::System { what: "epoll", source };
         let mut rings = RingSet::new(clock).map_err(failed)?;
@@ -67,10 +69,14 @@ impl Sensor {
         warn_if_blind(&watch);
         // Only spreads hashes; a tenant cannot guess it, and it never shows.
         let seed = clock.now().as_nanos() ^ u64::from(std::process::id()) << 32;
-        let engine = engine(&loaded, seed);
+        let config = engine_config(&loaded, seed);
+        let core = match record {
+            Some(record) => Recorded::recording(config, &record.path, record.limit)?,
+            None => Recorded::new(config),
+        };
         let tenants: Vec<Arc<Tenant>> = loaded.tenants.iter().cloned().map(Arc::new).collect();
         Ok(Self {
-            engine,
+            core,
             loaded,
             clock,
             rings,
@@ -96,12 +102,12 @@ impl Sensor {
         }
         if self.loaded.settings.mode == Mode::Enforce {
             self.imposed.extend(memory.desired.measures.values().cloned());
-            self.engine.restore(memory.desired, memory.standing);
+            self.core.handle(Input::Restore { desired: memory.desired, standing: memory.standing });
         } else {
             for measure in memory.desired.measures.into_values() {
                 self.lifted.push(Lifted { measure, reason: LiftReason::Released, at: now });
             }
-            self.engine.restore(Default::default(), memory.standing);
+            self.core.handle(Input::Restore { desired: DesiredState::default(), standing: memory.standing });
         }
         self.set_topology(now);
     }
@@ -136,8 +142,8 @@ impl Sensor {
     }
 
     fn capture(&mut self) -> Result<(), RunError> {
-        let engine = &mut self.engine;
-        match self.rings.poll(WAIT, &mut |frame| engine.handle_frame(&frame)) {
+        let core = &mut self.core;
+        match self.rings.poll(WAIT, &mut |frame| core.handle_frame(&frame)) {
             Ok(_) => Ok(()),
             Err(CaptureError::InterfaceGone { vantage, interface }) => {
                 tracing::info!(interface, "the interface went away");
@@ -155,13 +161,13 @@ impl Sensor {
         let mut all_dropped = 0;
         for (vantage, loss) in self.rings.loss() {
             all_dropped += loss.dropped;
-            self.engine.handle_loss(engine_time(now), vantage, loss.dropped);
+            self.core.handle(Input::Loss { vantage, dropped: loss.dropped, at: engine_time(now) });
         }
         if all_dropped > 0 {
             self.dropped += all_dropped;
             tracing::warn!(dropped = all_dropped, "frames were lost: a ring had no room");
         }
-        self.engine.handle_tick(engine_time(now));
+        self.core.handle(Input::Tick { at: engine_time(now) });
         if self.watch.follow(&mut self.rings)? {
             self.set_topology(now);
         }
@@ -169,7 +175,8 @@ impl Sensor {
     }
 
     fn set_topology(&mut self, now: Timestamp) {
-        self.engine.handle_topology(self.tenants.clone(), self.watch.vantages(), engine_time(now));
+        let (tenants, vantages) = (self.tenants.clone(), self.watch.vantages());
+        self.core.handle(Input::Topology { tenants, vantages, at: engine_time(now) });
         self.changed = true;
     }
 
@@ -196,7 +203,8 @@ impl Sensor {
             self.tenants = self.loaded.tenants.iter().cloned().map(Arc::new).collect();
         }
         let now = self.clock.now();
-        self.engine.handle_policy(Arc::clone(&self.loaded.policy), mode, engine_time(now));
+        let policy = Arc::clone(&self.loaded.policy);
+        self.core.handle(Input::Policy { policy, mode, at: engine_time(now) });
         self.watch.set_settings(&self.loaded.settings, &mut self.rings);
         self.watch.open_all(&mut self.rings)?;
         warn_if_blind(&self.watch);
@@ -213,14 +221,14 @@ impl Sensor {
                 Some(failure) => self.refuse(id, failure, now),
                 None => {
                     tracing::info!(order = %id, tenant = %decision.tenant, action = %decision.action, "an operator's order");
-                    self.engine.handle_impose(&decision, engine_time(now));
+                    self.core.handle(Input::Impose { decision, at: engine_time(now) });
                     self.awaiting.push(id);
                     self.changed = true;
                 }
             },
             Order::Release { id, tenant, by, reason } => {
                 tracing::info!(order = %id, %tenant, by, reason, "an operator lets the tenant go");
-                self.engine.handle_release(&tenant, engine_time(now));
+                self.core.handle(Input::Release { tenant, at: engine_time(now) });
                 self.awaiting.push(id);
                 self.changed = true;
             }
@@ -229,14 +237,14 @@ impl Sensor {
 
     /// Why an operator's decision is not carried out here, if it is not.
     fn refusal(&self, decision: &Decision) -> Option<OrderFailure> {
-        let Some(ix) = self.engine.topology().index_of(&decision.tenant) else {
+        let Some(ix) = self.engine().topology().index_of(&decision.tenant) else {
             return Some(OrderFailure::UnknownTenant);
         };
         let observe = |mode: Option<Mode>| mode == Some(Mode::Observe);
-        if self.loaded.settings.mode == Mode::Observe || observe(self.engine.topology().tenant(ix).mode) {
+        if self.loaded.settings.mode == Mode::Observe || observe(self.engine().topology().tenant(ix).mode) {
             return Some(OrderFailure::ObserveOnly);
         }
-        let is_protected = self.loaded.policy.protects(self.engine.topology().tenant(ix));
+        let is_protected = self.loaded.policy.protects(self.engine().topology().tenant(ix));
         is_protected.then_some(OrderFailure::Protected)
     }
 
@@ -263,7 +271,7 @@ impl Sensor {
 
     /// Hands on what the engine said.
     fn pass_on(&mut self) {
-        while let Some(output) = self.engine.poll() {
+        while let Some(output) = self.core.poll() {
             log(&output);
             match output {
                 Output::Alert(_) | Output::Degraded { .. } => {}
@@ -296,8 +304,8 @@ impl Sensor {
     fn change(&mut self, at: Timestamp) -> Change {
         Change {
             at,
-            desired: self.engine.desired().clone(),
-            standing: self.engine.standing().clone(),
+            desired: self.engine().desired().clone(),
+            standing: self.engine().standing().clone(),
             tenants: self.tenants.clone(),
             tenants_version: self.tenants_version,
             protected: self.loaded.policy.protected_destinations.clone(),
@@ -309,8 +317,12 @@ impl Sensor {
         }
     }
 
+    fn engine(&self) -> &Engine {
+        self.core.engine()
+    }
+
     fn tell_health(&self) {
-        let (counters, shard) = (self.engine.counters(), self.engine.shard());
+        let (counters, shard) = (self.engine().counters(), self.engine().shard());
         self.reports.send(Report::Health(NodeHealth {
             at: self.clock.now(),
             mode: self.loaded.settings.mode,
@@ -319,7 +331,7 @@ impl Sensor {
                 version: self.loaded.policy.version,
             }),
             tenants: self.tenants.len() as u64,
-            measures: self.engine.desired().measures.len() as u64,
+            measures: self.engine().desired().measures.len() as u64,
             vantages: self.watch.vantages().len() as u64,
             frames_received: counters.frames,
             frames_dropped: self.dropped,

@@ -1,0 +1,86 @@
+//! Everything but frames that goes into an engine, as values: what a record holds, and what live and replay hand in alike.
+
+use std::sync::Arc;
+
+use reeve_policy::judge::Standing;
+use reeve_policy::language::Policy;
+use reeve_policy::{Decision, DesiredState, Mode, Tenant, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use crate::frame::VantageId;
+use crate::topology::Vantage;
+
+/// One thing that goes into the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// What an earlier run left; see [`Engine::restore`].
+    Restore {
+        /// Measures in force.
+        desired: DesiredState,
+        /// Strikes and open episodes.
+        standing: Standing,
+    },
+    /// Tenants and vantages; see [`Engine::handle_topology`].
+    Topology {
+        /// The tenants.
+        tenants: Vec<Arc<Tenant>>,
+        /// The vantages.
+        vantages: Vec<Vantage>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Another policy or mode; see [`Engine::handle_policy`].
+    Policy {
+        /// The policy.
+        policy: Arc<Policy>,
+        /// The node's mode.
+        mode: Mode,
+        /// When.
+        at: Timestamp,
+    },
+    /// Frames that were lost; see [`Engine::handle_loss`].
+    Loss {
+        /// Where.
+        vantage: VantageId,
+        /// How many.
+        dropped: u64,
+        /// When.
+        at: Timestamp,
+    },
+    /// Time alone; see [`Engine::handle_tick`].
+    Tick {
+        /// When.
+        at: Timestamp,
+    },
+    /// An operator's decision; see [`Engine::handle_impose`].
+    Impose {
+        /// It.
+        decision: Decision,
+        /// When.
+        at: Timestamp,
+    },
+    /// An operator's release; see [`Engine::handle_release`].
+    Release {
+        /// Whom.
+        tenant: TenantId,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl Engine {
+    /// Takes an input.
+    pub fn handle(&mut self, input: Input) {
+        match input {
+            Input::Restore { desired, standing } => self.restore(desired, standing),
+            Input::Topology { tenants, vantages, at } => self.handle_topology(tenants, vantages, at),
+            Input::Policy { policy, mode, at } => self.handle_policy(policy, mode, at),
+            Input::Loss { vantage, dropped, at } => self.handle_loss(at, vantage, dropped),
+            Input::Tick { at } => self.handle_tick(at),
+            Input::Impose { decision, at } => self.handle_impose(&decision, at),
+            Input::Release { tenant, at } => self.handle_release(&tenant, at),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Records: what is played again gives what ran live, from headers alone; and what is no record, or not the same, is told.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use reeve_agent::capture::{FileSource, Progress, Source};
+use reeve_agent::record::{RecordError, Recorded, play};
+use reeve_core::VantageId;
+use reeve_core::engine::{EngineConfig, Input};
+use reeve_core::topology::{Vantage, VantageKind};
+use reeve_policy::language::Policy;
+use reeve_policy::{Mode, Tenant, Timestamp};
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        node: "n1".parse().unwrap(),
+        mode: Mode::Enforce,
+        policy: Arc::new(Policy::preset("baseline").unwrap()),
+        flow_bytes: 4 << 20,
+        seed: 7,
+    }
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).unwrap()
+}
+
+fn topology(addresses: &str) -> Input {
+    let tenant = Tenant {
+        id: "a".parse().unwrap(),
+        name: String::new(),
+        parent: None,
+        addresses: addresses.split(';').map(net).collect(),
+        interfaces: Vec::new(),
+        macs: Vec::new(),
+        mode: None,
+    };
+    let vantage =
+        Vantage { id: VantageId(0), interface: "any".into(), kind: VantageKind::Mirror, sampling: 1 };
+    Input::Topology { tenants: vec![Arc::new(tenant)], vantages: vec![vantage], at: Timestamp::EPOCH }
+}
+
+/// Records a capture and what came of it; how many outputs there were.
+fn record(capture: &Path, addresses: &str, path: &Path, limit: u64) -> usize {
+    let mut core = Recorded::recording(config(), path, limit).unwrap();
+    core.handle(topology(addresses));
+    let mut source = FileSource::open(capture).unwrap();
+    let (mut outputs, mut last) = (0, Timestamp::EPOCH);
+    loop {
+        let progress = source.poll(Duration::ZERO, &mut |frame| {
+            core.handle_frame(&frame);
+            last = last.max(frame.at);
+        });
+        while core.poll().is_some() {
+            outputs += 1;
+        }
+        match progress {
+            Ok(Progress::Ended) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    core.handle(Input::Tick { at: last + Duration::from_secs(5) });
+    while core.poll().is_some() {
+        outputs += 1;
+    }
+    outputs
+}
+
+/// Captures beside the repository, with their tenants; none where they are not there.
+fn captures() -> Vec<(PathBuf, String)> {
+    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus"));
+    let corpus = std::env::var_os("REEVE_CORPUS").map_or(beside, PathBuf::from);
+    let Ok(mut manifest) = csv::Reader::from_path(corpus.join("manifest.csv")) else {
+        assert!(std::env::var_os("REEVE_REQUIRE_CORPUS").is_none(), "no corpus at {}", corpus.display());
+        return Vec::new();
+    };
+    let rows = manifest.records().map(Result::unwrap);
+    let rows = rows.map(|row| (corpus.join(&row[0]), row[2].to_owned()));
+    rows.filter(|(path, tenant)| !tenant.is_empty() && path.exists()).collect()
+}
+
+#[test]
+fn a_replay_from_headers_gives_what_ran_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("record");
+    let mut all = 0;
+    // One of nine: every kind of traffic is among them.
+    for (capture, tenant) in captures().into_iter().step_by(9) {
+        let outputs = record(&capture, &tenant, &path, u64::MAX);
+        let played = play(&path, |_| {}).unwrap();
+        assert_eq!(
+            (played.equal, played.beyond, played.is_cut),
+            (outputs, 0, false),
+            "{}",
+            capture.display()
+        );
+        all += outputs;
+    }
+    assert!(captures().is_empty() || all > 0, "some of them are abuse");
+}
+
+#[test]
+fn a_record_holds_no_payload() {
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, path) = (folder.path().join("one.pcap"), folder.path().join("record"));
+    let mut packet = vec![0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6, 0, 0, 203, 0, 113, 10, 20, 0, 0, 1];
+    packet.extend([0x9c, 0x40, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 4, 0, 0, 0, 0, 0]);
+    packet.extend(b"secret words to bob.");
+    let mut bytes = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101, 1_700_000_000, 0, 60, 60] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(packet);
+    std::fs::write(&capture, bytes).unwrap();
+    record(&capture, "203.0.113.10/32", &path, u64::MAX);
+    let written = std::fs::read(&path).unwrap();
+    let has = |what: &[u8]| written.windows(what.len()).any(|window| window == what);
+    assert!(has(&[203, 0, 113, 10, 20, 0, 0, 1]) && !has(b"secret"));
+    assert_eq!(play(&path, |_| {}).unwrap().frames, 1);
+}
+
+#[test]
+fn what_is_cut_short_is_played_and_what_differs_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("record");
+    let all = captures();
+    let Some((capture, tenant)) = all
+        .iter()
+        .find(|(path, _)| path.ends_with("abuse/nmap_sS.pcap.gz"))
+        .or_else(|| all.iter().find(|(path, _)| path.to_string_lossy().contains("/nmap")))
+    else {
+        assert!(all.is_empty(), "there is no capture of nmap");
+        return;
+    };
+    let outputs = record(capture, tenant, &path, u64::MAX);
+    assert!(outputs > 0);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    assert!(play(&path, |_| {}).unwrap().is_cut);
+    // Live would have told of another class.
+    let text = String::from_utf8_lossy(&whole);
+    assert!(text.contains("portscan.vertical"));
+    let forged: Vec<u8> = {
+        let needle = b"portscan.vertical";
+        let at = whole.windows(needle.len()).position(|window| window == needle).unwrap();
+        let mut bytes = whole.clone();
+        // The first one is the policy's; the last is an output's.
+        let last = whole.windows(needle.len()).rposition(|window| window == needle).unwrap_or(at);
+        bytes[last..last + needle.len()].copy_from_slice(b"portscan.sideways");
+        bytes
+    };
+    std::fs::write(&path, forged).unwrap();
+    assert!(matches!(play(&path, |_| {}), Err(RecordError::Differs { .. })));
+    for rubbish in [&b""[..], b"reeve-record 2\n", b"reeve-record 1\nX\x01\0\0\0x", b"\x1f\x8b"] {
+        std::fs::write(&path, rubbish).unwrap();
+        let played = play(&path, |_| {});
+        assert!(matches!(played, Err(RecordError::Unreadable { .. })), "{rubbish:?}: {played:?}");
+    }
+    // A limit ends the record, not the agent.
+    assert_eq!(record(capture, tenant, &path, 20_000), outputs);
+    assert!(std::fs::metadata(&path).unwrap().len() < 21_000);
+    play(&path, |_| {}).unwrap();
+}
