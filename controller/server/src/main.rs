@@ -184,16 +184,38 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
         let controller = Controller::bind(config).await?;
+        tell_manager(&[sd_notify::NotifyState::Ready]);
+        let alive = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()).map(|patience| {
+            tokio::spawn(async move {
+                let mut feeding = tokio::time::interval(patience / 3);
+                loop {
+                    feeding.tick().await;
+                    tell_manager(&[sd_notify::NotifyState::Watchdog]);
+                }
+            })
+        });
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            tell_manager(&[sd_notify::NotifyState::Stopping]);
             tracing::info!("stopping");
         };
-        controller.serve(stop).await
+        let served = controller.serve(stop).await;
+        if let Some(alive) = alive {
+            alive.abort();
+        }
+        served
     })?;
     Ok(())
+}
+
+/// Tells the service manager, if there is one (`sd_notify(3)`).
+fn tell_manager(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager cannot be told");
+    }
 }
 
 fn check(args: &DirArgs) -> anyhow::Result<()> {

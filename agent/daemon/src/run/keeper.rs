@@ -17,9 +17,10 @@ use reeve_policy::{
     DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeId, OrderFailure, OrderId,
     OrderResult, Report, Tenant, Timestamp,
 };
-use tokio::sync::mpsc as async_mpsc;
+use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use super::Task;
+use super::service::Beat;
 use super::store::Store;
 use crate::capture::Clock;
 use crate::config::Loaded;
@@ -108,6 +109,8 @@ pub(super) struct Keeper {
     lifelines: BTreeSet<IpNet>,
     /// What was last logged as failing, so that it is not logged every second.
     complaint: Option<String>,
+    /// Who is to be told when the kernel has been told for the first time.
+    ready: Option<oneshot::Sender<()>>,
 }
 
 impl Keeper {
@@ -117,6 +120,7 @@ impl Keeper {
         loaded: &Loaded,
         clock: Clock,
         results: async_mpsc::UnboundedSender<OrderResult>,
+        ready: oneshot::Sender<()>,
     ) -> Self {
         Self {
             enforcer,
@@ -130,6 +134,7 @@ impl Keeper {
             is_behind: false,
             lifelines: node::lifelines(),
             complaint: None,
+            ready: Some(ready),
         }
     }
 
@@ -139,9 +144,10 @@ impl Keeper {
     }
 
     /// Works until told to stop.
-    pub fn run(mut self, tasks: &mpsc::Receiver<Task>) {
+    pub fn run(mut self, tasks: &mpsc::Receiver<Task>, beat: &Beat) {
         let (mut looked, mut told) = (Instant::now(), Instant::now());
         loop {
+            beat.now();
             let patience = LOOK_EVERY.saturating_sub(looked.elapsed());
             let mut is_over = false;
             let mut is_new = false;
@@ -202,6 +208,10 @@ impl Keeper {
                 }
                 self.complain("the kernel does not hold what is desired; trying again", &detail);
             }
+        }
+        // An agent that the kernel refuses still sees and tells: it is up, and complains.
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(());
         }
     }
 

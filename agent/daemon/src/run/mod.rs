@@ -15,6 +15,7 @@
 
 mod keeper;
 mod sensor;
+mod service;
 mod store;
 mod watch;
 
@@ -26,7 +27,7 @@ use reeve_core::engine::EngineConfig;
 use reeve_core::topology::VantageKind;
 use reeve_policy::{Mode, Order, OrderResult, Report, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc as async_mpsc;
+use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use crate::capture::{CaptureError, Clock};
 use crate::config::{self, ConfigError, Loaded};
@@ -39,6 +40,7 @@ use crate::state::{StateError, StateFolder};
 
 use keeper::Keeper;
 use sensor::Sensor;
+use service::Pulse;
 use store::Store;
 
 /// Why the agent cannot work.
@@ -173,27 +175,25 @@ pub async fn run(
     }
     let (finished_sender, finished) = mpsc::channel();
     let store = Store::new(folder, left.journal, left.roster.version, reports_out.clone(), finished);
-    let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender);
+    let mut pulse = Pulse::new();
+    let (ready_sender, ready) = oneshot::channel();
+    let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender);
     let greeting = keeper.greeting();
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record)?;
     sensor.restore(left.memory, left.roster, clock.now());
 
     let _only = claim_network()?;
-    let keeper = spawn("reeve-keeper", move || keeper.run(&tasks))?;
-    let (ended_sender, ended) = tokio::sync::oneshot::channel();
+    let (keeper_beat, sensor_beat) = (pulse.beat(), pulse.beat());
+    let keeper = spawn("reeve-keeper", move || keeper.run(&tasks, &keeper_beat))?;
+    let (ended_sender, ended) = oneshot::channel();
     let sensor = spawn("reeve-sensor", move || {
-        let result = sensor.run(&commands);
+        let result = sensor.run(&commands, &sensor_beat);
         let _ = ended_sender.send(());
         result
     })?;
-    let outcome = serve(
-        config_path,
-        &settings,
-        &command_sender,
-        Streams { reports, results, greeting, finished: finished_sender },
-        ended,
-    )
-    .await;
+    let streams = Streams { reports, results, greeting, finished: finished_sender };
+    let life = Life { ended, ready, pulse };
+    let outcome = serve(config_path, &settings, &command_sender, streams, life).await;
     let _ = command_sender.send(Command::Stop);
     let sensed = join(sensor);
     let _ = task_sender.send(Task::Stop);
@@ -209,13 +209,22 @@ struct Streams {
     finished: mpsc::Sender<Vec<u64>>,
 }
 
+/// What is known of the threads that do the work.
+struct Life {
+    /// Told when the sensor ends.
+    ended: oneshot::Receiver<()>,
+    /// Told when the measures of the last run have been laid down.
+    ready: oneshot::Receiver<()>,
+    pulse: Pulse,
+}
+
 /// Talks to the controller and listens to signals until the end.
 async fn serve(
     config_path: &std::path::Path,
     settings: &config::Settings,
     commands: &mpsc::Sender<Command>,
     streams: Streams,
-    mut ended: tokio::sync::oneshot::Receiver<()>,
+    mut life: Life,
 ) -> Result<(), RunError> {
     let failed = |what| move |source| RunError::System { what, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("signal handler"))?;
@@ -238,20 +247,41 @@ async fn serve(
         }
         None => None,
     };
+    let patience = service::watchdog();
+    let mut feeding = tokio::time::interval(patience.unwrap_or(NO_WATCHDOG) / 3);
+    let mut is_ready = false;
     let why = loop {
         tokio::select! {
+            told = &mut life.ready, if !is_ready => {
+                is_ready = true;
+                if told.is_ok() {
+                    service::ready();
+                }
+            }
+            _ = feeding.tick() => {
+                if patience.is_some_and(|patience| life.pulse.is_alive(patience / 2)) {
+                    service::alive();
+                }
+            }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
-            _ = &mut ended => break "the sensor ended",
-            _ = hangup.recv() => match config::load(config_path) {
-                Ok(mut loaded) => {
-                    add_lifelines(&mut loaded);
-                    let _ = commands.send(Command::Reload(Box::new(loaded)));
+            _ = &mut life.ended => break "the sensor ended",
+            _ = hangup.recv() => {
+                service::reloading();
+                match config::load(config_path) {
+                    Ok(mut loaded) => {
+                        add_lifelines(&mut loaded);
+                        let _ = commands.send(Command::Reload(Box::new(loaded)));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the settings are as before: the new ones cannot be used");
+                    }
                 }
-                Err(error) => tracing::error!(%error, "the settings are as before: the new ones cannot be used"),
-            },
+                service::ready();
+            }
         }
     };
+    service::stopping();
     tracing::info!(why, "stopping; measures stand until their time");
     if let Some(link) = link {
         link.abort();
@@ -331,6 +361,9 @@ fn spawn<T: Send + 'static>(
 fn join<T>(thread: thread::JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
+
+/// How often nothing is done where no service manager waits for a sign of life.
+const NO_WATCHDOG: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 /// What a kind of vantage is called.
 fn kind_name(kind: VantageKind) -> &'static str {

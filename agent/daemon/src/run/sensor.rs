@@ -11,6 +11,7 @@ use reeve_policy::{
 };
 
 use super::keeper::{Change, Lifted};
+use super::service::Beat;
 use super::watch::Watch;
 use super::{Command, Record, Reports, RunError, Task, engine_config, engine_time};
 use crate::capture::{CaptureError, Clock, RingSet, Source};
@@ -113,10 +114,11 @@ impl Sensor {
     }
 
     /// Works until told to stop.
-    pub fn run(mut self, commands: &mpsc::Receiver<Command>) -> Result<(), RunError> {
+    pub fn run(mut self, commands: &mpsc::Receiver<Command>, beat: &Beat) -> Result<(), RunError> {
         let (mut ticked, mut told) = (Instant::now(), Instant::now());
         self.tell_health();
         loop {
+            beat.now();
             self.capture()?;
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
