@@ -88,7 +88,8 @@ fn two_capabilities_are_enough_and_the_service_manager_is_told() {
     chown(path("state"), Some(NOBODY), Some(NOBODY)).unwrap();
     let settings = format!(
         "node = \"rt\"\nmode = \"enforce\"\npolicy = \"baseline\"\ntenants = \"tenants.toml\"\nstate_dir = \"state\"\n\n\
-         [[vantage]]\nkind = \"port\"\ninterfaces = [\"{ALICE_PORT}\", \"{BOB_PORT}\"]\n"
+         [[vantage]]\nkind = \"port\"\ninterfaces = [\"{ALICE_PORT}\", \"{BOB_PORT}\"]\n\n\
+         [metrics]\nlisten = \"127.0.0.1:9464\"\n"
     );
     std::fs::write(path("agent.toml"), settings).unwrap();
     std::fs::write(path("tenants.toml"), reeve_tests::house::TENANTS).unwrap();
@@ -113,6 +114,24 @@ fn two_capabilities_are_enough_and_the_service_manager_is_told() {
     lab.alice.run(&scan, Duration::from_secs(60)).unwrap();
     let cut = || Ok(lab.rt.ruleset()?.contains("203.0.113.10"));
     wait_until("alice to be cut off", Duration::from_secs(5), cut).unwrap();
+
+    let curl = ["curl", "--silent", "--fail", "http://127.0.0.1:9464/metrics"];
+    let expected = [
+        "reeve_agent_alerts_total{class=\"portscan.vertical\"} 1",
+        "reeve_agent_decisions_total{action=\"suspend\",mode=\"enforce\",softened=\"no\"} 1",
+        "reeve_agent_measures{action=\"suspend\"} 1",
+        "reeve_agent_violations_total 1",
+        "reeve_agent_tenants 2",
+        "reeve_agent_vantages 2",
+        "reeve_agent_kernel_behind 0",
+        "# EOF",
+    ];
+    let mut told = String::new();
+    let all = wait_until("the metrics to tell of it", Duration::from_secs(5), || {
+        told = lab.rt.run(&curl, Duration::from_secs(5))?.success()?.stdout;
+        Ok(expected.iter().all(|line| told.lines().any(|other| other == *line)))
+    });
+    assert!(all.is_ok(), "{told}");
 
     agent.signal(libc::SIGHUP).unwrap();
     manager.hear("RELOADING=1", &agent);

@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod enforce;
 pub mod links;
+pub mod metrics;
 pub mod node;
 pub mod record;
 pub mod replay;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use reeve_agent::cli::{self, Cli, Command, LogFormat, RunArgs};
+use reeve_agent::cli::{self, Cli, Command, RunArgs};
 use reeve_agent::{config, run};
 
 fn main() -> ExitCode {
@@ -52,17 +52,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn live(args: &RunArgs) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)?;
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(is_terminal);
-    match args.log_format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
+    reeve_telemetry::logs::init(&args.log, args.log_format)?;
     let loaded = config::load(&args.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let record = args.record.clone().map(|path| run::Record { path, limit: args.record_limit << 20 });

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use reeve_controller::config::{Config, DEFAULT_DIR, DEFAULT_LISTEN};
 use reeve_controller::error::ControllerError;
 use reeve_controller::pki::{self, Wanted};
 use reeve_controller::server::Controller;
 use reeve_controller::store::Store;
 use reeve_policy::Name;
+use reeve_telemetry::logs::LogFormat;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where agents report, operators steer, and billing and portals ask where a customer stands.
@@ -74,16 +75,6 @@ struct InitArgs {
     /// An operator to make a certificate for. May be given several times.
     #[arg(long, value_name = "NAME")]
     operator: Vec<Name>,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 #[derive(Debug, Args)]
@@ -168,23 +159,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)?;
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(is_terminal);
-    match args.log_format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
+    reeve_telemetry::logs::init(&args.log, args.log_format)?;
     let config = Config::load(&args.dir.dir, args.listen)?;
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
         let controller = Controller::bind(config).await?;
-        tell_manager(&[sd_notify::NotifyState::Ready]);
         let alive = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()).map(|patience| {
             tokio::spawn(async move {
                 let mut feeding = tokio::time::interval(patience / 3);
@@ -202,7 +182,7 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
             tell_manager(&[sd_notify::NotifyState::Stopping]);
             tracing::info!("stopping");
         };
-        let served = controller.serve(stop).await;
+        let served = controller.serve(stop, || tell_manager(&[sd_notify::NotifyState::Ready])).await;
         if let Some(alive) = alive {
             alive.abort();
         }

@@ -55,11 +55,15 @@ impl Controller {
         self.address
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop`; `ready` is called when it begins to.
     ///
     /// # Errors
     /// When the database or the certificates cannot be used.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), ControllerError> {
+    pub async fn serve(
+        self,
+        stop: impl Future<Output = ()> + Send,
+        ready: impl FnOnce(),
+    ) -> Result<(), ControllerError> {
         let protection = self.config.protection();
         let _only = claim_folder(&self.config.dir)?;
         let (store, connection) = Store::open(&self.config.dir).await?;
@@ -80,6 +84,7 @@ impl Controller {
             server = server.tls_config(tls)?;
         }
         announce(self.address, protection);
+        ready();
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = server
             .add_service(

@@ -44,7 +44,7 @@ impl Running {
             runtime.block_on(async {
                 let controller = Controller::bind(config).await.unwrap();
                 told.send(controller.address()).unwrap();
-                controller.serve(async { _ = stopped.await }).await.unwrap();
+                controller.serve(async { _ = stopped.await }, || ()).await.unwrap();
             });
         });
         Self { address: address.await.unwrap(), stop: Some(stop), thread }

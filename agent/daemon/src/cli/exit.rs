@@ -42,6 +42,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Link(error) => of_link(error),
             RunError::Config(error) => of_config(error),
             RunError::Record(error) => of_record(error),
+            RunError::Metrics { source, .. } => of_io(source, UNAVAILABLE),
             RunError::NoInterface(_) | RunError::Links(_) | RunError::AlreadyRunning => UNAVAILABLE,
             RunError::System { source, .. } => of_io(source, FAILURE),
         });

@@ -8,7 +8,8 @@ pub mod table;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use reeve_telemetry::logs::LogFormat;
 
 use crate::config;
 
@@ -77,16 +78,6 @@ pub enum Command {
         #[command(subcommand)]
         what: bench::What,
     },
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Arguments of `run`.

@@ -10,6 +10,7 @@ mod read;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub controller: Option<ControllerSettings>,
     /// How capture and tables are sized.
     pub limits: Limits,
+    /// Where Prometheus reads the metrics; nowhere if left out.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Where a policy comes from.

@@ -1,6 +1,6 @@
 //! `agent.toml`, read.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -48,6 +48,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         root.reject("tenants", "the path of a file of tenants, unless there is a [controller]");
     }
     let limits = root.section("limits").map_or_else(Limits::default, |section| limits(&section));
+    let metrics = root.section("metrics").and_then(|section| metrics(&section));
     Some(Settings {
         node: node?,
         mode: mode.unwrap_or_default(),
@@ -62,6 +63,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
             None => None,
         },
         limits,
+        metrics,
     })
 }
 
@@ -133,6 +135,12 @@ fn is_on_this_machine(address: &str) -> bool {
     let host = authority.trim_end_matches('/').rsplit_once(':').map_or(authority, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn metrics(section: &Section<'_, '_>) -> Option<SocketAddr> {
+    let listen = section.required("listen", "ADDRESS:PORT, such as 127.0.0.1:9464");
+    section.finish();
+    listen
 }
 
 fn limits(section: &Section<'_, '_>) -> Limits {

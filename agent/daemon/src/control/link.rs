@@ -19,6 +19,7 @@ use super::results::{Arrival, Results};
 use super::spool::Spool;
 use super::{Greeting, LinkError, identity};
 use crate::config::ControllerSettings;
+use crate::metrics::Metrics;
 
 /// Patience between attempts: doubled from the first to the last, with some chance in it so that a fleet does not come
 /// back in step.
@@ -49,6 +50,7 @@ pub struct Controller {
     told_dropped: u64,
     /// Whom to tell which reports need not be kept any more.
     finished: Option<std::sync::mpsc::Sender<Vec<u64>>>,
+    metrics: Metrics,
 }
 
 /// A report, with its key in the journal if it is kept there.
@@ -106,6 +108,7 @@ impl Controller {
             ping: None,
             told_dropped: 0,
             finished: None,
+            metrics: Metrics::default(),
         })
     }
 
@@ -116,14 +119,17 @@ impl Controller {
         mut reports: mpsc::UnboundedReceiver<Told>,
         mut results: mpsc::UnboundedReceiver<OrderResult>,
         finished: std::sync::mpsc::Sender<Vec<u64>>,
+        metrics: Metrics,
         deliver: impl Fn(Order) + Send,
     ) {
         self.finished = Some(finished);
+        self.metrics = metrics;
         let mut pause = FIRST_PAUSE;
         let mut complaint = String::new();
         loop {
             let began = Instant::now();
             let broken = self.connect(&greeting, &mut reports, &mut results, &deliver).await;
+            self.metrics.see_link(false);
             if matches!(broken, Broken::Stopping) {
                 return;
             }
@@ -205,6 +211,7 @@ impl Controller {
                     version = welcome.controller_version,
                     "linked to the controller"
                 );
+                self.metrics.see_link(true);
                 self.spool.acknowledge(welcome.acknowledged);
                 self.tell_finished();
                 self.spool.rewind();
@@ -286,6 +293,7 @@ impl Controller {
     }
 
     fn tell_finished(&mut self) {
+        self.metrics.see_spool(self.spool.len(), self.spool.dropped());
         let keys = self.spool.take_finished();
         if let Some(finished) = self.finished.as_ref().filter(|_| !keys.is_empty()) {
             // Nobody keeps anything when the agent ends.

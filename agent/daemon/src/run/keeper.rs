@@ -26,6 +26,7 @@ use crate::capture::Clock;
 use crate::config::Loaded;
 use crate::control::Greeting;
 use crate::enforce::{EnforceError, Enforcer};
+use crate::metrics::Metrics;
 use crate::node;
 use crate::state::journal::Memory;
 
@@ -111,6 +112,7 @@ pub(super) struct Keeper {
     complaint: Option<String>,
     /// Who is to be told when the kernel has been told for the first time.
     ready: Option<oneshot::Sender<()>>,
+    metrics: Metrics,
 }
 
 impl Keeper {
@@ -121,6 +123,7 @@ impl Keeper {
         clock: Clock,
         results: async_mpsc::UnboundedSender<OrderResult>,
         ready: oneshot::Sender<()>,
+        metrics: Metrics,
     ) -> Self {
         Self {
             enforcer,
@@ -135,6 +138,7 @@ impl Keeper {
             lifelines: node::lifelines(),
             complaint: None,
             ready: Some(ready),
+            metrics,
         }
     }
 
@@ -189,6 +193,7 @@ impl Keeper {
         let counters = self.counters_before_lifting();
         let applied = self.apply();
         self.is_behind = applied.is_err();
+        self.metrics.see_kernel(&self.current.desired, self.is_behind);
         let mut happened = std::mem::take(&mut self.current.happened);
         if applied.is_ok() {
             happened.extend(self.done(&counters));
@@ -306,12 +311,15 @@ impl Keeper {
         let looked = enforcer.check(now).and_then(|tampering| enforcer.renew(now).map(|()| tampering));
         match looked {
             Ok(None) => {}
-            Ok(Some(found)) => tracing::error!(
-                missing = found.missing,
-                surplus = found.surplus,
-                skeleton = found.skeleton,
-                "somebody changed table inet reeve; it is mended"
-            ),
+            Ok(Some(found)) => {
+                self.metrics.see_foreign_change();
+                tracing::error!(
+                    missing = found.missing,
+                    surplus = found.surplus,
+                    skeleton = found.skeleton,
+                    "somebody changed table inet reeve; it is mended"
+                );
+            }
             Err(error) => self.complain("the kernel's ruleset cannot be kept", &error.to_string()),
         }
     }
@@ -320,6 +328,7 @@ impl Keeper {
         let Some(enforcer) = &mut self.enforcer else { return };
         match enforcer.counters() {
             Ok(counters) => {
+                self.metrics.see_counters(counters.values());
                 // A message has room for so many; each part is told for itself.
                 let all: Vec<_> = counters.into_iter().collect();
                 for part in all.chunks(reeve_proto::MAX_COUNTERS) {

@@ -26,6 +26,7 @@ use std::thread;
 use reeve_core::engine::EngineConfig;
 use reeve_core::topology::VantageKind;
 use reeve_policy::{Mode, Order, OrderResult, Report, Timestamp};
+use reeve_telemetry::metrics::Endpoint;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
@@ -34,6 +35,7 @@ use crate::config::{self, ConfigError, Loaded};
 use crate::control::{Controller, Greeting, LinkError, Told};
 use crate::enforce::{EnforceError, Enforcer};
 use crate::links::LinksError;
+use crate::metrics::Metrics;
 use crate::node;
 use crate::record::RecordError;
 use crate::state::{StateError, StateFolder};
@@ -70,6 +72,14 @@ pub enum RunError {
     /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The metrics' port is in use, or its address is not this machine's.
+    #[error("metrics at {address}: {source}")]
+    Metrics {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The record cannot be begun.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -173,13 +183,19 @@ pub async fn run(
     for (key, report) in left.unsent {
         reports_out.send_kept(key, report);
     }
+    let metrics = Metrics::default();
+    let endpoint = match settings.metrics {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let (finished_sender, finished) = mpsc::channel();
-    let store = Store::new(folder, left.journal, left.roster.version, reports_out.clone(), finished);
+    let store =
+        Store::new(folder, left.journal, left.roster.version, reports_out.clone(), finished, metrics.clone());
     let mut pulse = Pulse::new();
     let (ready_sender, ready) = oneshot::channel();
-    let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender);
+    let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender, metrics.clone());
     let greeting = keeper.greeting();
-    let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record)?;
+    let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
     sensor.restore(left.memory, left.roster, clock.now());
 
     let _only = claim_network()?;
@@ -191,7 +207,10 @@ pub async fn run(
         let _ = ended_sender.send(());
         result
     })?;
-    let streams = Streams { reports, results, greeting, finished: finished_sender };
+    if let Some(endpoint) = endpoint {
+        tokio::spawn(endpoint.serve(metrics.registry(), || {}));
+    }
+    let streams = Streams { reports, results, greeting, finished: finished_sender, metrics };
     let life = Life { ended, ready, pulse };
     let outcome = serve(config_path, &settings, &command_sender, streams, life).await;
     let _ = command_sender.send(Command::Stop);
@@ -207,6 +226,7 @@ struct Streams {
     results: async_mpsc::UnboundedReceiver<OrderResult>,
     greeting: Greeting,
     finished: mpsc::Sender<Vec<u64>>,
+    metrics: Metrics,
 }
 
 /// What is known of the threads that do the work.
@@ -242,6 +262,7 @@ async fn serve(
                 streams.reports,
                 streams.results,
                 streams.finished,
+                streams.metrics,
                 deliver,
             )))
         }
@@ -287,6 +308,14 @@ async fn serve(
         link.abort();
     }
     Ok(())
+}
+
+/// Listens where Prometheus reads.
+async fn bind(address: std::net::SocketAddr) -> Result<Endpoint, RunError> {
+    let bound = Endpoint::bind(address).await;
+    let endpoint = bound.map_err(|source| RunError::Metrics { address, source })?;
+    tracing::info!(%address, "metrics are at /metrics");
+    Ok(endpoint)
 }
 
 /// Two agents in one network would fight over one table. A name in the abstract namespace of Unix sockets belongs to the

@@ -16,6 +16,7 @@ use super::watch::Watch;
 use super::{Command, Record, Reports, RunError, Task, engine_config, engine_time};
 use crate::capture::{CaptureError, Clock, RingSet, Source};
 use crate::config::Loaded;
+use crate::metrics::Metrics;
 use crate::record::Recorded;
 use crate::state::Roster;
 use crate::state::journal::Memory;
@@ -46,6 +47,7 @@ pub(super) struct Sensor {
     /// What happened, to be kept and told.
     happened: Vec<Report>,
     changed: bool,
+    metrics: Metrics,
 }
 
 impl Sensor {
@@ -55,6 +57,7 @@ impl Sensor {
         reports: Reports,
         keeper: mpsc::Sender<Task>,
         record: Option<&Record>,
+        metrics: Metrics,
     ) -> Result<Self, RunError> {
         let failed = |source| RunError::System { what: "epoll", source };
         let mut rings = RingSet::new(clock).map_err(failed)?;
@@ -92,6 +95,7 @@ impl Sensor {
             lifted: Vec::new(),
             happened: Vec::new(),
             changed: true,
+            metrics,
         })
     }
 
@@ -170,6 +174,8 @@ impl Sensor {
             tracing::warn!(dropped = all_dropped, "frames were lost: a ring had no room");
         }
         self.core.handle(Input::Tick { at: engine_time(now) });
+        let (tenants, vantages) = (self.tenants.len(), self.watch.vantages().len());
+        self.metrics.see_engine(self.core.engine(), self.dropped, tenants, vantages);
         if self.watch.follow(&mut self.rings)? {
             self.set_topology(now);
         }
@@ -190,6 +196,7 @@ impl Sensor {
             ("state_dir", new.state_dir != old.state_dir),
             ("controller", new.controller != old.controller),
             ("limits", new.limits != old.limits),
+            ("metrics", new.metrics != old.metrics),
         ] {
             if changed {
                 tracing::warn!(
@@ -275,6 +282,7 @@ impl Sensor {
     fn pass_on(&mut self) {
         while let Some(output) = self.core.poll() {
             log(&output);
+            self.metrics.see_output(&output);
             match output {
                 Output::Alert(_) | Output::Degraded { .. } => {}
                 Output::Violation(violation) => {

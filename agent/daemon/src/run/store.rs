@@ -6,6 +6,7 @@ use reeve_policy::{Report, Tenant};
 
 use super::Reports;
 use crate::control::spool::Spool;
+use crate::metrics::Metrics;
 use crate::state::journal::{Journal, Memory};
 use crate::state::{Roster, StateFolder};
 
@@ -22,6 +23,7 @@ pub(super) struct Store {
     is_behind: bool,
     /// The version of the tenants on disk.
     tenants_version: u64,
+    metrics: Metrics,
 }
 
 impl Store {
@@ -31,6 +33,7 @@ impl Store {
         tenants_version: u64,
         reports: Reports,
         finished: mpsc::Receiver<Vec<u64>>,
+        metrics: Metrics,
     ) -> Self {
         Self {
             folder,
@@ -41,6 +44,7 @@ impl Store {
             memory: Memory::default(),
             is_behind: false,
             tenants_version,
+            metrics,
         }
     }
 
@@ -91,6 +95,7 @@ impl Store {
         if self.is_behind {
             self.write();
         }
+        self.metrics.see_journal(self.journal.len(), self.is_behind);
     }
 
     fn write(&mut self) {

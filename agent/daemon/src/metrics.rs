@@ -1,0 +1,201 @@
+//! The agent's metrics, as handles that the threads set and the endpoint reads.
+//!
+//! No label names a tenant: there are thousands, and who did what is the controller's to tell.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use reeve_core::engine::{Engine, Output};
+use reeve_core::packet::Malformed;
+use reeve_policy::{DesiredState, MeasureCounters, ViolationState};
+
+/// A label of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Action {
+    action: &'static str,
+    mode: &'static str,
+    softened: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Measure {
+    action: &'static str,
+}
+
+type Unsigned = Gauge<u64, AtomicU64>;
+
+/// All metrics of an agent. Clones are the same metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    frames: Counter,
+    frames_lost: Counter,
+    malformed: Family<Reason, Counter>,
+    unassigned: Counter,
+    spoofed: Counter,
+    flows: Unsigned,
+    flow_evictions: Counter,
+    tenants: Unsigned,
+    vantages: Unsigned,
+    degraded: Unsigned,
+    alerts: Family<Class, Counter>,
+    violations: Counter,
+    decisions: Family<Action, Counter>,
+    measures: Family<Measure, Unsigned>,
+    stopped_packets: Unsigned,
+    stopped_bytes: Unsigned,
+    kernel_behind: Unsigned,
+    foreign_changes: Counter,
+    journal_reports: Unsigned,
+    journal_behind: Unsigned,
+    spool_reports: Unsigned,
+    spool_given_up: Counter,
+    controller_linked: Unsigned,
+}
+
+impl Metrics {
+    /// A registry with all of them, each named `reeve_agent_...`.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        let mut registry = Registry::with_prefix("reeve_agent");
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The agent's version", Info::new(version));
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(name, help, counter.clone());
+        };
+        counter("frames", "Frames that the capture handed over", &self.frames);
+        counter("frames_lost", "Frames that the kernel had no room for", &self.frames_lost);
+        counter("packets_unassigned", "Packets of none of the tenants", &self.unassigned);
+        counter("packets_spoofed", "Packets with a source that is not their sender's", &self.spoofed);
+        counter("flow_evictions", "Flows that were given up for want of room", &self.flow_evictions);
+        counter("violations", "Violations that opened", &self.violations);
+        counter("foreign_changes", "Times that somebody else changed our table", &self.foreign_changes);
+        counter("spool_given_up", "Reports that were given up for want of room", &self.spool_given_up);
+        let mut gauge = |name: &str, help: &str, gauge: &Unsigned| {
+            registry.register(name, help, gauge.clone());
+        };
+        gauge("flows", "Flows in the table", &self.flows);
+        gauge("tenants", "Tenants of this node", &self.tenants);
+        gauge("vantages", "Interfaces that are watched", &self.vantages);
+        gauge(
+            "degraded",
+            "1 while silence is no evidence, because answers to several tenants collapsed",
+            &self.degraded,
+        );
+        gauge("stopped_packets", "Packets that the measures in force have stopped", &self.stopped_packets);
+        gauge("stopped_bytes", "Bytes that the measures in force have stopped", &self.stopped_bytes);
+        gauge("kernel_behind", "1 while the kernel does not hold what is desired", &self.kernel_behind);
+        gauge(
+            "journal_reports",
+            "Reports in the journal that the controller does not have",
+            &self.journal_reports,
+        );
+        gauge("journal_behind", "1 while the journal cannot be written", &self.journal_behind);
+        gauge("spool_reports", "Reports that wait for the controller", &self.spool_reports);
+        gauge("controller_linked", "1 while the controller is connected", &self.controller_linked);
+        registry.register("malformed", "Frames that were malformed", self.malformed.clone());
+        registry.register("alerts", "Alerts of the detectors", self.alerts.clone());
+        registry.register("decisions", "Decisions of policy and of operators", self.decisions.clone());
+        registry.register("measures", "Measures in force", self.measures.clone());
+        Arc::new(registry)
+    }
+
+    /// Takes note of what the engine has counted.
+    pub(crate) fn see_engine(&self, engine: &Engine, lost: u64, tenants: usize, vantages: usize) {
+        let (counters, shard) = (engine.counters(), engine.shard());
+        set(&self.frames, counters.frames);
+        set(&self.frames_lost, lost);
+        set(&self.unassigned, counters.unassigned);
+        set(&self.spoofed, counters.spoofed);
+        for (reason, &count) in Malformed::ALL.iter().zip(&counters.malformed) {
+            if count > 0 {
+                set(&self.malformed.get_or_create(&Reason { reason: reason.name() }), count);
+            }
+        }
+        self.flows.set(shard.flows().len() as u64);
+        set(&self.flow_evictions, shard.flows().evictions());
+        self.degraded.set(shard.is_degraded().into());
+        self.tenants.set(tenants as u64);
+        self.vantages.set(vantages as u64);
+    }
+
+    /// Takes note of what came out of the engine.
+    pub(crate) fn see_output(&self, output: &Output) {
+        match output {
+            Output::Alert(alert) => {
+                self.alerts.get_or_create(&Class { class: alert.class.name() }).inc();
+            }
+            Output::Violation(violation) => {
+                let is_new = violation.alerts == 1 && violation.state == ViolationState::Open;
+                self.violations.inc_by(is_new.into());
+            }
+            Output::Decision(decision) => {
+                let softened = if decision.softened.is_some() { "yes" } else { "no" };
+                let (action, mode) = (decision.action.name(), decision.mode.name());
+                self.decisions.get_or_create(&Action { action, mode, softened }).inc();
+            }
+            Output::Imposed(_) | Output::Lifted { .. } | Output::Degraded { .. } => {}
+        }
+    }
+
+    /// Takes note of what the kernel is to hold, and whether it does.
+    pub(crate) fn see_kernel(&self, desired: &DesiredState, is_behind: bool) {
+        self.kernel_behind.set(is_behind.into());
+        for action in ["block", "suspend"] {
+            let measures = desired.measures.values();
+            let count = measures.filter(|measure| measure.decision.action.name() == action).count();
+            self.measures.get_or_create(&Measure { action }).set(count as u64);
+        }
+    }
+
+    /// Takes note of what the measures in force have stopped.
+    pub(crate) fn see_counters<'a>(&self, counters: impl Iterator<Item = &'a MeasureCounters>) {
+        let sums = counters.fold((0_u64, 0_u64), |(packets, bytes), one| {
+            (packets.saturating_add(one.packets), bytes.saturating_add(one.bytes))
+        });
+        self.stopped_packets.set(sums.0);
+        self.stopped_bytes.set(sums.1);
+    }
+
+    /// Takes note that somebody else changed our table.
+    pub(crate) fn see_foreign_change(&self) {
+        self.foreign_changes.inc();
+    }
+
+    /// Takes note of the journal.
+    pub(crate) fn see_journal(&self, reports: usize, is_behind: bool) {
+        self.journal_reports.set(reports as u64);
+        self.journal_behind.set(is_behind.into());
+    }
+
+    /// Takes note of the spool.
+    pub(crate) fn see_spool(&self, reports: usize, given_up: u64) {
+        self.spool_reports.set(reports as u64);
+        set(&self.spool_given_up, given_up);
+    }
+
+    /// Takes note of the link.
+    pub(crate) fn see_link(&self, is_linked: bool) {
+        self.controller_linked.set(is_linked.into());
+    }
+}
+
+/// Sets a counter to what was counted elsewhere; it never goes back.
+fn set(counter: &Counter, value: u64) {
+    counter.inner().fetch_max(value, Ordering::Relaxed);
+}
