@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use reeve_tests::house::{READY, binary, text};
+use reeve_tests::house::{House, METRICS, READY, binary, text};
 use reeve_tests::lab::addresses::{ALICE_PORT, BOB_PORT, VICTIM_V4};
 use reeve_tests::lab::{Lab, Process};
 use reeve_tests::wait::wait_until;
@@ -140,4 +140,24 @@ fn two_capabilities_are_enough_and_the_service_manager_is_told() {
     manager.hear("STOPPING=1", &agent);
     agent.terminate(READY).unwrap().success().unwrap();
     assert!(cut().unwrap(), "measures stand when the service stops");
+}
+
+#[test]
+fn the_controller_tells_its_metrics() {
+    let house = House::open(Lab::up().unwrap()).unwrap();
+    house.reevectl(&["suspend", "alice", "--reason", "test"]).unwrap().success().unwrap();
+    house.status("alice").unwrap();
+    let url = format!("http://{METRICS}/metrics");
+    let curl = ["curl", "--silent", "--fail", url.as_str()];
+    let told = house.lab.rt.run(&curl, Duration::from_secs(5)).unwrap().success().unwrap().stdout;
+    for line in [
+        "reeve_controller_nodes_connected 1",
+        "reeve_controller_tenants 2",
+        "reeve_controller_tenants_standing{state=\"suspended\"} 1",
+        "reeve_controller_tenants_standing{state=\"blocked\"} 0",
+        "reeve_controller_events_total{kind=\"measure_stands\"} 1",
+        "reeve_controller_status_lookups_total 1",
+    ] {
+        assert!(told.lines().any(|other| other == line), "no {line} in\n{told}");
+    }
 }

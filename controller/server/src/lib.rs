@@ -21,6 +21,7 @@ pub mod directory;
 pub mod error;
 pub mod events;
 pub mod identity;
+pub mod metrics;
 pub mod pki;
 pub mod server;
 mod services;

@@ -84,6 +84,9 @@ struct RunArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_LISTEN, env = "REEVE_CONTROLLER_LISTEN")]
     listen: SocketAddr,
+    /// Where Prometheus reads the metrics; nowhere if left out.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "REEVE_CONTROLLER_METRICS")]
+    metrics: Option<SocketAddr>,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t, env = "REEVE_LOG_FORMAT")]
     log_format: LogFormat,
@@ -164,7 +167,10 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
-        let controller = Controller::bind(config).await?;
+        let mut controller = Controller::bind(config).await?;
+        if let Some(address) = args.metrics {
+            controller = controller.with_metrics(address).await?;
+        }
         let alive = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()).map(|patience| {
             tokio::spawn(async move {
                 let mut feeding = tokio::time::interval(patience / 3);

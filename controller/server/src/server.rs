@@ -9,15 +9,18 @@ use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::agent::v1::agent_service_server::AgentServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::status::v1::status_service_server::StatusServiceServer;
+use reeve_telemetry::metrics::Endpoint;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use crate::clock;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
 use crate::identity::Protection;
+use crate::metrics::Metrics;
 use crate::services::{self, House};
 use crate::store::Store;
 use crate::streams::Streams;
@@ -34,6 +37,7 @@ pub struct Controller {
     config: Config,
     listener: TcpListener,
     address: SocketAddr,
+    endpoint: Option<Endpoint>,
 }
 
 impl Controller {
@@ -46,7 +50,18 @@ impl Controller {
         let failed = |source| ControllerError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, listener, address })
+        Ok(Self { config, listener, address, endpoint: None })
+    }
+
+    /// Tells Prometheus its metrics at `listen`, too.
+    ///
+    /// # Errors
+    /// When the port cannot be had.
+    pub async fn with_metrics(self, listen: SocketAddr) -> Result<Self, ControllerError> {
+        let bound = Endpoint::bind(listen).await;
+        let endpoint = bound.map_err(|source| ControllerError::Listen { listen, source })?;
+        tracing::info!(address = %listen, "metrics are at /metrics");
+        Ok(Self { endpoint: Some(endpoint), ..self })
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
@@ -72,7 +87,15 @@ impl Controller {
         let (task, writer) =
             Task::new(connection, Arc::clone(&directory), events.clone(), streams.clone()).await?;
         let writing = tokio::spawn(task.run());
-        let house = House { protection, directory, store: store.clone(), writer, events, streams };
+        let metrics = Metrics::default();
+        let watching = self.endpoint.map(|endpoint| {
+            let (directory, streams, metrics) = (Arc::clone(&directory), streams.clone(), metrics.clone());
+            let counting = tokio::spawn(metrics.clone().count(events.clone()));
+            let registry = metrics.registry();
+            let refresh = move || metrics.refresh(&directory, &streams, clock::now());
+            [counting, tokio::spawn(endpoint.serve(registry, refresh))]
+        });
+        let house = House { protection, directory, store: store.clone(), writer, events, streams, metrics };
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -109,6 +132,9 @@ impl Controller {
         tokio::select! {
             result = serving => result?,
             () = farewell => {}
+        }
+        for task in watching.into_iter().flatten() {
+            task.abort();
         }
         store.close().await;
         // Sessions hold the way to the writer; what they hand over now is not acknowledged and comes again.

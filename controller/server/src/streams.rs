@@ -56,6 +56,18 @@ impl Streams {
         self.lock().by_node.contains_key(node)
     }
 
+    /// How many nodes are connected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().by_node.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Tells a node's stream that there may be something to send.
     pub fn wake(&self, node: &NodeId) {
         if let Some(entry) = self.lock().by_node.get(node) {

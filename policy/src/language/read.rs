@@ -316,6 +316,16 @@ mod tests {
             &format!("{head}extends = \"nobody\"\n"),
             &["1:1: `rule`", "4:11: `policy.extends`: found \"nobody\"; allowed: baseline"],
         );
+        check(
+            &format!(
+                "{head}{RULE}[brakes]\nmeasures_per_minute = -1\nshare_of_tenants = 2.0\nper_hour = 1\n"
+            ),
+            &[
+                "9:23: `brakes.measures_per_minute`: found -1",
+                "10:20: `brakes.share_of_tenants`: found 2",
+                "11:1: `brakes.per_hour`",
+            ],
+        );
         let broken = |line: &str| format!("{head}[[rule]]\nid = \"r\"\n{line}\n");
         let ladder = "ladder = [{ action = \"notify\" }]";
         check(

@@ -25,6 +25,8 @@ pub const READY: Duration = Duration::from_secs(20);
 const COMMAND: Duration = Duration::from_secs(30);
 /// The port that the controller listens on. The node has a network of its own, so nobody else can have it.
 const PORT: u16 = 7443;
+/// Where the controller tells its metrics.
+pub const METRICS: &str = "127.0.0.1:9465";
 
 /// The path of a built binary.
 ///
@@ -107,7 +109,8 @@ impl House {
     pub fn start_controller(&mut self) -> anyhow::Result<()> {
         let program = binary("reeve-controller")?;
         let listen = format!("127.0.0.1:{PORT}");
-        let argv = [text(&program), "run", "--dir", &self.text("controller"), "--listen", &listen];
+        let dir = self.text("controller");
+        let argv = [text(&program), "run", "--dir", &dir, "--listen", &listen, "--metrics", METRICS];
         let mut controller = self.lab.rt.spawn(&argv)?;
         wait_until("the controller to listen", READY, || {
             ensure!(controller.is_running()?, "{}", controller.last_lines(10));

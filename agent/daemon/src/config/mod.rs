@@ -213,7 +213,7 @@ mod tests {
         );
         check(
             &format!("mod = \"enforce\"\n{GOOD}"),
-            &["1:1: `mod`: found a key that is not known; allowed: controller, limits, mode"],
+            &["1:1: `mod`: found a key that is not known; allowed: controller, limits, metrics, mode"],
         );
         check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
         check(
@@ -230,6 +230,12 @@ mod tests {
             &format!("{GOOD}[limits]\nring_mib = 0\n"),
             &["7:12: `limits.ring_mib`: found 0; allowed: a whole number from 4 to 4096"],
         );
+        check(&format!("{GOOD}[metrics]\nlisten = \"[::1]:9464\"\n"), &[]);
+        check(
+            &format!("{GOOD}[metrics]\nlisten = \"9464\"\n"),
+            &["7:10: `metrics.listen`: found \"9464\"; allowed: ADDRESS:PORT"],
+        );
+        check(&format!("{GOOD}[metrics]\n"), &["6:1: `metrics.listen`: found nothing"]);
     }
 
     #[test]

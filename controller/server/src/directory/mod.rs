@@ -49,6 +49,18 @@ impl Tenants {
         self.version
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// Whose this key is.
     #[must_use]
     pub fn by_id(&self, id: &TenantId) -> Option<&Arc<Tenant>> {

@@ -14,6 +14,7 @@ use tonic::Status;
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::identity::Protection;
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
@@ -27,6 +28,7 @@ pub(crate) struct House {
     pub writer: Writer,
     pub events: Events,
     pub streams: Streams,
+    pub metrics: Metrics,
 }
 
 pub(crate) fn unwritable(error: WriteError) -> Status {

@@ -43,8 +43,10 @@ impl StatusService for Service {
         if let Some(peer) = request.remote_addr()
             && self.limiter.check_key(&peer.ip()).is_err()
         {
+            self.house.metrics.see_lookup(false);
             return Err(Status::resource_exhausted("too many questions; ask again in a second"));
         }
+        self.house.metrics.see_lookup(true);
         let snapshot = self.house.directory.snapshot();
         let subject = request.into_inner().subject;
         let subject =

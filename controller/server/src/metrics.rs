@@ -1,0 +1,122 @@
+//! The controller's metrics. No label names a tenant or a node: who stands where is asked of the services.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use reeve_policy::Timestamp;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::directory::{Directory, State};
+use crate::events::{Events, What};
+use crate::streams::Streams;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stands {
+    state: &'static str,
+}
+
+type Unsigned = Gauge<u64, AtomicU64>;
+
+/// All metrics of a controller. Clones are the same metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    nodes: Unsigned,
+    tenants: Unsigned,
+    standing: Family<Stands, Unsigned>,
+    events: Family<Kind, Counter>,
+    events_missed: Counter,
+    lookups: Counter,
+    lookups_refused: Counter,
+}
+
+impl Metrics {
+    /// A registry with all of them, each named `reeve_controller_...`.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        let mut registry = Registry::with_prefix("reeve_controller");
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The controller's version", Info::new(version));
+        registry.register("nodes_connected", "Nodes that are connected", self.nodes.clone());
+        registry.register("tenants", "Tenants in the inventory", self.tenants.clone());
+        registry.register("tenants_standing", "Tenants something is held against", self.standing.clone());
+        registry.register("events", "What happened, as watchers are told", self.events.clone());
+        registry.register(
+            "events_missed",
+            "Events that were not counted in time",
+            self.events_missed.clone(),
+        );
+        registry.register("status_lookups", "Look-ups of a tenant's status", self.lookups.clone());
+        let help = "Look-ups of a tenant's status that came too fast";
+        registry.register("status_lookups_refused", help, self.lookups_refused.clone());
+        Arc::new(registry)
+    }
+
+    /// Brings what can be seen at any time up to `now`.
+    pub fn refresh(&self, directory: &Directory, streams: &Streams, now: Timestamp) {
+        let snapshot = directory.snapshot();
+        self.nodes.set(streams.len() as u64);
+        self.tenants.set(snapshot.tenants.len() as u64);
+        let (mut warned, mut blocked, mut suspended) = (0, 0, 0);
+        for standing in snapshot.standings.values() {
+            match standing.status(now).state {
+                State::Clear => {}
+                State::Warned => warned += 1,
+                State::Blocked => blocked += 1,
+                State::Suspended => suspended += 1,
+            }
+        }
+        for (state, count) in [("warned", warned), ("blocked", blocked), ("suspended", suspended)] {
+            self.standing.get_or_create(&Stands { state }).set(count);
+        }
+    }
+
+    /// Counts events for as long as it is polled.
+    pub async fn count(self, events: Events) {
+        let mut receiver = events.subscribe();
+        loop {
+            match receiver.recv().await {
+                Ok(event) => {
+                    let kind = kind(&event.what);
+                    self.events.get_or_create(&Kind { kind }).inc();
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    self.events_missed.inc_by(missed);
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Takes note of a look-up, and whether it was answered.
+    pub(crate) fn see_lookup(&self, is_answered: bool) {
+        if is_answered {
+            self.lookups.inc();
+        } else {
+            self.lookups_refused.inc();
+        }
+    }
+}
+
+const fn kind(what: &What) -> &'static str {
+    match what {
+        What::ViolationOpened(_) => "violation_opened",
+        What::ViolationClosed(_) => "violation_closed",
+        What::Decided(_) => "decided",
+        What::MeasureStands { .. } => "measure_stands",
+        What::MeasureLifted { .. } => "measure_lifted",
+        What::NodeUp { .. } => "node_up",
+        What::NodeDown { .. } => "node_down",
+        What::OrderAnswered { .. } => "order_answered",
+    }
+}
