@@ -214,11 +214,7 @@ fn ipv4(code: &mut Assembler, base: Base, config: &Interest) {
     code.subtract(IPV4_HEADER_LEN);
     code.store(SEGMENT_LEN);
     let segment = advance(code, base, IPV4_HEADER_LEN);
-    tcp(code, segment, keep, Label::Ports4(base));
-    code.mark(keep);
-    code.ret(config.keep());
-    code.mark(Label::Ports4(base));
-    ports(code, segment, config);
+    tcp(code, segment, (keep, Label::Ports4(base)), config);
 }
 
 /// As [`ipv4`], for IPv6.
@@ -240,11 +236,7 @@ fn ipv6(code: &mut Assembler, base: Base, config: &Interest) {
     code.when_at_least(TCP_HEADER_LEN, Label::Next, keep);
     code.store(SEGMENT_LEN);
     let segment = advance(code, base, IPV6_HEADER_LEN);
-    tcp(code, segment, keep, Label::Ports6(base));
-    code.mark(keep);
-    code.ret(config.keep());
-    code.mark(Label::Ports6(base));
-    ports(code, segment, config);
+    tcp(code, segment, (keep, Label::Ports6(base)), config);
 }
 
 /// Where the header behind one of `len` bytes begins.
@@ -258,8 +250,9 @@ fn advance(code: &mut Assembler, base: Base, len: u32) -> Base {
     }
 }
 
-/// Keeps what can open, refuse or close a connection, and bare acknowledgments; leads to the ports.
-fn tcp(code: &mut Assembler, base: Base, keep: Label, ports: Label) {
+/// Keeps what can open, refuse or close a connection, and bare acknowledgments; the ports decide about the rest. The lane's
+/// verdict `keep` stands here, so that everything before it reaches it.
+fn tcp(code: &mut Assembler, base: Base, (keep, rest): (Label, Label), config: &Interest) {
     code.load(Load::Byte(base, 13));
     code.and(u32::from(DECIDING_FLAGS));
     code.when_equal(u32::from(TcpFlags::ACK), Label::Next, keep);
@@ -267,9 +260,13 @@ fn tcp(code: &mut Assembler, base: Base, keep: Label, ports: Label) {
     code.load(Load::Byte(base, 12));
     code.and(0xf0);
     code.when_at_least(0x50, Label::Next, keep);
-    code.when_equal(0x50, Label::Next, ports);
+    code.when_equal(0x50, Label::Next, rest);
     code.load(Load::Scratch(SEGMENT_LEN));
-    code.when_equal(TCP_HEADER_LEN, keep, ports);
+    code.when_equal(TCP_HEADER_LEN, keep, rest);
+    code.mark(keep);
+    code.ret(config.keep());
+    code.mark(rest);
+    ports(code, base, config);
 }
 
 /// Keeps the ports that are wanted whole, and a sample of the others.

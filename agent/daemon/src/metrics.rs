@@ -116,7 +116,7 @@ impl Metrics {
     }
 
     /// Takes note of what the engine has counted.
-    pub(crate) fn see_engine(&self, engine: &Engine, lost: u64, tenants: usize, vantages: usize) {
+    pub(crate) fn see_engine(&self, engine: &Engine, lost: u64, tenants: usize) {
         let (counters, shard) = (engine.counters(), engine.shard());
         set(&self.frames, counters.frames);
         set(&self.frames_lost, lost);
@@ -131,7 +131,7 @@ impl Metrics {
         set(&self.flow_evictions, shard.flows().evictions());
         self.degraded.set(shard.is_degraded().into());
         self.tenants.set(tenants as u64);
-        self.vantages.set(vantages as u64);
+        self.vantages.set(engine.topology().vantages().len() as u64);
     }
 
     /// Takes note of what came out of the engine.

@@ -8,6 +8,8 @@
     reason = "a test that cannot go on is to fail, and a skipped one to say so"
 )]
 
+mod common;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::in_namespace;
 use nix::sched::{CloneFlags, unshare};
 use pnet_datalink::{Channel, DataLinkSender};
 use reeve_agent::capture::ring::RingOptions;
@@ -25,20 +28,6 @@ use reeve_agent::links::{LinkEvent, Links};
 use reeve_core::interest::Interest;
 use reeve_core::packet::{self, Body, Transport};
 use reeve_core::{Frame, LinkType, Passage, VantageId};
-
-/// Runs `test` on a thread with a fresh network namespace, which ends with it.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || match unshare(CloneFlags::CLONE_NEWNET) {
-        Ok(()) => test(),
-        Err(error) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED: a network namespace takes root ({error})");
-        }
-        Err(error) => panic!("a network namespace takes root: {error}"),
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2 is installed");

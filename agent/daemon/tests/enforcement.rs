@@ -6,27 +6,15 @@
     reason = "a test that cannot go on is to fail, and a skipped one to say so"
 )]
 
+mod common;
+
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use common::in_namespace;
 use reeve_agent::enforce::Enforcer;
 use reeve_core::ruleset::{Element, Elements, Hold, Lasting, Ruleset, text};
 use reeve_policy::{DecisionId, Protocol, Timestamp};
-
-/// Runs `test` on a thread with a fresh network namespace, which ends with it.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || match unshare(CloneFlags::CLONE_NEWNET) {
-        Ok(()) => test(),
-        Err(error) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED: a network namespace takes root ({error})");
-        }
-        Err(error) => panic!("a network namespace takes root: {error}"),
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 /// Runs nft in the thread's namespace and returns what it wrote.
 fn nft(arguments: &[&str]) -> String {

@@ -94,7 +94,7 @@ pub struct RunArgs {
     pub log: String,
     /// Writes down what goes into the engine and what comes out, to be played again by `replay --recorded`.
     ///
-    /// Of packets it holds the headers, of tenants what the agent knows of them. The file is for root only.
+    /// Of packets it holds the headers, of tenants what the agent knows of them. Only the agent's user may read the file.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// The most that the record may take, in MiB; then it ends, and the agent goes on.

@@ -195,8 +195,9 @@ impl Keeper {
         self.is_behind = applied.is_err();
         self.metrics.see_kernel(&self.current.desired, self.is_behind);
         let mut happened = std::mem::take(&mut self.current.happened);
+        let unheld = self.unheld();
         if applied.is_ok() {
-            happened.extend(self.done(&counters));
+            happened.extend(self.done(&unheld, &counters));
         }
         let (desired, standing) = (self.current.desired.clone(), self.current.standing.clone());
         self.store.keep(happened, Memory { desired, standing });
@@ -205,7 +206,7 @@ impl Keeper {
             self.answer(id, Err(failure));
         }
         match applied {
-            Ok(()) => self.answer_orders(),
+            Ok(()) => self.answer_orders(&unheld),
             Err(error) => {
                 let detail = error.to_string();
                 for id in std::mem::take(&mut self.current.orders) {
@@ -238,9 +239,12 @@ impl Keeper {
     }
 
     /// What the kernel holds since this change, and what it holds no more.
-    fn done(&mut self, counters: &BTreeMap<DecisionId, MeasureCounters>) -> Vec<Report> {
+    fn done(
+        &mut self,
+        unheld: &BTreeSet<DecisionId>,
+        counters: &BTreeMap<DecisionId, MeasureCounters>,
+    ) -> Vec<Report> {
         let at = self.clock.now();
-        let unheld = self.unheld();
         let mut reports = Vec::new();
         for measure in std::mem::take(&mut self.current.imposed) {
             let id = &measure.decision.id;
@@ -260,8 +264,7 @@ impl Keeper {
         reports
     }
 
-    fn answer_orders(&mut self) {
-        let unheld = self.unheld();
+    fn answer_orders(&mut self, unheld: &BTreeSet<DecisionId>) {
         let stands = |measure: &&Measure| !unheld.contains(&measure.decision.id);
         let measures = self.current.desired.measures.values().filter(stands).cloned().collect();
         self.greeting.set(self.current.tenants_version, measures);

@@ -189,8 +189,15 @@ pub async fn run(
         None => None,
     };
     let (finished_sender, finished) = mpsc::channel();
-    let store =
-        Store::new(folder, left.journal, left.roster.version, reports_out.clone(), finished, metrics.clone());
+    let store = Store::new(
+        folder,
+        left.journal,
+        left.memory.clone(),
+        left.roster.version,
+        reports_out.clone(),
+        finished,
+        metrics.clone(),
+    );
     let mut pulse = Pulse::new();
     let (ready_sender, ready) = oneshot::channel();
     let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender, metrics.clone());

@@ -174,8 +174,7 @@ impl Sensor {
             tracing::warn!(dropped = all_dropped, "frames were lost: a ring had no room");
         }
         self.core.handle(Input::Tick { at: engine_time(now) });
-        let (tenants, vantages) = (self.tenants.len(), self.watch.vantages().len());
-        self.metrics.see_engine(self.core.engine(), self.dropped, tenants, vantages);
+        self.metrics.see_engine(self.core.engine(), self.dropped, self.tenants.len());
         if self.watch.follow(&mut self.rings)? {
             self.set_topology(now);
         }

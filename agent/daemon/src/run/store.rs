@@ -19,6 +19,7 @@ pub(super) struct Store {
     finished: mpsc::Receiver<Vec<u64>>,
     /// What the disk did not take yet.
     unsaved: Vec<(u64, Report)>,
+    /// What the journal holds, or is to hold when the disk takes it.
     memory: Memory,
     is_behind: bool,
     /// The version of the tenants on disk.
@@ -30,6 +31,7 @@ impl Store {
     pub fn new(
         folder: StateFolder,
         journal: Journal,
+        memory: Memory,
         tenants_version: u64,
         reports: Reports,
         finished: mpsc::Receiver<Vec<u64>>,
@@ -41,7 +43,7 @@ impl Store {
             reports,
             finished,
             unsaved: Vec::new(),
-            memory: Memory::default(),
+            memory,
             is_behind: false,
             tenants_version,
             metrics,
