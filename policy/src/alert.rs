@@ -168,7 +168,7 @@ impl Alert {
             }
         }
         // A rate has its time in it.
-        if self.class.counts_distinct() {
+        if self.class.counts_over_window() {
             let seconds = self.window.end.since(self.window.start).as_secs_f64();
             let _ = write!(text, " in {} s", round(seconds));
         }

@@ -21,17 +21,29 @@ pub enum Class {
     FloodUdp,
     /// ICMP to one destination at a high rate.
     FloodIcmp,
+    /// Mail in bulk: too many messages, or too many exchangers.
+    Spam,
+    /// Very many messages to one recipient.
+    SpamMailbomb,
+    /// Mail from outside for others that goes out again.
+    SmtpRelay,
+    /// Calls to a protected endpoint above its rate, in parallel, or without a pause.
+    ApiBurst,
 }
 
 impl Class {
     /// Every class, in the order reports list them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::PortscanHorizontal,
         Self::PortscanVertical,
         Self::PortscanStealth,
         Self::FloodSyn,
         Self::FloodUdp,
         Self::FloodIcmp,
+        Self::Spam,
+        Self::SpamMailbomb,
+        Self::SmtpRelay,
+        Self::ApiBurst,
     ];
 
     /// The dotted name: family first.
@@ -44,6 +56,10 @@ impl Class {
             Self::FloodSyn => "flood.syn",
             Self::FloodUdp => "flood.udp",
             Self::FloodIcmp => "flood.icmp",
+            Self::Spam => "spam",
+            Self::SpamMailbomb => "spam.mailbomb",
+            Self::SmtpRelay => "smtp_relay",
+            Self::ApiBurst => "api_burst",
         }
     }
 
@@ -58,6 +74,12 @@ impl Class {
     #[must_use]
     pub const fn counts_distinct(self) -> bool {
         matches!(self, Self::PortscanHorizontal | Self::PortscanVertical | Self::PortscanStealth)
+    }
+
+    /// Whether its numbers were counted over the alert's window, so that they mean nothing without its length.
+    #[must_use]
+    pub const fn counts_over_window(self) -> bool {
+        self.counts_distinct() || matches!(self, Self::Spam | Self::SpamMailbomb | Self::SmtpRelay)
     }
 
     /// The classes that `pattern` names: a class by name, or a family as `portscan.*`. Empty if it names none.
@@ -118,6 +140,8 @@ mod tests {
         }
         assert_eq!(Class::matching("portscan.*").len(), 3);
         assert_eq!(Class::matching("flood.syn"), [Class::FloodSyn]);
+        assert_eq!(Class::matching("spam.*"), [Class::Spam, Class::SpamMailbomb]);
+        assert_eq!(Class::matching("spam"), [Class::Spam]);
         assert!(Class::matching("flood").is_empty());
         assert!(Class::matching("*").is_empty());
     }

@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Protocol, Target};
+use crate::rate::Rate;
 use crate::tenant::{Mode, Name, TenantId};
 use crate::time::Timestamp;
 use crate::violation::ViolationId;
@@ -19,6 +21,8 @@ pub enum Action {
     Observe,
     /// Tell the people concerned.
     Notify,
+    /// Let so much of the tenant's traffic through and drop the rest.
+    Limit,
     /// Drop one class of the tenant's traffic.
     Block,
     /// Drop all of it.
@@ -32,6 +36,7 @@ impl Action {
         match self {
             Self::Observe => "observe",
             Self::Notify => "notify",
+            Self::Limit => "limit",
             Self::Block => "block",
             Self::Suspend => "suspend",
         }
@@ -40,7 +45,7 @@ impl Action {
     /// Whether it changes what the kernel lets through.
     #[must_use]
     pub const fn is_measure(self) -> bool {
-        matches!(self, Self::Block | Self::Suspend)
+        matches!(self, Self::Limit | Self::Block | Self::Suspend)
     }
 }
 
@@ -73,6 +78,15 @@ pub enum Scope {
         /// The targets.
         targets: Vec<Target>,
     },
+    /// A protected endpoint, over TCP.
+    Endpoint {
+        /// What the policy calls it.
+        name: Name,
+        /// Where it is.
+        addresses: Vec<IpNet>,
+        /// Its ports.
+        ports: Vec<u16>,
+    },
 }
 
 impl fmt::Display for Scope {
@@ -89,6 +103,7 @@ impl fmt::Display for Scope {
             Self::Port { protocol, port } => write!(f, "{protocol}/{port}"),
             Self::Destinations { addresses } => list(f, addresses),
             Self::DestinationPorts { targets } => list(f, targets),
+            Self::Endpoint { name, .. } => write!(f, "endpoint {name}"),
         }
     }
 }
@@ -166,6 +181,9 @@ pub struct Decision {
     pub action: Action,
     /// Of which traffic.
     pub scope: Scope,
+    /// How much of it is let through; `None` but for a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Until when.
     pub until: Until,
     /// When it was made.

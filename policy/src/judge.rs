@@ -8,7 +8,7 @@
 //! What is only observed is no strike.
 //!
 //! **Never harsher than told.** The mildest of the node's, the policy's, the rule's and the tenant's mode applies. Above 5 %
-//! capture loss no measure is decided on counted evidence; protected tenants are only told; protected destinations are taken
+//! capture loss nothing harsher than a limit is decided on counted evidence; protected tenants are only told; protected destinations are taken
 //! out of a block's scope; and only so many tenants are newly held ([`Occupancy`]). What was softened says why, and is tried
 //! again when the abuse is seen again.
 //!
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, Loss};
 use crate::decision::{Action, Decision, DecisionId, Origin, Scope};
-use crate::language::{Policy, Rule, ScopeRule};
+use crate::language::{Policy, Rule, Step};
 use crate::net::Target;
 use crate::tenant::{Mode, Name, NodeId, Tenant, TenantId};
 use crate::time::Timestamp;
@@ -237,10 +237,13 @@ impl Judge {
         let Some(index) = episode.step_due(rule, alert, mode) else { return };
         let step = &rule.ladder[index];
         let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
-        let (scope, is_empty) = spare(step.scope.resolve(&targets), &policy.protected_destinations);
+        let (scope, is_empty) = {
+            let scope = step.scope.resolve(&targets, &policy.thresholds.endpoints);
+            spare(scope, &policy.protected_destinations)
+        };
         let is_real = step.action.is_measure() && mode == Mode::Enforce;
         let mut softened =
-            if step.action.is_measure() { soften(policy, alert, tenant, step.scope, is_empty) } else { None };
+            if step.action.is_measure() { soften(policy, alert, tenant, step, is_empty) } else { None };
         if is_real && softened.is_none() {
             softened = self.recent.brake(&policy.brakes, occupancy, alert.at);
         }
@@ -265,6 +268,7 @@ impl Judge {
             },
             action: if softened.is_some() { Action::Notify } else { step.action },
             scope,
+            rate: step.rate.filter(|_| softened.is_none()),
             until: step.until,
             at: alert.at,
             mode,
@@ -331,21 +335,16 @@ fn decision_name(violation: &ViolationId, number: u32) -> Name {
 }
 
 /// Why a measure is not to be, if it is not.
-fn soften(
-    policy: &Policy,
-    alert: &Alert,
-    tenant: &Tenant,
-    scope: ScopeRule,
-    is_empty: bool,
-) -> Option<String> {
+fn soften(policy: &Policy, alert: &Alert, tenant: &Tenant, step: &Step, is_empty: bool) -> Option<String> {
     if policy.protects(tenant) {
         return Some("the tenant is protected".to_owned());
     }
-    if alert.class.counts_distinct() && alert.loss.share() > Loss::HONEST_SHARE {
+    let is_harsh = step.action > Action::Limit;
+    if is_harsh && alert.class.counts_distinct() && alert.loss.share() > Loss::HONEST_SHARE {
         let percent = alert.loss.share() * 100.0;
         return Some(format!("{percent:.0} % of the frames were lost, too many to count targets by"));
     }
-    match (scope.is_by_target() && is_empty, alert.targets.is_empty()) {
+    match (step.scope.is_by_target() && is_empty, alert.targets.is_empty()) {
         (true, true) => Some("no single destination stands out".to_owned()),
         (true, false) => Some("every destination is protected".to_owned()),
         _ => None,
@@ -361,6 +360,14 @@ fn spare(scope: Scope, protected: &[IpNet]) -> (Scope, bool) {
             let is_empty = addresses.is_empty();
             (Scope::Destinations { addresses }, is_empty)
         }
+        Scope::Endpoint { name, mut addresses, ports } => {
+            let is_free = |prefix: &IpNet| {
+                !protected.iter().any(|other| other.contains(prefix) || prefix.contains(other))
+            };
+            addresses.retain(is_free);
+            let is_empty = addresses.is_empty();
+            (Scope::Endpoint { name, addresses, ports }, is_empty)
+        }
         Scope::DestinationPorts { mut targets } => {
             targets.retain(|target| is_free(target.address));
             let is_empty = targets.is_empty();
@@ -374,6 +381,7 @@ fn spare(scope: Scope, protected: &[IpNet]) -> (Scope, bool) {
 fn reach(scope: &Scope) -> Reach {
     match scope {
         Scope::All | Scope::Port { .. } => Reach::Whole,
+        Scope::Endpoint { name, .. } => Reach::Endpoints(BTreeSet::from([name.clone()])),
         Scope::Destinations { addresses } => Reach::Addresses(addresses.iter().copied().collect()),
         Scope::DestinationPorts { targets } => Reach::Targets(targets.iter().copied().collect()),
     }

@@ -38,7 +38,7 @@ pub enum Order {
         /// The order's key.
         id: OrderId,
         /// The decision.
-        decision: Decision,
+        decision: Box<Decision>,
     },
     /// Lift every measure that holds the tenant, whoever ordered it, and close its episodes.
     Release {

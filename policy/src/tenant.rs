@@ -173,6 +173,128 @@ pub struct Tenant {
     /// The most that may be done to it; `None` leaves that to node and policy.
     #[serde(default)]
     pub mode: Option<Mode>,
+    /// What it is expected to do.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Domains whose mail it takes in, with all below them.
+    #[serde(default)]
+    pub mail_domains: Vec<Domain>,
+    /// Domains whose mail it takes in to pass it on, as a secondary exchanger does, with all below them.
+    #[serde(default)]
+    pub relay_domains: Vec<Domain>,
+}
+
+impl Tenant {
+    /// A tenant of which nothing is known but its key.
+    #[must_use]
+    pub fn new(id: TenantId) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            parent: None,
+            addresses: Vec::new(),
+            interfaces: Vec::new(),
+            macs: Vec::new(),
+            mode: None,
+            profile: Profile::None,
+            mail_domains: Vec::new(),
+            relay_domains: Vec::new(),
+        }
+    }
+}
+
+/// What a tenant is expected to do, so that doing it is no abuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Nothing in particular.
+    #[default]
+    None,
+    /// Web sites and applications.
+    Web,
+    /// Mail in volume: a mailing service, or a mail server for many.
+    Mail,
+    /// A node of a peer-to-peer network.
+    P2p,
+    /// Fetching pages of many sites.
+    Crawler,
+    /// Scanning with permission.
+    Scanner,
+}
+
+impl Profile {
+    /// Every profile by its word.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("none", Self::None),
+        ("web", Self::Web),
+        ("mail", Self::Mail),
+        ("p2p", Self::P2p),
+        ("crawler", Self::Crawler),
+        ("scanner", Self::Scanner),
+    ];
+
+    /// The word in files and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let is_it = |(_, profile): &&(&'static str, Self)| *profile == self;
+        Self::ALL.iter().find(is_it).map_or("none", |(name, _)| name)
+    }
+}
+
+/// A domain name in lower case, without a dot at its end: 1 to 253 bytes in labels of 1 to 63 (RFC 1035).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Domain(Arc<str>);
+
+impl Domain {
+    /// The domain as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that is no domain name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no domain name")]
+pub struct ParseDomainError(String);
+
+impl FromStr for Domain {
+    type Err = ParseDomainError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let good_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || byte >= 0x80)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let good = lower.len() <= 253 && lower.split('.').all(good_label);
+        if good { Ok(Self(lower.into())) } else { Err(ParseDomainError(text.chars().take(80).collect())) }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<Domain> for String {
+    fn from(domain: Domain) -> Self {
+        domain.0.as_ref().to_owned()
+    }
+}
+
+impl TryFrom<String> for Domain {
+    type Error = ParseDomainError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
 }
 
 #[cfg(test)]
@@ -186,6 +308,14 @@ mod tests {
         }
         for bad in ["", "-a", ".", "a b", "a/b", "ä", "a\n", &"x".repeat(65)] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn domains_are_in_lower_case() {
+        assert_eq!("Mail.Example.".parse::<Domain>().unwrap().as_str(), "mail.example");
+        for bad in ["", ".", "a..b", "-a.example", "a b", "user@a.example", &"x".repeat(64)] {
+            assert!(bad.parse::<Domain>().is_err(), "{bad:?}");
         }
     }
 

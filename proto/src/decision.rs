@@ -16,11 +16,15 @@ use crate::read::{
 };
 use crate::tenant::mode;
 
+/// The most addresses and ports of an endpoint.
+const MAX_PLACES: usize = 16;
+
 impl From<Action> for wire::Action {
     fn from(action: Action) -> Self {
         match action {
             Action::Observe => Self::Observe,
             Action::Notify => Self::Notify,
+            Action::Limit => Self::Limit,
             Action::Block => Self::Block,
             Action::Suspend => Self::Suspend,
         }
@@ -28,13 +32,19 @@ impl From<Action> for wire::Action {
 }
 
 fn action(field: &str, value: i32) -> Result<Action, WireError> {
-    choice(field, value, "1 (observe), 2 (notify), 3 (block) or 4 (suspend)", |action| match action {
-        wire::Action::Unspecified => None,
-        wire::Action::Observe => Some(Action::Observe),
-        wire::Action::Notify => Some(Action::Notify),
-        wire::Action::Block => Some(Action::Block),
-        wire::Action::Suspend => Some(Action::Suspend),
-    })
+    choice(
+        field,
+        value,
+        "1 (observe), 2 (notify), 3 (block), 4 (suspend) or 5 (limit)",
+        |action| match action {
+            wire::Action::Unspecified => None,
+            wire::Action::Observe => Some(Action::Observe),
+            wire::Action::Notify => Some(Action::Notify),
+            wire::Action::Limit => Some(Action::Limit),
+            wire::Action::Block => Some(Action::Block),
+            wire::Action::Suspend => Some(Action::Suspend),
+        },
+    )
 }
 
 impl From<&Scope> for wire::Scope {
@@ -53,6 +63,13 @@ impl From<&Scope> for wire::Scope {
             Scope::DestinationPorts { targets } => {
                 wire::scope::Scope::DestinationPorts(wire::scope::DestinationPorts {
                     targets: targets.iter().take(MAX_SCOPE_TARGETS).map(Into::into).collect(),
+                })
+            }
+            Scope::Endpoint { name, addresses, ports } => {
+                wire::scope::Scope::Endpoint(wire::scope::Endpoint {
+                    name: name.to_string(),
+                    addresses: addresses.iter().take(MAX_PLACES).map(ToString::to_string).collect(),
+                    ports: ports.iter().take(MAX_PLACES).map(|port| u32::from(*port)).collect(),
                 })
             }
         };
@@ -87,6 +104,13 @@ impl TryFrom<wire::Scope> for Scope {
                 targets.dedup();
                 Self::DestinationPorts { targets }
             }
+            wire::scope::Scope::Endpoint(one) => Self::Endpoint {
+                name: parsed("endpoint.name", &one.name)?,
+                addresses: parsed_list("endpoint.addresses", &one.addresses, MAX_PLACES)?,
+                ports: list("endpoint.ports", one.ports, MAX_PLACES, |number| {
+                    port("endpoint.ports", number)
+                })?,
+            },
         })
     }
 }
@@ -164,6 +188,7 @@ impl From<&Decision> for wire::Decision {
             mode: wire::Mode::from(decision.mode).into(),
             reason: clip(&decision.reason),
             softened: decision.softened.as_deref().map(clip),
+            rate: decision.rate.map(|rate| rate.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -185,6 +210,7 @@ impl TryFrom<wire::Decision> for Decision {
             mode: mode("mode", decision.mode)?,
             reason: text("reason", decision.reason)?,
             softened: decision.softened.map(|why| text("softened", why)).transpose()?,
+            rate: parsed_or_none("rate", &decision.rate)?,
         })
     }
 }

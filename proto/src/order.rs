@@ -17,7 +17,7 @@ impl From<&Order> for wire::Order {
                 tenants: tenants.iter().map(Into::into).collect(),
             }),
             Order::Impose { id, decision } => {
-                Kind::Impose(Impose { id: id.to_string(), decision: Some(decision.into()) })
+                Kind::Impose(Impose { id: id.to_string(), decision: Some((&**decision).into()) })
             }
             Order::Release { id, tenant, by, reason } => Kind::Release(Release {
                 id: id.to_string(),
@@ -41,7 +41,7 @@ impl TryFrom<wire::Order> for Order {
             },
             Kind::Impose(impose) => Self::Impose {
                 id: OrderId(parsed("impose.id", &impose.id)?),
-                decision: message("impose.decision", impose.decision)?,
+                decision: Box::new(message("impose.decision", impose.decision)?),
             },
             Kind::Release(release) => Self::Release {
                 id: OrderId(parsed("release.id", &release.id)?),

@@ -76,7 +76,7 @@ pub enum Up {
         /// Its number.
         sequence: u64,
         /// The report.
-        report: Result<Report, WireError>,
+        report: Result<Box<Report>, WireError>,
     },
     /// What became of an order.
     OrderResult(OrderResult),
@@ -144,7 +144,7 @@ impl From<&Up> for wire::ConnectRequest {
             Up::Hello(hello) => Sent::Hello(hello.into()),
             Up::Report { sequence, report } => Sent::Report(wire::SequencedReport {
                 sequence: *sequence,
-                report: report.as_ref().ok().map(Into::into),
+                report: report.as_deref().ok().map(Into::into),
             }),
             Up::OrderResult(result) => Sent::OrderResult(result.into()),
             Up::Pong(nonce) => Sent::Pong(wire::Pong { nonce: *nonce }),
@@ -161,7 +161,7 @@ impl TryFrom<wire::ConnectRequest> for Up {
             Sent::Hello(hello) => Self::Hello(Hello::try_from(hello).map_err(|error| error.within("hello"))?),
             Sent::Report(numbered) => Self::Report {
                 sequence: numbered.sequence,
-                report: required("report", numbered.report).and_then(Report::try_from),
+                report: required("report", numbered.report).and_then(Report::try_from).map(Box::new),
             },
             Sent::OrderResult(result) => Self::OrderResult(
                 OrderResult::try_from(result).map_err(|error| error.within("order_result"))?,

@@ -1,6 +1,6 @@
 //! Tenants and modes.
 
-use reeve_policy::{Mode, Tenant};
+use reeve_policy::{Mode, Profile, Tenant};
 
 use crate::MAX_SELECTORS;
 use crate::error::WireError;
@@ -25,6 +25,33 @@ impl From<Mode> for wire::Mode {
     }
 }
 
+/// Reads a profile.
+fn profile(field: &str, value: i32) -> Result<Profile, WireError> {
+    choice(field, value, "0 (none), 1 (web), 2 (mail), 3 (p2p), 4 (crawler) or 5 (scanner)", |profile| {
+        Some(match profile {
+            wire::Profile::Unspecified => Profile::None,
+            wire::Profile::Web => Profile::Web,
+            wire::Profile::Mail => Profile::Mail,
+            wire::Profile::P2p => Profile::P2p,
+            wire::Profile::Crawler => Profile::Crawler,
+            wire::Profile::Scanner => Profile::Scanner,
+        })
+    })
+}
+
+impl From<Profile> for wire::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::None => Self::Unspecified,
+            Profile::Web => Self::Web,
+            Profile::Mail => Self::Mail,
+            Profile::P2p => Self::P2p,
+            Profile::Crawler => Self::Crawler,
+            Profile::Scanner => Self::Scanner,
+        }
+    }
+}
+
 impl From<&Tenant> for wire::Tenant {
     fn from(tenant: &Tenant) -> Self {
         Self {
@@ -35,6 +62,9 @@ impl From<&Tenant> for wire::Tenant {
             interfaces: tenant.interfaces.iter().map(ToString::to_string).collect(),
             macs: tenant.macs.iter().map(ToString::to_string).collect(),
             mode: tenant.mode.map(|mode| wire::Mode::from(mode).into()),
+            profile: wire::Profile::from(tenant.profile).into(),
+            mail_domains: tenant.mail_domains.iter().map(ToString::to_string).collect(),
+            relay_domains: tenant.relay_domains.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -51,6 +81,9 @@ impl TryFrom<wire::Tenant> for Tenant {
             interfaces: parsed_list("interfaces", &tenant.interfaces, MAX_SELECTORS)?,
             macs: parsed_list("macs", &tenant.macs, MAX_SELECTORS)?,
             mode: tenant.mode.map(|value| mode("mode", value)).transpose()?,
+            profile: profile("profile", tenant.profile)?,
+            mail_domains: parsed_list("mail_domains", &tenant.mail_domains, MAX_SELECTORS)?,
+            relay_domains: parsed_list("relay_domains", &tenant.relay_domains, MAX_SELECTORS)?,
         })
     }
 }

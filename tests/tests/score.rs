@@ -12,11 +12,12 @@ use std::process::Command;
 use reeve_tests::house::binary;
 use serde_json::Value;
 
-/// At least this share of the scans and floods that must be found.
-const FOUND_SHARE: f64 = 0.8;
+/// What is looked for so far, and the share of it that must be found at least.
+const CLASSES: [&str; 5] = ["portscan", "flood", "spam", "smtp_relay", "api_burst"];
+const FOUND_SHARE: f64 = 0.85;
 
 #[test]
-fn scans_and_floods_are_found_and_nobody_is_accused_wrongly() {
+fn abuse_is_found_and_nobody_is_accused_wrongly() {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus"));
     let corpus = std::env::var_os("REEVE_CORPUS").map_or(beside, PathBuf::from);
     let manifest = corpus.join("manifest.csv");
@@ -28,6 +29,8 @@ fn scans_and_floods_are_found_and_nobody_is_accused_wrongly() {
     let output = Command::new(binary("reeve-agent").unwrap())
         .arg("score")
         .arg(&manifest)
+        .arg("--policy")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/data/corpus.toml"))
         .arg("--json")
         .output()
         .unwrap();
@@ -37,7 +40,7 @@ fn scans_and_floods_are_found_and_nobody_is_accused_wrongly() {
     let false_alarms: Vec<&Value> = rows.iter().filter(|row| row["verdict"] == "false-alarm").collect();
     assert!(false_alarms.is_empty(), "{false_alarms:#?}");
     assert_eq!(score["summary"]["false_alarms"], 0);
-    let of_ours = |row: &&Value| row["class"] == "portscan" || row["class"] == "flood";
+    let of_ours = |row: &&Value| CLASSES.iter().any(|class| row["class"] == *class);
     let must: Vec<&Value> = rows.iter().filter(of_ours).filter(|row| row["expectation"] == "must").collect();
     let found = must.iter().filter(|row| row["verdict"] == "found").count();
     assert!(!must.is_empty());

@@ -134,6 +134,7 @@ mod tests {
             origin: Origin::Operator { name: "oncall".into() },
             action,
             scope: Scope::All,
+            rate: None,
             until,
             at: Timestamp::from_secs(100),
             mode,

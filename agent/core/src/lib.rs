@@ -1,7 +1,7 @@
 //! Reeve's pure core: everything from a frame's bytes to the text of the ruleset.
 //!
 //! The way of the data, one module a station: [`frame`] → [`packet`] → [`topology`] (whose is it) → `flow`
-//! (attempts and outcomes) → `detect` (alerts) → `reeve_policy` (violations, decisions) → `ledger` (desired
+//! (attempts and outcomes) and `stream` (what is said in mail and API connections) → `detect` (alerts) → `reeve_policy` (violations, decisions) → `ledger` (desired
 //! state) → `ruleset` (what the kernel is to hold). `engine` strings them together.
 //!
 //! The crate has no clock, no I/O, no threads, no randomness and no `unsafe`: time is an argument, and the same
@@ -19,6 +19,7 @@ pub mod meter;
 pub mod packet;
 pub mod ruleset;
 pub mod shard;
+pub mod stream;
 pub mod topology;
 
 pub use frame::{Frame, LinkType, Passage, VantageId};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Alert, Loss, Timestamp, Window};
+use reeve_policy::{Alert, Loss, Tenant, Timestamp, Window};
 
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::{OneWayGuard, OutageGuard};
@@ -16,6 +16,8 @@ use crate::frame::{Frame, Passage, VantageId};
 use crate::meter::loss::LossMeter;
 use crate::meter::rates::{BUCKET, RateTable};
 use crate::packet::{self, Body, Ip, Malformed, Transport};
+use crate::stream::smtp::OwnDomains;
+use crate::stream::{StreamEvent, Streams};
 use crate::topology::{TenantIx, Topology, VantageKind};
 
 /// What a shard has counted since it began.
@@ -63,6 +65,7 @@ pub struct Shard {
     topology: Arc<Topology>,
     thresholds: Thresholds,
     flows: Flows,
+    streams: Streams,
     tenants: Vec<TenantState>,
     active: Vec<TenantIx>,
     outage: OutageGuard,
@@ -75,6 +78,7 @@ pub struct Shard {
     next_idle_check: Timestamp,
     counters: ShardCounters,
     events: Vec<FlowEvent>,
+    said: Vec<StreamEvent>,
     findings: Vec<Finding>,
     alerts: Vec<Alert>,
 }
@@ -91,6 +95,7 @@ impl Shard {
             topology: Arc::clone(&topology),
             thresholds,
             flows,
+            streams: Streams::new(seed),
             tenants: Vec::new(),
             active: Vec::new(),
             outage: OutageGuard::new(topology.tenants().len()),
@@ -101,9 +106,11 @@ impl Shard {
             next_idle_check: Timestamp::EPOCH,
             counters: ShardCounters::default(),
             events: Vec::new(),
+            said: Vec::new(),
             findings: Vec::new(),
             alerts: Vec::new(),
         };
+        shard.streams.set_endpoints(&shard.thresholds.endpoints);
         shard.set_topology(topology);
         shard
     }
@@ -122,11 +129,15 @@ impl Shard {
                     *state = TenantState::new(home);
                     self.active.retain(|&active| active != ix);
                     self.flows.forget(ix);
+                    self.streams.forget(ix);
                 }
                 None => self.tenants.push(TenantState::new(home)),
             }
         }
         self.flows.set_tenants(topology.tenants().len());
+        let own =
+            |tenant: &Arc<Tenant>| Arc::new(OwnDomains::new(&tenant.mail_domains, &tenant.relay_domains));
+        self.streams.set_tenants(topology.tenants().iter().map(own).collect());
         self.outage.set_tenants(topology.tenants().len());
         let vantages = topology.vantages().iter().map(|vantage| usize::from(vantage.id.0) + 1).max();
         self.one_way.resize(vantages.unwrap_or(0), OneWayGuard::default());
@@ -136,6 +147,12 @@ impl Shard {
 
     /// Goes on with other numbers.
     pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        if self.thresholds.endpoints != thresholds.endpoints {
+            self.streams.set_endpoints(&thresholds.endpoints);
+            for detectors in self.tenants.iter_mut().filter_map(|state| state.detectors.as_mut()) {
+                detectors.forget_calls();
+            }
+        }
         self.thresholds = thresholds;
     }
 
@@ -155,6 +172,7 @@ impl Shard {
             state.detectors = None;
             self.active.retain(|&active| active != tenant);
             self.flows.forget(tenant);
+            self.streams.forget(tenant);
         }
     }
 
@@ -168,6 +186,12 @@ impl Shard {
     #[must_use]
     pub fn flows(&self) -> &Flows {
         &self.flows
+    }
+
+    /// The connections whose words are read, to look at.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// Whether answers to several tenants have collapsed, so that silence is no evidence.
@@ -262,10 +286,15 @@ impl Shard {
             }
         }
         if now >= self.next_idle_check {
+            let mut said = std::mem::take(&mut self.said);
+            self.streams.sweep(now, &mut said);
+            self.listen(&mut said, now);
+            self.said = said;
             self.drop_idle(now);
             self.next_idle_check = now + IDLE_CHECK;
         }
-        let due = |ix: &TenantIx| self.tenants[ix.0 as usize].detectors.as_ref()?.next_deadline();
+        let due =
+            |ix: &TenantIx| self.tenants[ix.0 as usize].detectors.as_ref()?.next_deadline(&self.thresholds);
         self.detectors_due = self.active.iter().filter_map(due).min();
     }
 
@@ -279,7 +308,7 @@ impl Shard {
                 self.active.push(sender);
                 Box::default()
             });
-            detectors.handle_sent(&self.thresholds, ip, at, &mut self.findings);
+            detectors.handle_sent(&self.thresholds, &state.restrictions, ip, at, &mut self.findings);
             let earliest = at + BUCKET + RateTable::PATIENCE;
             self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
         }
@@ -296,6 +325,7 @@ impl Shard {
             self.events = events;
         }
         self.raise(sender);
+        self.overhear(sender, true, ip, at);
     }
 
     fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
@@ -308,6 +338,34 @@ impl Shard {
         self.dispatch(&events);
         events.clear();
         self.events = events;
+        self.overhear(receiver, false, ip, at);
+    }
+
+    /// Reads what is said in connections of mail and to protected endpoints.
+    fn overhear(&mut self, tenant: TenantIx, is_sent: bool, ip: &Ip<'_>, at: Timestamp) {
+        let mut said = std::mem::take(&mut self.said);
+        self.streams.handle(tenant, is_sent, ip, at, &mut said);
+        self.listen(&mut said, at);
+        self.said = said;
+    }
+
+    /// Tells the detectors what was said.
+    fn listen(&mut self, said: &mut Vec<StreamEvent>, at: Timestamp) {
+        for event in said.drain(..) {
+            let (StreamEvent::Mail { tenant, peer, .. } | StreamEvent::Call { tenant, peer, .. }) = &event;
+            let (tenant, is_outside) = (*tenant, self.topology.by_address(*peer) != Some(*tenant));
+            let profile = self.topology.tenant(tenant).profile;
+            let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
+            let detectors = state.detectors.get_or_insert_with(|| {
+                self.active.push(tenant);
+                Box::default()
+            });
+            detectors.handle_stream(&self.thresholds, profile, &event, is_outside, at, &mut self.findings);
+            if let Some(due) = detectors.next_deadline(&self.thresholds) {
+                self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
+            }
+            self.raise(tenant);
+        }
     }
 
     /// Tells the vantage's guard which direction was seen. On a tenant's port one direction alone means nothing: a

@@ -326,13 +326,10 @@ mod tests {
 
     fn tenant(id: &str, addresses: &[&str], interfaces: &[&str], macs: &[u8]) -> Arc<Tenant> {
         Arc::new(Tenant {
-            id: id.parse().unwrap(),
-            name: String::new(),
-            parent: None,
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             interfaces: interfaces.iter().map(|text| text.parse().unwrap()).collect(),
             macs: macs.iter().map(|&last| [2, 0, 0, 0, 0, last].into()).collect(),
-            mode: None,
+            ..Tenant::new(id.parse().unwrap())
         })
     }
 

@@ -156,7 +156,7 @@ impl Metrics {
     /// Takes note of what the kernel is to hold, and whether it does.
     pub(crate) fn see_kernel(&self, desired: &DesiredState, is_behind: bool) {
         self.kernel_behind.set(is_behind.into());
-        for action in ["block", "suspend"] {
+        for action in ["limit", "block", "suspend"] {
             let measures = desired.measures.values();
             let count = measures.filter(|measure| measure.decision.action.name() == action).count();
             self.measures.get_or_create(&Measure { action }).set(count as u64);

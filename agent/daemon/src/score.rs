@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::Policy;
-use reeve_policy::{Action, Class, Mode, Tenant};
+use reeve_policy::{Action, Class, Mode, Profile, Tenant};
 use serde::{Deserialize, Serialize};
 
 use crate::capture::CaptureError;
@@ -55,6 +55,9 @@ struct Row {
     file: String,
     tenant: String,
     vantage: String,
+    /// What the tenant is expected to do; nothing in particular if left out.
+    #[serde(default)]
+    profile: String,
     label: String,
     class: String,
     also: String,
@@ -186,15 +189,16 @@ fn score_row(
         ("abuse", other) => return Err(field("must", other, "yes, suspect or optional")),
         (other, _) => return Err(field("label", other, "abuse or benign")),
     };
-    let tenant = Tenant {
-        id: "tenant".parse().expect("a fixed name is valid"),
-        name: String::new(),
-        parent: None,
-        addresses,
-        interfaces: Vec::new(),
-        macs: Vec::new(),
-        mode: None,
+    let profile = match row.profile.as_str() {
+        "" => Profile::None,
+        word => Profile::ALL
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, profile)| *profile)
+            .ok_or_else(|| field("profile", word, "none, web, mail, p2p, crawler or scanner"))?,
     };
+    let tenant =
+        Tenant { profile, addresses, ..Tenant::new("tenant".parse().expect("a fixed name is valid")) };
     let scene =
         Scene { tenants: vec![Arc::new(tenant)], kind, policy: Arc::clone(policy), mode: Mode::Enforce };
     let (mut alerts, mut decisions) = (BTreeSet::new(), 0);

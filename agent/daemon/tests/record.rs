@@ -31,15 +31,8 @@ fn net(text: &str) -> IpNet {
 }
 
 fn topology(addresses: &str) -> Input {
-    let tenant = Tenant {
-        id: "a".parse().unwrap(),
-        name: String::new(),
-        parent: None,
-        addresses: addresses.split(';').map(net).collect(),
-        interfaces: Vec::new(),
-        macs: Vec::new(),
-        mode: None,
-    };
+    let tenant =
+        Tenant { addresses: addresses.split(';').map(net).collect(), ..Tenant::new("a".parse().unwrap()) };
     let vantage =
         Vantage { id: VantageId(0), interface: "any".into(), kind: VantageKind::Mirror, sampling: 1 };
     Input::Topology { tenants: vec![Arc::new(tenant)], vantages: vec![vantage], at: Timestamp::EPOCH }

@@ -53,6 +53,7 @@ fn action_word(action: types::v1::Action) -> &'static str {
         types::v1::Action::Unspecified => "unknown",
         types::v1::Action::Observe => "observe",
         types::v1::Action::Notify => "notify",
+        types::v1::Action::Limit => "limit",
         types::v1::Action::Block => "block",
         types::v1::Action::Suspend => "suspend",
     }

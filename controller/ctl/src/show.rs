@@ -115,6 +115,9 @@ pub fn status(status: &GetStatusResponse) -> String {
     };
     let observed = match status.observed_action() {
         types::v1::Action::Suspend if status.observed => "it would have been suspended; nothing was done",
+        types::v1::Action::Limit if status.observed => {
+            "some of its traffic would have been limited; nothing was done"
+        }
         types::v1::Action::Block if status.observed => {
             "some of its traffic would have been blocked; nothing was done"
         }

@@ -67,16 +67,19 @@ impl Metrics {
         let snapshot = directory.snapshot();
         self.nodes.set(streams.len() as u64);
         self.tenants.set(snapshot.tenants.len() as u64);
-        let (mut warned, mut blocked, mut suspended) = (0, 0, 0);
+        let (mut warned, mut limited, mut blocked, mut suspended) = (0, 0, 0, 0);
         for standing in snapshot.standings.values() {
             match standing.status(now).state {
                 State::Clear => {}
                 State::Warned => warned += 1,
+                State::Limited => limited += 1,
                 State::Blocked => blocked += 1,
                 State::Suspended => suspended += 1,
             }
         }
-        for (state, count) in [("warned", warned), ("blocked", blocked), ("suspended", suspended)] {
+        for (state, count) in
+            [("warned", warned), ("limited", limited), ("blocked", blocked), ("suspended", suspended)]
+        {
             self.standing.get_or_create(&Stands { state }).set(count);
         }
     }

@@ -108,7 +108,7 @@ impl Agent {
     }
 
     async fn report(&self, sequence: u64, report: Report) {
-        self.up.send((&Up::Report { sequence, report: Ok(report) }).into()).await.unwrap();
+        self.up.send((&Up::Report { sequence, report: Ok(Box::new(report)) }).into()).await.unwrap();
     }
 
     /// Reads until everything up to `sequence` is acknowledged.

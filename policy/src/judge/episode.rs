@@ -10,7 +10,7 @@ use crate::alert::Alert;
 use crate::decision::Decision;
 use crate::language::{Rule, ScopeRule};
 use crate::net::Target;
-use crate::tenant::Mode;
+use crate::tenant::{Mode, Name};
 use crate::time::Timestamp;
 use crate::violation::{Violation, ViolationState};
 
@@ -27,6 +27,8 @@ pub(super) enum Reach {
     Addresses(BTreeSet<IpAddr>),
     /// Some ports of some destinations.
     Targets(BTreeSet<Target>),
+    /// Some protected endpoints.
+    Endpoints(BTreeSet<Name>),
 }
 
 /// An open episode.
@@ -118,6 +120,7 @@ impl Episode {
             match (goes_on, &mut self.reach, reach) {
                 (true, Reach::Addresses(known), Reach::Addresses(more)) => known.extend(more),
                 (true, Reach::Targets(known), Reach::Targets(more)) => known.extend(more),
+                (true, Reach::Endpoints(known), Reach::Endpoints(more)) => known.extend(more),
                 (_, known, reach) => *known = reach,
             }
             // The patience of a step that goes on runs from its beginning.

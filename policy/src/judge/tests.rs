@@ -14,15 +14,7 @@ fn at(secs: u64) -> Timestamp {
 }
 
 fn tenant(id: &str, mode: Option<Mode>) -> Tenant {
-    Tenant {
-        id: id.parse().unwrap(),
-        name: String::new(),
-        parent: None,
-        addresses: Vec::new(),
-        interfaces: Vec::new(),
-        macs: Vec::new(),
-        mode,
-    }
+    Tenant { mode, ..Tenant::new(id.parse().unwrap()) }
 }
 
 fn alert(class: Class, secs: u64, host: u8, lost_percent: u64) -> Alert {

@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use crate::class::Class;
 use crate::decision::{Action, Scope, Until};
 use crate::net::{Protocol, Target};
+use crate::rate::Rate;
 use crate::reader::ConfigErrors;
 use crate::tenant::{Mode, Name, Tenant, TenantId};
 pub use tenants::{check_tenants, parse_tenants};
-use thresholds::Thresholds;
+use thresholds::{Endpoint, Thresholds};
 
 /// A provider's acceptable-use policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +95,9 @@ pub struct Step {
     pub action: Action,
     /// To which traffic.
     pub scope: ScopeRule,
+    /// How much of it is let through; `None` but for a limit.
+    #[serde(default)]
+    pub rate: Option<Rate>,
     /// Until when.
     pub until: Until,
 }
@@ -109,6 +113,8 @@ pub enum ScopeRule {
     Destinations,
     /// The ports of the destinations that were seen.
     DestinationPorts,
+    /// The protected endpoint that was called.
+    Endpoint,
 }
 
 impl Rule {
@@ -135,13 +141,13 @@ impl ScopeRule {
     /// Whether it is about the destinations that were seen.
     #[must_use]
     pub const fn is_by_target(self) -> bool {
-        matches!(self, Self::Destinations | Self::DestinationPorts)
+        matches!(self, Self::Destinations | Self::DestinationPorts | Self::Endpoint)
     }
 
     /// The scope for what was seen. `Destinations` without any target means everything the class is about is unknown, so
-    /// nothing.
+    /// nothing. `endpoints` are those that are protected; the first target tells which of them is meant.
     #[must_use]
-    pub fn resolve(self, targets: &[Target]) -> Scope {
+    pub fn resolve(self, targets: &[Target], endpoints: &[Endpoint]) -> Scope {
         match self {
             Self::All => Scope::All,
             Self::Port(protocol, port) => Scope::Port { protocol, port },
@@ -153,6 +159,20 @@ impl ScopeRule {
                 let targets: BTreeSet<_> =
                     targets.iter().filter(|target| target.port.is_some()).copied().collect();
                 Scope::DestinationPorts { targets: targets.into_iter().collect() }
+            }
+            Self::Endpoint => {
+                let at = |target: &Target| {
+                    let port = target.port?;
+                    endpoints.iter().find(|endpoint| endpoint.is_at(target.address, port))
+                };
+                match targets.iter().find_map(at) {
+                    Some(endpoint) => Scope::Endpoint {
+                        name: endpoint.name.clone(),
+                        addresses: endpoint.addresses.clone(),
+                        ports: endpoint.ports.clone(),
+                    },
+                    None => Scope::DestinationPorts { targets: Vec::new() },
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use super::{Brakes, Policy, Rule, ScopeRule, Step, thresholds_read};
 use crate::class::Class;
 use crate::decision::{Action, Until};
 use crate::net::Protocol;
+use crate::rate::{Rate, Unit};
 use crate::reader::{ConfigErrors, Document, Section, parse_duration};
 use crate::tenant::{Mode, Name};
 
@@ -49,6 +50,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     if let Some(section) = root.section("thresholds") {
         thresholds_read::read(&section, &mut thresholds);
     }
+    thresholds_read::endpoints(root, &mut thresholds);
     let clause_root = name.clone();
     let own = rules(root, clause_root.as_ref(), &mut thresholds);
     let mut rules = base.as_ref().map_or_else(Vec::new, |base| base.rules.clone());
@@ -172,7 +174,7 @@ fn clause(section: &Section<'_, '_>, policy: Option<&Name>, id: Option<&Name>) -
 fn classes(section: &Section<'_, '_>) -> Option<BTreeSet<Class>> {
     let known = || {
         let all: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
-        format!("a class or a family of them: portscan.*, flood.*, {}", all.join(", "))
+        format!("a class or a family of them: portscan.*, flood.*, spam.*, {}", all.join(", "))
     };
     if !section.has("on") {
         section.reject("on", &format!("a list: {}", known()));
@@ -208,26 +210,53 @@ fn ladder(section: &Section<'_, '_>) -> Option<Vec<Step>> {
 }
 
 fn step(section: &Section<'_, '_>) -> Option<Step> {
-    let actions = [Action::Observe, Action::Notify, Action::Block, Action::Suspend].map(|a| (a.name(), a));
+    let actions = [Action::Observe, Action::Notify, Action::Limit, Action::Block, Action::Suspend];
     if !section.has("action") {
-        section.reject("action", "observe, notify, block, suspend");
+        section.reject("action", "observe, notify, limit, block, suspend");
     }
-    let action = section.one_of("action", &actions);
+    let action = section.one_of("action", &actions.map(|action| (action.name(), action)));
     let scope = scope(section, action);
+    let rate = rate(section, action, scope);
     let until = until(section, action);
     section.finish();
-    Some(Step { action: action?, scope: scope?, until: until? })
+    Some(Step { action: action?, scope: scope?, rate: rate?, until: until? })
+}
+
+/// A limit has a rate and nothing else has.
+fn rate(section: &Section<'_, '_>, action: Option<Action>, scope: Option<ScopeRule>) -> Option<Option<Rate>> {
+    let rate: Option<Rate> = section.parsed("rate", Rate::SYNTAX);
+    match (action, rate) {
+        (Some(Action::Limit), None) => {
+            if !section.has("rate") {
+                section.reject("rate", Rate::SYNTAX);
+            }
+            None
+        }
+        (Some(Action::Limit), Some(rate)) => {
+            if rate.unit == Unit::Calls && scope.is_some_and(|scope| scope != ScopeRule::Endpoint) {
+                section.reject("rate", "connections, packets or bytes; calls go with the scope `endpoint`");
+            }
+            Some(Some(rate))
+        }
+        (_, Some(_)) => {
+            section.reject("rate", "nothing: only a limit has a rate");
+            None
+        }
+        (_, None) => Some(None),
+    }
 }
 
 fn scope(section: &Section<'_, '_>, action: Option<Action>) -> Option<ScopeRule> {
     let Some(text) = section.text("scope") else {
         // Without a word, the mildest scope that stops the abuse.
-        return Some(if action == Some(Action::Block) { ScopeRule::Destinations } else { ScopeRule::All });
+        let is_by_target = matches!(action, Some(Action::Block | Action::Limit));
+        return Some(if is_by_target { ScopeRule::Destinations } else { ScopeRule::All });
     };
     let scope = match text {
         "all" => Some(ScopeRule::All),
         "dst" | "targets" => Some(ScopeRule::Destinations),
         "dst:port" => Some(ScopeRule::DestinationPorts),
+        "endpoint" => Some(ScopeRule::Endpoint),
         other => other.split_once('/').and_then(|(protocol, port)| {
             let protocol: Protocol = protocol.parse().ok()?;
             let port = port.parse().ok().filter(|port| *port > 0)?;
@@ -241,7 +270,10 @@ fn scope(section: &Section<'_, '_>, action: Option<Action>) -> Option<ScopeRule>
         (_, scope) => scope,
     };
     if scope.is_none() {
-        section.reject("scope", "all (to suspend); dst, dst:port, targets, or a port like tcp/25 (to block)");
+        section.reject(
+            "scope",
+            "all (to suspend or limit); dst, dst:port, targets, endpoint, or a port like tcp/25 (to block or limit)",
+        );
     }
     scope
 }
@@ -337,7 +369,9 @@ mod tests {
         check(&broken(&format!("{on}[]")), &["7:10: `rule[1].ladder`: found a list"]);
         check(
             &broken(&format!("{on}[{{ action = \"ban\" }}]")),
-            &["7:22: `rule[1].ladder[1].action`: found \"ban\"; allowed: observe, notify, block, suspend"],
+            &[
+                "7:22: `rule[1].ladder[1].action`: found \"ban\"; allowed: observe, notify, limit, block, suspend",
+            ],
         );
         check(
             &broken(&format!("{on}[{{ action = \"suspend\" }}]")),
@@ -354,6 +388,33 @@ mod tests {
         check(
             &broken(&format!("{on}[{{ action = \"block\", scope = \"icmp/25\", until = \"1h\" }}]")),
             &["7:39: `rule[1].ladder[1].scope`: found \"icmp/25\""],
+        );
+        check(
+            &broken(&format!("{on}[{{ action = \"limit\", until = \"1h\" }}]")),
+            &["7:11: `rule[1].ladder[1].rate`: found nothing; allowed: AMOUNT"],
+        );
+        check(
+            &broken(&format!("{on}[{{ action = \"limit\", rate = \"fast\", until = \"1h\" }}]")),
+            &["7:38: `rule[1].ladder[1].rate`: found \"fast\""],
+        );
+        check(
+            &broken(&format!("{on}[{{ action = \"limit\", rate = \"1 calls/second\", until = \"1h\" }}]")),
+            &["7:38: `rule[1].ladder[1].rate`: found \"1 calls/second\"; allowed: connections"],
+        );
+        check(
+            &broken(&format!("{on}[{{ action = \"notify\", rate = \"10/minute\" }}]")),
+            &["7:39: `rule[1].ladder[1].rate`: found \"10/minute\"; allowed: nothing"],
+        );
+        let endpoint = |lines: &str| format!("{head}{RULE}[[endpoint]]\n{lines}\n");
+        check(&endpoint("name = \"api\"\naddresses = [\"192.0.2.1/32\"]\nports = [443]\nburst = 5"), &[]);
+        check(
+            &endpoint("addresses = []\nports = [0]\nbust = 1"),
+            &[
+                "8:1: `endpoint[1].name`: found nothing",
+                "9:13: `endpoint[1].addresses`: found a list",
+                "10:9: `endpoint[1].ports`: found a list",
+                "11:1: `endpoint[1].bust`: found a key that is not known",
+            ],
         );
         check(&format!("{head}{RULE}{RULE}"), &["9:6: `rule[2].id`: found \"scan\"", "10:6: `rule[2].on`"]);
     }
@@ -374,5 +435,6 @@ mod tests {
         assert_eq!(policy.thresholds.vertical.ports, 40);
         assert_eq!(policy.thresholds.flood_syn.packets_per_second, 900);
         assert_eq!(policy.thresholds.horizontal.hosts, 25);
+        assert_eq!(policy.rule_for(Class::SmtpRelay).unwrap().clause, "baseline/relay");
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use macaddr::MacAddr6;
 
 use crate::reader::{ConfigErrors, Document, Section};
-use crate::tenant::{InterfaceSelector, Mode, Name, Tenant, TenantId};
+use crate::tenant::{Domain, InterfaceSelector, Mode, Name, Profile, Tenant, TenantId};
 
 const NAME: &str = "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit";
 /// The longest name that people may give a tenant, in bytes.
@@ -54,11 +54,27 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let macs: Option<Vec<MacAddr6>> =
         section.parsed_list("macs", "hardware addresses like 02:00:00:00:00:01");
     let mode = section.one_of("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)]);
+    let profile = section.one_of("profile", &Profile::ALL);
+    let domains = |key| -> Vec<Domain> {
+        section.parsed_list(key, "domain names like mail.example").unwrap_or_default()
+    };
+    let (mail_domains, relay_domains) = (domains("mail_domains"), domains("relay_domains"));
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
     if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
         section.reject("addresses", "at least one of addresses, interfaces, macs");
     }
-    Some(Tenant { id: id?, name: name.to_owned(), parent, addresses, interfaces, macs, mode })
+    Some(Tenant {
+        id: id?,
+        name: name.to_owned(),
+        parent,
+        addresses,
+        interfaces,
+        macs,
+        mode,
+        profile: profile.unwrap_or_default(),
+        mail_domains,
+        relay_domains,
+    })
 }
 
 /// Addresses and prefixes. One with bits behind its length may be meant for the address or for the prefix: it is asked.
@@ -201,6 +217,12 @@ mod tests {
             &[],
         );
         check("[[tenant]]\nid = \"a\"\nparent = \"r\"\nname = \"A B.V.\"\naddresses = []", &[]);
+        check(&format!("{A}profile = \"mail\"\nmail_domains = [\"a.example\"]\nrelay_domains = []"), &[]);
+        check(
+            &format!("{A}profile = \"post\""),
+            &["4:11: `tenant[1].profile`: found \"post\"; allowed: none, web"],
+        );
+        check(&format!("{A}mail_domains = [\"@a\"]"), &["4:17: `tenant[1].mail_domains[1]`: found \"@a\""]);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::tenant::Name;
 
 /// All numbers, by class.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +22,21 @@ pub struct Thresholds {
     pub flood_udp: FloodUdp,
     /// `flood.icmp`.
     pub flood_icmp: FloodIcmp,
+    /// `spam`.
+    #[serde(default)]
+    pub spam: Spam,
+    /// `spam.mailbomb`.
+    #[serde(default)]
+    pub mailbomb: Mailbomb,
+    /// `smtp_relay`.
+    #[serde(default)]
+    pub relay: Relay,
+    /// `api_burst`, where an endpoint has no numbers of its own.
+    #[serde(default)]
+    pub api: ApiBurst,
+    /// The endpoints that `api_burst` is about.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// Numbers of `portscan.horizontal`.
@@ -101,6 +119,112 @@ pub struct FloodIcmp {
     pub packets_per_second: u64,
     /// For how many seconds in a row.
     pub seconds: u32,
+}
+
+/// Numbers of `spam`. A message to several recipients counts once for each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spam {
+    /// Messages within a minute.
+    pub messages_per_minute: u32,
+    /// Messages within an hour.
+    pub messages_per_hour: u32,
+    /// Distinct mail exchangers within ten minutes.
+    pub exchangers: u32,
+    /// The share of recipients, 0 to 1, whose refusal halves the numbers above.
+    pub rejected: f64,
+    /// A tenant with the profile `mail` may do this many times as much.
+    pub mail_factor: u32,
+}
+
+/// Numbers of `spam.mailbomb`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mailbomb {
+    /// Messages to one recipient within `window`.
+    pub messages: u32,
+    /// The window.
+    pub window: Duration,
+}
+
+/// Numbers of `smtp_relay`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Messages that came in and went out again within `window`.
+    pub messages: u32,
+    /// Recipient domains that they were for.
+    pub domains: u32,
+    /// Exchangers that they went to.
+    pub next_hops: u32,
+    /// The window.
+    pub window: Duration,
+}
+
+/// Numbers of `api_burst`, for one tenant and endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApiBurst {
+    /// Calls per second that are in order.
+    pub calls_per_second: f64,
+    /// Calls that may come at once after a pause.
+    pub burst: u32,
+    /// Calls in flight that are in order.
+    pub in_flight: u32,
+    /// For how long more than `in_flight` may be.
+    pub in_flight_window: Duration,
+    /// For how long calls may go on without a pause of ten seconds.
+    pub continuous: Duration,
+}
+
+/// A protected endpoint: TCP services that are not to be called in bursts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// What people call it.
+    pub name: Name,
+    /// Where it is.
+    pub addresses: Vec<IpNet>,
+    /// Its ports.
+    pub ports: Vec<u16>,
+    /// Its numbers.
+    pub numbers: ApiBurst,
+}
+
+impl Endpoint {
+    /// Whether a TCP port of an address is the endpoint's.
+    #[must_use]
+    pub fn is_at(&self, address: std::net::IpAddr, port: u16) -> bool {
+        self.ports.contains(&port) && self.addresses.iter().any(|prefix| prefix.contains(&address))
+    }
+}
+
+impl Default for Spam {
+    fn default() -> Self {
+        Self {
+            messages_per_minute: 60,
+            messages_per_hour: 500,
+            exchangers: 30,
+            rejected: 0.2,
+            mail_factor: 10,
+        }
+    }
+}
+impl Default for Mailbomb {
+    fn default() -> Self {
+        Self { messages: 100, window: Duration::from_secs(600) }
+    }
+}
+impl Default for Relay {
+    fn default() -> Self {
+        Self { messages: 3, domains: 3, next_hops: 3, window: Duration::from_secs(3_600) }
+    }
+}
+impl Default for ApiBurst {
+    fn default() -> Self {
+        Self {
+            calls_per_second: 1.0,
+            burst: 10,
+            in_flight: 1,
+            in_flight_window: Duration::from_secs(5),
+            continuous: Duration::from_secs(600),
+        }
+    }
 }
 
 impl Default for Horizontal {

@@ -4,23 +4,26 @@
 //! like it and why that stays silent, and how it may be evaded. [`Detectors`] is all of one tenant's state: bounded by
 //! [`Detectors::BYTES`], made when the tenant first does something worth noting, dropped when it has been idle.
 
+pub mod api;
 pub mod flood;
 pub mod horizontal;
+pub mod mail;
 pub mod stealth;
 pub mod vertical;
 
 use std::time::Duration;
 
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Class, Metric, Outcome, Protocol, Target, TargetSeen, Timestamp};
+use reeve_policy::{Class, Metric, Outcome, Profile, Protocol, Target, TargetSeen, Timestamp};
 
-use crate::flow::FlowEvent;
+use crate::flow::{FlowEvent, Restrictions};
 use crate::meter::rates::RateTable;
 use crate::meter::samples::Samples;
 use crate::meter::targets::TargetWindow;
 use crate::packet::{Fragment, IcmpKind, Ip, TcpFlags, Transport};
+use crate::stream::StreamEvent;
 
-/// While a scan goes on, its alert is repeated this often, so that its episode stays open.
+/// While abuse goes on, its alert is repeated this often, so that its episode stays open.
 const REPEAT: Duration = Duration::from_secs(10);
 
 /// What a detector found; the shard adds whose it is, samples and loss.
@@ -70,7 +73,10 @@ pub struct Detectors {
     icmp: RateTable,
     udp_total: flood::UdpTotal,
     samples: Samples,
-    last_scan_alert: [Option<Timestamp>; 3],
+    /// Made when the tenant first has to do with mail, and with a protected endpoint.
+    mail: Option<Box<mail::Mail>>,
+    api: Option<Box<api::Api>>,
+    last_alert: [Option<Timestamp>; Class::ALL.len()],
     last_active: Timestamp,
 }
 
@@ -80,12 +86,15 @@ impl Detectors {
         + 2 * TargetWindow::BYTES
         + stealth::Probes::BYTES
         + 3 * RateTable::BYTES
-        + Samples::BYTES;
+        + Samples::BYTES
+        + mail::Mail::BYTES
+        + api::Api::BYTES;
 
-    /// Takes a packet that the tenant sent; `own` says whether its source address is the tenant's.
+    /// Takes a packet that the tenant sent, of whose traffic measures hold back `restrictions`.
     pub fn handle_sent(
         &mut self,
         numbers: &Thresholds,
+        restrictions: &Restrictions,
         ip: &Ip<'_>,
         at: Timestamp,
         found: &mut Vec<Finding>,
@@ -95,7 +104,12 @@ impl Detectors {
         match &ip.transport {
             Transport::Tcp(tcp) => {
                 if tcp.flags.0 & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == TcpFlags::SYN {
-                    self.syn.sent(ip.destination, tcp.destination_port, at, segments, bytes);
+                    let port = tcp.destination_port;
+                    let target =
+                        Target { address: ip.destination, protocol: Protocol::Tcp, port: Some(port) };
+                    if restrictions.leave_rate(&target) {
+                        self.syn.sent(ip.destination, port, at, segments, bytes);
+                    }
                     self.samples.record(at, ip.length, ip.headers);
                 } else if tcp.flags.classic() & !TcpFlags::PSH != TcpFlags::ACK {
                     self.samples.record(at, ip.length, ip.headers);
@@ -158,10 +172,45 @@ impl Detectors {
         }
     }
 
+    /// Takes what was told of a connection. `is_outside` says whether its other end is not the tenant's own.
+    pub fn handle_stream(
+        &mut self,
+        numbers: &Thresholds,
+        profile: Profile,
+        event: &StreamEvent,
+        is_outside: bool,
+        at: Timestamp,
+        found: &mut Vec<Finding>,
+    ) {
+        self.last_active = at;
+        match event {
+            StreamEvent::Mail { peer, port, is_client, event, .. } => {
+                let mail = self.mail.get_or_insert_default();
+                if *is_client {
+                    let mut told = Vec::new();
+                    mail.handle_sent(numbers, profile, mail::exchanger(*peer, *port), event, at, &mut told);
+                    told.into_iter().for_each(|finding| self.raise(Some(finding), found));
+                } else {
+                    mail.handle_received(event, is_outside, at);
+                }
+            }
+            StreamEvent::Call { peer, port, endpoint, call, .. } => {
+                let api = self.api.get_or_insert_default();
+                api.handle(&numbers.endpoints, *endpoint, (*peer, *port), *call, at, found);
+            }
+        }
+    }
+
+    /// Forgets what was called: the endpoints are others.
+    pub fn forget_calls(&mut self) {
+        self.api = None;
+    }
+
     /// When [`Detectors::handle_timeout`] next has something to do.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due()].into_iter().flatten().min()
+    pub fn next_deadline(&self, numbers: &Thresholds) -> Option<Timestamp> {
+        let api = self.api.as_ref().and_then(|api| api.next_deadline(&numbers.endpoints));
+        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due(), api].into_iter().flatten().min()
     }
 
     /// Judges the seconds that are over.
@@ -169,6 +218,9 @@ impl Detectors {
         flood::judge_syn(&mut self.syn, &numbers.flood_syn, now, found);
         flood::judge_udp(&mut self.udp, &numbers.flood_udp, now, found);
         flood::judge_icmp(&mut self.icmp, &numbers.flood_icmp, now, found);
+        if let Some(api) = &mut self.api {
+            api.handle_timeout(&numbers.endpoints, now, found);
+        }
     }
 
     /// The last packet headers.
@@ -181,7 +233,10 @@ impl Detectors {
     #[must_use]
     pub fn is_idle(&self, numbers: &Thresholds, now: Timestamp) -> bool {
         let longest = numbers.horizontal.window.max(numbers.vertical.window).max(numbers.stealth.window);
-        now.since(self.last_active) > longest + REPEAT && self.probes.idle(now, numbers.stealth.window)
+        now.since(self.last_active) > longest + REPEAT
+            && self.probes.idle(now, numbers.stealth.window)
+            && self.mail.as_ref().is_none_or(|mail| mail.is_idle(numbers, now))
+            && self.api.as_ref().is_none_or(|api| api.is_idle(now))
     }
 
     fn handle_outcome(
@@ -220,14 +275,10 @@ impl Detectors {
         self.raise(horizontal, found);
     }
 
-    /// Lets a scan's finding through unless its class has just been told.
+    /// Lets a finding through unless its class has just been told.
     fn raise(&mut self, finding: Option<Finding>, found: &mut Vec<Finding>) {
         let Some(finding) = finding else { return };
-        let last = match finding.class {
-            Class::PortscanHorizontal => &mut self.last_scan_alert[0],
-            Class::PortscanVertical => &mut self.last_scan_alert[1],
-            _ => &mut self.last_scan_alert[2],
-        };
+        let last = &mut self.last_alert[finding.class as usize];
         if last.is_none_or(|last| finding.at.since(last) >= REPEAT) {
             *last = Some(finding.at);
             found.push(finding);
@@ -235,5 +286,7 @@ impl Detectors {
     }
 }
 
-// One tenant stays within its share of memory.
-const _: () = assert!(Detectors::BYTES <= 64 * 1024);
+// One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
+// endpoints.
+const _: () = assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES <= 64 * 1024);
+const _: () = assert!(Detectors::BYTES <= 96 * 1024);

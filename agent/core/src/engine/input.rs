@@ -57,7 +57,7 @@ pub enum Input {
     /// An operator's decision; see [`Engine::handle_impose`].
     Impose {
         /// It.
-        decision: Decision,
+        decision: Box<Decision>,
         /// When.
         at: Timestamp,
     },

@@ -21,13 +21,9 @@ fn tenants() -> Vec<Arc<Tenant>> {
         .enumerate()
         .map(|(port, (address, id))| {
             Arc::new(Tenant {
-                id: id.parse().unwrap(),
-                name: String::new(),
-                parent: None,
                 addresses: vec![address.parse().unwrap()],
                 interfaces: vec![format!("n1/tap{port}").parse().unwrap()],
-                macs: Vec::new(),
-                mode: None,
+                ..Tenant::new(id.parse().unwrap())
             })
         })
         .collect()
@@ -205,6 +201,7 @@ fn an_operators_measure_ends_at_its_time() {
         origin: Origin::Operator { name: "oncall".into() },
         action: Action::Suspend,
         scope: Scope::All,
+        rate: None,
         until: Until::After(Duration::from_secs(5)),
         at: at(1_000),
         mode: Mode::Enforce,

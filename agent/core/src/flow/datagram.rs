@@ -26,8 +26,8 @@ pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>) {
     if !opens(ip) {
         return;
     }
-    let state = if seen.blocked { State::Blocked } else { State::Tried };
-    table.insert(seen.key, seen.at, state, 0, !seen.blocked);
+    let (state, waits) = seen.attempt();
+    table.insert(seen.key, seen.at, state, 0, waits);
 }
 
 /// A datagram to the tenant.

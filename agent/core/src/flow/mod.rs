@@ -31,7 +31,7 @@ use reeve_policy::{Outcome, Protocol, Target, Timestamp};
 
 use crate::packet::{Ip, Transport};
 use crate::topology::TenantIx;
-pub use restrict::Restrictions;
+pub use restrict::{Held, Restrictions};
 use table::{FlowKey, FlowTable};
 
 /// An attempt with no answer after this long is silent. TCP's first retransmissions come at 1 s and 3 s (RFC 6298).
@@ -124,7 +124,23 @@ pub(crate) struct Seen {
     pub tenant: TenantIx,
     pub at: Timestamp,
     pub key: FlowKey,
-    pub blocked: bool,
+    pub held: Held,
+}
+
+impl Seen {
+    /// Whether it met a measure that stopped it.
+    fn is_blocked(&self) -> bool {
+        self.held == Held::Blocked
+    }
+
+    /// How an attempt begins, and whether its silence is to be noticed.
+    fn attempt(&self) -> (State, bool) {
+        match self.held {
+            Held::Free => (State::Tried, true),
+            Held::Limited => (State::Tried, false),
+            Held::Blocked => (State::Blocked, false),
+        }
+    }
 }
 
 impl Flows {
@@ -181,14 +197,14 @@ impl Flows {
             return;
         }
         let Some(key) = sent_key(tenant, ip) else { return };
-        let blocked = !restrictions.is_empty() && restrictions.cover(&key.target());
-        let seen = Seen { tenant, at, key, blocked };
+        let held = if restrictions.is_empty() { Held::Free } else { restrictions.held(&key.target()) };
+        let seen = Seen { tenant, at, key, held };
         match &ip.transport {
             Transport::Tcp(tcp) => {
                 let grace_over = at.since(started) >= MIDSTREAM_GRACE;
                 tcp::sent(&mut self.table, seen, tcp, grace_over, events);
             }
-            Transport::Tiny { .. } if !blocked => {
+            Transport::Tiny { .. } if !seen.is_blocked() => {
                 let target = key.target();
                 events.push(FlowEvent::Probe { tenant, target, opened: at, at, kind: ProbeKind::Tiny });
             }
@@ -213,7 +229,7 @@ impl Flows {
             return;
         }
         let Some(key) = received_key(tenant, ip) else { return };
-        let seen = Seen { tenant, at, key, blocked: false };
+        let seen = Seen { tenant, at, key, held: Held::Free };
         match &ip.transport {
             Transport::Tcp(tcp) => tcp::received(&mut self.table, seen, tcp, events),
             _ => datagram::received(&mut self.table, seen, ip, events),

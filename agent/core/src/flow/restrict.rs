@@ -1,20 +1,76 @@
 //! What our own measures already hold back, so that it is not taken for evidence.
 //!
-//! A mail server that retries against our block of port 25 meets silence of our making. Its attempts are
-//! *blocked*: they tell that it goes on, and nothing else.
+//! A mail server that retries against our block of port 25 meets silence of our making. Its attempts are *blocked*: they tell
+//! that it goes on, and nothing else. Of what is *limited* nobody can tell which attempts were let through, so there an answer is
+//! one and silence means nothing.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use reeve_policy::{Action, Measure, Protocol, Scope, Target};
 
-/// The traffic of one tenant that measures in force hold back.
+/// What measures do to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Free,
+    /// It may have been dropped.
+    Limited,
+    /// It was dropped.
+    Blocked,
+}
+
+/// Some of a tenant's traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Restrictions {
+struct Traffic {
     all: bool,
     ports: BTreeSet<(Protocol, u16)>,
     destinations: BTreeSet<IpAddr>,
     targets: BTreeSet<Target>,
+    endpoints: Vec<(Vec<IpNet>, Vec<u16>)>,
+}
+
+impl Traffic {
+    fn add(&mut self, scope: &Scope) {
+        match scope {
+            Scope::All => self.all = true,
+            Scope::Port { protocol, port } => {
+                self.ports.insert((*protocol, *port));
+            }
+            Scope::Destinations { addresses } => self.destinations.extend(addresses),
+            Scope::DestinationPorts { targets } => self.targets.extend(targets),
+            Scope::Endpoint { addresses, ports, .. } => {
+                self.endpoints.push((addresses.clone(), ports.clone()))
+            }
+        }
+    }
+
+    fn holds(&self, target: &Target) -> bool {
+        self.all
+            || self.destinations.contains(&target.address)
+            || self.targets.contains(target)
+            || self.holds_service(target)
+    }
+
+    /// Whether a port, or an endpoint, is meant, rather than a destination that was seen.
+    fn holds_service(&self, target: &Target) -> bool {
+        let Some(port) = target.port else { return false };
+        let at_endpoint = |(addresses, ports): &(Vec<IpNet>, Vec<u16>)| {
+            target.protocol == Protocol::Tcp
+                && ports.contains(&port)
+                && addresses.iter().any(|prefix| prefix.contains(&target.address))
+        };
+        self.ports.contains(&(target.protocol, port)) || self.endpoints.iter().any(at_endpoint)
+    }
+}
+
+/// The traffic of one tenant that measures in force hold back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restrictions {
+    blocked: Traffic,
+    limited: Traffic,
+    is_any: bool,
 }
 
 impl Restrictions {
@@ -23,15 +79,13 @@ impl Restrictions {
     pub fn of<'a>(measures: impl Iterator<Item = &'a Measure>) -> Self {
         let mut held = Self::default();
         for decision in measures.map(|measure| &measure.decision) {
-            match (&decision.action, &decision.scope) {
-                (Action::Observe | Action::Notify, _) => {}
-                (Action::Suspend, _) | (Action::Block, Scope::All) => held.all = true,
-                (Action::Block, Scope::Port { protocol, port }) => {
-                    held.ports.insert((*protocol, *port));
-                }
-                (Action::Block, Scope::Destinations { addresses }) => held.destinations.extend(addresses),
-                (Action::Block, Scope::DestinationPorts { targets }) => held.targets.extend(targets),
+            match decision.action {
+                Action::Observe | Action::Notify => continue,
+                Action::Suspend => held.blocked.all = true,
+                Action::Block => held.blocked.add(&decision.scope),
+                Action::Limit => held.limited.add(&decision.scope),
             }
+            held.is_any = true;
         }
         held
     }
@@ -39,21 +93,61 @@ impl Restrictions {
     /// Whether nothing is held back.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.all && self.ports.is_empty() && self.destinations.is_empty() && self.targets.is_empty()
+        !self.is_any
     }
 
     /// Whether everything is held back.
     #[must_use]
     pub fn is_total(&self) -> bool {
-        self.all
+        self.blocked.all
     }
 
-    /// Whether an attempt at `target` meets a measure.
+    /// What measures do to an attempt at `target`.
     #[must_use]
-    pub fn cover(&self, target: &Target) -> bool {
-        self.all
-            || self.destinations.contains(&target.address)
-            || self.targets.contains(target)
-            || target.port.is_some_and(|port| self.ports.contains(&(target.protocol, port)))
+    pub fn held(&self, target: &Target) -> Held {
+        match self.is_any {
+            false => Held::Free,
+            true if self.blocked.holds(target) => Held::Blocked,
+            true if self.limited.holds(target) => Held::Limited,
+            true => Held::Free,
+        }
+    }
+
+    /// Whether the rate of attempts at `target`, and how many of them are answered, still means something. Where a flood's own
+    /// destination is blocked it tells that the flood goes on; where a service is closed, or slowed, its absent answers are our doing.
+    #[must_use]
+    pub fn leave_rate(&self, target: &Target) -> bool {
+        !self.is_any || !(self.limited.holds(target) || self.blocked.holds_service(target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_closed_what_is_slowed_and_what_is_free() {
+        let target = |last: u8, port: u16| Target {
+            address: [20, 0, 0, last].into(),
+            protocol: Protocol::Tcp,
+            port: Some(port),
+        };
+        let mut held = Restrictions { is_any: true, ..Restrictions::default() };
+        held.blocked.add(&Scope::Port { protocol: Protocol::Tcp, port: 25 });
+        held.blocked.add(&Scope::Destinations { addresses: vec![[20, 0, 0, 1].into()] });
+        let addresses = vec!["20.0.0.2/31".parse().unwrap()];
+        held.limited.add(&Scope::Endpoint { name: "api".parse().unwrap(), addresses, ports: vec![443] });
+        for (last, port, expect, rate) in [
+            (9, 25, Held::Blocked, false),
+            (1, 80, Held::Blocked, true),
+            (3, 443, Held::Limited, false),
+            (3, 80, Held::Free, true),
+            (4, 443, Held::Free, true),
+        ] {
+            assert_eq!(
+                (held.held(&target(last, port)), held.leave_rate(&target(last, port))),
+                (expect, rate)
+            );
+        }
     }
 }

@@ -7,7 +7,7 @@
 use reeve_policy::Outcome;
 
 use super::table::FlowTable;
-use super::{FlowEvent, ProbeKind, Seen, State};
+use super::{FlowEvent, Held, ProbeKind, Seen, State};
 use crate::packet::{Tcp, TcpFlags};
 
 const OPENING: u8 = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
@@ -44,7 +44,7 @@ pub(super) fn sent(
     // Both at once open nothing and answer nobody (RFC 9293 knows no such segment).
     if flags.all(TcpFlags::SYN | TcpFlags::FIN) || flags.all(TcpFlags::SYN | TcpFlags::RST) {
         table.insert(seen.key, seen.at, State::Over, tcp.sequence, false);
-        if !seen.blocked {
+        if !seen.is_blocked() {
             events.push(probe(seen, ProbeKind::Xmas));
         }
         return;
@@ -55,18 +55,18 @@ pub(super) fn sent(
     }
     match probe_kind(tcp) {
         Some(kind @ (ProbeKind::Null | ProbeKind::Fin | ProbeKind::Xmas)) => {
-            let state = if seen.blocked { State::Blocked } else { State::Midstream(kind) };
+            let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
             table.insert(seen.key, seen.at, state, tcp.sequence, false);
-            if !seen.blocked {
+            if !seen.is_blocked() {
                 events.push(probe(seen, kind));
             }
         }
         Some(kind) => {
-            let state = if seen.blocked { State::Blocked } else { State::Midstream(kind) };
-            table.insert(seen.key, seen.at, state, tcp.sequence, grace_over && !seen.blocked);
+            let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
+            table.insert(seen.key, seen.at, state, tcp.sequence, grace_over && seen.held == Held::Free);
         }
         // Data in no connection: the peer's RST makes it a probe, once connections from before have had their time.
-        None if grace_over && !seen.blocked => {
+        None if grace_over && !seen.is_blocked() => {
             table.insert(seen.key, seen.at, State::Midstream(ProbeKind::Ack), tcp.sequence, false);
         }
         None => {
@@ -141,17 +141,17 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
 
 /// A SYN: an attempt, its retransmission, or the next attempt from the same port.
 fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
-    let state = if seen.blocked { State::Blocked } else { State::Tried };
+    let (state, waits) = seen.attempt();
     match slot {
         None => {
-            table.insert(seen.key, seen.at, state, isn, !seen.blocked);
+            table.insert(seen.key, seen.at, state, isn, waits);
         }
         Some(slot) => {
             let flow = table.get_mut(slot);
             flow.touch(seen.at);
             let same = flow.isn == isn && flow.state != State::Adopted;
             if !same {
-                table.reopen(slot, seen.at, state, isn, !seen.blocked);
+                table.reopen(slot, seen.at, state, isn, waits);
             }
         }
     }

@@ -281,6 +281,7 @@ fn what_meets_our_own_measure_is_no_evidence() {
         origin: Origin::Operator { name: "oncall".into() },
         action: Action::Block,
         scope: Scope::Port { protocol: Protocol::Tcp, port: 22 },
+        rate: None,
         until: Until::Released,
         at: Timestamp::EPOCH,
         mode: Mode::Enforce,

@@ -179,7 +179,7 @@ fn of_measure(
             };
             targets.iter().flat_map(service).collect()
         }
-        (Action::Observe | Action::Notify, _) => Vec::new(),
+        (Action::Observe | Action::Notify | Action::Limit, _) | (_, Scope::Endpoint { .. }) => Vec::new(),
     }
 }
 
@@ -209,6 +209,7 @@ mod tests {
             origin: Origin::Operator { name: "oncall".into() },
             action,
             scope,
+            rate: None,
             until,
             at: Timestamp::from_secs(100),
             mode: Mode::Enforce,
@@ -222,15 +223,11 @@ mod tests {
         let mut desired = DesiredState::default();
         desired.measures.extend(measures.iter().map(|m| (m.decision.id.clone(), m.clone())));
         let tenant = Tenant {
-            id: "a".parse().unwrap(),
-            name: String::new(),
-            parent: None,
             addresses: ["203.0.113.0/25", "203.0.113.7/32", "2001:db8:10::/48"]
                 .map(|n| n.parse().unwrap())
                 .to_vec(),
             interfaces: ["n1/tap0", "n1/shared", "n2/tap9"].map(|n| n.parse().unwrap()).to_vec(),
-            macs: Vec::new(),
-            mode: None,
+            ..Tenant::new("a".parse().unwrap())
         };
         let other = Tenant {
             id: "b".parse().unwrap(),

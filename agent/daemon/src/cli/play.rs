@@ -172,7 +172,7 @@ pub(crate) fn from_args(args: &[TenantArg]) -> anyhow::Result<Vec<Tenant>> {
         };
         let addresses = arg.addresses.clone();
         let (interfaces, macs) = (Vec::new(), Vec::new());
-        Ok(Tenant { id, name: String::new(), parent: None, addresses, interfaces, macs, mode: None })
+        Ok(Tenant { addresses, interfaces, macs, ..Tenant::new(id) })
     };
     args.iter().enumerate().map(tenant).collect()
 }

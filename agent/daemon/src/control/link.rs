@@ -261,7 +261,7 @@ impl Controller {
             return Some(Up::OrderResult(result));
         }
         let (sequence, report) = self.spool.next_to_send()?;
-        Some(Up::Report { sequence, report: Ok(report) })
+        Some(Up::Report { sequence, report: Ok(Box::new(report)) })
     }
 
     fn handle(&mut self, down: Down, deliver: &impl Fn(Order)) {

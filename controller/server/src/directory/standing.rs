@@ -14,6 +14,8 @@ pub enum State {
     Clear,
     /// An episode is open and somebody was told; nothing of its traffic is stopped.
     Warned,
+    /// So much of some of its traffic is let through and no more.
+    Limited,
     /// Some of its traffic is stopped.
     Blocked,
     /// All of its traffic is stopped.
@@ -25,6 +27,7 @@ impl State {
         match action {
             Action::Observe => Self::Clear,
             Action::Notify => Self::Warned,
+            Action::Limit => Self::Limited,
             Action::Block => Self::Blocked,
             Action::Suspend => Self::Suspended,
         }
@@ -184,6 +187,7 @@ mod tests {
             origin: Origin::Operator { name: "o".to_owned() },
             action,
             scope: Scope::All,
+            rate: None,
             until: Until::Released,
             at: Timestamp::from_secs(secs),
             mode,

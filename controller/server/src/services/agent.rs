@@ -167,7 +167,7 @@ impl Session {
                 node: self.node.clone(),
                 epoch: self.epoch,
                 sequence,
-                report,
+                report: report.map(|report| *report),
                 acknowledge: self.acknowledge.clone(),
             })),
         };

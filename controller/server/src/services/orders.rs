@@ -55,6 +55,7 @@ pub(super) async fn suspend(
         origin: Origin::Operator { name: operator.to_string() },
         action: Action::Suspend,
         scope: Scope::All,
+        rate: None,
         until,
         at: now,
         mode: Mode::Enforce,

@@ -96,6 +96,7 @@ pub(crate) fn state_to_wire(state: State) -> WireState {
     match state {
         State::Clear => WireState::Clear,
         State::Warned => WireState::Warned,
+        State::Limited => WireState::Limited,
         State::Blocked => WireState::Blocked,
         State::Suspended => WireState::Suspended,
     }

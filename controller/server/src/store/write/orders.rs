@@ -125,7 +125,7 @@ pub(super) async fn impose_on(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let id = order_id(&decision.id);
-    let order = Order::Impose { id: id.clone(), decision: decision.clone() };
+    let order = Order::Impose { id: id.clone(), decision: Box::new(decision.clone()) };
     insert(conn, node, &id, &order, (&decision.tenant, Some(&decision.id)), effects).await
 }
 
@@ -195,8 +195,10 @@ pub async fn order_result(
         Order::Tenants { .. } => return Ok(()),
         Order::Impose { decision, .. } => {
             if result.result.is_ok() {
-                let measure =
-                    Measure { expires: decision.until.expiry(decision.at), decision: decision.clone() };
+                let measure = Measure {
+                    expires: decision.until.expiry(decision.at),
+                    decision: Decision::clone(decision),
+                };
                 stands(conn, node, &measure, result.at, effects).await?;
             }
             decision.tenant.clone()

@@ -1,0 +1,617 @@
+//! SMTP: commands and replies (RFC 5321), pipelined (RFC 2920), with content in lines or chunks (RFC 3030), until TLS begins
+//! (RFC 3207).
+//!
+//! Replies come in the order of the commands, so each command waits for its reply in a queue; only what the server made of a
+//! recipient or message is told. The reply to a message ends it, even where the dot that should end its content was cut off by the
+//! capture. After STARTTLS nothing can be read any more: a turn of the client's with at least [`SEALED_MESSAGE`] bytes
+//! counts as a message.
+//!
+//! Privacy: an address becomes a hash when its line is read; content and passwords are passed over and never held.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use reeve_policy::Domain;
+
+use super::order::Piece;
+use super::tls::Records;
+
+/// Commands and their replies are shorter: 512 bytes and what extensions add (RFC 5321, section 4.5.3.1).
+const LINE_MAX: usize = 1_024;
+/// The start of a reply tells all that is to be known: a code and whether more lines follow.
+const REPLY_START: usize = 4;
+/// A server must take 100 recipients (RFC 5321, section 4.5.3.1.8); those beyond are counted one by one all the same.
+const RECIPIENTS_MAX: usize = 100;
+/// The most commands that wait for their replies.
+const PENDING_MAX: usize = 256;
+/// Encrypted, commands and their likes stay below this many bytes in a turn, and messages seldom do.
+pub const SEALED_MESSAGE: u32 = 512;
+
+/// Any seed does: hashes are compared with each other, and shown to nobody.
+const HASHER: FixedState = FixedState::with_seed(0x6d61_696c);
+
+/// A recipient, as far as it must be told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The whole address.
+    pub address: u64,
+    /// Its domain.
+    pub domain: u64,
+    /// Whether the domain is among those that the tenant takes mail in for.
+    pub is_own: bool,
+}
+
+/// What a server made of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It took it.
+    Accepted,
+    /// It asked to come again: greylisting, a full queue.
+    Deferred,
+    /// It refused it for good.
+    Refused,
+}
+
+/// What is told of mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailEvent {
+    /// A recipient was named, and the server answered.
+    Recipient {
+        /// Who.
+        recipient: Recipient,
+        /// What became of it.
+        answer: Answer,
+    },
+    /// A message was handed over, and the server answered.
+    Message {
+        /// The recipients that had been accepted, at most a hundred.
+        recipients: Vec<Recipient>,
+        /// What became of it.
+        answer: Answer,
+        /// Whether the client had said who it is.
+        is_authenticated: bool,
+    },
+    /// From here on nothing can be read.
+    Sealed,
+    /// What looks like a message went by, encrypted.
+    SealedMessage,
+}
+
+/// The domains that a tenant takes mail in for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnDomains(Vec<u64>);
+
+impl OwnDomains {
+    /// From the domains that are delivered to and those that are passed on.
+    #[must_use]
+    pub fn new(mail: &[Domain], relay: &[Domain]) -> Self {
+        let mut all: Vec<u64> =
+            mail.iter().chain(relay).map(|domain| hash(domain.as_str().as_bytes())).collect();
+        all.sort_unstable();
+        Self(all)
+    }
+
+    /// Whether `domain`, in lower case, is one of them or below one.
+    fn hold(&self, domain: &[u8]) -> bool {
+        let mut rest = Some(domain);
+        while let Some(name) = rest.filter(|_| !self.0.is_empty()) {
+            if self.0.binary_search(&hash(name)).is_ok() {
+                return true;
+            }
+            rest = name.iter().position(|byte| *byte == b'.').map(|dot| &name[dot + 1..]);
+        }
+        false
+    }
+}
+
+fn hash(text: &[u8]) -> u64 {
+    HASHER.hash_one(text)
+}
+
+/// What the client is saying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Commands.
+    Commands,
+    /// One line that answers a challenge.
+    Secret,
+    /// Content up to a line with a dot alone; so much of that end has been seen.
+    Content(usize),
+    /// A chunk of content with so many bytes to come.
+    Chunk(u32),
+    /// TLS.
+    Sealed,
+}
+
+/// A command that waits for its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    /// The server's first words.
+    Greeting,
+    Mail,
+    Recipient(Recipient),
+    Data,
+    /// The content of a message, or its last chunk.
+    Content,
+    StartTls,
+    Auth,
+    Reset,
+    Other,
+}
+
+/// The end of content: a dot alone on its line.
+const CONTENT_END: &[u8] = b"\r\n.\r\n";
+/// How much of it the line break before the content stands for.
+const AFTER_BREAK: usize = 2;
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Smtp {
+    own: Arc<OwnDomains>,
+    phase: Phase,
+    line: Vec<u8>,
+    /// The line at hand is longer than any command.
+    is_overlong: bool,
+    reply: Vec<u8>,
+    pending: VecDeque<Pending>,
+    /// Bytes were lost, so that commands and replies do not fit each other: whether the server has spoken since.
+    lost: Option<bool>,
+    is_authenticated: bool,
+    recipients: Vec<Recipient>,
+    client: Records,
+    /// Bytes of the client's turn at hand, encrypted.
+    turn: u32,
+    /// Whether it was told that nothing can be read.
+    is_sealed_told: bool,
+}
+
+impl Smtp {
+    /// The most bytes beside itself that a session takes.
+    pub const HELD_BYTES: usize =
+        LINE_MAX + REPLY_START + PENDING_MAX * size_of::<Pending>() + RECIPIENTS_MAX * size_of::<Recipient>();
+
+    /// A session of a tenant with these domains; `is_sealed` where TLS comes before anything else.
+    pub fn new(own: Arc<OwnDomains>, is_sealed: bool) -> Self {
+        Self {
+            own,
+            phase: if is_sealed { Phase::Sealed } else { Phase::Commands },
+            line: Vec::new(),
+            is_overlong: false,
+            reply: Vec::new(),
+            pending: VecDeque::from([Pending::Greeting]),
+            lost: None,
+            is_authenticated: false,
+            recipients: Vec::new(),
+            client: Records::default(),
+            turn: 0,
+            is_sealed_told: false,
+        }
+    }
+
+    /// Takes what a side says.
+    pub fn read(&mut self, from_client: bool, piece: Piece<'_>, say: &mut impl FnMut(MailEvent)) {
+        if self.phase == Phase::Sealed {
+            return self.sealed(from_client, piece, say);
+        }
+        match (from_client, piece) {
+            (true, Piece::Data(data)) => self.client_data(data, say),
+            (true, Piece::Lost(len)) => self.client_lost(len),
+            (false, Piece::Data(data)) => self.server_data(data, say),
+            (false, Piece::Lost(_)) => {
+                self.reply.clear();
+                self.lose();
+            }
+        }
+    }
+
+    /// What is to be told now that the connection is over.
+    pub fn ended(&self) -> Option<MailEvent> {
+        (self.turn >= SEALED_MESSAGE).then_some(MailEvent::SealedMessage)
+    }
+
+    fn sealed(&mut self, from_client: bool, piece: Piece<'_>, say: &mut impl FnMut(MailEvent)) {
+        if from_client {
+            let bytes = self.client.take(piece);
+            self.turn = self.turn.saturating_add(bytes);
+            if bytes > 0 && !std::mem::replace(&mut self.is_sealed_told, true) {
+                say(MailEvent::Sealed);
+            }
+        } else if std::mem::take(&mut self.turn) >= SEALED_MESSAGE {
+            say(MailEvent::SealedMessage);
+        }
+    }
+
+    fn client_data(&mut self, mut data: &[u8], say: &mut impl FnMut(MailEvent)) {
+        while !data.is_empty() {
+            match self.phase {
+                Phase::Sealed => return self.sealed(true, Piece::Data(data), say),
+                Phase::Chunk(left) => {
+                    let taken = data.len().min(left as usize);
+                    data = &data[taken..];
+                    let left = left - u32::try_from(taken).unwrap_or(left);
+                    self.phase = if left == 0 { Phase::Commands } else { Phase::Chunk(left) };
+                }
+                Phase::Content(seen) => data = self.content(data, seen),
+                Phase::Commands | Phase::Secret => {
+                    let end = data.iter().position(|byte| *byte == b'\n');
+                    let (part, rest) = data.split_at(end.map_or(data.len(), |end| end + 1));
+                    data = rest;
+                    if self.line.len() + part.len() > LINE_MAX {
+                        self.is_overlong = true;
+                        self.line.clear();
+                    } else if !self.is_overlong {
+                        self.line.extend_from_slice(part);
+                    }
+                    if end.is_some() {
+                        self.command();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes over content; what follows it.
+    fn content<'a>(&mut self, data: &'a [u8], mut seen: usize) -> &'a [u8] {
+        for (place, byte) in data.iter().enumerate() {
+            seen = match byte {
+                byte if *byte == CONTENT_END[seen] => seen + 1,
+                b'\r' => 1,
+                _ => 0,
+            };
+            if seen == CONTENT_END.len() {
+                self.phase = Phase::Commands;
+                self.wait_for(Pending::Content);
+                return &data[place + 1..];
+            }
+        }
+        self.phase = Phase::Content(seen);
+        &[]
+    }
+
+    fn client_lost(&mut self, len: u32) {
+        match self.phase {
+            Phase::Chunk(left) if left > len => self.phase = Phase::Chunk(left - len),
+            Phase::Chunk(left) if left == len => self.phase = Phase::Commands,
+            Phase::Content(_) => self.phase = Phase::Content(0),
+            _ => {
+                self.phase = Phase::Commands;
+                self.line.clear();
+                self.lose();
+            }
+        }
+    }
+
+    fn lose(&mut self) {
+        self.pending.clear();
+        self.lost = Some(false);
+    }
+
+    fn wait_for(&mut self, pending: Pending) {
+        if self.pending.len() == PENDING_MAX {
+            self.lose();
+        } else if self.lost.is_none() {
+            self.pending.push_back(pending);
+        }
+    }
+
+    /// Reads the line at hand as a command.
+    fn command(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let is_overlong = std::mem::take(&mut self.is_overlong);
+        match self.lost {
+            // Whether this belongs to what was lost cannot be told.
+            Some(false) => return,
+            Some(true) => self.lost = None,
+            None => {}
+        }
+        if self.phase == Phase::Secret {
+            self.phase = Phase::Commands;
+            return self.wait_for(Pending::Auth);
+        }
+        let text = line.trim_ascii();
+        let is = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
+        let pending = if is_overlong {
+            Pending::Other
+        } else if is(b"MAIL FROM:") {
+            Pending::Mail
+        } else if is(b"RCPT TO:") {
+            self.recipient(&text[8..]).map_or(Pending::Other, Pending::Recipient)
+        } else if is(b"DATA") && text.len() == 4 {
+            Pending::Data
+        } else if is(b"BDAT ") {
+            let (len, is_last) = chunk(&text[5..]);
+            if len > 0 {
+                self.phase = Phase::Chunk(len);
+            }
+            if is_last { Pending::Content } else { Pending::Other }
+        } else if is(b"STARTTLS") && text.len() == 8 {
+            Pending::StartTls
+        } else if is(b"AUTH ") {
+            Pending::Auth
+        } else if is(b"RSET") || is(b"EHLO") || is(b"HELO") {
+            Pending::Reset
+        } else {
+            Pending::Other
+        };
+        self.wait_for(pending);
+        // The line keeps its room for the next one.
+        self.line = line;
+        self.line.clear();
+    }
+
+    /// The address of a path (RFC 5321, section 4.1.2), without a route before it.
+    fn recipient(&self, path: &[u8]) -> Option<Recipient> {
+        let path = path.trim_ascii_start();
+        let inner = match path.strip_prefix(b"<") {
+            Some(inner) => inner.split(|byte| *byte == b'>').next()?,
+            None => path.split(|byte| *byte == b' ').next()?,
+        };
+        let address = match (inner.starts_with(b"@"), inner.iter().position(|byte| *byte == b':')) {
+            (true, Some(colon)) => &inner[colon + 1..],
+            _ => inner,
+        };
+        let address = address.to_ascii_lowercase();
+        let at = address.iter().rposition(|byte| *byte == b'@')?;
+        let domain = &address[at + 1..];
+        (at > 0 && !domain.is_empty()).then(|| Recipient {
+            address: hash(&address),
+            domain: hash(domain),
+            is_own: self.own.hold(domain),
+        })
+    }
+
+    fn server_data(&mut self, data: &[u8], say: &mut impl FnMut(MailEvent)) {
+        for byte in data {
+            if *byte != b'\n' {
+                if self.reply.len() < REPLY_START {
+                    self.reply.push(*byte);
+                }
+                continue;
+            }
+            let more = self.reply.get(3) == Some(&b'-');
+            let code =
+                self.reply.get(..3).and_then(|code| std::str::from_utf8(code).ok()?.parse::<u16>().ok());
+            self.reply.clear();
+            if let Some(code) = code.filter(|_| !more) {
+                self.replied(code, say);
+            }
+            // What follows is TLS.
+            if self.phase == Phase::Sealed {
+                return;
+            }
+        }
+    }
+
+    fn replied(&mut self, code: u16, say: &mut impl FnMut(MailEvent)) {
+        if let Some(has_spoken) = &mut self.lost {
+            *has_spoken = true;
+            if code == 354 {
+                self.lost = None;
+                self.recipients.clear();
+                self.phase = Phase::Content(AFTER_BREAK);
+            }
+            return;
+        }
+        let mut pending = self.pending.pop_front();
+        if pending.is_none() && matches!(self.phase, Phase::Content(_)) {
+            // The end of the content was not seen.
+            self.phase = Phase::Commands;
+            pending = Some(Pending::Content);
+        }
+        let answer = match code {
+            200..=299 => Answer::Accepted,
+            500..=599 => Answer::Refused,
+            _ => Answer::Deferred,
+        };
+        match pending {
+            Some(Pending::Mail | Pending::Reset) => self.recipients.clear(),
+            Some(Pending::Recipient(recipient)) => {
+                if answer == Answer::Accepted && self.recipients.len() < RECIPIENTS_MAX {
+                    self.recipients.push(recipient);
+                }
+                say(MailEvent::Recipient { recipient, answer });
+            }
+            Some(Pending::Data) if code == 354 => self.phase = Phase::Content(AFTER_BREAK),
+            Some(Pending::Content) => {
+                let (recipients, is_authenticated) =
+                    (std::mem::take(&mut self.recipients), self.is_authenticated);
+                say(MailEvent::Message { recipients, answer, is_authenticated });
+            }
+            Some(Pending::StartTls) if code == 220 => self.phase = Phase::Sealed,
+            Some(Pending::Auth) if code == 334 => self.phase = Phase::Secret,
+            Some(Pending::Auth) => self.is_authenticated |= code == 235,
+            _ => {}
+        }
+    }
+}
+
+/// How long a chunk is, and whether it is the last.
+fn chunk(text: &[u8]) -> (u32, bool) {
+    let mut words = text.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let len = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+    let is_last = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"LAST"));
+    (len.unwrap_or(0), is_last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domains(names: &[&str]) -> Vec<Domain> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    /// Plays a session, `C:` and `S:` lines by turns and `C-`/`S-` for lost bytes; what is told.
+    fn check(said: &[&str], expect: &[&str]) {
+        for step in [1, 3, 1_000] {
+            let own = Arc::new(OwnDomains::new(&domains(&["local.example"]), &domains(&["partner.example"])));
+            let (mut smtp, mut told) = (Smtp::new(own, false), Vec::new());
+            let mut say = |event: MailEvent| {
+                told.push(match event {
+                    MailEvent::Recipient { recipient, answer } => {
+                        format!("to {}{answer:?}", if recipient.is_own { "own " } else { "" })
+                    }
+                    MailEvent::Message { recipients, answer, is_authenticated } => {
+                        let who = if is_authenticated { " by a user" } else { "" };
+                        format!("message to {} {answer:?}{who}", recipients.len())
+                    }
+                    MailEvent::Sealed => "sealed".into(),
+                    MailEvent::SealedMessage => "sealed message".into(),
+                });
+            };
+            for line in said {
+                let (who, text) = line.split_at(2);
+                let text = format!("{text}\r\n");
+                match who {
+                    "C-" => smtp.read(true, Piece::Lost(50), &mut say),
+                    "S-" => smtp.read(false, Piece::Lost(50), &mut say),
+                    who => {
+                        for part in text.as_bytes().chunks(step) {
+                            smtp.read(who == "C:", Piece::Data(part), &mut say);
+                        }
+                    }
+                }
+            }
+            assert_eq!(told, expect, "in steps of {step}: {said:#?}");
+        }
+    }
+
+    const OPEN: [&str; 4] = ["S:220 mx ESMTP", "C:EHLO a", "S:250-mx", "S:250 PIPELINING"];
+
+    fn with(rest: &[&'static str]) -> Vec<&'static str> {
+        OPEN.iter().chain(rest).copied().collect()
+    }
+
+    #[test]
+    fn a_message_in_turns_and_pipelined() {
+        let turns = with(&[
+            "C:MAIL FROM:<a@b.example>",
+            "S:250 ok",
+            "C:RCPT TO:<x@local.example>",
+            "S:250 ok",
+            "C:rcpt to: <y@c.example> NOTIFY=NEVER",
+            "S:550 no",
+            "C:DATA",
+            "S:354 go",
+            "C:Subject: x",
+            "C:RCPT TO:<z@c.example>",
+            "C:..",
+            "C:.",
+            "S:250 queued",
+            "C:QUIT",
+            "S:221 bye",
+        ]);
+        let told = ["to own Accepted", "to Refused", "message to 1 Accepted"];
+        check(&turns, &told);
+        let pipelined = with(&[
+            "C:MAIL FROM:<a@b.example>\r\nRCPT TO:<x@local.example>\r\nRCPT TO:<y@c.example>\r\nDATA",
+            "S:250 ok\r\n250 ok\r\n550 no\r\n354 go",
+            "C:text\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<@r.example:u@x.partner.example>",
+            "S:250 queued\r\n250 ok\r\n451 later",
+        ]);
+        check(&pipelined, &["to own Accepted", "to Refused", "message to 1 Accepted", "to own Deferred"]);
+    }
+
+    #[test]
+    fn chunks_are_passed_over() {
+        check(
+            &with(&[
+                "C:MAIL FROM:<a@b.example>",
+                "S:250 ok",
+                "C:RCPT TO:<x@c.example>",
+                "S:250 ok",
+                "C:BDAT 6\r\nRCPT",
+                "S:250 ok",
+                "C:BDAT 4 LAST\r\nab",
+                "S:250 ok",
+            ]),
+            &["to Accepted", "message to 1 Accepted"],
+        );
+    }
+
+    #[test]
+    fn users_are_told_from_strangers_and_their_secrets_are_not_read() {
+        check(
+            &with(&[
+                "C:AUTH LOGIN",
+                "S:334 x",
+                "C:RCPT TO:<secret@c.example>",
+                "S:334 y",
+                "C:DATA",
+                "S:235 in",
+                "C:MAIL FROM:<a@b.example>",
+                "S:250 ok",
+                "C:RCPT TO:<x@c.example>",
+                "S:250 ok",
+                "C:DATA",
+                "S:354 go",
+                "C:.",
+                "S:250 ok",
+            ]),
+            &["to Accepted", "message to 1 Accepted by a user"],
+        );
+    }
+
+    #[test]
+    fn what_was_lost_does_not_confuse_what_follows() {
+        check(
+            &with(&[
+                "C-",
+                "S:250 ok",
+                "C:RCPT TO:<x@c.example>",
+                "S:250 ok",
+                "C:DATA",
+                "S:354 go",
+                "C:text",
+                "C-",
+                "S:250 queued",
+                "C:MAIL FROM:<>",
+                "S:250 ok",
+            ]),
+            &["to Accepted", "message to 1 Accepted"],
+        );
+        check(&with(&["C-", "S:354 go", "C:text", "C:.", "S:554 no"]), &["message to 0 Refused"]);
+        check(&with(&["S-", "C:RCPT TO:<x@c.example>", "S:250 ok", "C:NOOP", "S:250 ok"]), &[]);
+    }
+
+    #[test]
+    fn tls_ends_the_reading_and_not_the_counting() {
+        let mut smtp = Smtp::new(Arc::default(), false);
+        let mut told = Vec::new();
+        let mut say = |event| told.push(event);
+        let record =
+            |kind: u8, len: u16| [&[kind, 3, 3][..], &len.to_be_bytes(), &vec![0; len.into()]].concat();
+        smtp.read(false, Piece::Data(b"220 mx\r\n"), &mut say);
+        smtp.read(true, Piece::Data(b"STARTTLS\r\n"), &mut say);
+        smtp.read(false, Piece::Data(b"220 go\r\n"), &mut say);
+        for (from_client, kind, len) in [
+            (true, 22, 1_500),
+            (false, 22, 3_000),
+            (true, 20, 1),
+            (true, 23, 60),
+            (false, 23, 200),
+            (true, 23, 120),
+            (false, 23, 60),
+            (true, 23, 700),
+            (false, 23, 60),
+            (true, 23, 30),
+            (false, 23, 30),
+        ] {
+            smtp.read(from_client, Piece::Data(&record(kind, len)), &mut say);
+        }
+        assert_eq!(told, [MailEvent::Sealed, MailEvent::SealedMessage]);
+    }
+
+    #[test]
+    fn domains_hold_what_is_below_them() {
+        let own = OwnDomains::new(&domains(&["a.example"]), &[]);
+        for (domain, expect) in
+            [("a.example", true), ("x.y.a.example", true), ("ba.example", false), ("example", false)]
+        {
+            assert_eq!(own.hold(domain.as_bytes()), expect, "{domain}");
+        }
+        assert!(!OwnDomains::default().hold(b"a.example"));
+    }
+}
