@@ -30,7 +30,8 @@ use crate::flow::Restrictions;
 use crate::flow::table::FLOW_BYTES;
 use crate::frame::{Frame, VantageId};
 use crate::ledger::{Ledger, LedgerEvent};
-use crate::shard::{Shard, ShardCounters};
+use crate::shard::{Hearing, Shard, ShardCounters};
+use crate::stream::StreamEvent;
 use crate::topology::{Topology, Vantage};
 
 /// Deadlines are fired on this grid.
@@ -191,6 +192,23 @@ impl Engine {
         }
         self.now = self.now.max(frame.at);
         self.shard.handle_frame(frame);
+        self.take_alerts();
+    }
+
+    /// Says how words in connections are heard from now on.
+    pub fn set_hearing(&mut self, hearing: Hearing) {
+        self.shard.set_hearing(hearing);
+    }
+
+    /// What was heard in the last frame, for a record; see [`Hearing::Keeps`].
+    pub fn take_said(&mut self) -> Vec<StreamEvent> {
+        self.shard.take_said()
+    }
+
+    /// Takes what was heard in the frame before, by an engine that could read it.
+    pub fn handle_said(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
+        // No time passes: it belongs to the frame.
+        self.shard.handle_said(said, at);
         self.take_alerts();
     }
 

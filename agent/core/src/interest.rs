@@ -11,7 +11,7 @@
 //!
 //! Kept whole: ARP; every IP protocol but TCP; fragments; IPv4 with options and IPv6 with extension headers;
 //! frames with more VLAN tags than are looked behind; TCP with SYN, FIN, RST or URG, or without ACK; TCP from or to a port in
-//! [`Interest::whole_ports`]; bare acknowledgments without options (a scanner's ACK probe looks so, a modern
+//! [`Interest::whole_ports`] or [`Interest::read_ports`], or an address in [`Interest::read_addresses`]; bare acknowledgments without options (a scanner's ACK probe looks so, a modern
 //! stack's acknowledgment carries a timestamp); headers that contradict themselves. Dropped: every EtherType but
 //! ARP, IP and VLAN, and what is too short to have one. The kernel takes the outermost VLAN tag out of what it receives;
 //! up to [`TAGS_MAX`] that are left are looked behind.
@@ -19,9 +19,13 @@
 //! Left out: state. Sampling picks packets, not flows, so a sampled payload is no complete stream; a flow map
 //! would need eBPF. How instructions get into the kernel is the shell's part.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use crate::packet::{Body, Fragment, Packet, TcpFlags, Transport};
+use ipnet::IpNet;
+
+use crate::packet::{Body, Fragment, Ip, Packet, TcpFlags, Transport};
+use crate::stream::MAIL_PORTS;
 
 mod assembler;
 
@@ -46,6 +50,12 @@ pub struct Interest {
     pub snap_len: u32,
     /// TCP ports, of either end, whose packets are all kept.
     pub whole_ports: Vec<u16>,
+    /// TCP ports, of either end, whose packets are all kept so far that what is said in them can be read.
+    pub read_ports: Vec<u16>,
+    /// Addresses, of either end, whose TCP packets are kept likewise: protected endpoints.
+    pub read_addresses: Vec<IpNet>,
+    /// How many bytes of those are kept; 0 keeps them whole.
+    pub read_len: u32,
 }
 
 impl Default for Interest {
@@ -54,8 +64,12 @@ impl Default for Interest {
         Self {
             sampling: 16,
             snap_len: 192,
-            // FTP, SSH, Telnet, SMTP, POP3, IMAP, SMTPS, submission, IMAPS, POP3S, MySQL, RDP, PostgreSQL, Redis.
-            whole_ports: vec![21, 22, 23, 25, 110, 143, 465, 587, 993, 995, 3306, 3389, 5432, 6379],
+            // FTP, SSH, Telnet, POP3, IMAP, IMAPS, POP3S, MySQL, RDP, PostgreSQL, Redis.
+            whole_ports: vec![21, 22, 23, 110, 143, 993, 995, 3306, 3389, 5432, 6379],
+            read_ports: MAIL_PORTS.to_vec(),
+            read_addresses: Vec::new(),
+            // A full frame, or the commands that stand at the beginning of a bundle of them.
+            read_len: 2_048,
         }
     }
 }
@@ -72,6 +86,22 @@ impl Interest {
             0 => u32::MAX,
             snap_len => snap_len,
         }
+    }
+
+    /// The same for one whose payload is read.
+    const fn keep_to_read(&self) -> u32 {
+        match self.read_len {
+            0 => u32::MAX,
+            read_len if self.snap_len == 0 || read_len < self.snap_len => self.keep(),
+            read_len => read_len,
+        }
+    }
+
+    /// Whether all packets of a TCP connection are kept.
+    fn is_whole(&self, ip: &Ip<'_>, ports: [u16; 2]) -> bool {
+        let is_named = |port: &u16| self.whole_ports.contains(port) || self.read_ports.contains(port);
+        let is_read = |address: IpAddr| self.read_addresses.iter().any(|prefix| prefix.contains(&address));
+        ports.iter().any(is_named) || is_read(ip.source) || is_read(ip.destination)
     }
 }
 
@@ -102,7 +132,7 @@ const SEGMENT_LEN: u32 = 0;
 
 /// The classic BPF program for frames that begin with `link`. It returns how many bytes to keep, 0 for none.
 ///
-/// At most 4,096 instructions (the kernel's limit, `BPF_MAXINSNS`) as long as `whole_ports` is below 200.
+/// At most 4,096 instructions (the kernel's limit, `BPF_MAXINSNS`) as long as there are no more than 60 ports and 64 addresses.
 ///
 /// There is a lane for every place where a header may begin: most frames have no tag, and the kernel's compiler makes a plain
 /// read of a load from a fixed place and a call of every other. A lane costs instructions, and no time for those that take another.
@@ -214,7 +244,7 @@ fn ipv4(code: &mut Assembler, base: Base, config: &Interest) {
     code.subtract(IPV4_HEADER_LEN);
     code.store(SEGMENT_LEN);
     let segment = advance(code, base, IPV4_HEADER_LEN);
-    tcp(code, segment, (keep, Label::Ports4(base)), config);
+    tcp(code, segment, (keep, Label::Ports4(base)), config, |prefix| matches!(prefix, IpNet::V4(_)));
 }
 
 /// As [`ipv4`], for IPv6.
@@ -236,7 +266,7 @@ fn ipv6(code: &mut Assembler, base: Base, config: &Interest) {
     code.when_at_least(TCP_HEADER_LEN, Label::Next, keep);
     code.store(SEGMENT_LEN);
     let segment = advance(code, base, IPV6_HEADER_LEN);
-    tcp(code, segment, (keep, Label::Ports6(base)), config);
+    tcp(code, segment, (keep, Label::Ports6(base)), config, |prefix| matches!(prefix, IpNet::V6(_)));
 }
 
 /// Where the header behind one of `len` bytes begins.
@@ -252,7 +282,13 @@ fn advance(code: &mut Assembler, base: Base, len: u32) -> Base {
 
 /// Keeps what can open, refuse or close a connection, and bare acknowledgments; the ports decide about the rest. The lane's
 /// verdict `keep` stands here, so that everything before it reaches it.
-fn tcp(code: &mut Assembler, base: Base, (keep, rest): (Label, Label), config: &Interest) {
+fn tcp(
+    code: &mut Assembler,
+    base: Base,
+    (keep, rest): (Label, Label),
+    config: &Interest,
+    is_of_lane: impl Fn(&IpNet) -> bool,
+) {
     code.load(Load::Byte(base, 13));
     code.and(u32::from(DECIDING_FLAGS));
     code.when_equal(u32::from(TcpFlags::ACK), Label::Next, keep);
@@ -266,28 +302,60 @@ fn tcp(code: &mut Assembler, base: Base, (keep, rest): (Label, Label), config: &
     code.mark(keep);
     code.ret(config.keep());
     code.mark(rest);
-    ports(code, base, config);
+    ports(code, base, config, is_of_lane);
 }
 
 /// Keeps the ports that are wanted whole, and a sample of the others.
 ///
 /// A verdict beside every comparison costs an instruction each and spares far jumps: a conditional one reaches
 /// 255 instructions.
-fn ports(code: &mut Assembler, base: Base, config: &Interest) {
-    let Some(divisor) = config.divisor() else {
-        code.ret(config.keep());
-        return;
-    };
+fn ports(code: &mut Assembler, base: Base, config: &Interest, is_of_lane: impl Fn(&IpNet) -> bool) {
     for offset in [0, 2] {
         code.load(Load::HalfFrom(base, offset));
         for port in &config.whole_ports {
             code.ret_when_equal(u32::from(*port), config.keep());
         }
+        for port in &config.read_ports {
+            code.ret_when_equal(u32::from(*port), config.keep_to_read());
+        }
     }
+    for prefix in config.read_addresses.iter().filter(|prefix| is_of_lane(prefix)) {
+        address(code, base, prefix, config.keep_to_read());
+    }
+    let Some(divisor) = config.divisor() else {
+        code.ret(config.keep());
+        return;
+    };
     code.load(Load::Random);
     code.modulo(divisor);
     code.ret_when_equal(0, config.keep());
     code.ret(0);
+}
+
+/// Keeps what is from or to an address in `prefix`. Addresses end right before the header behind them: the destination's
+/// last, and the source's before it.
+fn address(code: &mut Assembler, base: Base, prefix: &IpNet, keep: u32) {
+    let (network, mask): (Vec<u8>, Vec<u8>) = match prefix {
+        IpNet::V4(net) => (net.network().octets().to_vec(), net.netmask().octets().to_vec()),
+        IpNet::V6(net) => (net.network().octets().to_vec(), net.netmask().octets().to_vec()),
+    };
+    let len = u32::try_from(network.len()).expect("an address is short");
+    let word = |bytes: &[u8], at: u32| {
+        let at = at as usize;
+        u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    };
+    for back in [len, 2 * len] {
+        let apart = code.fresh_label();
+        for at in (0..len).step_by(4).filter(|at| word(&mask, *at) != 0) {
+            code.load(Load::WordBefore(base, back - at));
+            if word(&mask, at) != u32::MAX {
+                code.and(word(&mask, at));
+            }
+            code.when_equal(word(&network, at), Label::Next, apart);
+        }
+        code.ret(keep);
+        code.mark(apart);
+    }
 }
 
 /// How many packets `packet` stands for, having passed [`program`] with the same `interest`: its `sampling`
@@ -297,13 +365,13 @@ fn ports(code: &mut Assembler, base: Base, config: &Interest) {
 #[must_use]
 pub fn weight(packet: &Packet<'_>, interest: &Interest) -> u32 {
     match interest.divisor() {
-        Some(divisor) if is_bulk(packet, &interest.whole_ports) => divisor.get(),
+        Some(divisor) if is_bulk(packet, interest) => divisor.get(),
         _ => 1,
     }
 }
 
 /// Whether `packet` is plain TCP that neither opens, refuses nor closes anything.
-fn is_bulk(packet: &Packet<'_>, whole_ports: &[u16]) -> bool {
+fn is_bulk(packet: &Packet<'_>, interest: &Interest) -> bool {
     let Body::Ip(ip) = &packet.body else { return false };
     let Transport::Tcp(tcp) = &ip.transport else { return false };
     let plain = ip.fragment == Fragment::No && ip.extensions == 0;
@@ -311,8 +379,7 @@ fn is_bulk(packet: &Packet<'_>, whole_ports: &[u16]) -> bool {
     plain
         && !bare
         && tcp.flags.0 & DECIDING_FLAGS == TcpFlags::ACK
-        && !whole_ports.contains(&tcp.source_port)
-        && !whole_ports.contains(&tcp.destination_port)
+        && !interest.is_whole(ip, [tcp.source_port, tcp.destination_port])
 }
 
 #[cfg(test)]

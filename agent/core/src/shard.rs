@@ -59,6 +59,18 @@ impl TenantState {
     }
 }
 
+/// How a shard comes to know what is said in the connections that it follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hearing {
+    /// It reads payload.
+    #[default]
+    Reads,
+    /// It reads payload, and keeps what it read for a record.
+    Keeps,
+    /// It is told, as a replay of a record is, which holds no payload.
+    Told,
+}
+
 /// One shard.
 #[derive(Debug)]
 pub struct Shard {
@@ -78,7 +90,9 @@ pub struct Shard {
     next_idle_check: Timestamp,
     counters: ShardCounters,
     events: Vec<FlowEvent>,
-    said: Vec<StreamEvent>,
+    hearing: Hearing,
+    kept: Vec<StreamEvent>,
+    next_sweep: Timestamp,
     findings: Vec<Finding>,
     alerts: Vec<Alert>,
 }
@@ -106,7 +120,9 @@ impl Shard {
             next_idle_check: Timestamp::EPOCH,
             counters: ShardCounters::default(),
             events: Vec::new(),
-            said: Vec::new(),
+            hearing: Hearing::Reads,
+            kept: Vec::new(),
+            next_sweep: Timestamp::EPOCH,
             findings: Vec::new(),
             alerts: Vec::new(),
         };
@@ -256,6 +272,24 @@ impl Shard {
         if let Some(receiver) = who.receiver {
             self.received(receiver, ip, at, frame);
         }
+        if self.hearing != Hearing::Told {
+            self.overhear((who.sender, who.receiver), ip, at);
+        }
+    }
+
+    /// Takes what another shard heard in the frame before.
+    pub fn handle_said(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
+        self.listen(said, at.max(self.now));
+    }
+
+    /// Says how words are heard from now on.
+    pub fn set_hearing(&mut self, hearing: Hearing) {
+        self.hearing = hearing;
+    }
+
+    /// What was heard in the last frame, where that is kept.
+    pub fn take_said(&mut self) -> Vec<StreamEvent> {
+        std::mem::take(&mut self.kept)
     }
 
     /// When [`Shard::handle_timeout`] next has something to do; never later than that.
@@ -286,10 +320,6 @@ impl Shard {
             }
         }
         if now >= self.next_idle_check {
-            let mut said = std::mem::take(&mut self.said);
-            self.streams.sweep(now, &mut said);
-            self.listen(&mut said, now);
-            self.said = said;
             self.drop_idle(now);
             self.next_idle_check = now + IDLE_CHECK;
         }
@@ -325,7 +355,6 @@ impl Shard {
             self.events = events;
         }
         self.raise(sender);
-        self.overhear(sender, true, ip, at);
     }
 
     fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
@@ -338,24 +367,37 @@ impl Shard {
         self.dispatch(&events);
         events.clear();
         self.events = events;
-        self.overhear(receiver, false, ip, at);
     }
 
     /// Reads what is said in connections of mail and to protected endpoints.
-    fn overhear(&mut self, tenant: TenantIx, is_sent: bool, ip: &Ip<'_>, at: Timestamp) {
-        let mut said = std::mem::take(&mut self.said);
-        self.streams.handle(tenant, is_sent, ip, at, &mut said);
-        self.listen(&mut said, at);
-        self.said = said;
+    fn overhear(&mut self, who: (Option<TenantIx>, Option<TenantIx>), ip: &Ip<'_>, at: Timestamp) {
+        let mut said = Vec::new();
+        for (tenant, is_sent) in [(who.0, true), (who.1, false)] {
+            if let Some(tenant) = tenant {
+                self.streams.handle(tenant, is_sent, ip, at, &mut said);
+            }
+        }
+        // At a frame's time and not at a deadline's, so that all that is heard is heard with a frame.
+        if at >= self.next_sweep {
+            self.streams.sweep(at, &mut said);
+            self.next_sweep = at + IDLE_CHECK;
+        }
+        if said.is_empty() {
+            return;
+        }
+        if self.hearing == Hearing::Keeps {
+            self.kept.extend(said.iter().cloned());
+        }
+        self.listen(said, at);
     }
 
     /// Tells the detectors what was said.
-    fn listen(&mut self, said: &mut Vec<StreamEvent>, at: Timestamp) {
-        for event in said.drain(..) {
+    fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
+        for event in said {
             let (StreamEvent::Mail { tenant, peer, .. } | StreamEvent::Call { tenant, peer, .. }) = &event;
             let (tenant, is_outside) = (*tenant, self.topology.by_address(*peer) != Some(*tenant));
-            let profile = self.topology.tenant(tenant).profile;
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
+            let profile = self.topology.tenant(tenant).profile;
             let detectors = state.detectors.get_or_insert_with(|| {
                 self.active.push(tenant);
                 Box::default()

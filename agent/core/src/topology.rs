@@ -24,7 +24,7 @@ use crate::packet::{Body, Packet};
 type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// A tenant's place in [`Topology::tenants`]. It stays the same over topologies for as long as the tenant is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TenantIx(pub u32);
 
 /// What an interface is to the node.

@@ -1,7 +1,8 @@
 //! Records: everything that went into an engine, in order, and what came out, so that a replay can be held against it.
 //!
 //! A file of entries, each a kind, a length and so many bytes: frames cut off behind their headers in binary, all else as
-//! JSON. It begins with a line that says what it is. It is bounded: at its limit it ends, and the agent goes on. One that is
+//! JSON. What was read in payload (that a mail was sent, that a call began) stands beside the frame that it was read in, with
+//! hashes in place of addresses. It begins with a line that says what it is. It is bounded: at its limit it ends, and the agent goes on. One that is
 //! cut short, as by a kill, is played as far as it goes.
 
 use std::fs::{File, OpenOptions};
@@ -10,12 +11,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use reeve_core::engine::{Engine, EngineConfig, Input, Output};
+use reeve_core::shard::Hearing;
 use reeve_core::{Frame, LinkType, Passage, VantageId, packet};
 use reeve_policy::Timestamp;
 
 use crate::replay::json_line;
 
-const MAGIC: &str = "reeve-record 1\n";
+const MAGIC: &str = "reeve-record 2\n";
 const CONFIG: u8 = b'C';
 const INPUT: u8 = b'I';
 const FRAME: u8 = b'F';
@@ -90,7 +92,9 @@ impl Recorded {
         out.write_all(MAGIC.as_bytes()).map_err(failed)?;
         let mut recorder = Recorder { path: path.to_owned(), out, left: limit };
         recorder.json(CONFIG, &config).map_err(failed)?;
-        Ok(Self { engine: Engine::new(config), recorder: Some(recorder) })
+        let mut engine = Engine::new(config);
+        engine.set_hearing(Hearing::Keeps);
+        Ok(Self { engine, recorder: Some(recorder) })
     }
 
     /// The engine, to look at.
@@ -103,6 +107,12 @@ impl Recorded {
     pub fn handle_frame(&mut self, frame: &Frame<'_>) {
         self.note(|recorder| recorder.frame(frame));
         self.engine.handle_frame(frame);
+        if self.recorder.is_some() {
+            let said = self.engine.take_said();
+            if !said.is_empty() {
+                self.note(|recorder| recorder.json(INPUT, &Input::Said { said, at: frame.at }));
+            }
+        }
     }
 
     /// Takes anything else.
@@ -124,6 +134,7 @@ impl Recorded {
         if let Err(error) = write(recorder) {
             tracing::error!(file = %recorder.path.display(), %error, "the record ends here");
             self.recorder = None;
+            self.engine.set_hearing(Hearing::Reads);
         }
     }
 }
@@ -204,7 +215,10 @@ pub fn play(path: &Path, mut sink: impl FnMut(Output)) -> Result<Played, RecordE
         let wrong = |error: serde_json::Error| unreadable(&format!("a damaged entry: {error}"));
         match (kind, &mut engine) {
             (CONFIG, None) => {
-                engine = Some(Engine::new(serde_json::from_slice::<EngineConfig>(&bytes).map_err(wrong)?));
+                let config = serde_json::from_slice::<EngineConfig>(&bytes).map_err(wrong)?;
+                let mut told = Engine::new(config);
+                told.set_hearing(Hearing::Told);
+                engine = Some(told);
             }
             (INPUT, Some(engine)) => engine.handle(serde_json::from_slice(&bytes).map_err(wrong)?),
             (FRAME, Some(engine)) => {

@@ -82,8 +82,10 @@ fn a_replay_from_headers_gives_what_ran_live() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("record");
     let mut all = 0;
-    // One of nine: every kind of traffic is among them.
-    for (capture, tenant) in captures().into_iter().step_by(9) {
+    // One of nine: every kind of traffic is among them. Of mail all, since what is read in payload is not in the record.
+    let is_mail = |path: &Path| ["postfix", "bot_"].iter().any(|word| path.to_string_lossy().contains(word));
+    let chosen = captures().into_iter().enumerate().filter(|(n, (path, _))| n % 9 == 0 || is_mail(path));
+    for (capture, tenant) in chosen.map(|(_, chosen)| chosen) {
         let outputs = record(&capture, &tenant, &path, u64::MAX);
         let played = play(&path, |_| {}).unwrap();
         assert_eq!(
@@ -149,7 +151,7 @@ fn what_is_cut_short_is_played_and_what_differs_is_told() {
     };
     std::fs::write(&path, forged).unwrap();
     assert!(matches!(play(&path, |_| {}), Err(RecordError::Differs { .. })));
-    for rubbish in [&b""[..], b"reeve-record 2\n", b"reeve-record 1\nX\x01\0\0\0x", b"\x1f\x8b"] {
+    for rubbish in [&b""[..], b"reeve-record 1\n", b"reeve-record 2\nX\x01\0\0\0x", b"\x1f\x8b"] {
         std::fs::write(&path, rubbish).unwrap();
         let played = play(&path, |_| {});
         assert!(matches!(played, Err(RecordError::Unreadable { .. })), "{rubbish:?}: {played:?}");

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::frame::VantageId;
+use crate::stream::StreamEvent;
 use crate::topology::Vantage;
 
 /// One thing that goes into the engine.
@@ -54,6 +55,13 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// What was said in the frame before; see [`Engine::handle_said`].
+    Said {
+        /// It.
+        said: Vec<StreamEvent>,
+        /// When.
+        at: Timestamp,
+    },
     /// An operator's decision; see [`Engine::handle_impose`].
     Impose {
         /// It.
@@ -79,6 +87,7 @@ impl Engine {
             Input::Policy { policy, mode, at } => self.handle_policy(policy, mode, at),
             Input::Loss { vantage, dropped, at } => self.handle_loss(at, vantage, dropped),
             Input::Tick { at } => self.handle_tick(at),
+            Input::Said { said, at } => self.handle_said(said, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
             Input::Release { tenant, at } => self.handle_release(&tenant, at),
         }

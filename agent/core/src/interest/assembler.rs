@@ -27,6 +27,7 @@ pub(super) const LD_H_ABS: u16 = 0x28;
 pub(super) const LD_B_ABS: u16 = 0x30;
 pub(super) const LD_H_IND: u16 = 0x48;
 pub(super) const LD_B_IND: u16 = 0x50;
+pub(super) const LD_W_IND: u16 = 0x40;
 pub(super) const LD_MEM: u16 = 0x60;
 pub(super) const LDX_IMM: u16 = 0x01;
 pub(super) const ST: u16 = 0x02;
@@ -66,6 +67,8 @@ pub(super) enum Label {
     Ipv6Length(Base),
     Ports6(Base),
     Keep6(Base),
+    /// One of many that need no name.
+    Fresh(u32),
 }
 
 /// Where a header begins.
@@ -83,6 +86,8 @@ pub(super) enum Load {
     Half(u32),
     Byte(Base, u32),
     HalfFrom(Base, u32),
+    /// A word that begins so many bytes before.
+    WordBefore(Base, u32),
     FrameLen,
     Random,
     Scratch(u32),
@@ -102,6 +107,7 @@ struct Draft {
 pub(super) struct Assembler {
     drafts: Vec<Draft>,
     places: Vec<(Label, usize)>,
+    fresh: u32,
 }
 
 impl Assembler {
@@ -111,6 +117,12 @@ impl Assembler {
 
     fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) {
         self.drafts.push(Draft { code, k, yes, no });
+    }
+
+    /// A label that no other has.
+    pub fn fresh_label(&mut self) -> Label {
+        self.fresh += 1;
+        Label::Fresh(self.fresh)
     }
 
     /// Names the place of the next instruction.
@@ -125,6 +137,9 @@ impl Assembler {
             Load::Byte(Base::X, offset) => self.push(LD_B_IND, offset),
             Load::HalfFrom(Base::At(base), offset) => self.push(LD_H_ABS, base + offset),
             Load::HalfFrom(Base::X, offset) => self.push(LD_H_IND, offset),
+            Load::WordBefore(Base::At(base), distance) => self.push(LD_W_ABS, base - distance),
+            // The kernel adds a signed number to X.
+            Load::WordBefore(Base::X, distance) => self.push(LD_W_IND, 0_u32.wrapping_sub(distance)),
             Load::FrameLen => self.push(LD_W_LEN, 0),
             Load::Random => self.push(LD_W_ABS, RANDOM_OFFSET),
             Load::Scratch(cell) => self.push(LD_MEM, cell),

@@ -28,6 +28,8 @@ fn run(program: &[Instruction], frame: &[u8], random: u32) -> u32 {
             LD_B_ABS => load(k, 1),
             LD_H_IND => load(x + k, 2),
             LD_B_IND => load(x + k, 1),
+            LD_W_IND => load(x.wrapping_add(k), 4),
+            LD_W_ABS => load(k, 4),
             LD_W_LEN => Some(frame.len() as u32),
             LD_MEM => Some(scratch[k as usize]),
             _ => Some(a),
@@ -50,7 +52,7 @@ fn run(program: &[Instruction], frame: &[u8], random: u32) -> u32 {
             JMP_JGE_K => pc += jump(a >= k),
             JMP_JSET_K => pc += jump(a & k != 0),
             RET_K => return k,
-            LD_W_ABS | LD_H_ABS | LD_B_ABS | LD_H_IND | LD_B_IND | LD_W_LEN | LD_MEM => {}
+            LD_W_ABS | LD_W_IND | LD_H_ABS | LD_B_ABS | LD_H_IND | LD_B_IND | LD_W_LEN | LD_MEM => {}
             other => panic!("no such instruction: {other:#x}"),
         }
     }
@@ -69,7 +71,8 @@ fn fate(link: FilterLink, interest: &Interest, frame: &[u8]) -> Fate {
     let sampling = u32::from(interest.sampling.max(1));
     let hit = run(&program, frame, sampling * 12_345);
     let misses: Vec<u32> = (1..sampling).map(|rest| run(&program, frame, sampling * 777 + rest)).collect();
-    assert!(hit == 0 || hit == interest.keep(), "the program returns the snap length or nothing");
+    let lens = [0, interest.keep(), interest.keep_to_read()];
+    assert!(lens.contains(&hit), "the program returns a snap length or nothing");
     match (hit, misses.iter().all(|miss| *miss == 0), misses.iter().all(|miss| *miss == hit)) {
         (0, ..) => Fate::Dropped,
         (_, _, true) => Fate::Kept,
@@ -312,11 +315,42 @@ fn odd_packets_are_kept() {
 
 #[test]
 fn ports_wanted_whole_are_kept_from_either_end() {
-    for port in Interest::default().whole_ports {
+    let interest = Interest::default();
+    for port in interest.whole_ports.into_iter().chain(interest.read_ports) {
         check(Described { ports: (port, 50_000), ..Described::default() }, Fate::Kept);
         check(Described { ports: (50_000, port), ..Described::default() }, Fate::Kept);
     }
     check(Described { ports: (26, 8080), ..Described::default() }, Fate::Sampled);
+}
+
+#[test]
+fn what_is_read_is_kept_further() {
+    let interest = Interest {
+        read_addresses: vec!["1.1.1.0/24".parse().unwrap(), "::/16".parse().unwrap()],
+        ..Interest::default()
+    };
+    for (ports, six, tags, expect) in [
+        ((50_000, 25), false, 0, interest.read_len),
+        ((587, 50_000), true, 2, interest.read_len),
+        ((50_000, 22), false, 0, interest.snap_len),
+        // The addresses of a described packet are ones, or zeros in IPv6.
+        ((50_000, 443), false, 0, interest.read_len),
+        ((50_000, 443), true, 0, interest.read_len),
+        ((50_000, 443), true, 3, interest.read_len),
+        ((50_000, 443), false, 1, interest.read_len),
+    ] {
+        let described = Described { ports, six, tags, ..Described::default() };
+        let program = program(described.link(), &interest);
+        assert_eq!(run(&program, &described.bytes(), 1), expect, "{described:?}");
+    }
+    let elsewhere = Interest {
+        read_addresses: vec!["1.1.2.0/24".parse().unwrap(), "1::/16".parse().unwrap()],
+        ..Interest::default()
+    };
+    for (six, tags) in [(false, 0), (true, 0), (false, 1), (true, 2)] {
+        let described = Described { six, tags, ..Described::default() };
+        assert_eq!(fate(described.link(), &elsewhere, &described.bytes()), Fate::Sampled, "{described:?}");
+    }
 }
 
 #[test]
@@ -338,7 +372,14 @@ fn a_snap_length_of_zero_keeps_frames_whole() {
 
 #[test]
 fn many_ports_stay_within_the_kernels_limit() {
-    let interest = Interest { whole_ports: (1..=200).collect(), ..Interest::default() };
+    let read_addresses = (0..32_u8).flat_map(|n| {
+        [IpNet::from(IpAddr::from([20, 0, 0, n])), format!("2001:db8:{n:x}::/48").parse().unwrap()]
+    });
+    let interest = Interest {
+        whole_ports: (142..=201).filter(|port| *port != 201).collect(),
+        read_addresses: read_addresses.collect(),
+        ..Interest::default()
+    };
     assert!(program(FilterLink::Ethernet, &interest).len() <= 4096);
     let far = Described { ports: (199, 60_000), ..Described::default() };
     assert_eq!(fate(FilterLink::Ethernet, &interest, &far.bytes()), Fate::Kept);
@@ -482,7 +523,7 @@ proptest! {
     fn any_bytes_end_in_a_verdict(frame in proptest::collection::vec(any::<u8>(), 0..200), random: u32) {
         for link in [FilterLink::Ethernet, FilterLink::RawIp] {
             let verdict = run(&program(link, &Interest::default()), &frame, random);
-            prop_assert!(verdict == 0 || verdict == Interest::default().snap_len);
+            prop_assert!([0, Interest::default().snap_len, Interest::default().read_len].contains(&verdict));
         }
     }
 }

@@ -7,11 +7,14 @@
 //!
 //! A connection is a call in itself; its first request is that call. Bodies are looked over for lines and not kept.
 
+use serde::{Deserialize, Serialize};
+
 use super::order::Piece;
 use super::tls::Records;
 
 /// Something about calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Call {
     /// A connection was opened, which counts as a call.
     Opened,

@@ -28,6 +28,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use reeve_policy::Timestamp;
 use reeve_policy::language::thresholds::Endpoint;
+use serde::{Deserialize, Serialize};
 
 use crate::flow::table::FlowKey;
 use crate::packet::{Ip, Tcp, TcpFlags, Transport};
@@ -50,7 +51,8 @@ pub const MAIL_PORTS: [u16; 4] = [25, 465, 587, 2525];
 const PORT_SMTPS: u16 = 465;
 
 /// What a stream tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StreamEvent {
     /// Something about mail.
     Mail {

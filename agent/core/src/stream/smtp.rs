@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use reeve_policy::Domain;
+use serde::{Deserialize, Serialize};
 
 use super::order::Piece;
 use super::tls::Records;
@@ -33,7 +34,8 @@ pub const SEALED_MESSAGE: u32 = 512;
 const HASHER: FixedState = FixedState::with_seed(0x6d61_696c);
 
 /// A recipient, as far as it must be told from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Recipient {
     /// The whole address.
     pub address: u64,
@@ -44,7 +46,8 @@ pub struct Recipient {
 }
 
 /// What a server made of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It took it.
     Accepted,
@@ -55,7 +58,8 @@ pub enum Answer {
 }
 
 /// What is told of mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MailEvent {
     /// A recipient was named, and the server answered.
     Recipient {

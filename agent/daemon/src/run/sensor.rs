@@ -61,7 +61,7 @@ impl Sensor {
     ) -> Result<Self, RunError> {
         let failed = |source| RunError::System { what: "epoll", source };
         let mut rings = RingSet::new(clock).map_err(failed)?;
-        let mut watch = Watch::new(&loaded.settings)?;
+        let mut watch = Watch::new(&loaded)?;
         watch.open_all(&mut rings)?;
         let missing = watch.missing();
         if watch.vantages().is_empty() && !watch.has_wildcards() {
@@ -213,7 +213,7 @@ impl Sensor {
         let now = self.clock.now();
         let policy = Arc::clone(&self.loaded.policy);
         self.core.handle(Input::Policy { policy, mode, at: engine_time(now) });
-        self.watch.set_settings(&self.loaded.settings, &mut self.rings);
+        self.watch.set_settings(&self.loaded, &mut self.rings);
         self.watch.open_all(&mut self.rings)?;
         warn_if_blind(&self.watch);
         self.set_topology(now);

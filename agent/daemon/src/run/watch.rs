@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use reeve_core::VantageId;
 use reeve_core::interest::Interest;
 use reeve_core::topology::Vantage;
@@ -9,7 +10,7 @@ use reeve_core::topology::Vantage;
 use super::kind_name;
 use crate::capture::ring::RingOptions;
 use crate::capture::{CaptureError, RingSet, ring_bytes_each};
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::links::{LinkEvent, Links, LinksError};
 
 /// At least this many rings share the room for captured frames, so that the first of many does not take it all.
@@ -26,8 +27,8 @@ pub struct Watch {
 
 impl Watch {
     /// Begins to look. Nothing is captured yet.
-    pub fn new(settings: &Settings) -> Result<Self, LinksError> {
-        let interest = Interest { sampling: settings.limits.sampling, ..Interest::default() };
+    pub fn new(loaded: &Loaded) -> Result<Self, LinksError> {
+        let (settings, interest) = (&loaded.settings, interest(loaded));
         Ok(Self { links: Links::open()?, settings: settings.clone(), interest, watched: BTreeMap::new() })
     }
 
@@ -53,12 +54,14 @@ impl Watch {
     }
 
     /// Goes on with other settings.
-    pub fn set_settings(&mut self, settings: &Settings, rings: &mut RingSet) {
-        self.settings = settings.clone();
-        self.interest.sampling = settings.limits.sampling;
+    pub fn set_settings(&mut self, loaded: &Loaded, rings: &mut RingSet) {
+        self.settings = loaded.settings.clone();
+        // A ring's filter is made with it.
+        let is_other = std::mem::replace(&mut self.interest, interest(loaded)) != interest(loaded);
         let before: Vec<String> = self.watched.keys().cloned().collect();
         for name in before {
-            if self.settings.kind_of(&name) != self.watched.get(&name).map(|vantage| vantage.kind) {
+            if is_other || self.settings.kind_of(&name) != self.watched.get(&name).map(|vantage| vantage.kind)
+            {
                 self.forget(&name, rings);
             }
         }
@@ -150,6 +153,17 @@ impl Watch {
         rings.remove(vantage.id);
         tracing::info!(interface = name, "no longer watching");
         true
+    }
+}
+
+/// What the rings are to see by these settings and this policy.
+fn interest(loaded: &Loaded) -> Interest {
+    let endpoints = &loaded.policy.thresholds.endpoints;
+    let read_addresses = endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().copied());
+    Interest {
+        sampling: loaded.settings.limits.sampling,
+        read_addresses: IpNet::aggregate(&read_addresses.collect()),
+        ..Interest::default()
     }
 }
 
