@@ -173,6 +173,9 @@ pub struct Tenant {
     /// The most that may be done to it; `None` leaves that to node and policy.
     #[serde(default)]
     pub mode: Option<Mode>,
+    /// Destinations that it keeps when it is suspended: its owner's, to log in from.
+    #[serde(default)]
+    pub lifeline: Vec<IpNet>,
     /// What it is expected to do.
     #[serde(default)]
     pub profile: Profile,
@@ -196,6 +199,7 @@ impl Tenant {
             interfaces: Vec::new(),
             macs: Vec::new(),
             mode: None,
+            lifeline: Vec::new(),
             profile: Profile::None,
             mail_domains: Vec::new(),
             relay_domains: Vec::new(),

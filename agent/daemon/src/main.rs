@@ -56,7 +56,7 @@ fn live(args: &RunArgs) -> anyhow::Result<()> {
     let loaded = config::load(&args.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let record = args.record.clone().map(|path| run::Record { path, limit: args.record_limit << 20 });
-    runtime.block_on(run::run(&args.config, loaded, record.as_ref()))?;
+    runtime.block_on(run::run(&args.config, loaded, record.as_ref(), args.ownership))?;
     Ok(())
 }
 

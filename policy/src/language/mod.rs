@@ -45,6 +45,9 @@ pub struct Policy {
     pub protected_sources: BTreeSet<TenantId>,
     /// Destinations that are never blocked.
     pub protected_destinations: Vec<IpNet>,
+    /// Destinations that every suspended tenant keeps.
+    #[serde(default)]
+    pub lifeline: Vec<IpNet>,
     /// How many tenants may be held without a person having looked.
     pub brakes: Brakes,
 }

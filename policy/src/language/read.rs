@@ -59,15 +59,19 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         root.reject("rule", "at least one [[rule]], or `extends`");
     }
 
-    let (mut sources, mut destinations) = match &base {
-        Some(base) => (base.protected_sources.clone(), base.protected_destinations.clone()),
-        None => (BTreeSet::new(), Vec::new()),
+    let (mut sources, mut destinations, mut lifeline) = match &base {
+        Some(base) => {
+            (base.protected_sources.clone(), base.protected_destinations.clone(), base.lifeline.clone())
+        }
+        None => (BTreeSet::new(), Vec::new(), Vec::new()),
     };
     if let Some(protected) = root.section("protected") {
         sources.extend(protected.parsed_list("sources", "tenant ids").unwrap_or_default());
-        let prefixes: Option<Vec<IpNet>> =
-            protected.parsed_list("destinations", "address prefixes like 192.0.2.0/24");
-        destinations.extend(prefixes.unwrap_or_default());
+        let prefixes = |key| -> Vec<IpNet> {
+            protected.parsed_list(key, "address prefixes like 192.0.2.0/24").unwrap_or_default()
+        };
+        destinations.extend(prefixes("destinations"));
+        lifeline.extend(prefixes("lifeline"));
         protected.finish();
     }
     let mut brakes = base.as_ref().map_or_else(Brakes::default, |base| base.brakes);
@@ -85,6 +89,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         rules,
         protected_sources: sources,
         protected_destinations: destinations,
+        lifeline,
         brakes,
     })
 }

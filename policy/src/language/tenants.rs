@@ -49,11 +49,12 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         section.reject("name", "at most 256 bytes without control characters");
     }
     let parent: Option<Name> = section.parsed("parent", NAME);
-    let addresses = addresses(section);
+    let addresses = prefixes(section, "addresses");
     let interfaces: Option<Vec<InterfaceSelector>> = section.parsed_list("interfaces", "NODE/IFNAME");
     let macs: Option<Vec<MacAddr6>> =
         section.parsed_list("macs", "hardware addresses like 02:00:00:00:00:01");
     let mode = section.one_of("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)]);
+    let lifeline = prefixes(section, "lifeline");
     let profile = section.one_of("profile", &Profile::ALL);
     let domains = |key| -> Vec<Domain> {
         section.parsed_list(key, "domain names like mail.example").unwrap_or_default()
@@ -71,6 +72,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         interfaces,
         macs,
         mode,
+        lifeline,
         profile: profile.unwrap_or_default(),
         mail_domains,
         relay_domains,
@@ -78,15 +80,15 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
 }
 
 /// Addresses and prefixes. One with bits behind its length may be meant for the address or for the prefix: it is asked.
-fn addresses(section: &Section<'_, '_>) -> Vec<IpNet> {
+fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
     let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48 without bits behind their length";
-    let texts: Vec<String> = section.parsed_list("addresses", allowed).unwrap_or_default();
+    let texts: Vec<String> = section.parsed_list(key, allowed).unwrap_or_default();
     let mut addresses = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let net = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
         match net {
             Ok(net) if net == net.trunc() => addresses.push(net),
-            _ => section.reject_item("addresses", index, allowed),
+            _ => section.reject_item(key, index, allowed),
         }
     }
     addresses

@@ -1,21 +1,21 @@
 //! Elements: measures in force as members of the skeleton's sets.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{
-    Action, DecisionId, DesiredState, Measure, NodeId, Protocol, Scope, Tenant, TenantId, Timestamp,
+    Action, Decision, DecisionId, DesiredState, Measure, NodeId, Protocol, Scope, Tenant, TenantId, Timestamp,
 };
 
-use super::{SetId, Version};
+use super::{Pace, SetId, Shape, Version};
 
 /// How long a measure without an end of its own stands in the kernel if nobody renews it.
 pub const LEASE: Duration = Duration::from_secs(72 * 3_600);
 
-/// A member of a set.
+/// A member of a set or map.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
     /// A destination that is always let through.
@@ -24,6 +24,15 @@ pub enum Element {
     Suspended(IpNet),
     /// An interface of which everything is dropped.
     SuspendedPort(Arc<str>),
+    /// A destination that a suspended source keeps.
+    Lifeline {
+        /// The source.
+        source: IpNet,
+        /// The destination, of the same version.
+        destination: IpNet,
+    },
+    /// A source of which something is refused or limited.
+    Held(IpNet),
     /// A source's destination port.
     BlockedPort {
         /// The source.
@@ -38,19 +47,43 @@ pub enum Element {
         /// The source.
         source: IpNet,
         /// The destination, of the same version.
-        destination: IpAddr,
+        destination: IpNet,
     },
     /// A port of a source's destination.
     BlockedService {
         /// The source.
         source: IpNet,
         /// The destination, of the same version.
-        destination: IpAddr,
+        destination: IpNet,
         /// TCP, UDP or SCTP.
         protocol: Protocol,
         /// The port.
         port: u16,
     },
+    /// A source of which something was too much; it only counts.
+    Limited(IpNet),
+    /// Something of a source's that leads to a limit.
+    Limit {
+        /// Which packets are asked.
+        pace: Pace,
+        /// The source.
+        source: IpNet,
+        /// The destination, of the same version; `None` for any.
+        destination: Option<IpNet>,
+        /// Protocol and port; `None` for any.
+        service: Option<(Protocol, u16)>,
+    },
+}
+
+/// What an element that is no interface is keyed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'e> {
+    /// The source; of a protected destination, that.
+    pub first: &'e IpNet,
+    /// The destination, where it is part of the key.
+    pub destination: Option<&'e IpNet>,
+    /// Protocol and port, where they are.
+    pub service: Option<(Protocol, u16)>,
 }
 
 /// How long an element is to stand.
@@ -71,12 +104,20 @@ pub struct Hold {
     pub lasting: Lasting,
     /// The decisions that it carries out; what it counts is theirs.
     pub decisions: Vec<DecisionId>,
+    /// The rate of the limit that it leads to.
+    pub rate: Option<Rate>,
 }
 
 /// All members of all sets.
 pub type Elements = BTreeMap<Element, Hold>;
 
 impl Hold {
+    /// So long, for no decision yet.
+    #[must_use]
+    pub const fn new(lasting: Lasting) -> Self {
+        Self { lasting, decisions: Vec::new(), rate: None }
+    }
+
     /// The timeout that the kernel is to be given at `now`; `None` for none.
     #[must_use]
     pub fn timeout(&self, now: Timestamp) -> Option<Duration> {
@@ -86,19 +127,76 @@ impl Hold {
             Lasting::Always => None,
         }
     }
+
+    /// The name of the limit that `element` leads to, if it leads to one: its decision's, so that all of a tenant's addresses
+    /// share it, and what it asks.
+    #[must_use]
+    pub fn object(&self, element: &Element) -> Option<String> {
+        let Element::Limit { pace, .. } = element else { return None };
+        let letter = match pace {
+            Pace::Traffic => 't',
+            Pace::Openings => 'n',
+            Pace::Calls => 'c',
+        };
+        Some(format!("{letter}-{}", self.decisions.first()?))
+    }
+}
+
+/// The limits that `elements` lead to, by name.
+#[must_use]
+pub fn objects(elements: &Elements) -> BTreeMap<String, Rate> {
+    let object = |(element, hold): (&Element, &Hold)| Some((hold.object(element)?, hold.rate?));
+    elements.iter().filter_map(object).collect()
 }
 
 impl Element {
-    /// The set that it is a member of.
+    /// The set or map that it is a member of.
     #[must_use]
     pub fn set(&self) -> SetId {
         match self {
             Self::Protected(net) => SetId::Protected(version(net)),
             Self::Suspended(net) => SetId::Suspended(version(net)),
             Self::SuspendedPort(_) => SetId::SuspendedPort,
+            Self::Lifeline { source, .. } => SetId::Lifeline(version(source)),
+            Self::Held(net) => SetId::Held(version(net)),
             Self::BlockedPort { source, .. } => SetId::BlockedPort(version(source)),
             Self::BlockedDestination { source, .. } => SetId::BlockedDestination(version(source)),
             Self::BlockedService { source, .. } => SetId::BlockedService(version(source)),
+            Self::Limited(net) => SetId::Limited(version(net)),
+            Self::Limit { pace, source, destination, service } => {
+                let shape = match (destination, service) {
+                    (None, None) => Shape::Source,
+                    (None, Some(_)) => Shape::Port,
+                    (Some(_), None) => Shape::Destination,
+                    (Some(_), Some(_)) => Shape::Service,
+                };
+                SetId::Limit(*pace, shape, version(source))
+            }
+        }
+    }
+
+    /// What it is keyed by.
+    ///
+    /// # Panics
+    /// For an interface.
+    #[must_use]
+    pub fn place(&self) -> Place<'_> {
+        let one = |first| Place { first, destination: None, service: None };
+        match self {
+            Self::Protected(net) | Self::Suspended(net) | Self::Held(net) | Self::Limited(net) => one(net),
+            Self::SuspendedPort(name) => panic!("{name} is an interface"),
+            Self::Lifeline { source, destination } | Self::BlockedDestination { source, destination } => {
+                Place { destination: Some(destination), ..one(source) }
+            }
+            Self::BlockedPort { source, protocol, port } => {
+                Place { service: Some((*protocol, *port)), ..one(source) }
+            }
+            Self::BlockedService { source, destination, protocol, port } => {
+                Place { first: source, destination: Some(destination), service: Some((*protocol, *port)) }
+            }
+            Self::Limit { source, destination, service, .. } => {
+                Place { first: source, destination: destination.as_ref(), service: *service }
+            }
         }
     }
 }
@@ -110,15 +208,24 @@ fn version(net: &IpNet) -> Version {
     }
 }
 
+/// What is spared whatever is decided.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spared<'s> {
+    /// Destinations that no block reaches.
+    pub protected: &'s [IpNet],
+    /// Destinations that every suspended tenant keeps.
+    pub lifeline: &'s [IpNet],
+}
+
 /// The elements that carry `desired` out on `node` at `now`, beside the protected destinations. A measure of a tenant that
 /// is not among `tenants` has none, and neither has one whose time is over. A port that several tenants share is not
-/// held for one of them: its addresses are.
+/// held for one of them: its addresses are. Of two limits of the same thing the stricter counts.
 #[must_use]
 pub fn elements(
     desired: &DesiredState,
     node: &NodeId,
     tenants: &[Arc<Tenant>],
-    protected: &[IpNet],
+    spared: Spared<'_>,
     now: Timestamp,
 ) -> Elements {
     let by_id: BTreeMap<&TenantId, &Tenant> = tenants.iter().map(|tenant| (&tenant.id, &**tenant)).collect();
@@ -128,75 +235,166 @@ pub fn elements(
     }
     let owned_alone = |interface: &str| owners.get(interface) == Some(&1);
     let mut all = Elements::new();
-    for prefix in IpNet::aggregate(&protected.to_vec()) {
-        all.insert(Element::Protected(prefix), Hold { lasting: Lasting::Always, decisions: Vec::new() });
+    for prefix in IpNet::aggregate(&spared.protected.to_vec()) {
+        all.insert(Element::Protected(prefix), Hold::new(Lasting::Always));
     }
     for measure in desired.measures.values() {
         if measure.expires.is_some_and(|end| end <= now) {
             continue;
         }
-        if let Some(tenant) = by_id.get(&measure.decision.tenant) {
-            let lasting = measure.expires.map_or(Lasting::Lease, Lasting::Until);
-            for element in of_measure(measure, tenant, node, owned_alone) {
-                let hold = all.entry(element).or_insert_with(|| Hold { lasting, decisions: Vec::new() });
-                hold.lasting = hold.lasting.max(lasting);
-                hold.decisions.push(measure.decision.id.clone());
-            }
+        let Some(tenant) = by_id.get(&measure.decision.tenant) else { continue };
+        let lasting = measure.expires.map_or(Lasting::Lease, Lasting::Until);
+        // One tenant's prefixes may lie within each other; a set's members may not.
+        let sources = IpNet::aggregate(&tenant.addresses);
+        for element in of_measure(measure, tenant, &sources, node, owned_alone) {
+            enter(&mut all, element, lasting, &measure.decision);
+        }
+        for element in beside(measure, tenant, &sources, spared.lifeline) {
+            let hold = all.entry(element).or_insert_with(|| Hold::new(lasting));
+            hold.lasting = hold.lasting.max(lasting);
         }
     }
     all
 }
 
+/// Enters an element of a decision's.
+fn enter(all: &mut Elements, element: Element, lasting: Lasting, decision: &Decision) {
+    let rate = decision.rate.filter(|_| matches!(element, Element::Limit { .. }));
+    let hold = all.entry(element).or_insert_with(|| Hold { rate, ..Hold::new(lasting) });
+    hold.lasting = hold.lasting.max(lasting);
+    let is_stricter = |(new, old): (Rate, Rate)| (new.interval(), old.burst) > (old.interval(), new.burst);
+    if rate.zip(hold.rate).is_some_and(is_stricter) {
+        hold.rate = rate;
+        hold.decisions.insert(0, decision.id.clone());
+    } else {
+        hold.decisions.push(decision.id.clone());
+    }
+}
+
 fn of_measure(
     measure: &Measure,
     tenant: &Tenant,
+    sources: &[IpNet],
     node: &NodeId,
     owned_alone: impl Fn(&str) -> bool,
 ) -> Vec<Element> {
-    // One tenant's prefixes may lie within each other; a set's members may not.
-    let sources = IpNet::aggregate(&tenant.addresses);
-    match (measure.decision.action, &measure.decision.scope) {
+    let decision = &measure.decision;
+    match (decision.action, &decision.scope) {
         (Action::Suspend, _) | (Action::Block, Scope::All) => {
             let here = tenant.interfaces.iter().filter(|selector| selector.node == *node);
             let ports = here.filter(|selector| owned_alone(&selector.interface));
             let ports = ports.map(|selector| Element::SuspendedPort(Arc::clone(&selector.interface)));
             sources.iter().copied().map(Element::Suspended).chain(ports).collect()
         }
-        (Action::Block, Scope::Port { protocol, port }) => {
-            let of = |&source: &IpNet| Element::BlockedPort { source, protocol: *protocol, port: *port };
-            sources.iter().map(of).collect()
-        }
-        (Action::Block, Scope::Destinations { addresses }) => pairs(&sources, addresses.iter().copied())
-            .map(|(source, destination)| Element::BlockedDestination { source, destination })
-            .collect(),
-        (Action::Block, Scope::DestinationPorts { targets }) => {
-            let service = |target: &reeve_policy::Target| {
-                let of = |(source, destination)| {
-                    let port = target.port?;
-                    Some(Element::BlockedService { source, destination, protocol: target.protocol, port })
-                };
-                pairs(&sources, std::iter::once(target.address)).filter_map(of).collect::<Vec<_>>()
+        (Action::Block, scope) => reaches(scope, sources).map(|reach| reach.blocked()).collect(),
+        (Action::Limit, scope) => {
+            let Some(rate) = decision.rate else { return Vec::new() };
+            let paces: &[Pace] = match rate.unit {
+                Unit::Connections => &[Pace::Openings],
+                Unit::Packets | Unit::Bytes => &[Pace::Traffic],
+                Unit::Calls => &[Pace::Openings, Pace::Calls],
             };
-            targets.iter().flat_map(service).collect()
+            let limits = reaches(scope, sources).flat_map(|reach| {
+                // A call is always one to a service.
+                let is_apt = move |pace: &&Pace| **pace != Pace::Calls || reach.is_service();
+                paces.iter().filter(is_apt).map(move |pace| reach.limited(*pace))
+            });
+            limits.chain(sources.iter().copied().map(Element::Limited)).collect()
         }
-        (Action::Observe | Action::Notify | Action::Limit, _) | (_, Scope::Endpoint { .. }) => Vec::new(),
+        (Action::Observe | Action::Notify, _) => Vec::new(),
     }
+}
+
+/// What leads to a measure's elements, or spares somebody: it counts nothing.
+fn beside(measure: &Measure, tenant: &Tenant, sources: &[IpNet], lifeline: &[IpNet]) -> Vec<Element> {
+    match (measure.decision.action, &measure.decision.scope) {
+        (Action::Suspend, _) | (Action::Block, Scope::All) => {
+            let kept: Vec<IpNet> = lifeline.iter().chain(&tenant.lifeline).copied().collect();
+            pairs(sources, IpNet::aggregate(&kept).into_iter())
+                .map(|(source, destination)| Element::Lifeline { source, destination })
+                .collect()
+        }
+        (Action::Block | Action::Limit, _) => sources.iter().copied().map(Element::Held).collect(),
+        (Action::Observe | Action::Notify, _) => Vec::new(),
+    }
+}
+
+/// One source and what of its traffic a scope reaches.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    source: IpNet,
+    destination: Option<IpNet>,
+    service: Option<(Protocol, u16)>,
+}
+
+impl Reach {
+    fn is_service(self) -> bool {
+        self.destination.is_some() && self.service.is_some()
+    }
+
+    fn blocked(self) -> Element {
+        let source = self.source;
+        match (self.destination, self.service) {
+            (None, None) => Element::Suspended(source),
+            (None, Some((protocol, port))) => Element::BlockedPort { source, protocol, port },
+            (Some(destination), None) => Element::BlockedDestination { source, destination },
+            (Some(destination), Some((protocol, port))) => {
+                Element::BlockedService { source, destination, protocol, port }
+            }
+        }
+    }
+
+    fn limited(self, pace: Pace) -> Element {
+        let Self { source, destination, service } = self;
+        Element::Limit { pace, source, destination, service }
+    }
+}
+
+/// What of each source's traffic a scope reaches.
+fn reaches(scope: &Scope, sources: &[IpNet]) -> impl Iterator<Item = Reach> {
+    let to = |services: Vec<Option<(Protocol, u16)>>, destinations: Vec<IpNet>| -> Vec<Reach> {
+        pairs(sources, destinations.into_iter())
+            .flat_map(|(source, destination)| {
+                let of = move |service| Reach { source, destination: Some(destination), service };
+                services.clone().into_iter().map(of)
+            })
+            .collect()
+    };
+    let from = |service| -> Vec<Reach> {
+        sources.iter().map(|source| Reach { source: *source, destination: None, service }).collect()
+    };
+    let all = match scope {
+        Scope::All => from(None),
+        Scope::Port { protocol, port } => from(Some((*protocol, *port))),
+        Scope::Destinations { addresses } => {
+            to(vec![None], addresses.iter().copied().map(IpNet::from).collect())
+        }
+        Scope::DestinationPorts { targets } => targets
+            .iter()
+            .filter_map(|target| Some((target.address, (target.protocol, target.port?))))
+            .flat_map(|(address, service)| to(vec![Some(service)], vec![address.into()]))
+            .collect(),
+        Scope::Endpoint { addresses, ports, .. } => {
+            to(ports.iter().map(|port| Some((Protocol::Tcp, *port))).collect(), IpNet::aggregate(addresses))
+        }
+    };
+    all.into_iter()
 }
 
 /// Every source with every destination of its version.
 fn pairs(
     sources: &[IpNet],
-    destinations: impl Iterator<Item = IpAddr>,
-) -> impl Iterator<Item = (IpNet, IpAddr)> {
+    destinations: impl Iterator<Item = IpNet>,
+) -> impl Iterator<Item = (IpNet, IpNet)> {
     destinations.flat_map(move |destination| {
-        let same = move |source: &&IpNet| source.addr().is_ipv4() == destination.is_ipv4();
+        let same = move |source: &&IpNet| version(source) == version(&destination);
         sources.iter().filter(same).map(move |source| (*source, destination))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use reeve_policy::{Decision, Mode, Origin, Target, Until};
+    use reeve_policy::{Mode, Origin, Target, Until};
 
     use super::*;
 
@@ -236,7 +434,8 @@ mod tests {
             ..tenant.clone()
         };
         let tenants = [Arc::new(tenant), Arc::new(other)];
-        let all = elements(&desired, &"n1".parse().unwrap(), &tenants, &[], Timestamp::from_secs(200));
+        let spared = Spared { protected: &[], lifeline: &["198.51.100.7/32".parse().unwrap()] };
+        let all = elements(&desired, &"n1".parse().unwrap(), &tenants, spared, Timestamp::from_secs(200));
         let told: Vec<String> = all
             .iter()
             .map(|(element, hold)| {
@@ -257,6 +456,7 @@ mod tests {
                 "Suspended(203.0.113.0/25) Lease m",
                 "Suspended(2001:db8:10::/48) Lease m",
                 "SuspendedPort(\"tap0\") Lease m",
+                "Lifeline { source: 203.0.113.0/25, destination: 198.51.100.7/32 } Lease ",
             ],
         );
     }
@@ -273,6 +473,7 @@ mod tests {
                 &format!("Suspended(203.0.113.0/25) {end:?} m1+m2"),
                 &format!("Suspended(2001:db8:10::/48) {end:?} m1+m2"),
                 &format!("SuspendedPort(\"tap0\") {end:?} m1+m2"),
+                &format!("Lifeline {{ source: 203.0.113.0/25, destination: 198.51.100.7/32 }} {end:?} "),
             ],
         );
     }
@@ -283,8 +484,10 @@ mod tests {
         check(
             &[measure("m", Action::Block, Scope::Destinations { addresses }, Until::Released)],
             &[
-                "BlockedDestination { source: 203.0.113.0/25, destination: 20.0.0.1 } Lease m",
-                "BlockedDestination { source: 2001:db8:10::/48, destination: 2001:db8:f000::1 } Lease m",
+                "Held(203.0.113.0/25) Lease ",
+                "Held(2001:db8:10::/48) Lease ",
+                "BlockedDestination { source: 203.0.113.0/25, destination: 20.0.0.1/32 } Lease m",
+                "BlockedDestination { source: 2001:db8:10::/48, destination: 2001:db8:f000::1/128 } Lease m",
             ],
         );
         let targets =
@@ -292,7 +495,9 @@ mod tests {
         check(
             &[measure("m", Action::Block, Scope::DestinationPorts { targets }, Until::Released)],
             &[
-                "BlockedService { source: 203.0.113.0/25, destination: 20.0.0.1, protocol: Udp, port: 53 } Lease m",
+                "Held(203.0.113.0/25) Lease ",
+                "Held(2001:db8:10::/48) Lease ",
+                "BlockedService { source: 203.0.113.0/25, destination: 20.0.0.1/32, protocol: Udp, port: 53 } Lease m",
             ],
         );
         check(
@@ -303,8 +508,63 @@ mod tests {
                 Until::Released,
             )],
             &[
+                "Held(203.0.113.0/25) Lease ",
+                "Held(2001:db8:10::/48) Lease ",
                 "BlockedPort { source: 203.0.113.0/25, protocol: Tcp, port: 25 } Lease m",
                 "BlockedPort { source: 2001:db8:10::/48, protocol: Tcp, port: 25 } Lease m",
+            ],
+        );
+    }
+
+    fn limited(id: &str, scope: Scope, rate: &str) -> Measure {
+        let mut limit = measure(id, Action::Limit, scope, HOUR);
+        limit.decision.rate = Some(rate.parse().unwrap());
+        limit
+    }
+
+    #[test]
+    fn limits_lead_to_an_object_each_and_the_stricter_counts() {
+        let port = || Scope::Port { protocol: Protocol::Tcp, port: 25 };
+        let end = Lasting::Until(Timestamp::from_secs(3_700));
+        for (first, second, strict) in
+            [("10/minute", "1/minute", "m2+m1"), ("1/minute", "10/minute", "m1+m2")]
+        {
+            check(
+                &[limited("m1", port(), first), limited("m2", port(), second)],
+                &[
+                    &format!("Held(203.0.113.0/25) {end:?} "),
+                    &format!("Held(2001:db8:10::/48) {end:?} "),
+                    &format!("Limited(203.0.113.0/25) {end:?} m1+m2"),
+                    &format!("Limited(2001:db8:10::/48) {end:?} m1+m2"),
+                    &format!(
+                        "Limit {{ pace: Openings, source: 203.0.113.0/25, destination: None, service: Some((Tcp, 25)) }} {end:?} {strict}"
+                    ),
+                    &format!(
+                        "Limit {{ pace: Openings, source: 2001:db8:10::/48, destination: None, service: Some((Tcp, 25)) }} {end:?} {strict}"
+                    ),
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn calls_are_limited_by_openings_and_by_segments() {
+        let endpoint = Scope::Endpoint {
+            name: "api".parse().unwrap(),
+            addresses: vec!["20.80.7.7/32".parse().unwrap()],
+            ports: vec![443],
+        };
+        let end = Lasting::Until(Timestamp::from_secs(3_700));
+        let to = "source: 203.0.113.0/25, destination: Some(20.80.7.7/32), service: Some((Tcp, 443))";
+        check(
+            &[limited("m", endpoint, "1 calls/second")],
+            &[
+                &format!("Held(203.0.113.0/25) {end:?} "),
+                &format!("Held(2001:db8:10::/48) {end:?} "),
+                &format!("Limited(203.0.113.0/25) {end:?} m"),
+                &format!("Limited(2001:db8:10::/48) {end:?} m"),
+                &format!("Limit {{ pace: Openings, {to} }} {end:?} m"),
+                &format!("Limit {{ pace: Calls, {to} }} {end:?} m"),
             ],
         );
     }

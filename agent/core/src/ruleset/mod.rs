@@ -1,15 +1,26 @@
 //! The ruleset: what the kernel is to hold, as a typed value.
 //!
-//! The *skeleton* ([`Ruleset`]) is a table of sets, chains and rules that look sources up in the sets. It is the same for
-//! one tenant and ten thousand; measures are *elements* of its sets ([`elements`]). It has two printers: [`text`] here, for
+//! The *skeleton* ([`Ruleset`]) is a table of sets, maps, chains and rules that look sources up. It is the same for
+//! one tenant and ten thousand; measures are *elements* of its sets and maps ([`elements`]). It has two printers: [`text`] here, for
 //! people, reviews and `nft -f`, and the netlink one in the shell.
 //!
-//! The suspended come first: nothing of theirs goes anywhere, or a resolver on the internet would be their way out. Then
-//! protected destinations are let through, whatever a block says; then the blocked are refused. Refusing tells the sender "administratively
-//! prohibited", at a bounded rate; what comes from a suspended port with a source that is not its tenant's is dropped
-//! without a word, since the answer would go to somebody else.
+//! There are two tables ([`Family`]): `inet reeve` sees what the node routes and what its own processes send, `bridge reeve` what
+//! it bridges. Both have the same sets, and the same rules but for what only the one can do: the first tells the sender
+//! "administratively prohibited", at a bounded rate; the second lets through what a suspended tenant needs to keep its link. Rules go
+//! by addresses and by names of interfaces, which need not exist yet, so that a tenant's port is held from its first packet.
 //!
-//! Left out: the netdev and bridge families (bridged traffic) and the output hook (the node's own users).
+//! The suspended come first: nothing of theirs goes anywhere, but to the lifeline that they may have, or a resolver on the
+//! internet would be their way out. What comes
+//! from a suspended port with a source that is not its tenant's is dropped without a word, since an answer would go to
+//! somebody else. Of the others only those under some measure (`held`) go further: what is too much of the limited is dropped;
+//! then protected destinations are let through, whatever a block says; then the blocked are refused.
+//!
+//! A limit is a named object that a map leads to, so each has its own rate and the skeleton none. Limits of *openings* are asked by
+//! segments that open a connection and by all packets of protocols without connections; those of *calls* by
+//! segments with something in them as well.
+//!
+//! Left out: the netdev family. Its chains bind to devices that must exist, know neither reject nor bridges' ports by name, and would
+//! see nothing that these two do not (docs/adr/0008).
 
 pub mod elements;
 pub mod text;
@@ -31,7 +42,54 @@ pub enum Version {
     V6,
 }
 
-/// A set of the table, by what it holds.
+/// One of our two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// What is routed through the node, and what it sends itself.
+    Inet,
+    /// What is bridged through it.
+    Bridge,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Inet, Self::Bridge];
+
+    /// Its name in nft.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Bridge => "bridge",
+        }
+    }
+}
+
+/// What of the limited is asked whether it is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pace {
+    /// Every packet.
+    Traffic,
+    /// What opens a connection, and every packet of protocols without.
+    Openings,
+    /// Segments that carry something.
+    Calls,
+}
+
+/// What of a packet is looked up, beside its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shape {
+    /// Nothing.
+    Source,
+    /// Protocol and destination port.
+    Port,
+    /// Destination.
+    Destination,
+    /// Destination, protocol and port.
+    Service,
+}
+
+/// A set or map of the tables, by what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetId {
     /// Destinations that are always let through.
@@ -40,12 +98,20 @@ pub enum SetId {
     Suspended(Version),
     /// Interfaces of which everything is dropped.
     SuspendedPort,
+    /// A suspended source's destinations that it keeps.
+    Lifeline(Version),
+    /// Sources of which something is refused or limited.
+    Held(Version),
     /// A source's destination port.
     BlockedPort(Version),
     /// A source's destination.
     BlockedDestination(Version),
     /// A port of a source's destination.
     BlockedService(Version),
+    /// What was too much of a source's, counted.
+    Limited(Version),
+    /// The limits.
+    Limit(Pace, Shape, Version),
 }
 
 /// A part of a set's key, and of what a rule looks up.
@@ -63,7 +129,20 @@ pub enum Field {
     Interface,
 }
 
-/// A set.
+/// What the members of a set have beside their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// Nothing.
+    Plain,
+    /// A timeout.
+    Timed,
+    /// A timeout and a counter.
+    Counted,
+    /// A timeout and the limit that they lead to.
+    Limits,
+}
+
+/// A set, or a map to limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     /// Which.
@@ -72,8 +151,8 @@ pub struct Set {
     pub key: Vec<Field>,
     /// Whether its elements may be ranges.
     pub interval: bool,
-    /// Whether its elements have timeouts and counters; protected destinations have neither.
-    pub timed: bool,
+    /// What its members have.
+    pub members: Members,
 }
 
 /// What a rule does with a packet that it matches.
@@ -85,6 +164,19 @@ pub enum Verdict {
     Drop,
     /// Go on in a chain and do not come back.
     Goto(ChainId),
+    /// Go on in a chain and come back from its end.
+    Jump(ChainId),
+}
+
+/// What a host needs to keep its link, and cannot do much with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// ARP.
+    Arp,
+    /// An ICMPv6 message of neighbour discovery, by its type (RFC 4861).
+    Neighbours(u8),
+    /// UDP from a client's port to a server's: DHCP (RFC 2131, RFC 8415).
+    Dhcp(u16, u16),
 }
 
 /// A rule.
@@ -98,6 +190,30 @@ pub enum Rule {
         set: SetId,
         /// What is done if it is there.
         verdict: Verdict,
+    },
+    /// If the packet's fields lead to a limit and are too much for it: count it by its source, and drop it.
+    Limit {
+        /// What is looked up.
+        key: Vec<Field>,
+        /// Where.
+        map: SetId,
+        /// Whether only packets are asked that carry something.
+        is_loaded: bool,
+        /// The source.
+        source: Vec<Field>,
+        /// Where it is counted.
+        count: SetId,
+    },
+    /// Go back where this chain was called, with TCP that opens nothing.
+    ReturnUnlessOpening,
+    /// Let what keeps a link up through this table, so often.
+    Upkeep {
+        /// What.
+        what: Upkeep,
+        /// Packets per second, over all tenants.
+        per_second: u32,
+        /// Packets at once.
+        burst: u32,
     },
     /// Answer "administratively prohibited" (ICMP type 3 code 13, ICMPv6 type 1 code 1), at most so often; else go on.
     Reject {
@@ -115,6 +231,14 @@ pub enum Rule {
 pub enum ChainId {
     /// What the node forwards.
     Forward,
+    /// What the node itself sends.
+    Output,
+    /// What comes from the suspended.
+    Suspended,
+    /// What may open a connection, and be one too many.
+    Openings,
+    /// What comes from somebody else under some measure.
+    Held,
     /// What is refused.
     Refuse,
 }
@@ -124,26 +248,35 @@ pub enum ChainId {
 pub struct Chain {
     /// Which.
     pub id: ChainId,
-    /// Its priority on the hook of its name; `None` for a chain that is only gone to.
+    /// How far its place on the hook of its name is from that of ordinary filters; `None` for a chain that is only gone to.
     pub priority: Option<i32>,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
 }
 
-/// The skeleton: table `inet reeve`.
+/// The skeleton of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
-    /// Its sets.
+    /// Which table.
+    pub family: Family,
+    /// Its sets and maps.
     pub sets: Vec<Set>,
     /// Its chains; those that are gone to come first.
     pub chains: Vec<Chain>,
 }
 
-/// Before the `filter` priority (0), so that a provider's own accept rules there do not come first.
+/// Before the `filter` priority, so that a provider's own accept rules there do not come first.
 const PRIORITY: i32 = -10;
 /// Refusals that are answered: enough for people to see why nothing works, too few to be of use to anybody.
 const REJECTS_PER_SECOND: u32 = 100;
 const REJECTS_BURST: u32 = 50;
+/// A segment longer than this, from its IP header on, carries something: a bare acknowledgment has at most 72 bytes, but for
+/// rare options.
+pub const LOADED_ABOVE: u32 = 80;
+/// ICMPv6 types of router solicitation, neighbour solicitation and neighbour advertisement.
+const NEIGHBOURS: [u8; 3] = [133, 135, 136];
+/// Clients' and servers' ports of DHCP for IPv4 and IPv6.
+const DHCP: [(u16, u16); 2] = [(68, 67), (546, 547)];
 
 impl Version {
     const BOTH: [Self; 2] = [Self::V4, Self::V6];
@@ -156,8 +289,49 @@ impl Version {
     }
 }
 
+impl Pace {
+    /// Which limits there are of it: a call is always one to a service.
+    const fn shapes(self) -> &'static [Shape] {
+        match self {
+            Self::Traffic | Self::Openings => {
+                &[Shape::Source, Shape::Port, Shape::Destination, Shape::Service]
+            }
+            Self::Calls => &[Shape::Service],
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Traffic => "limit",
+            Self::Openings => "limit_new",
+            Self::Calls => "limit_call",
+        }
+    }
+}
+
+impl Shape {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "",
+            Self::Port => "_port",
+            Self::Destination => "_dst",
+            Self::Service => "_dst_port",
+        }
+    }
+
+    fn key(self, version: Version) -> Vec<Field> {
+        use Field::{Destination, Port, Protocol, Source};
+        match self {
+            Self::Source => vec![Source(version)],
+            Self::Port => vec![Source(version), Protocol, Port],
+            Self::Destination => vec![Source(version), Destination(version)],
+            Self::Service => vec![Source(version), Destination(version), Protocol, Port],
+        }
+    }
+}
+
 impl SetId {
-    /// Every set, in the table's order.
+    /// Every set and map, in the tables' order.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let both = |make: fn(Version) -> Self| Version::BOTH.map(make);
@@ -165,9 +339,17 @@ impl SetId {
         all.extend(both(Self::Protected));
         all.extend(both(Self::Suspended));
         all.push(Self::SuspendedPort);
+        all.extend(both(Self::Lifeline));
+        all.extend(both(Self::Held));
         all.extend(both(Self::BlockedPort));
         all.extend(both(Self::BlockedDestination));
         all.extend(both(Self::BlockedService));
+        all.extend(both(Self::Limited));
+        for pace in [Pace::Traffic, Pace::Openings, Pace::Calls] {
+            for shape in pace.shapes() {
+                all.extend(Version::BOTH.map(|version| Self::Limit(pace, *shape, version)));
+            }
+        }
         all
     }
 
@@ -178,23 +360,40 @@ impl SetId {
             Self::Protected(version) => format!("protected{}", version.digit()),
             Self::Suspended(version) => format!("suspended{}", version.digit()),
             Self::SuspendedPort => "suspended_port".to_owned(),
+            Self::Lifeline(version) => format!("lifeline{}", version.digit()),
+            Self::Held(version) => format!("held{}", version.digit()),
             Self::BlockedPort(version) => format!("blocked_port{}", version.digit()),
             Self::BlockedDestination(version) => format!("blocked_dst{}", version.digit()),
             Self::BlockedService(version) => format!("blocked_dst_port{}", version.digit()),
+            Self::Limited(version) => format!("limited{}", version.digit()),
+            Self::Limit(pace, shape, version) => {
+                format!("{}{}{}", pace.name(), shape.name(), version.digit())
+            }
         }
     }
 
     /// What it is keyed by.
     #[must_use]
     pub fn key(self) -> Vec<Field> {
-        use Field::{Destination, Interface, Port, Protocol, Source};
         match self {
-            Self::Protected(version) => vec![Destination(version)],
-            Self::Suspended(version) => vec![Source(version)],
-            Self::SuspendedPort => vec![Interface],
-            Self::BlockedPort(version) => vec![Source(version), Protocol, Port],
-            Self::BlockedDestination(version) => vec![Source(version), Destination(version)],
-            Self::BlockedService(version) => vec![Source(version), Destination(version), Protocol, Port],
+            Self::Protected(version) => vec![Field::Destination(version)],
+            Self::Suspended(version) | Self::Held(version) | Self::Limited(version) => {
+                Shape::Source.key(version)
+            }
+            Self::SuspendedPort => vec![Field::Interface],
+            Self::BlockedPort(version) => Shape::Port.key(version),
+            Self::BlockedDestination(version) | Self::Lifeline(version) => Shape::Destination.key(version),
+            Self::BlockedService(version) => Shape::Service.key(version),
+            Self::Limit(_, shape, version) => shape.key(version),
+        }
+    }
+
+    const fn members(self) -> Members {
+        match self {
+            Self::Protected(_) => Members::Plain,
+            Self::Held(_) | Self::Lifeline(_) => Members::Timed,
+            Self::Limit(..) => Members::Limits,
+            _ => Members::Counted,
         }
     }
 }
@@ -205,49 +404,100 @@ impl ChainId {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Suspended => "suspended",
+            Self::Openings => "openings",
+            Self::Held => "held",
             Self::Refuse => "refuse",
         }
     }
 }
 
-impl Default for Ruleset {
-    fn default() -> Self {
-        Self::new()
-    }
+fn lookup(set: SetId, verdict: Verdict) -> Rule {
+    Rule::Lookup { key: set.key(), set, verdict }
+}
+
+fn both(make: fn(Version) -> SetId, verdict: Verdict) -> [Rule; 2] {
+    Version::BOTH.map(|version| lookup(make(version), verdict))
+}
+
+fn limits(pace: Pace) -> impl Iterator<Item = Rule> {
+    let of = move |shape: &Shape, version| {
+        let (map, count) = (SetId::Limit(pace, *shape, version), SetId::Limited(version));
+        Rule::Limit { key: map.key(), map, is_loaded: pace == Pace::Calls, source: count.key(), count }
+    };
+    pace.shapes().iter().flat_map(move |shape| Version::BOTH.map(|version| of(shape, version)))
 }
 
 impl Ruleset {
-    /// The skeleton.
+    /// The skeleton of one table.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(family: Family) -> Self {
         let set = |id: SetId| Set {
             id,
             key: id.key(),
             interval: id != SetId::SuspendedPort,
-            timed: !matches!(id, SetId::Protected(_)),
+            members: id.members(),
         };
-        let rule = |set: SetId, verdict| Rule::Lookup { key: set.key(), set, verdict };
         let refuse = Verdict::Goto(ChainId::Refuse);
-        let mut forward = Vec::new();
-        let both =
-            |make: fn(Version) -> SetId, verdict| Version::BOTH.map(|version| rule(make(version), verdict));
-        forward.extend(both(SetId::Suspended, refuse));
-        forward.push(rule(SetId::SuspendedPort, Verdict::Drop));
-        forward.extend(both(SetId::Protected, Verdict::Accept));
-        forward.extend(both(SetId::BlockedPort, refuse));
-        forward.extend(both(SetId::BlockedDestination, refuse));
-        forward.extend(both(SetId::BlockedService, refuse));
-        let reject = Rule::Reject { per_second: REJECTS_PER_SECOND, burst: REJECTS_BURST };
-        Self {
-            sets: SetId::all().into_iter().map(set).collect(),
-            chains: vec![
-                Chain {
-                    id: ChainId::Refuse,
-                    priority: None,
-                    rules: vec![reject, Rule::Always(Verdict::Drop)],
-                },
-                Chain { id: ChainId::Forward, priority: Some(PRIORITY), rules: forward },
-            ],
+        let chain = |id, priority, rules| Chain { id, priority, rules };
+
+        let mut last = vec![Rule::Always(Verdict::Drop)];
+        if family == Family::Inet {
+            last.insert(0, Rule::Reject { per_second: REJECTS_PER_SECOND, burst: REJECTS_BURST });
         }
+
+        let mut suspended = both(SetId::Lifeline, Verdict::Accept).to_vec();
+        suspended.push(Rule::Always(refuse));
+
+        let mut openings = vec![Rule::ReturnUnlessOpening];
+        openings.extend(limits(Pace::Openings));
+
+        let mut held = Vec::new();
+        held.extend(limits(Pace::Traffic));
+        held.extend(limits(Pace::Calls));
+        held.push(Rule::Always(Verdict::Jump(ChainId::Openings)));
+        held.extend(both(SetId::Protected, Verdict::Accept));
+        held.extend(both(SetId::BlockedPort, refuse));
+        held.extend(both(SetId::BlockedDestination, refuse));
+        held.extend(both(SetId::BlockedService, refuse));
+
+        let sources = |is_port_known: bool| {
+            let mut rules = Vec::new();
+            rules.extend(both(SetId::Suspended, Verdict::Goto(ChainId::Suspended)));
+            rules.extend(is_port_known.then(|| lookup(SetId::SuspendedPort, Verdict::Drop)));
+            rules.extend(both(SetId::Held, Verdict::Goto(ChainId::Held)));
+            rules
+        };
+        let mut chains = vec![
+            chain(ChainId::Refuse, None, last),
+            chain(ChainId::Suspended, None, suspended),
+            chain(ChainId::Openings, None, openings),
+            chain(ChainId::Held, None, held),
+        ];
+        match family {
+            Family::Inet => {
+                chains.push(chain(ChainId::Forward, Some(PRIORITY), sources(true)));
+                chains.push(chain(ChainId::Output, Some(PRIORITY), sources(false)));
+            }
+            Family::Bridge => {
+                let mut rules = vec![Upkeep::Arp];
+                rules.extend(NEIGHBOURS.map(Upkeep::Neighbours));
+                rules.extend(DHCP.map(|(client, server)| Upkeep::Dhcp(client, server)));
+                let upkeep =
+                    |what| Rule::Upkeep { what, per_second: REJECTS_PER_SECOND, burst: REJECTS_BURST };
+                let mut rules: Vec<Rule> = rules.into_iter().map(upkeep).collect();
+                rules.extend(sources(true));
+                chains.push(chain(ChainId::Forward, Some(PRIORITY), rules));
+            }
+        }
+        Self { family, sets: SetId::all().into_iter().map(set).collect(), chains }
+    }
+
+    /// The number of a set among its table's, from 1 on.
+    #[must_use]
+    pub fn number(&self, set: SetId) -> u32 {
+        let place = self.sets.iter().position(|other| other.id == set);
+        place.map_or(0, |place| u32::try_from(place + 1).expect("sets are few"))
     }
 }

@@ -6,13 +6,29 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use reeve_policy::Timestamp;
+use reeve_policy::rate::{Rate, Unit};
 
-use super::{Chain, Element, Elements, Field, Rule, Ruleset, SET_SIZE, Set, TABLE, Verdict, Version};
+use super::elements::objects;
+use super::{
+    Chain, Element, Elements, Family, Field, LOADED_ABOVE, Members, Rule, Ruleset, SET_SIZE, Set, TABLE,
+    Upkeep, Verdict, Version,
+};
 
-/// The skeleton with the elements as they stand at `now`.
+/// Both tables with the elements as they stand at `now`.
+#[must_use]
+pub fn print_all(elements: &Elements, now: Timestamp) -> String {
+    Family::ALL.map(|family| print(&Ruleset::new(family), elements, now)).concat()
+}
+
+/// One table with the elements as they stand at `now`.
 #[must_use]
 pub fn print(ruleset: &Ruleset, elements: &Elements, now: Timestamp) -> String {
-    let mut text = format!("table inet {TABLE} {{\n");
+    let mut text = format!("table {} {TABLE} {{\n", ruleset.family.name());
+    for (name, rate) in objects(elements) {
+        line(&mut text, 1, format_args!("limit {name} {{"));
+        line(&mut text, 2, format_args!("{}", print_rate(rate)));
+        line(&mut text, 1, format_args!("}}\n"));
+    }
     for set in &ruleset.sets {
         print_set(&mut text, set, elements, now);
     }
@@ -27,24 +43,28 @@ pub fn print(ruleset: &Ruleset, elements: &Elements, now: Timestamp) -> String {
 
 fn print_set(text: &mut String, set: &Set, elements: &Elements, now: Timestamp) {
     let types: Vec<&str> = set.key.iter().map(|field| type_name(*field)).collect();
-    line(text, 1, format_args!("set {} {{", set.id.name()));
-    line(text, 2, format_args!("type {}", types.join(" . ")));
+    let is_map = set.members == Members::Limits;
+    let (word, target) = if is_map { ("map", " : limit") } else { ("set", "") };
+    line(text, 1, format_args!("{word} {} {{", set.id.name()));
+    line(text, 2, format_args!("type {}{target}", types.join(" . ")));
     line(text, 2, format_args!("size {SET_SIZE}"));
     let mut flags = Vec::new();
     flags.extend(set.interval.then_some("interval"));
-    flags.extend(set.timed.then_some("timeout"));
+    flags.extend((set.members != Members::Plain).then_some("timeout"));
     if !flags.is_empty() {
         line(text, 2, format_args!("flags {}", flags.join(",")));
     }
-    if set.timed {
+    if set.members == Members::Counted {
         line(text, 2, format_args!("counter"));
     }
     let mut members = elements.iter().filter(|(element, _)| element.set() == set.id).peekable();
     if members.peek().is_some() {
         let all: Vec<String> = members
-            .map(|(element, hold)| match hold.timeout(now) {
-                Some(timeout) => format!("{} timeout {}", print_element(element), seconds(timeout)),
-                None => print_element(element),
+            .map(|(element, hold)| {
+                let timeout = hold.timeout(now).map(|timeout| format!(" timeout {}", seconds(timeout)));
+                let object = hold.object(element).map(|object| format!(" : {object:?}"));
+                let (timeout, object) = (timeout.unwrap_or_default(), object.unwrap_or_default());
+                format!("{}{timeout}{object}", print_element(element))
             })
             .collect();
         line(text, 2, format_args!("elements = {{ {} }}", all.join(",\n\t\t\t     ")));
@@ -67,9 +87,40 @@ fn print_chain(text: &mut String, chain: &Chain) {
     for rule in &chain.rules {
         match rule {
             Rule::Lookup { key, set, verdict } => {
-                let key: Vec<&str> = key.iter().map(|field| expression(*field)).collect();
-                line(text, 2, format_args!("{} @{} {}", key.join(" . "), set.name(), verdict_text(*verdict)));
+                line(
+                    text,
+                    2,
+                    format_args!("{} @{} {}", expressions(key), set.name(), verdict_text(*verdict)),
+                );
             }
+            Rule::Limit { key, map, is_loaded, source, count } => {
+                let loaded =
+                    if *is_loaded { format!("meta length > {LOADED_ABOVE} ") } else { String::new() };
+                line(
+                    text,
+                    2,
+                    format_args!(
+                        "{loaded}limit name {} map @{} {} @{} drop",
+                        expressions(key),
+                        map.name(),
+                        expressions(source),
+                        count.name()
+                    ),
+                );
+            }
+            Rule::ReturnUnlessOpening => line(text, 2, format_args!("tcp flags != syn / syn,ack return")),
+            Rule::Upkeep { what, per_second, burst } => line(
+                text,
+                2,
+                format_args!(
+                    "{} limit rate {per_second}/second burst {burst} packets accept",
+                    match what {
+                        Upkeep::Arp => "ether type arp".to_owned(),
+                        Upkeep::Neighbours(kind) => format!("icmpv6 type {}", neighbours(*kind)),
+                        Upkeep::Dhcp(client, server) => format!("udp sport {client} udp dport {server}"),
+                    }
+                ),
+            ),
             Rule::Reject { per_second, burst } => line(
                 text,
                 2,
@@ -87,6 +138,53 @@ fn line(text: &mut String, depth: usize, content: std::fmt::Arguments<'_>) {
     text.extend(std::iter::repeat_n('\t', depth));
     text.write_fmt(content).expect("writing to a String cannot fail");
     text.push('\n');
+}
+
+fn expressions(key: &[Field]) -> String {
+    let all: Vec<&str> = key.iter().map(|field| expression(*field)).collect();
+    all.join(" . ")
+}
+
+/// nft's words for types of neighbour discovery.
+fn neighbours(kind: u8) -> String {
+    match kind {
+        133 => "nd-router-solicit".to_owned(),
+        135 => "nd-neighbor-solicit".to_owned(),
+        136 => "nd-neighbor-advert".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A limit in nft's units: bytes in the largest that is whole, packets with a burst that is not the usual one.
+fn print_rate(rate: Rate) -> String {
+    let per = match rate.seconds {
+        1 => "second",
+        60 => "minute",
+        3_600 => "hour",
+        _ => "day",
+    };
+    if rate.unit == Unit::Bytes {
+        return format!("rate over {}/{per} burst {}", bytes(rate.amount), bytes(rate.burst));
+    }
+    let burst = match rate.burst {
+        USUAL_BURST => String::new(),
+        burst => format!(" burst {burst} packets"),
+    };
+    format!("rate over {}/{per}{burst}", rate.amount)
+}
+
+/// The burst that nft does not mention.
+const USUAL_BURST: u32 = 5;
+
+fn bytes(number: u32) -> String {
+    let (mut number, mut unit) = (number, "bytes");
+    for larger in ["kbytes", "mbytes"] {
+        if number == 0 || !number.is_multiple_of(1_024) {
+            break;
+        }
+        (number, unit) = (number / 1_024, larger);
+    }
+    format!("{number} {unit}")
 }
 
 fn type_name(field: Field) -> &'static str {
@@ -116,6 +214,7 @@ fn verdict_text(verdict: Verdict) -> String {
         Verdict::Accept => "accept".into(),
         Verdict::Drop => "drop".into(),
         Verdict::Goto(chain) => format!("goto {}", chain.name()),
+        Verdict::Jump(chain) => format!("jump {}", chain.name()),
     }
 }
 
@@ -124,12 +223,13 @@ fn print_element(element: &Element) -> String {
         if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
     };
     match element {
-        Element::Protected(prefix) | Element::Suspended(prefix) => net(prefix),
         Element::SuspendedPort(name) => format!("{name:?}"),
-        Element::BlockedPort { source, protocol, port } => format!("{} . {protocol} . {port}", net(source)),
-        Element::BlockedDestination { source, destination } => format!("{} . {destination}", net(source)),
-        Element::BlockedService { source, destination, protocol, port } => {
-            format!("{} . {destination} . {protocol} . {port}", net(source))
+        other => {
+            let place = other.place();
+            let mut parts = vec![net(place.first)];
+            parts.extend(place.destination.map(net));
+            parts.extend(place.service.map(|(protocol, port)| format!("{protocol} . {port}")));
+            parts.join(" . ")
         }
     }
 }
@@ -150,40 +250,44 @@ fn seconds(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ruleset::{Hold, Lasting};
+    use crate::ruleset::{Hold, Lasting, Pace};
 
     #[test]
     fn the_skeleton_reads_as_nft_writes_it() {
-        insta::assert_snapshot!(print(&Ruleset::new(), &Elements::new(), Timestamp::EPOCH));
+        insta::assert_snapshot!(print_all(&Elements::new(), Timestamp::EPOCH));
     }
 
     #[test]
     fn elements_are_listed_in_their_sets() {
         let now = Timestamp::from_secs(1_000);
-        let until =
-            |secs| Hold { lasting: Lasting::Until(now + Duration::from_secs(secs)), decisions: Vec::new() };
+        let until = |secs| Hold::new(Lasting::Until(now + Duration::from_secs(secs)));
         let mut elements = Elements::new();
         elements.insert(Element::Suspended("203.0.113.10/32".parse().unwrap()), until(3_600));
-        elements.insert(
-            Element::Suspended("203.0.113.64/26".parse().unwrap()),
-            Hold { lasting: Lasting::Lease, decisions: Vec::new() },
-        );
-        elements.insert(
-            Element::Protected("192.0.2.1/32".parse().unwrap()),
-            Hold { lasting: Lasting::Always, decisions: Vec::new() },
-        );
+        elements.insert(Element::Suspended("203.0.113.64/26".parse().unwrap()), Hold::new(Lasting::Lease));
+        elements.insert(Element::Protected("192.0.2.1/32".parse().unwrap()), Hold::new(Lasting::Always));
         elements.insert(Element::SuspendedPort("tap0".into()), until(61));
         let source = "2001:db8:10::/48".parse().unwrap();
         let protocol = reeve_policy::Protocol::Tcp;
         elements.insert(Element::BlockedPort { source, protocol, port: 25 }, until(1));
-        let destination = "2001:db8:f000::1".parse().unwrap();
+        let destination = "2001:db8:f000::1/128".parse().unwrap();
         elements.insert(Element::BlockedDestination { source, destination }, until(1));
         elements.insert(Element::BlockedService { source, destination, protocol, port: 25 }, until(1));
-        let text = print(&Ruleset::new(), &elements, now);
+        let mut limited = until(60);
+        limited.decisions.push(reeve_policy::DecisionId("v.1".parse().unwrap()));
+        limited.rate = Some("3 kbytes/second".parse().unwrap());
+        let traffic =
+            Element::Limit { pace: Pace::Traffic, source, destination: None, service: Some((protocol, 25)) };
+        elements.insert(traffic, limited.clone());
+        limited.rate = Some("10/minute".parse().unwrap());
+        let openings = Element::Limit { pace: Pace::Openings, source, destination: None, service: None };
+        elements.insert(openings, limited);
+        let text = print(&Ruleset::new(Family::Inet), &elements, now);
         let listed: Vec<&str> = text
             .lines()
             .map(str::trim)
-            .filter(|line| line.contains("elements") || line.contains("timeout "))
+            .filter(|line| {
+                line.contains("elements") || line.contains("timeout ") || line.contains("rate over")
+            })
             .collect();
         insta::assert_snapshot!(listed.join("\n"));
     }

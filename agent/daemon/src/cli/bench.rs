@@ -10,7 +10,7 @@ use reeve_policy::{DecisionId, Timestamp};
 
 use super::play::TenantArg;
 use crate::capture::{FileSource, Progress, Source};
-use crate::enforce::Enforcer;
+use crate::enforce::{Enforcer, Ownership};
 use crate::replay::Scene;
 
 /// What can be measured.
@@ -49,12 +49,12 @@ pub fn bench(what: &What) -> anyhow::Result<serde_json::Value> {
 fn elements(count: u32) -> anyhow::Result<serde_json::Value> {
     let now = Timestamp::from_secs(1_700_000_000);
     let decisions = vec![DecisionId("bench.1".parse()?)];
-    let hold = Hold { lasting: Lasting::Until(now + Duration::from_secs(3_600)), decisions };
+    let hold = Hold { decisions, ..Hold::new(Lasting::Until(now + Duration::from_secs(3_600))) };
     let wanted: Elements = (0..count)
         .map(|number| IpAddr::from(Ipv4Addr::from(0x0b00_0000 + number)))
         .map(|host| (Element::Suspended(host.into()), hold.clone()))
         .collect();
-    let mut enforcer = Enforcer::open()?;
+    let mut enforcer = Enforcer::open(Ownership::Auto)?;
     enforcer.install(Elements::new(), now)?;
     let began = Instant::now();
     enforcer.apply(wanted.clone(), now)?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::CheckArgs;
 use crate::config::{self, Loaded};
 use crate::control::Controller;
-use crate::enforce::Enforcer;
+use crate::enforce::{Enforcer, Ownership};
 use crate::links::Links;
 use reeve_policy::Mode;
 
@@ -56,7 +56,7 @@ fn machine(args: &CheckArgs, loaded: &Loaded) -> anyhow::Result<Vec<String>> {
         return Err(MissingInterface { path: args.config.clone(), name: all.join(", ") }.into());
     }
     if loaded.settings.mode == Mode::Enforce {
-        let mut enforcer = Enforcer::open().context("mode is \"enforce\"")?;
+        let mut enforcer = Enforcer::open(Ownership::Auto).context("mode is \"enforce\"")?;
         enforcer.is_installed().context("mode is \"enforce\"")?;
     }
     Ok(watched)

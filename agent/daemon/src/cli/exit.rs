@@ -85,7 +85,7 @@ fn of_capture(error: &CaptureError) -> u8 {
 
 fn of_enforce(error: &EnforceError) -> u8 {
     match error {
-        EnforceError::NoNftables(_) => UNAVAILABLE,
+        EnforceError::NoNftables(_) | EnforceError::Owned { .. } => UNAVAILABLE,
         EnforceError::NotPermitted(_) => PERMISSION,
         EnforceError::Full(_) | EnforceError::Netlink(_) | EnforceError::NotAsTold { .. } => FAILURE,
     }

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use reeve_telemetry::logs::LogFormat;
 
 use crate::config;
+use crate::enforce::Ownership;
 
 /// Watches what tenants send, recognises abuse, and answers with the mildest measure that stops it.
 ///
@@ -100,6 +101,12 @@ pub struct RunArgs {
     /// The most that the record may take, in MiB; then it ends, and the agent goes on.
     #[arg(long, value_name = "MIB", default_value_t = 1_024, requires = "record")]
     pub record_limit: u64,
+    /// Whether the tables are to belong to the agent, so that nobody else can change them.
+    ///
+    /// `auto` does it where the kernel knows how (Linux 6.9 and newer); where it does not, or with `plain`, what others change is
+    /// mended at once. `owner` ends the agent where the kernel does not know how.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", env = "REEVE_OWNERSHIP")]
+    pub ownership: Ownership,
 }
 
 /// Arguments of `check`.

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reeve_core::ruleset::elements::elements;
-use reeve_core::ruleset::{Elements, Ruleset, text};
+use reeve_core::ruleset::elements::{Spared, elements};
+use reeve_core::ruleset::{Elements, text};
 use reeve_policy::{DesiredState, Timestamp};
 
 use super::{ClearArgs, RulesetArgs};
 use crate::capture::Clock;
 use crate::config::{self, Settings};
-use crate::enforce::Enforcer;
+use crate::enforce::{Enforcer, Ownership};
 use crate::node;
 use crate::state::journal::Memory;
 use crate::state::{StateFolder, peek};
@@ -22,7 +22,7 @@ use crate::state::{StateFolder, peek};
 /// When the settings or the state cannot be read.
 pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
     let Some(path) = &args.config else {
-        return Ok(text::print(&Ruleset::new(), &Elements::new(), Timestamp::EPOCH));
+        return Ok(text::print_all(&Elements::new(), Timestamp::EPOCH));
     };
     let loaded = config::load(path)?;
     let now = Clock::start().now();
@@ -32,8 +32,9 @@ pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
     let lifelines = node::lifelines();
     let protected: Vec<IpNet> =
         loaded.policy.protected_destinations.iter().chain(&lifelines).copied().collect();
-    let elements = elements(&memory.desired, &loaded.settings.node, &tenants, &protected, now);
-    Ok(text::print(&Ruleset::new(), &elements, now))
+    let spared = Spared { protected: &protected, lifeline: &loaded.policy.lifeline };
+    let elements = elements(&memory.desired, &loaded.settings.node, &tenants, spared, now);
+    Ok(text::print_all(&elements, now))
 }
 
 /// Takes the table away, and the measures out of the state.
@@ -50,7 +51,7 @@ pub fn clear(args: &ClearArgs) -> anyhow::Result<String> {
         Some(settings) => Some(StateFolder::open(&settings.state_dir)?),
         None => None,
     };
-    let mut enforcer = Enforcer::open()?;
+    let mut enforcer = Enforcer::open(Ownership::Auto)?;
     let was_there = enforcer.is_installed()?;
     enforcer.clear()?;
     let mut forgotten = 0;

@@ -1,8 +1,12 @@
 //! Enforcement: the kernel made to hold what is desired, and looked at to see that it does.
 //!
-//! [`Enforcer`] owns table `inet reeve`, and touches nothing else. Each change is one transaction, read back and compared.
-//! A change that the kernel refuses, or a table that somebody else has touched, is answered by laying the whole table down
-//! anew, again in one transaction: packets meet the old one or the new one, never none.
+//! [`Enforcer`] keeps tables `inet reeve` and `bridge reeve`, and touches nothing else. Each change is one transaction, read back
+//! and compared. A change that the kernel refuses, or a table that somebody else has touched, is answered by laying the tables
+//! down anew, again in one transaction: packets meet the old ones or the new ones, never none.
+//!
+//! **Ownership.** From Linux 6.9 on a table may belong to a netlink socket (`OWNER`) and outlive it (`PERSIST`): nobody else
+//! can change it, it stands when the agent is killed, and whoever comes next takes it over. Never the one without the
+//! other: such a table would go with its owner. Elsewhere the tables are plain, and what others do to them is noticed and mended.
 //!
 //! Every measure has a kernel timeout, so that a dead agent holds nobody for ever; measures without an end of their own
 //! have a lease that is renewed ([`RENEW_EVERY`]).
@@ -12,10 +16,10 @@
 pub mod netlink;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use reeve_core::ruleset::elements::LEASE;
-use reeve_core::ruleset::{Element, Elements, Lasting, Ruleset};
+use reeve_core::ruleset::elements::{LEASE, objects};
+use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Ruleset};
 use reeve_policy::{DecisionId, MeasureCounters, Timestamp};
 
 use netlink::read::{self, Observed};
@@ -27,6 +31,21 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(3_600);
 /// How far a timeout in the kernel may be from what it should be: ticks, and the time between telling and looking.
 const TIMEOUT_TOLERANCE: Duration = Duration::from_secs(5);
 
+/// Whether our tables are to belong to our socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ownership {
+    /// If the kernel knows how.
+    #[default]
+    Auto,
+    /// Yes, or not at all.
+    Owner,
+    /// No: others may touch them, and it is mended.
+    Plain,
+}
+
+/// `NFT_TABLE_F_OWNER` and `NFT_TABLE_F_PERSIST` (linux/netfilter/nf_tables.h).
+const OWNED: u32 = 2 | 4;
+
 /// Why the kernel does not hold what is desired.
 #[derive(Debug, thiserror::Error)]
 pub enum EnforceError {
@@ -36,6 +55,12 @@ pub enum EnforceError {
     /// The process lacks CAP_NET_ADMIN.
     #[error("changing the ruleset is not permitted (CAP_NET_ADMIN is missing): {0}")]
     NotPermitted(#[source] NetlinkError),
+    /// Somebody else owns one of our tables.
+    #[error("table {family} reeve belongs to another process, which must end first")]
+    Owned {
+        /// Which.
+        family: &'static str,
+    },
     /// A set is full.
     #[error("a set is full, so a measure does not stand: {0}")]
     Full(#[source] NetlinkError),
@@ -66,7 +91,7 @@ impl From<NetlinkError> for EnforceError {
 /// What [`Enforcer::check`] found and mended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tampering {
-    /// Elements that had gone.
+    /// Elements and limits that had gone.
     pub missing: usize,
     /// Members that nobody of ours added.
     pub surplus: usize,
@@ -74,16 +99,25 @@ pub struct Tampering {
     pub skeleton: bool,
 }
 
-/// The keeper of our table, in the network namespace of the thread that opened it.
+/// Looking costs at most one part in so many of the time, however often others change their own tables.
+const LOOKING_SHARE: u32 = 10;
+
+/// The keeper of our tables, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Enforcer {
     socket: Socket,
-    ruleset: Ruleset,
+    ownership: Ownership,
+    /// What the tables are made with, as far as the kernel takes it.
+    flags: u32,
+    rulesets: Vec<Ruleset>,
     held: Elements,
+    /// Limits that nothing leads to any more, and that the kernel may not have let go yet.
+    stale: BTreeSet<String>,
     /// What elements counted before they were laid down anew.
     carried: BTreeMap<Element, MeasureCounters>,
-    skeleton: BTreeSet<String>,
+    skeletons: Vec<BTreeSet<String>>,
     generation: Option<u32>,
+    look_again: Option<Instant>,
     renewed: Timestamp,
 }
 
@@ -92,46 +126,101 @@ impl Enforcer {
     ///
     /// # Errors
     /// Where the kernel has no nftables, or the process may not.
-    pub fn open() -> Result<Self, EnforceError> {
+    pub fn open(ownership: Ownership) -> Result<Self, EnforceError> {
         Ok(Self {
             socket: Socket::open()?,
-            ruleset: Ruleset::new(),
+            ownership,
+            flags: if ownership == Ownership::Plain { 0 } else { OWNED },
+            rulesets: Family::ALL.map(Ruleset::new).to_vec(),
             held: Elements::new(),
+            stale: BTreeSet::new(),
             carried: BTreeMap::new(),
-            skeleton: BTreeSet::new(),
+            skeletons: Vec::new(),
             generation: None,
+            look_again: None,
             renewed: Timestamp::EPOCH,
         })
     }
 
-    /// Lays the table down with `elements`, in place of any that there was: one transaction.
+    /// Whether our tables belong to our socket, so that nobody else can change them.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.flags == OWNED
+    }
+
+    /// Lays the tables down with `elements`, in place of any that there were: one transaction.
     ///
     /// # Errors
-    /// What the kernel refused; the table before stands then.
+    /// What the kernel refused; the tables before stand then.
     pub fn install(&mut self, elements: Elements, now: Timestamp) -> Result<(), EnforceError> {
-        let before = read::observe(&mut self.socket)?;
-        let mut batch = Batch::default();
-        print::remove(&mut batch);
-        print::install(&mut batch, &self.ruleset);
-        print::add(&mut batch, &elements, now);
-        self.socket.transact(batch)?;
+        let before = self.observe()?;
+        while let Err(error) = self.lay_down(&elements, now) {
+            self.yield_to(error)?;
+        }
         self.carry(&before, |element| elements.contains_key(element));
         self.held = elements;
+        self.stale.clear();
         self.renewed = now;
-        self.skeleton = read::skeleton(&mut self.socket)?;
+        self.skeletons = self.skeletons()?;
         self.verify(now)
+    }
+
+    fn lay_down(&mut self, elements: &Elements, now: Timestamp) -> Result<(), EnforceError> {
+        let mut batch = Batch::default();
+        let limits = objects(elements);
+        for ruleset in &self.rulesets {
+            let family = ruleset.family;
+            let seen = read::table(&mut self.socket, family)?;
+            if seen.is_some_and(|seen| seen.owner.is_some_and(|owner| owner != self.socket.port())) {
+                return Err(EnforceError::Owned { family: family.name() });
+            }
+            if seen.is_some() {
+                print::remove(&mut batch, family);
+            }
+            print::install(&mut batch, ruleset, self.flags);
+            print::add_limits(&mut batch, family, limits.iter());
+            print::add(&mut batch, family, elements, now);
+        }
+        Ok(self.socket.transact(batch)?)
+    }
+
+    /// Goes on with less where the kernel does not know something that can be done without.
+    fn yield_to(&mut self, error: EnforceError) -> Result<(), EnforceError> {
+        let refused = match &error {
+            EnforceError::Netlink(cause) | EnforceError::NoNftables(cause) => cause.refused(),
+            _ => None,
+        };
+        let Some((what, errno)) = refused else { return Err(error) };
+        let is_unknown =
+            matches!(errno, libc::EOPNOTSUPP | libc::EINVAL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT);
+        let is_bridge = what == "table bridge reeve" && errno != libc::EINVAL && self.rulesets.len() > 1;
+        if is_unknown && self.flags != 0 && self.ownership == Ownership::Auto && what.starts_with("table ") {
+            tracing::debug!(
+                "the kernel knows no tables with owners that persist (Linux 6.9 does); ours are plain"
+            );
+            self.flags = 0;
+            return Ok(());
+        }
+        if is_unknown && is_bridge {
+            tracing::warn!(
+                "the kernel has no nftables for bridges: what is bridged is held only where it passes as routed"
+            );
+            self.rulesets.retain(|ruleset| ruleset.family != Family::Bridge);
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// Makes the kernel hold `wanted` and nothing else.
     ///
     /// # Errors
-    /// What the kernel refused, even of a table laid down anew.
+    /// What the kernel refused, even of tables laid down anew.
     pub fn apply(&mut self, wanted: Elements, now: Timestamp) -> Result<(), EnforceError> {
         match self.apply_difference(&wanted, now) {
             Ok(()) => Ok(()),
             Err(EnforceError::NotPermitted(error)) => Err(EnforceError::NotPermitted(error)),
             Err(error) => {
-                tracing::warn!(%error, "a change of the ruleset failed; the table is laid down anew");
+                tracing::warn!(%error, "a change of the ruleset failed; the tables are laid down anew");
                 self.install(wanted, now)
             }
         }
@@ -140,7 +229,11 @@ impl Enforcer {
     fn apply_difference(&mut self, wanted: &Elements, now: Timestamp) -> Result<(), EnforceError> {
         let stays = |element: &Element| {
             let (held, wanted) = (self.held.get(element), wanted.get(element));
-            held.zip(wanted).is_some_and(|(held, wanted)| held.lasting == wanted.lasting)
+            held.zip(wanted).is_some_and(|(held, wanted)| {
+                let is_same_limit =
+                    held.object(element) == wanted.object(element) && held.rate == wanted.rate;
+                held.lasting == wanted.lasting && is_same_limit
+            })
         };
         let gone: Vec<Element> = self.held.keys().filter(|element| !stays(element)).cloned().collect();
         let new: Elements = wanted
@@ -152,26 +245,50 @@ impl Enforcer {
             self.held = wanted.clone();
             return Ok(());
         }
-        if !gone.is_empty() {
-            let before = read::observe(&mut self.socket)?;
+        let (before_limits, limits) = (objects(&self.held), objects(wanted));
+        let before = if gone.is_empty() { Vec::new() } else { self.observe()? };
+        let mut batch = Batch::default();
+        for (number, ruleset) in self.rulesets.iter().enumerate() {
+            let family = ruleset.family;
             // What has run out is gone already, or will be within a tick.
-            let there = |element: &&Element| before.elements.contains_key(*element);
-            let mut batch = Batch::default();
-            print::delete(&mut batch, gone.iter().filter(there));
-            print::add(&mut batch, &new, now);
-            self.socket.transact(batch)?;
-            self.carry(&before, |element| new.contains_key(element));
-            self.carried.retain(|element, _| wanted.contains_key(element));
-        } else {
-            let mut batch = Batch::default();
-            print::add(&mut batch, &new, now);
-            self.socket.transact(batch)?;
+            let there = |element: &&Element| {
+                before.get(number).is_some_and(|seen| seen.elements.contains_key(*element))
+            };
+            print::delete(&mut batch, family, gone.iter().filter(there));
+            print::add_limits(
+                &mut batch,
+                family,
+                limits.iter().filter(|(name, _)| !before_limits.contains_key(*name)),
+            );
+            print::add(&mut batch, family, &new, now);
         }
+        self.socket.transact(batch)?;
+        self.carry(&before, |element| new.contains_key(element));
+        self.carried.retain(|element, _| wanted.contains_key(element));
+        self.stale.extend(before_limits.into_keys());
+        self.stale.retain(|name| !limits.contains_key(name));
         self.held = wanted.clone();
+        self.drop_stale();
         self.verify(now)
     }
 
-    /// Looks whether anybody touched the table, and mends it if so.
+    /// Takes away limits that nothing leads to. An element that ran out keeps its limit until the kernel has cleaned up; then
+    /// it is tried again.
+    fn drop_stale(&mut self) {
+        for name in std::mem::take(&mut self.stale) {
+            let mut batch = Batch::default();
+            for ruleset in &self.rulesets {
+                print::delete_limits(&mut batch, ruleset.family, std::iter::once(&name));
+            }
+            match self.socket.transact(batch) {
+                Err(error) if error.errno() == Some(libc::EBUSY) => _ = self.stale.insert(name),
+                Err(error) => tracing::debug!(%error, "a limit that is used no more was not there"),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Looks whether anybody touched the tables, and mends them if so.
     ///
     /// # Errors
     /// When the kernel cannot be asked, or refuses the mending.
@@ -180,15 +297,35 @@ impl Enforcer {
         if generation.is_some() && generation == self.generation {
             return Ok(None);
         }
-        let observed = read::observe(&mut self.socket)?;
-        let (missing, surplus) = self.difference(&observed, now);
-        let skeleton = read::skeleton(&mut self.socket)? != self.skeleton;
-        if missing == 0 && surplus == 0 && !skeleton {
+        if self.look_again.is_some_and(|again| Instant::now() < again) {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let found = self.look(now)?;
+        if found == (Tampering { missing: 0, surplus: 0, skeleton: false }) {
             self.generation = generation;
+            self.look_again = Some(Instant::now() + began.elapsed() * LOOKING_SHARE);
             return Ok(None);
         }
         self.install(self.held.clone(), now)?;
-        Ok(Some(Tampering { missing, surplus, skeleton }))
+        Ok(Some(found))
+    }
+
+    fn look(&mut self, now: Timestamp) -> Result<Tampering, EnforceError> {
+        if self.is_owner() {
+            // Nobody else can have changed what is ours; it need only be there.
+            let mut missing = 0;
+            for ruleset in &self.rulesets {
+                let seen = read::table(&mut self.socket, ruleset.family)?;
+                let is_ours = seen.is_some_and(|seen| seen.owner == Some(self.socket.port()));
+                missing += usize::from(!is_ours);
+            }
+            return Ok(Tampering { missing, surplus: 0, skeleton: missing > 0 });
+        }
+        let observed = self.observe()?;
+        let (missing, surplus) = self.difference(&observed, now);
+        let skeleton = self.skeletons()? != self.skeletons;
+        Ok(Tampering { missing, surplus, skeleton })
     }
 
     /// Renews leases, if it is time.
@@ -196,6 +333,10 @@ impl Enforcer {
     /// # Errors
     /// What the kernel refused.
     pub fn renew(&mut self, now: Timestamp) -> Result<(), EnforceError> {
+        if !self.stale.is_empty() {
+            self.drop_stale();
+            return self.verify(now);
+        }
         if now.since(self.renewed) < RENEW_EVERY {
             return Ok(());
         }
@@ -210,12 +351,16 @@ impl Enforcer {
             return Ok(());
         }
         let mut batch = Batch::default();
-        print::add(&mut batch, &leases, now);
+        for ruleset in &self.rulesets {
+            print::add(&mut batch, ruleset.family, &leases, now);
+        }
         self.socket.transact(batch)?;
-        let observed = read::observe(&mut self.socket)?;
+        let observed = self.observe()?;
         let is_renewed = |element: &Element| {
-            let remaining = observed.elements.get(element).and_then(|standing| standing.remaining);
-            remaining.is_some_and(|remaining| remaining + TIMEOUT_TOLERANCE >= LEASE)
+            observed.iter().all(|table| {
+                let remaining = table.elements.get(element).and_then(|standing| standing.remaining);
+                remaining.is_some_and(|remaining| remaining + TIMEOUT_TOLERANCE >= LEASE)
+            })
         };
         if leases.keys().all(is_renewed) {
             return self.verify(now);
@@ -229,15 +374,19 @@ impl Enforcer {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn counters(&mut self) -> Result<BTreeMap<DecisionId, MeasureCounters>, EnforceError> {
-        let observed = read::observe(&mut self.socket)?;
+        let observed = self.observe()?;
         let mut by_decision: BTreeMap<DecisionId, MeasureCounters> = BTreeMap::new();
         for (element, hold) in &self.held {
-            let now = observed.elements.get(element).map(|standing| standing.counters).unwrap_or_default();
             let before = self.carried.get(element).copied().unwrap_or_default();
+            let now = observed.iter().filter_map(|table| table.elements.get(element));
             for id in &hold.decisions {
                 let sum = by_decision.entry(id.clone()).or_default();
-                sum.packets += now.packets + before.packets;
-                sum.bytes += now.bytes + before.bytes;
+                sum.packets += before.packets;
+                sum.bytes += before.bytes;
+                for standing in now.clone() {
+                    sum.packets += standing.counters.packets;
+                    sum.bytes += standing.counters.bytes;
+                }
             }
         }
         Ok(by_decision)
@@ -255,39 +404,58 @@ impl Enforcer {
         &self.held
     }
 
-    /// What the kernel holds.
+    /// What the kernel holds, a value for each of our tables.
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub fn observe(&mut self) -> Result<Observed, EnforceError> {
-        Ok(read::observe(&mut self.socket)?)
+    pub fn observe(&mut self) -> Result<Vec<Observed>, EnforceError> {
+        let socket = &mut self.socket;
+        let tables = self.rulesets.iter().map(|ruleset| read::observe(socket, ruleset.family));
+        Ok(tables.collect::<Result<_, _>>()?)
     }
 
-    /// Whether our table is there, whoever made it.
+    /// Whether one of our tables is there, whoever made it.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn is_installed(&mut self) -> Result<bool, EnforceError> {
-        Ok(!read::skeleton(&mut self.socket)?.is_empty())
+        for ruleset in &self.rulesets {
+            if read::table(&mut self.socket, ruleset.family)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// Takes our table away, with everything in it. It is no error if there is none.
+    /// Takes our tables away, with everything in them. It is no error if there is none.
     ///
     /// # Errors
-    /// What the kernel refused.
+    /// What the kernel refused; and where another process owns one.
     pub fn clear(&mut self) -> Result<(), EnforceError> {
         let mut batch = Batch::default();
-        print::remove(&mut batch);
+        for ruleset in &self.rulesets {
+            let Some(seen) = read::table(&mut self.socket, ruleset.family)? else { continue };
+            if seen.owner.is_some_and(|owner| owner != self.socket.port()) {
+                return Err(EnforceError::Owned { family: ruleset.family.name() });
+            }
+            print::remove(&mut batch, ruleset.family);
+        }
         self.socket.transact(batch)?;
         (self.held, self.carried) = (Elements::new(), BTreeMap::new());
         Ok(())
+    }
+
+    fn skeletons(&mut self) -> Result<Vec<BTreeSet<String>>, EnforceError> {
+        let socket = &mut self.socket;
+        let tables = self.rulesets.iter().map(|ruleset| read::skeleton(socket, ruleset.family));
+        Ok(tables.collect::<Result<_, _>>()?)
     }
 
     /// Reads back and compares.
     fn verify(&mut self, now: Timestamp) -> Result<(), EnforceError> {
         // Taken before: what somebody changes while we look is noticed the next time.
         let generation = read::generation(&mut self.socket)?;
-        let observed = read::observe(&mut self.socket)?;
+        let observed = self.observe()?;
         let (missing, surplus) = self.difference(&observed, now);
         if missing + surplus > 0 {
             return Err(EnforceError::NotAsTold { missing, surplus });
@@ -296,31 +464,22 @@ impl Enforcer {
         Ok(())
     }
 
-    /// How many elements the kernel lacks, or holds for too short a time, and how many it has too many.
-    fn difference(&self, observed: &Observed, now: Timestamp) -> (usize, usize) {
-        let stands = |(element, hold): &(&Element, &reeve_core::ruleset::Hold)| {
-            let standing = observed.elements.get(*element);
-            match hold.lasting {
-                Lasting::Always => standing.is_some_and(|standing| standing.remaining.is_none()),
-                Lasting::Lease => standing.is_some_and(|standing| standing.remaining.is_some()),
-                Lasting::Until(end) => {
-                    let left = end.since(now);
-                    let remaining = standing.and_then(|standing| standing.remaining);
-                    // What ends about now may be there or not.
-                    left <= TIMEOUT_TOLERANCE
-                        || remaining.is_some_and(|remaining| remaining + TIMEOUT_TOLERANCE >= left)
-                }
-            }
-        };
-        let missing = self.held.iter().filter(|pair| !stands(pair)).count();
-        let is_ours = |element: &&Element| self.held.contains_key(*element);
-        let surplus = observed.elements.keys().filter(|element| !is_ours(element)).count() + observed.foreign;
+    /// How many elements and limits the kernel lacks, or holds for too short a time, and how many members it has too many.
+    fn difference(&self, observed: &[Observed], now: Timestamp) -> (usize, usize) {
+        let limits = objects(&self.held);
+        let (mut missing, mut surplus) = (0, 0);
+        for table in observed {
+            missing += self.held.iter().filter(|(element, hold)| !stands(table, element, hold, now)).count();
+            missing += limits.keys().filter(|name| !table.limits.contains(*name)).count();
+            let is_ours = |element: &&Element| self.held.contains_key(*element);
+            surplus += table.elements.keys().filter(|element| !is_ours(element)).count() + table.foreign;
+        }
         (missing, surplus)
     }
 
     /// Remembers what elements counted that begin anew.
-    fn carry(&mut self, before: &Observed, begins_anew: impl Fn(&Element) -> bool) {
-        for (element, standing) in &before.elements {
+    fn carry(&mut self, before: &[Observed], begins_anew: impl Fn(&Element) -> bool) {
+        for (element, standing) in before.iter().flat_map(|table| &table.elements) {
             if begins_anew(element) {
                 let carried = self.carried.entry(element.clone()).or_default();
                 carried.packets += standing.counters.packets;
@@ -328,4 +487,21 @@ impl Enforcer {
             }
         }
     }
+}
+
+/// Whether an element stands in a table as it is to.
+fn stands(table: &Observed, element: &Element, hold: &Hold, now: Timestamp) -> bool {
+    let standing = table.elements.get(element);
+    let is_in_time = match hold.lasting {
+        Lasting::Always => standing.is_some_and(|standing| standing.remaining.is_none()),
+        Lasting::Lease => standing.is_some_and(|standing| standing.remaining.is_some()),
+        Lasting::Until(end) => {
+            let left = end.since(now);
+            let remaining = standing.and_then(|standing| standing.remaining);
+            // What ends about now may be there or not.
+            left <= TIMEOUT_TOLERANCE
+                || remaining.is_some_and(|remaining| remaining + TIMEOUT_TOLERANCE >= left)
+        }
+    };
+    is_in_time && standing.is_none_or(|standing| standing.object == hold.object(element))
 }

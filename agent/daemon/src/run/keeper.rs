@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use reeve_core::ruleset::elements::elements;
+use reeve_core::ruleset::elements::{Spared, elements};
 use reeve_policy::judge::Standing;
 use reeve_policy::{
     DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeId, OrderFailure, OrderId,
@@ -33,8 +33,11 @@ use crate::state::journal::Memory;
 /// Why a measure does not stand although the kernel took everything.
 const UNHELD: &str = "the tenant has no address, and no port of its own, by which this node could hold it";
 
-/// How often the table is looked at, and what failed is tried again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked whether anybody changed a ruleset. The question costs some microseconds; looking costs more and has
+/// its own bound.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often what failed is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often counters are told, and the node's own addresses are read.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -55,6 +58,7 @@ pub(crate) struct Change {
     pub tenants: Vec<Arc<Tenant>>,
     pub tenants_version: u64,
     pub protected: Vec<IpNet>,
+    pub lifeline: Vec<IpNet>,
     pub imposed: Vec<Measure>,
     pub lifted: Vec<Lifted>,
     pub orders: Vec<OrderId>,
@@ -72,6 +76,7 @@ impl Change {
             tenants: Vec::new(),
             tenants_version: 0,
             protected: Vec::new(),
+            lifeline: Vec::new(),
             imposed: Vec::new(),
             lifted: Vec::new(),
             orders: Vec::new(),
@@ -93,6 +98,7 @@ impl Change {
         self.tenants = newer.tenants;
         self.tenants_version = newer.tenants_version;
         self.protected = newer.protected;
+        self.lifeline = newer.lifeline;
     }
 }
 
@@ -149,7 +155,7 @@ impl Keeper {
 
     /// Works until told to stop.
     pub fn run(mut self, tasks: &mpsc::Receiver<Task>, beat: &Beat) {
-        let (mut looked, mut told) = (Instant::now(), Instant::now());
+        let (mut looked, mut told, mut tried) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             beat.now();
             let patience = LOOK_EVERY.saturating_sub(looked.elapsed());
@@ -178,6 +184,10 @@ impl Keeper {
             }
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
+                if tried.elapsed() >= RETRY_EVERY {
+                    tried = Instant::now();
+                    self.try_again();
+                }
                 self.look();
                 if told.elapsed() >= TELL_EVERY {
                     told = Instant::now();
@@ -225,7 +235,8 @@ impl Keeper {
         let Some(enforcer) = &mut self.enforcer else { return Ok(()) };
         let now = self.clock.now();
         let protected: Vec<IpNet> = self.current.protected.iter().chain(&self.lifelines).copied().collect();
-        let wanted = elements(&self.current.desired, &self.node, &self.current.tenants, &protected, now);
+        let spared = Spared { protected: &protected, lifeline: &self.current.lifeline };
+        let wanted = elements(&self.current.desired, &self.node, &self.current.tenants, spared, now);
         if self.is_installed {
             enforcer.apply(wanted, now)?;
         } else {
@@ -300,15 +311,19 @@ impl Keeper {
         }
     }
 
-    /// Looks whether the kernel still holds what it was told, and renews leases.
-    fn look(&mut self) {
+    /// Tries again what the disk or the kernel refused.
+    fn try_again(&mut self) {
         self.store.try_again();
         if self.is_behind {
-            return self.settle();
+            self.settle();
         }
+    }
+
+    /// Looks whether the kernel still holds what it was told, and renews leases.
+    fn look(&mut self) {
         let now = self.clock.now();
         let Some(enforcer) = &mut self.enforcer else { return };
-        if !self.is_installed {
+        if !self.is_installed || self.is_behind {
             return;
         }
         let looked = enforcer.check(now).and_then(|tampering| enforcer.renew(now).map(|()| tampering));
@@ -320,7 +335,7 @@ impl Keeper {
                     missing = found.missing,
                     surplus = found.surplus,
                     skeleton = found.skeleton,
-                    "somebody changed table inet reeve; it is mended"
+                    "somebody changed our tables; they are mended"
                 );
             }
             Err(error) => self.complain("the kernel's ruleset cannot be kept", &error.to_string()),

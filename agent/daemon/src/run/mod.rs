@@ -33,7 +33,7 @@ use tokio::sync::{mpsc as async_mpsc, oneshot};
 use crate::capture::{CaptureError, Clock};
 use crate::config::{self, ConfigError, Loaded};
 use crate::control::{Controller, Greeting, LinkError, Told};
-use crate::enforce::{EnforceError, Enforcer};
+use crate::enforce::{EnforceError, Enforcer, Ownership};
 use crate::links::LinksError;
 use crate::metrics::Metrics;
 use crate::node;
@@ -158,6 +158,7 @@ pub async fn run(
     config_path: &std::path::Path,
     mut loaded: Loaded,
     record: Option<&Record>,
+    ownership: Ownership,
 ) -> Result<(), RunError> {
     add_lifelines(&mut loaded);
     let settings = loaded.settings.clone();
@@ -173,7 +174,7 @@ pub async fn run(
     let (result_sender, results) = async_mpsc::unbounded_channel();
     let reports_out = Reports(settings.controller.as_ref().map(|_| report_sender));
 
-    let enforcer = open_enforcer(settings.mode)?;
+    let enforcer = open_enforcer(settings.mode, ownership)?;
     if !left.unsent.is_empty() {
         tracing::info!(
             reports = left.unsent.len(),
@@ -348,10 +349,10 @@ fn add_lifelines(loaded: &mut Loaded) {
 
 /// Only a node that may act has anything to do with the kernel's ruleset; one that observes takes away what an earlier
 /// run that might have acted left.
-fn open_enforcer(mode: Mode) -> Result<Option<Enforcer>, RunError> {
+fn open_enforcer(mode: Mode, ownership: Ownership) -> Result<Option<Enforcer>, RunError> {
     match mode {
         Mode::Enforce => {
-            let mut enforcer = Enforcer::open()?;
+            let mut enforcer = Enforcer::open(ownership)?;
             // Asking takes the same capability as changing, so what is missing is told before anything begins.
             enforcer.is_installed()?;
             Ok(Some(enforcer))
@@ -366,7 +367,7 @@ fn open_enforcer(mode: Mode) -> Result<Option<Enforcer>, RunError> {
 }
 
 fn clear_leftovers() -> Result<(), EnforceError> {
-    let mut enforcer = Enforcer::open()?;
+    let mut enforcer = Enforcer::open(Ownership::Auto)?;
     if enforcer.is_installed()? {
         tracing::warn!("this node is only to observe: the measures of an earlier run are taken away");
         enforcer.clear()?;

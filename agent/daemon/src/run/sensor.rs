@@ -318,6 +318,7 @@ impl Sensor {
             tenants: self.tenants.clone(),
             tenants_version: self.tenants_version,
             protected: self.loaded.policy.protected_destinations.clone(),
+            lifeline: self.loaded.policy.lifeline.clone(),
             imposed: std::mem::take(&mut self.imposed),
             lifted: std::mem::take(&mut self.lifted),
             orders: std::mem::take(&mut self.awaiting),

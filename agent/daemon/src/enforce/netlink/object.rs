@@ -24,7 +24,7 @@ impl Default for Scratch {
     }
 }
 
-/// The type, flags and number of a message. The family is `inet`.
+/// The type, flags, number and family of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     /// `NFT_MSG_*`.
@@ -39,6 +39,8 @@ pub struct Head {
 
 /// `NFPROTO_INET`.
 pub const INET: u16 = 1;
+/// `NFPROTO_BRIDGE`.
+pub const BRIDGE: u16 = 7;
 /// `NFPROTO_UNSPEC`.
 pub const UNSPEC: u16 = 0;
 
@@ -148,6 +150,10 @@ owned!(
     Rule, nftnl_rule, nftnl_rule_alloc, nftnl_rule_free
 );
 owned!(
+    /// A named object; a limit, here.
+    Limit, nftnl_obj, nftnl_obj_alloc, nftnl_obj_free
+);
+owned!(
     /// A set, with elements perhaps.
     Set, nftnl_set, nftnl_set_alloc, nftnl_set_free
 );
@@ -158,6 +164,32 @@ impl Table {
         let name = c_string(name);
         // SAFETY: the string is copied.
         unsafe { sys::nftnl_table_set_str(self.0.as_ptr(), sys::NFTNL_TABLE_NAME as u16, name.as_ptr()) };
+    }
+
+    /// Gives it flags.
+    pub fn flags(&mut self, flags: u32) {
+        // SAFETY: the number is copied.
+        unsafe { sys::nftnl_table_set_u32(self.0.as_ptr(), sys::NFTNL_TABLE_FLAGS as u16, flags) };
+    }
+
+    /// Reads it from a message: its name, its flags, and the netlink port of its owner.
+    pub fn read(message: &Received) -> Option<(String, u32, Option<u32>)> {
+        let table = Self::default();
+        // SAFETY: the message is whole and aligned; what is read is copied into the table.
+        unsafe {
+            if sys::nftnl_table_nlmsg_parse(message.header().cast(), table.0.as_ptr()) < 0 {
+                return None;
+            }
+            let name = sys::nftnl_table_get_str(table.0.as_ptr(), sys::NFTNL_TABLE_NAME as u16);
+            let is_set = |attribute: u32| sys::nftnl_table_is_set(table.0.as_ptr(), attribute as u16);
+            let number = |attribute: u32| sys::nftnl_table_get_u32(table.0.as_ptr(), attribute as u16);
+            if name.is_null() {
+                return None;
+            }
+            let owner = is_set(sys::NFTNL_TABLE_OWNER).then(|| number(sys::NFTNL_TABLE_OWNER));
+            let flags = if is_set(sys::NFTNL_TABLE_FLAGS) { number(sys::NFTNL_TABLE_FLAGS) } else { 0 };
+            Some((CStr::from_ptr(name).to_string_lossy().into_owned(), flags, owner))
+        }
     }
 
     /// Writes a message about it.
@@ -217,6 +249,51 @@ impl Chain {
             };
             let name = text(sys::NFTNL_CHAIN_NAME);
             Some((text(sys::NFTNL_CHAIN_TABLE), format!("chain {name}{hook}")))
+        }
+    }
+}
+
+impl Limit {
+    /// Sets a text.
+    pub fn text(&mut self, attribute: u32, text: &str) {
+        let text = c_string(text);
+        // SAFETY: the string is copied.
+        unsafe { sys::nftnl_obj_set_str(self.0.as_ptr(), attribute as u16, text.as_ptr()) };
+    }
+
+    /// Sets a number of 32 bits.
+    pub fn number(&mut self, attribute: u32, number: u32) {
+        // SAFETY: the number is copied.
+        unsafe { sys::nftnl_obj_set_u32(self.0.as_ptr(), attribute as u16, number) };
+    }
+
+    /// Sets a number of 64 bits.
+    pub fn long(&mut self, attribute: u32, number: u64) {
+        // SAFETY: the number is copied.
+        unsafe { sys::nftnl_obj_set_u64(self.0.as_ptr(), attribute as u16, number) };
+    }
+
+    /// Writes a message about it.
+    pub fn write(&self, scratch: &mut Scratch, head: Head, out: &mut Vec<u8>) {
+        // SAFETY: the header is one that `write` just made, with room behind it.
+        scratch.write(head, out, |header| unsafe {
+            sys::nftnl_obj_nlmsg_build_payload(header.cast(), self.0.as_ptr());
+        });
+    }
+
+    /// Reads an object from a message: its table and its name.
+    pub fn read(message: &Received) -> Option<(String, String)> {
+        let object = Self::default();
+        // SAFETY: the message is whole and aligned; what is read is copied into the object.
+        unsafe {
+            if sys::nftnl_obj_nlmsg_parse(message.header().cast(), object.0.as_ptr()) < 0 {
+                return None;
+            }
+            let text = |attribute: u32| {
+                let text = sys::nftnl_obj_get_str(object.0.as_ptr(), attribute as u16);
+                (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+            };
+            Some((text(sys::NFTNL_OBJ_TABLE)?, text(sys::NFTNL_OBJ_NAME)?))
         }
     }
 }
@@ -361,6 +438,8 @@ pub struct Member {
     pub expires_ms: Option<u64>,
     /// Packets and bytes that met it; only read.
     pub counters: Option<(u64, u64)>,
+    /// The named object that it leads to.
+    pub object: Option<String>,
 }
 
 impl Set {
@@ -409,6 +488,10 @@ impl Set {
             if member.ends_range {
                 let flag = libc::NFT_SET_ELEM_INTERVAL_END as u32;
                 sys::nftnl_set_elem_set_u32(element, sys::NFTNL_SET_ELEM_FLAGS as u16, flag);
+            }
+            if let Some(object) = &member.object {
+                let name = c_string(object);
+                sys::nftnl_set_elem_set_str(element, sys::NFTNL_SET_ELEM_OBJREF as u16, name.as_ptr());
             }
             if let Some(timeout) = member.timeout_ms {
                 sys::nftnl_set_elem_set_u64(element, sys::NFTNL_SET_ELEM_TIMEOUT as u16, timeout);
@@ -550,7 +633,12 @@ unsafe fn read_member(element: *mut sys::nftnl_set_elem) -> Member {
             let packets = sys::nftnl_expr_get_u64(counter, sys::NFTNL_EXPR_CTR_PACKETS as u16);
             (packets, sys::nftnl_expr_get_u64(counter, sys::NFTNL_EXPR_CTR_BYTES as u16))
         });
+        let object = is_set(sys::NFTNL_SET_ELEM_OBJREF).then(|| {
+            let name = sys::nftnl_set_elem_get_str(element, sys::NFTNL_SET_ELEM_OBJREF as u16);
+            if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+        });
         Member {
+            object,
             key: data(sys::NFTNL_SET_ELEM_KEY),
             key_end: is_set(sys::NFTNL_SET_ELEM_KEY_END).then(|| data(sys::NFTNL_SET_ELEM_KEY_END)),
             ends_range: flags & libc::NFT_SET_ELEM_INTERVAL_END as u32 != 0,

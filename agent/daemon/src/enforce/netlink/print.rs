@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use nftnl_sys as sys;
+use reeve_core::packet::TcpFlags;
 use reeve_core::ruleset::{
-    Chain, ChainId, Element, Elements, Field, Rule, Ruleset, SET_SIZE, Set, SetId, TABLE, Verdict, Version,
+    Chain, ChainId, Element, Elements, Family, Field, LOADED_ABOVE, Members, Rule, Ruleset, SET_SIZE, Set,
+    SetId, TABLE, Upkeep, Verdict, Version,
 };
+use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{Protocol, Timestamp};
 
-use super::object::{self, Expression, INET, Member};
+use super::object::{self, BRIDGE, Expression, INET, Member};
 use super::socket::Batch;
 
 /// nft's numbers of data types (its `enum datatypes`), kept in the set for its listings.
@@ -30,128 +32,212 @@ const REGISTER: u32 = 8;
 const VERDICT_REGISTER: u32 = 0;
 
 /// Keys of `meta`, bases of `payload`, kinds of `reject`, and verdicts (linux/netfilter/nf_tables.h).
+const META_LEN: u32 = 0;
+const META_PROTOCOL: u32 = 1;
 const META_IIFNAME: u32 = 6;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
+const LINK_HEADER: u32 = 0;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const REJECT_ICMPX: u32 = 2;
 const ICMPX_ADMIN_PROHIBITED: u8 = 3;
 const NF_DROP: i32 = 0;
 const NF_ACCEPT: i32 = 1;
+const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
+const NFT_RETURN: i32 = -5;
 const CMP_EQ: u32 = 0;
-const NF_INET_FORWARD: i32 = 2;
+const CMP_NEQ: u32 = 1;
+const CMP_GT: u32 = 4;
+const BYTEORDER_HTON: u32 = 1;
+/// Hooks have the same numbers in both families; ordinary filters are not at the same place.
+const HOOK_FORWARD: i32 = 2;
+const HOOK_OUTPUT: i32 = 3;
+const BRIDGE_FILTER_PRIORITY: i32 = -200;
+/// `NFT_SET_OBJECT`, `NFT_OBJECT_LIMIT`, `NFT_LIMIT_F_INV`.
+const SET_OBJECT: u32 = 0x40;
+const OBJECT_LIMIT: u32 = 4;
+const LIMIT_OVER: u32 = 1;
+/// EtherTypes and protocols (IANA).
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
+const PROTOCOL_ICMPV6: u8 = 58;
 /// Bytes of an interface's name in the kernel.
 const IFNAME_BYTES: usize = 16;
 
-/// Adds what takes our table away, be it there or not.
-pub fn remove(batch: &mut Batch) {
-    let mut table = object::Table::default();
-    table.name(TABLE);
-    // Deleting what is not there would fail, so it is made first. (NFT_MSG_DESTROYTABLE needs Linux 6.3.)
-    let what = format!("table inet {TABLE}");
-    for (kind, flags) in [(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE), (libc::NFT_MSG_DELTABLE, 0)] {
-        batch.add(&what, kind, flags, INET, |scratch, head, out| table.write(scratch, head(), out));
+/// `NFPROTO_*` of a table.
+#[must_use]
+pub const fn protocol_family(family: Family) -> u16 {
+    match family {
+        Family::Inet => INET,
+        Family::Bridge => BRIDGE,
     }
 }
 
-/// Adds the skeleton.
-pub fn install(batch: &mut Batch, ruleset: &Ruleset) {
+/// Adds what takes one of our tables away; it must be there.
+pub fn remove(batch: &mut Batch, family: Family) {
     let mut table = object::Table::default();
     table.name(TABLE);
-    let create = libc::NLM_F_CREATE;
-    batch.add(&format!("table inet {TABLE}"), libc::NFT_MSG_NEWTABLE, create, INET, |scratch, head, out| {
+    let what = format!("table {} {TABLE}", family.name());
+    batch.add(&what, libc::NFT_MSG_DELTABLE, 0, protocol_family(family), |scratch, head, out| {
+        table.write(scratch, head(), out);
+    });
+}
+
+/// Adds the skeleton of one table, with `NFT_TABLE_F_*` in `flags`.
+pub fn install(batch: &mut Batch, ruleset: &Ruleset, flags: u32) {
+    let (family, create) = (protocol_family(ruleset.family), libc::NLM_F_CREATE);
+    let name = |what: &str| format!("{what} of table {} {TABLE}", ruleset.family.name());
+    let mut table = object::Table::default();
+    table.name(TABLE);
+    table.flags(flags);
+    let what = format!("table {} {TABLE}", ruleset.family.name());
+    batch.add(&what, libc::NFT_MSG_NEWTABLE, create, family, |scratch, head, out| {
         table.write(scratch, head(), out);
     });
     for (number, set) in ruleset.sets.iter().enumerate() {
-        let object = skeleton_set(set, number as u32 + 1);
-        batch.add(
-            &format!("set {}", set.id.name()),
-            libc::NFT_MSG_NEWSET,
-            create,
-            INET,
-            |scratch, head, out| {
-                object.write(scratch, head(), out);
-            },
-        );
+        let object = skeleton_set(set, number as u32 + 1, family);
+        let what = name(&format!("set {}", set.id.name()));
+        batch.add(&what, libc::NFT_MSG_NEWSET, create, family, |scratch, head, out| {
+            object.write(scratch, head(), out);
+        });
     }
     for chain in &ruleset.chains {
-        let object = chain_object(chain);
-        batch.add(
-            &format!("chain {}", chain.id.name()),
-            libc::NFT_MSG_NEWCHAIN,
-            create,
-            INET,
-            |scratch, head, out| {
-                object.write(scratch, head(), out);
-            },
-        );
+        let object = chain_object(chain, ruleset.family);
+        let what = name(&format!("chain {}", chain.id.name()));
+        batch.add(&what, libc::NFT_MSG_NEWCHAIN, create, family, |scratch, head, out| {
+            object.write(scratch, head(), out);
+        });
     }
     for chain in &ruleset.chains {
         for (number, rule) in chain.rules.iter().enumerate() {
             let object = rule_object(chain.id, rule, ruleset);
-            let what = format!("rule {} of chain {}", number + 1, chain.id.name());
-            let flags = create | libc::NLM_F_APPEND;
-            batch.add(&what, libc::NFT_MSG_NEWRULE, flags, INET, |scratch, head, out| {
+            let what = name(&format!("rule {} of chain {}", number + 1, chain.id.name()));
+            let append = create | libc::NLM_F_APPEND;
+            batch.add(&what, libc::NFT_MSG_NEWRULE, append, family, |scratch, head, out| {
                 object.write(scratch, head(), out)
             });
         }
     }
 }
 
-/// Adds elements to their sets, with the timeouts that they have at `now`.
-pub fn add(batch: &mut Batch, elements: &Elements, now: Timestamp) {
-    let with_timeout =
-        |(element, hold): (&Element, &reeve_core::ruleset::Hold)| (element.clone(), hold.timeout(now));
-    members(batch, elements.iter().map(with_timeout), libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
+/// Adds limits to one table.
+pub fn add_limits<'l>(
+    batch: &mut Batch,
+    family: Family,
+    limits: impl Iterator<Item = (&'l String, &'l Rate)>,
+) {
+    for (name, rate) in limits {
+        let mut object = limit_object(name, family);
+        object.long(sys::NFTNL_OBJ_LIMIT_RATE, rate.amount.into());
+        object.long(sys::NFTNL_OBJ_LIMIT_UNIT, rate.seconds.into());
+        object.number(sys::NFTNL_OBJ_LIMIT_BURST, rate.burst);
+        object.number(sys::NFTNL_OBJ_LIMIT_TYPE, u32::from(rate.unit == Unit::Bytes));
+        object.number(sys::NFTNL_OBJ_LIMIT_FLAGS, LIMIT_OVER);
+        let create = libc::NLM_F_CREATE;
+        batch.add(
+            &format!("limit {name}"),
+            libc::NFT_MSG_NEWOBJ,
+            create,
+            protocol_family(family),
+            |scratch, head, out| {
+                object.write(scratch, head(), out);
+            },
+        );
+    }
 }
 
-/// Takes elements from their sets.
-pub fn delete<'e>(batch: &mut Batch, elements: impl Iterator<Item = &'e Element>) {
-    members(batch, elements.map(|element| (element.clone(), None)), libc::NFT_MSG_DELSETELEM, 0);
+/// Takes limits from one table. None of its elements may lead to them.
+pub fn delete_limits<'l>(batch: &mut Batch, family: Family, names: impl Iterator<Item = &'l String>) {
+    for name in names {
+        let object = limit_object(name, family);
+        batch.add(
+            &format!("limit {name}"),
+            libc::NFT_MSG_DELOBJ,
+            0,
+            protocol_family(family),
+            |scratch, head, out| {
+                object.write(scratch, head(), out);
+            },
+        );
+    }
+}
+
+fn limit_object(name: &str, family: Family) -> object::Limit {
+    let mut object = object::Limit::default();
+    object.text(sys::NFTNL_OBJ_TABLE, TABLE);
+    object.text(sys::NFTNL_OBJ_NAME, name);
+    object.number(sys::NFTNL_OBJ_FAMILY, protocol_family(family).into());
+    object.number(sys::NFTNL_OBJ_TYPE, OBJECT_LIMIT);
+    object
+}
+
+/// Adds elements to the sets of one table, with the timeouts that they have at `now`.
+pub fn add(batch: &mut Batch, family: Family, elements: &Elements, now: Timestamp) {
+    let told =
+        elements.iter().map(|(element, hold)| (element.clone(), hold.timeout(now), hold.object(element)));
+    members(batch, family, told, libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
+}
+
+/// Takes elements from the sets of one table.
+pub fn delete<'e>(batch: &mut Batch, family: Family, elements: impl Iterator<Item = &'e Element>) {
+    let told = elements.map(|element| (element.clone(), None, None));
+    members(batch, family, told, libc::NFT_MSG_DELSETELEM, 0);
 }
 
 fn members(
     batch: &mut Batch,
-    elements: impl Iterator<Item = (Element, Option<Duration>)>,
+    family: Family,
+    elements: impl Iterator<Item = (Element, Option<Duration>, Option<String>)>,
     kind: i32,
     flags: i32,
 ) {
+    let family = protocol_family(family);
     let mut by_set: BTreeMap<SetId, object::Set> = BTreeMap::new();
-    for (element, timeout) in elements {
+    for (element, timeout, object) in elements {
         let id = element.set();
-        let set = by_set.entry(id).or_insert_with(|| named_set(id));
+        let set = by_set.entry(id).or_insert_with(|| named_set(id, family));
         // The kernel takes no timeout of nothing for "at once".
         let timeout = timeout.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1));
-        for member in encode(&element, timeout) {
+        for member in encode(&element, timeout, object) {
             set.push(&member);
         }
     }
     for (id, set) in by_set {
         let what = format!("elements of set {}", id.name());
-        batch.add(&what, kind, flags, INET, |scratch, head, out| set.write_members(scratch, head, out));
+        batch.add(&what, kind, flags, family, |scratch, head, out| set.write_members(scratch, head, out));
     }
 }
 
 /// A set by which members are added, deleted and listed.
-pub fn named_set(id: SetId) -> object::Set {
+pub fn named_set(id: SetId, family: u16) -> object::Set {
     let mut set = object::Set::default();
     set.text(sys::NFTNL_SET_TABLE, TABLE);
     set.text(sys::NFTNL_SET_NAME, &id.name());
-    set.number(sys::NFTNL_SET_FAMILY, u32::from(INET));
+    set.number(sys::NFTNL_SET_FAMILY, u32::from(family));
     set
 }
 
-fn skeleton_set(set: &Set, number: u32) -> object::Set {
-    let mut object = named_set(set.id);
+fn skeleton_set(set: &Set, number: u32, family: u16) -> object::Set {
+    let mut object = named_set(set.id, family);
     let mut flags = 0;
     if set.interval {
         flags |= libc::NFT_SET_INTERVAL as u32;
     }
-    if set.timed {
+    if set.members != Members::Plain {
         flags |= libc::NFT_SET_TIMEOUT as u32;
-        object.each(Expression::new(c"counter"));
+    }
+    match set.members {
+        Members::Plain | Members::Timed => {}
+        Members::Counted => object.each(Expression::new(c"counter")),
+        Members::Limits => {
+            flags |= SET_OBJECT;
+            object.number(sys::NFTNL_SET_OBJ_TYPE, OBJECT_LIMIT);
+        }
     }
     let lens: Vec<u8> = set.key.iter().map(|field| field_len(*field)).collect();
     if set.key.len() > 1 {
@@ -172,14 +258,17 @@ fn skeleton_set(set: &Set, number: u32) -> object::Set {
     object
 }
 
-fn chain_object(chain: &Chain) -> object::Chain {
+fn chain_object(chain: &Chain, family: Family) -> object::Chain {
     let mut object = object::Chain::default();
     object.text(sys::NFTNL_CHAIN_TABLE, TABLE);
     object.text(sys::NFTNL_CHAIN_NAME, chain.id.name());
+    object.number(sys::NFTNL_CHAIN_FAMILY, protocol_family(family).into());
     if let Some(priority) = chain.priority {
+        let hook = if chain.id == ChainId::Output { HOOK_OUTPUT } else { HOOK_FORWARD };
+        let filter = if family == Family::Bridge { BRIDGE_FILTER_PRIORITY } else { 0 };
         object.text(sys::NFTNL_CHAIN_TYPE, "filter");
-        object.number(sys::NFTNL_CHAIN_HOOKNUM, NF_INET_FORWARD);
-        object.number(sys::NFTNL_CHAIN_PRIO, priority);
+        object.number(sys::NFTNL_CHAIN_HOOKNUM, hook);
+        object.number(sys::NFTNL_CHAIN_PRIO, filter + priority);
         object.number(sys::NFTNL_CHAIN_POLICY, NF_ACCEPT);
     }
     object
@@ -189,23 +278,58 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
     let mut object = object::Rule::default();
     object.text(sys::NFTNL_RULE_TABLE, TABLE);
     object.text(sys::NFTNL_RULE_CHAIN, chain.name());
-    object.number(sys::NFTNL_RULE_FAMILY, u32::from(INET));
+    object.number(sys::NFTNL_RULE_FAMILY, u32::from(protocol_family(ruleset.family)));
     match rule {
+        Rule::Limit { key, map, is_loaded, source, count } => {
+            if *is_loaded {
+                object.push(meta(META_LEN, REGISTER));
+                // Numbers in the processor's byte order are compared in the network's.
+                object.push(byteorder(4));
+                object.push(compare(CMP_GT, &LOADED_ABOVE.to_be_bytes()));
+            }
+            push_key(&mut object, key, ruleset.family, true);
+            let number = ruleset.number(*map);
+            object.push(
+                Expression::new(c"objref")
+                    .number(sys::NFTNL_EXPR_OBJREF_SET_SREG, REGISTER)
+                    .text(sys::NFTNL_EXPR_OBJREF_SET_NAME, &map.name())
+                    .number(sys::NFTNL_EXPR_OBJREF_SET_ID, number),
+            );
+            push_key(&mut object, source, ruleset.family, false);
+            object.push(lookup_expression(*count, ruleset));
+            object.push(verdict_expression(Verdict::Drop));
+        }
+        Rule::ReturnUnlessOpening => {
+            object.push(meta(META_L4PROTO, REGISTER));
+            object.push(compare(CMP_EQ, &[PROTOCOL_TCP]));
+            object.push(payload(TRANSPORT_HEADER, 13, 1, REGISTER));
+            object.push(
+                Expression::new(c"bitwise")
+                    .number(sys::NFTNL_EXPR_BITWISE_SREG, REGISTER)
+                    .number(sys::NFTNL_EXPR_BITWISE_DREG, REGISTER)
+                    .number(sys::NFTNL_EXPR_BITWISE_LEN, 1)
+                    .data(sys::NFTNL_EXPR_BITWISE_MASK, &[TcpFlags::SYN | TcpFlags::ACK])
+                    .data(sys::NFTNL_EXPR_BITWISE_XOR, &[0]),
+            );
+            object.push(compare(CMP_NEQ, &[TcpFlags::SYN]));
+            let back = Expression::new(c"immediate").number(sys::NFTNL_EXPR_IMM_DREG, VERDICT_REGISTER);
+            object.push(back.number(sys::NFTNL_EXPR_IMM_VERDICT, NFT_RETURN.cast_unsigned()));
+        }
+        Rule::Upkeep { what, per_second, burst } => {
+            push_upkeep(&mut object, *what);
+            object.push(limit_expression(*per_second, *burst));
+            object.push(verdict_expression(Verdict::Accept));
+        }
         Rule::Lookup { key, set, verdict } => {
-            push_lookup(&mut object, key, *set, ruleset);
+            push_key(&mut object, key, ruleset.family, true);
+            object.push(lookup_expression(*set, ruleset));
             object.push(verdict_expression(*verdict));
         }
         Rule::Reject { per_second, burst } => {
-            let limit = Expression::new(c"limit")
-                .long(sys::NFTNL_EXPR_LIMIT_RATE, (*per_second).into())
-                .long(sys::NFTNL_EXPR_LIMIT_UNIT, 1)
-                .number(sys::NFTNL_EXPR_LIMIT_BURST, *burst)
-                .number(sys::NFTNL_EXPR_LIMIT_TYPE, 0)
-                .number(sys::NFTNL_EXPR_LIMIT_FLAGS, 0);
             let reject = Expression::new(c"reject")
                 .number(sys::NFTNL_EXPR_REJECT_TYPE, REJECT_ICMPX)
                 .byte(sys::NFTNL_EXPR_REJECT_CODE, ICMPX_ADMIN_PROHIBITED);
-            object.push(limit);
+            object.push(limit_expression(*per_second, *burst));
             object.push(reject);
         }
         Rule::Always(verdict) => object.push(verdict_expression(*verdict)),
@@ -213,24 +337,31 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
     object
 }
 
-/// Loads the key's fields one behind the other and looks them up.
-fn push_lookup(rule: &mut object::Rule, key: &[Field], set: SetId, ruleset: &Ruleset) {
+/// Loads the key's fields one behind the other. `asks` where it was not asked before which version the header is.
+fn push_key(rule: &mut object::Rule, key: &[Field], family: Family, asks: bool) {
     let version = key.iter().find_map(|field| match field {
         Field::Source(version) | Field::Destination(version) => Some(*version),
         Field::Protocol | Field::Port | Field::Interface => None,
     });
-    // In an inet table the header is one of two; which must be asked before it is read.
-    if let Some(version) = version {
-        let number = match version {
-            Version::V4 => libc::NFPROTO_IPV4,
-            Version::V6 => libc::NFPROTO_IPV6,
-        };
-        rule.push(meta(META_NFPROTO, REGISTER));
-        let compare = Expression::new(c"cmp")
-            .number(sys::NFTNL_EXPR_CMP_SREG, REGISTER)
-            .number(sys::NFTNL_EXPR_CMP_OP, CMP_EQ)
-            .data(sys::NFTNL_EXPR_CMP_DATA, &[number as u8]);
-        rule.push(compare);
+    // The header is one of two, or in a bridge of many; which must be asked before it is read.
+    match (version.filter(|_| asks), family) {
+        (None, _) => {}
+        (Some(version), Family::Inet) => {
+            let number = match version {
+                Version::V4 => libc::NFPROTO_IPV4,
+                Version::V6 => libc::NFPROTO_IPV6,
+            };
+            rule.push(meta(META_NFPROTO, REGISTER));
+            rule.push(compare(CMP_EQ, &[number as u8]));
+        }
+        (Some(version), Family::Bridge) => {
+            let ethertype = match version {
+                Version::V4 => ETHERTYPE_IPV4,
+                Version::V6 => ETHERTYPE_IPV6,
+            };
+            rule.push(meta(META_PROTOCOL, REGISTER));
+            rule.push(compare(CMP_EQ, &ethertype.to_be_bytes()));
+        }
     }
     let mut register = REGISTER;
     for field in key {
@@ -245,12 +376,61 @@ fn push_lookup(rule: &mut object::Rule, key: &[Field], set: SetId, ruleset: &Rul
         });
         register += u32::from(field_len(*field)).div_ceil(4);
     }
-    let number = ruleset.sets.iter().position(|other| other.id == set).unwrap_or(0) as u32 + 1;
-    let lookup = Expression::new(c"lookup")
+}
+
+fn push_upkeep(rule: &mut object::Rule, what: Upkeep) {
+    match what {
+        Upkeep::Arp => {
+            rule.push(payload(LINK_HEADER, 12, 2, REGISTER));
+            rule.push(compare(CMP_EQ, &ETHERTYPE_ARP.to_be_bytes()));
+        }
+        Upkeep::Neighbours(kind) => {
+            rule.push(payload(LINK_HEADER, 12, 2, REGISTER));
+            rule.push(compare(CMP_EQ, &ETHERTYPE_IPV6.to_be_bytes()));
+            rule.push(meta(META_L4PROTO, REGISTER));
+            rule.push(compare(CMP_EQ, &[PROTOCOL_ICMPV6]));
+            rule.push(payload(TRANSPORT_HEADER, 0, 1, REGISTER));
+            rule.push(compare(CMP_EQ, &[kind]));
+        }
+        Upkeep::Dhcp(client, server) => {
+            rule.push(meta(META_L4PROTO, REGISTER));
+            rule.push(compare(CMP_EQ, &[PROTOCOL_UDP]));
+            rule.push(payload(TRANSPORT_HEADER, 0, 4, REGISTER));
+            rule.push(compare(CMP_EQ, &[client.to_be_bytes(), server.to_be_bytes()].concat()));
+        }
+    }
+}
+
+fn lookup_expression(set: SetId, ruleset: &Ruleset) -> Expression {
+    Expression::new(c"lookup")
         .text(sys::NFTNL_EXPR_LOOKUP_SET, &set.name())
         .number(sys::NFTNL_EXPR_LOOKUP_SREG, REGISTER)
-        .number(sys::NFTNL_EXPR_LOOKUP_SET_ID, number);
-    rule.push(lookup);
+        .number(sys::NFTNL_EXPR_LOOKUP_SET_ID, ruleset.number(set))
+}
+
+fn limit_expression(per_second: u32, burst: u32) -> Expression {
+    Expression::new(c"limit")
+        .long(sys::NFTNL_EXPR_LIMIT_RATE, per_second.into())
+        .long(sys::NFTNL_EXPR_LIMIT_UNIT, 1)
+        .number(sys::NFTNL_EXPR_LIMIT_BURST, burst)
+        .number(sys::NFTNL_EXPR_LIMIT_TYPE, 0)
+        .number(sys::NFTNL_EXPR_LIMIT_FLAGS, 0)
+}
+
+fn compare(operation: u32, data: &[u8]) -> Expression {
+    Expression::new(c"cmp")
+        .number(sys::NFTNL_EXPR_CMP_SREG, REGISTER)
+        .number(sys::NFTNL_EXPR_CMP_OP, operation)
+        .data(sys::NFTNL_EXPR_CMP_DATA, data)
+}
+
+fn byteorder(len: u32) -> Expression {
+    Expression::new(c"byteorder")
+        .number(sys::NFTNL_EXPR_BYTEORDER_SREG, REGISTER)
+        .number(sys::NFTNL_EXPR_BYTEORDER_DREG, REGISTER)
+        .number(sys::NFTNL_EXPR_BYTEORDER_OP, BYTEORDER_HTON)
+        .number(sys::NFTNL_EXPR_BYTEORDER_LEN, len)
+        .number(sys::NFTNL_EXPR_BYTEORDER_SIZE, len)
 }
 
 fn meta(key: u32, register: u32) -> Expression {
@@ -272,6 +452,7 @@ fn verdict_expression(verdict: Verdict) -> Expression {
         Verdict::Accept => code(NF_ACCEPT),
         Verdict::Drop => code(NF_DROP),
         Verdict::Goto(chain) => code(NFT_GOTO).text(sys::NFTNL_EXPR_IMM_CHAIN, chain.name()),
+        Verdict::Jump(chain) => code(NFT_JUMP).text(sys::NFTNL_EXPR_IMM_CHAIN, chain.name()),
     }
 }
 
@@ -297,34 +478,34 @@ fn field_len(field: Field) -> u8 {
 }
 
 /// The members that an element is in the kernel: a range in a set with one field is its beginning and its end.
-fn encode(element: &Element, timeout_ms: Option<u64>) -> Vec<Member> {
-    let member = |key: Vec<u8>| Member { key, timeout_ms, ..Member::default() };
-    let ranged = |source: &IpNet, rest: Vec<u8>| {
-        let (first, last) = (octets(source.network()), octets(source.broadcast()));
-        let key_end = Some([last, rest.clone()].concat());
-        vec![Member { key_end, ..member([first, rest].concat()) }]
-    };
-    match element {
-        Element::Protected(net) | Element::Suspended(net) => {
-            let mut members = vec![member(octets(net.network()))];
-            // The range that ends with the last address of all has no end.
-            if let Some(behind) = successor(octets(net.broadcast())) {
-                members.push(Member { key: behind, ends_range: true, ..Member::default() });
-            }
-            members
-        }
-        Element::SuspendedPort(name) => {
-            let mut key = vec![0; IFNAME_BYTES];
-            let len = name.len().min(IFNAME_BYTES - 1);
-            key[..len].copy_from_slice(&name.as_bytes()[..len]);
-            vec![member(key)]
-        }
-        Element::BlockedPort { source, protocol, port } => ranged(source, service(*protocol, *port)),
-        Element::BlockedDestination { source, destination } => ranged(source, octets(*destination)),
-        Element::BlockedService { source, destination, protocol, port } => {
-            ranged(source, [octets(*destination), service(*protocol, *port)].concat())
-        }
+fn encode(element: &Element, timeout_ms: Option<u64>, object: Option<String>) -> Vec<Member> {
+    let member = |key: Vec<u8>| Member { key, timeout_ms, object: object.clone(), ..Member::default() };
+    if let Element::SuspendedPort(name) = element {
+        let mut key = vec![0; IFNAME_BYTES];
+        let len = name.len().min(IFNAME_BYTES - 1);
+        key[..len].copy_from_slice(&name.as_bytes()[..len]);
+        return vec![member(key)];
     }
+    let place = element.place();
+    let (first, last) = (octets(place.first.network()), octets(place.first.broadcast()));
+    if place.destination.is_none() && place.service.is_none() {
+        let mut members = vec![member(first)];
+        // The range that ends with the last address of all has no end.
+        if let Some(behind) = successor(last) {
+            members.push(Member { key: behind, ends_range: true, ..Member::default() });
+        }
+        return members;
+    }
+    let (mut key, mut key_end) = (first, last);
+    if let Some(destination) = place.destination {
+        key.extend(octets(destination.network()));
+        key_end.extend(octets(destination.broadcast()));
+    }
+    if let Some((protocol, port)) = place.service {
+        key.extend(service(protocol, port));
+        key_end.extend(service(protocol, port));
+    }
+    vec![Member { key_end: Some(key_end), ..member(key) }]
 }
 
 fn service(protocol: Protocol, port: u16) -> Vec<u8> {

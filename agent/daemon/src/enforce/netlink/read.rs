@@ -5,36 +5,69 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reeve_core::ruleset::{Element, SetId, TABLE, Version};
+use reeve_core::ruleset::{Element, Family, Field, SetId, Shape, TABLE, Version};
 use reeve_policy::{MeasureCounters, Protocol};
 
-use super::object::{self, Head, INET, Member};
-use super::print::{named_set, octets};
+use super::object::{self, Head, Member};
+use super::print::{named_set, octets, protocol_family};
 use super::socket::{NetlinkError, Socket};
 
 /// `NLM_F_DUMP` and `NLM_F_REQUEST`.
 const DUMP: i32 = libc::NLM_F_DUMP | libc::NLM_F_REQUEST;
 
 /// An element as the kernel holds it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// How long it still stands; `None` for ever.
     pub remaining: Option<Duration>,
     /// What met it.
     pub counters: MeasureCounters,
+    /// The limit that it leads to.
+    pub object: Option<String>,
 }
 
-/// The members of all sets.
+/// The members of all sets of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
+    /// The limits, by name.
+    pub limits: BTreeSet<String>,
     /// Those that are elements of ours.
     pub elements: BTreeMap<Element, Standing>,
     /// How many members there are that no element of ours could be.
     pub foreign: usize,
 }
 
-/// The table's chains, rules and sets as text, to be compared with how they once were. Empty where there is no table.
-pub fn skeleton(socket: &mut Socket) -> Result<BTreeSet<String>, NetlinkError> {
+/// One of our tables as it stands: its flags, and who owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSeen {
+    /// `NFT_TABLE_F_*`.
+    pub flags: u32,
+    /// The netlink port of its owner.
+    pub owner: Option<u32>,
+}
+
+/// One of our tables, if it is there.
+pub fn table(socket: &mut Socket, family: Family) -> Result<Option<TableSeen>, NetlinkError> {
+    let found = std::cell::Cell::new(None);
+    let head =
+        Head { kind: libc::NFT_MSG_GETTABLE, flags: DUMP, sequence: 1, family: protocol_family(family) };
+    socket.dump(
+        "the tables",
+        |scratch, out| scratch.bare(head, out),
+        |message| {
+            if let Some((name, flags, owner)) = object::Table::read(message)
+                && name == TABLE
+            {
+                found.set(Some(TableSeen { flags, owner }));
+            }
+        },
+        || found.set(None),
+    )?;
+    Ok(found.get())
+}
+
+/// A table's chains, rules and sets as text, to be compared with how they once were. Empty where there is no table.
+pub fn skeleton(socket: &mut Socket, family: Family) -> Result<BTreeSet<String>, NetlinkError> {
     let mut lines = BTreeSet::new();
     type Describe = fn(&object::Received) -> Option<(String, String)>;
     let kinds: [(&str, i32, Describe); 3] = [
@@ -45,9 +78,10 @@ pub fn skeleton(socket: &mut Socket) -> Result<BTreeSet<String>, NetlinkError> {
     for (what, kind, describe) in kinds {
         let (mut of_kind, mut order) = (BTreeSet::new(), 0_u32);
         let of_kind = std::cell::RefCell::new((&mut of_kind, &mut order));
+        let head = Head { kind, flags: DUMP, sequence: 1, family: protocol_family(family) };
         socket.dump(
             what,
-            |scratch, out| scratch.bare(Head { kind, flags: DUMP, sequence: 1, family: INET }, out),
+            |scratch, out| scratch.bare(head, out),
             |message| {
                 if let Some((table, line)) = describe(message)
                     && table == TABLE
@@ -70,6 +104,25 @@ pub fn skeleton(socket: &mut Socket) -> Result<BTreeSet<String>, NetlinkError> {
     Ok(lines)
 }
 
+/// The names of a table's limits.
+fn limits(socket: &mut Socket, family: Family) -> Result<BTreeSet<String>, NetlinkError> {
+    let names = std::cell::RefCell::new(BTreeSet::new());
+    let head = Head { kind: libc::NFT_MSG_GETOBJ, flags: DUMP, sequence: 1, family: protocol_family(family) };
+    socket.dump(
+        "the limits",
+        |scratch, out| scratch.bare(head, out),
+        |message| {
+            if let Some((table, name)) = object::Limit::read(message)
+                && table == TABLE
+            {
+                names.borrow_mut().insert(name);
+            }
+        },
+        || names.borrow_mut().clear(),
+    )?;
+    Ok(names.into_inner())
+}
+
 /// The number of the ruleset's generation: every transaction of anybody's makes a new one.
 pub fn generation(socket: &mut Socket) -> Result<Option<u32>, NetlinkError> {
     let number = std::cell::Cell::new(None);
@@ -86,17 +139,18 @@ pub fn generation(socket: &mut Socket) -> Result<Option<u32>, NetlinkError> {
     Ok(number.get())
 }
 
-/// The members of our sets; nothing where there is no table.
-pub fn observe(socket: &mut Socket) -> Result<Observed, NetlinkError> {
-    let mut observed = Observed::default();
+/// What is in one of our tables; nothing where there is none.
+pub fn observe(socket: &mut Socket, family: Family) -> Result<Observed, NetlinkError> {
+    let mut observed = Observed { limits: limits(socket, family)?, ..Observed::default() };
+    let family = protocol_family(family);
     for id in SetId::all() {
         let members = std::cell::RefCell::new(Vec::new());
         let broken = std::cell::Cell::new(0);
         let result = socket.dump(
             &format!("set {}", id.name()),
             |scratch, out| {
-                let head = Head { kind: libc::NFT_MSG_GETSETELEM, flags: DUMP, sequence: 1, family: INET };
-                named_set(id).write_request(scratch, head, out);
+                let head = Head { kind: libc::NFT_MSG_GETSETELEM, flags: DUMP, sequence: 1, family };
+                named_set(id, family).write_request(scratch, head, out);
             },
             |message| {
                 if !object::Set::read_members(message, &mut members.borrow_mut()) {
@@ -119,18 +173,25 @@ pub fn observe(socket: &mut Socket) -> Result<Observed, NetlinkError> {
 }
 
 fn decode(id: SetId, members: Vec<Member>, observed: &mut Observed) {
-    match id {
-        SetId::Protected(version) => ranges(members, version, Element::Protected, observed),
-        SetId::Suspended(version) => ranges(members, version, Element::Suspended, observed),
-        _ => {
-            for member in members {
-                match decode_one(id, &member) {
-                    Some(element) => {
-                        observed.elements.insert(element, standing(&member));
-                    }
-                    None => observed.foreign += 1,
-                }
+    let one_field = |net: IpNet| match id {
+        SetId::Protected(_) => Some(Element::Protected(net)),
+        SetId::Suspended(_) => Some(Element::Suspended(net)),
+        SetId::Held(_) => Some(Element::Held(net)),
+        SetId::Limited(_) => Some(Element::Limited(net)),
+        SetId::Limit(pace, Shape::Source, _) => {
+            Some(Element::Limit { pace, source: net, destination: None, service: None })
+        }
+        _ => None,
+    };
+    if let [Field::Source(version) | Field::Destination(version)] = id.key().as_slice() {
+        return ranges(members, *version, one_field, observed);
+    }
+    for member in members {
+        match decode_one(id, &member) {
+            Some(element) => {
+                observed.elements.insert(element, standing(&member));
             }
+            None => observed.foreign += 1,
         }
     }
 }
@@ -140,11 +201,17 @@ fn standing(member: &Member) -> Standing {
     Standing {
         remaining: member.expires_ms.or(member.timeout_ms).map(Duration::from_millis),
         counters: MeasureCounters { packets, bytes },
+        object: member.object.clone(),
     }
 }
 
 /// Pairs beginnings with ends. Where one range ends and the next begins, the end comes first.
-fn ranges(mut members: Vec<Member>, version: Version, make: fn(IpNet) -> Element, observed: &mut Observed) {
+fn ranges(
+    mut members: Vec<Member>,
+    version: Version,
+    make: impl Fn(IpNet) -> Option<Element>,
+    observed: &mut Observed,
+) {
     members.sort_by(|a, b| (&a.key, !a.ends_range).cmp(&(&b.key, !b.ends_range)));
     let mut members = members.into_iter().peekable();
     while let Some(begin) = members.next() {
@@ -154,9 +221,9 @@ fn ranges(mut members: Vec<Member>, version: Version, make: fn(IpNet) -> Element
         }
         let end = members.next_if(|next| next.ends_range);
         let net = prefix(&begin.key, end.as_ref().map(|end| end.key.as_slice()), version);
-        match net {
-            Some(net) => {
-                observed.elements.insert(make(net), standing(&begin));
+        match net.and_then(&make) {
+            Some(element) => {
+                observed.elements.insert(element, standing(&begin));
             }
             None => observed.foreign += 1,
         }
@@ -195,43 +262,50 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn decode_one(id: SetId, member: &Member) -> Option<Element> {
-    let version = match id {
-        SetId::SuspendedPort => {
-            let end = member.key.iter().position(|byte| *byte == 0).unwrap_or(member.key.len());
-            return Some(Element::SuspendedPort(std::str::from_utf8(&member.key[..end]).ok()?.into()));
-        }
-        SetId::BlockedPort(version) | SetId::BlockedDestination(version) | SetId::BlockedService(version) => {
-            version
-        }
-        SetId::Protected(_) | SetId::Suspended(_) => return None,
-    };
-    let width = if version == Version::V4 { 4 } else { 16 };
-    let (first, rest) = member.key.split_at_checked(width)?;
-    let end = member.key_end.as_deref().unwrap_or(&member.key);
-    let (last, rest_end) = end.split_at_checked(width)?;
-    if rest != rest_end {
-        return None;
+    if id == SetId::SuspendedPort {
+        let end = member.key.iter().position(|byte| *byte == 0).unwrap_or(member.key.len());
+        return Some(Element::SuspendedPort(std::str::from_utf8(&member.key[..end]).ok()?.into()));
     }
+    let (mut key, mut end) = (member.key.as_slice(), member.key_end.as_deref().unwrap_or(&member.key));
+    let (mut nets, mut service) = (Vec::new(), None);
+    for field in id.key() {
+        let width = match field {
+            Field::Source(Version::V4) | Field::Destination(Version::V4) => 4,
+            Field::Source(Version::V6) | Field::Destination(Version::V6) => 16,
+            _ => {
+                // Protocol and port, each in four bytes, and no ranges of them.
+                let &[protocol, _, _, _, high, low, _, _] = key else { return None };
+                service = Some((Protocol::from_number(protocol), u16::from_be_bytes([high, low])))
+                    .filter(|_| key == end);
+                service?;
+                break;
+            }
+        };
+        let ((first, rest), (last, rest_end)) = (key.split_at_checked(width)?, end.split_at_checked(width)?);
+        nets.push(between(first, last)?);
+        (key, end) = (rest, rest_end);
+    }
+    let (source, destination) = (*nets.first()?, nets.get(1).copied());
+    Some(match (id, destination, service) {
+        (SetId::Limit(pace, ..), destination, service) => {
+            Element::Limit { pace, source, destination, service }
+        }
+        (SetId::Lifeline(_), Some(destination), _) => Element::Lifeline { source, destination },
+        (SetId::BlockedPort(_), _, Some((protocol, port))) => Element::BlockedPort { source, protocol, port },
+        (SetId::BlockedDestination(_), Some(destination), _) => {
+            Element::BlockedDestination { source, destination }
+        }
+        (SetId::BlockedService(_), Some(destination), Some((protocol, port))) => {
+            Element::BlockedService { source, destination, protocol, port }
+        }
+        _ => return None,
+    })
+}
+
+/// The prefix from one address to another; `None` where it is none.
+fn between(first: &[u8], last: &[u8]) -> Option<IpNet> {
     let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
     let host_bits = 128 - (number(first) ^ number(last)).leading_zeros();
-    let source = net(address(first)?, u32::try_from(width * 8).ok()? - host_bits)?;
-    let source = (octets(source.broadcast()) == last).then_some(source)?;
-    let service = |bytes: &[u8]| match bytes {
-        [protocol, _, _, _, high, low, _, _] => {
-            Some((Protocol::from_number(*protocol), u16::from_be_bytes([*high, *low])))
-        }
-        _ => None,
-    };
-    Some(match id {
-        SetId::BlockedPort(_) => {
-            let (protocol, port) = service(rest)?;
-            Element::BlockedPort { source, protocol, port }
-        }
-        SetId::BlockedDestination(_) => Element::BlockedDestination { source, destination: address(rest)? },
-        _ => {
-            let (destination, rest) = rest.split_at_checked(width)?;
-            let (protocol, port) = service(rest)?;
-            Element::BlockedService { source, destination: address(destination)?, protocol, port }
-        }
-    })
+    let net = net(address(first)?, u32::try_from(first.len() * 8).ok()?.checked_sub(host_bits)?)?;
+    (octets(net.broadcast()) == last).then_some(net)
 }

@@ -59,6 +59,15 @@ impl NetlinkError {
             Self::Unsteady => None,
         }
     }
+
+    /// What the kernel refused, and the error number.
+    #[must_use]
+    pub fn refused(&self) -> Option<(&str, i32)> {
+        match self {
+            Self::Refused { what, source } => Some((what, source.raw_os_error()?)),
+            Self::Socket { .. } | Self::Unsteady => None,
+        }
+    }
 }
 
 /// A transaction being written.
@@ -131,6 +140,8 @@ pub struct Socket {
     buffer: Vec<u8>,
     scratch: Scratch,
     last: (usize, std::time::Duration),
+    /// Its address among netlink sockets, by which the kernel names owners.
+    port: u32,
 }
 
 impl Socket {
@@ -150,8 +161,16 @@ impl Socket {
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))
             .map_err(failed("setsockopt"))?;
         net::bind(&socket, &SocketAddrNetlink::new(0, 0)).map_err(failed("bind"))?;
+        let bound = net::getsockname(&socket).map_err(failed("getsockname"))?;
+        let port = SocketAddrNetlink::try_from(bound).map_err(failed("getsockname"))?.pid();
         let last = (0, std::time::Duration::ZERO);
-        Ok(Self { socket, buffer: vec![0; READ_BYTES], scratch: Scratch::default(), last })
+        Ok(Self { socket, buffer: vec![0; READ_BYTES], scratch: Scratch::default(), last, port })
+    }
+
+    /// Its address among netlink sockets.
+    #[must_use]
+    pub const fn port(&self) -> u32 {
+        self.port
     }
 
     /// Carries a transaction out, whole or not at all.
