@@ -42,10 +42,10 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Ruleset(args) => say(cli::table::ruleset(&args)?.trim_end()),
         Command::Clear(args) => say(&cli::table::clear(&args)?),
         Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "reeve-agent", &mut script);
-            std::io::stdout().write_all(&script)?;
-            Ok(())
+            Ok(reeve_manual::completions(Cli::command(), shell, &mut std::io::stdout())?)
+        }
+        Command::Man { folder } => {
+            Ok(reeve_manual::pages(Cli::command(), reeve_manual::SYSTEM_ADMINISTRATION, &folder)?)
         }
         Command::Bench { what } => say(&cli::bench::bench(&what)?.to_string()),
     }

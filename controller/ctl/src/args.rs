@@ -121,7 +121,14 @@ pub enum Command {
     /// Prints the completions of a shell
     Completion {
         /// The shell.
-        shell: clap_complete::Shell,
+        shell: reeve_manual::Shell,
+    },
+    /// Writes the man pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder; it is made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
 }
 

@@ -22,10 +22,14 @@ use crate::{json, show};
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<(), CallError> {
-    if let Command::Completion { shell } = cli.command {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "reevectl", &mut script);
-        return Ok(std::io::stdout().write_all(&script)?);
+    match &cli.command {
+        Command::Completion { shell } => {
+            return Ok(reeve_manual::completions(Cli::command(), *shell, &mut std::io::stdout())?);
+        }
+        Command::Man { folder } => {
+            return Ok(reeve_manual::pages(Cli::command(), reeve_manual::USER_COMMANDS, folder)?);
+        }
+        _ => {}
     }
     // Wrong files are told before anybody is called.
     let import = match &cli.command {
@@ -76,7 +80,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
         }
-        Command::Completion { .. } => Ok(()),
+        Command::Completion { .. } | Command::Man { .. } => Ok(()),
     }
 }
 

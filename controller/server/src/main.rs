@@ -51,7 +51,14 @@ enum Command {
     /// Prints the completions of a shell
     Completion {
         /// The shell.
-        shell: clap_complete::Shell,
+        shell: reeve_manual::Shell,
+    },
+    /// Writes the man pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder; it is made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
 }
 
@@ -129,10 +136,10 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
         Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "reeve-controller", &mut script);
-            std::io::stdout().write_all(&script)?;
-            Ok(())
+            Ok(reeve_manual::completions(Cli::command(), shell, &mut std::io::stdout())?)
+        }
+        Command::Man { folder } => {
+            Ok(reeve_manual::pages(Cli::command(), reeve_manual::SYSTEM_ADMINISTRATION, &folder)?)
         }
     }
 }

@@ -70,7 +70,14 @@ pub enum Command {
     /// For bash: reeve-agent completion bash > /etc/bash_completion.d/reeve-agent
     Completion {
         /// The shell.
-        shell: clap_complete::Shell,
+        shell: reeve_manual::Shell,
+    },
+    /// Writes the man pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder; it is made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
     /// Measures parts of the agent on this machine; prints JSON
     #[command(hide = true)]
