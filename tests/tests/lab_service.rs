@@ -37,8 +37,7 @@ fn the_units_are_sound_and_give_little_away() {
         // As installed, but for where the programs are.
         let built = binary("reeve-agent").unwrap().parent().unwrap().display().to_string();
         let here = folder.path().join(unit.file_name().unwrap());
-        std::fs::write(&here, std::fs::read_to_string(&unit).unwrap().replace("/usr/bin", &built))
-            .unwrap();
+        std::fs::write(&here, std::fs::read_to_string(&unit).unwrap().replace("/usr/bin", &built)).unwrap();
         let verified = Command::new("systemd-analyze").arg("verify").arg(&here).output().unwrap();
         let said = String::from_utf8_lossy(&verified.stderr).into_owned();
         assert!(verified.status.success() && said.is_empty(), "{said}");

@@ -37,6 +37,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => live(&args),
         Command::Check(args) => say(&cli::check::check(&args)?),
+        Command::Doctor(args) => cli::doctor::doctor(&args),
         Command::Replay(args) => cli::play::play(&args),
         Command::Score(args) => cli::play::score(&args),
         Command::Ruleset(args) => say(cli::table::ruleset(&args)?.trim_end()),

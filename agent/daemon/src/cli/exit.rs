@@ -3,6 +3,7 @@
 use std::io;
 
 use super::check::MissingInterface;
+use super::doctor::Unwell;
 use super::play::Clashing;
 use crate::capture::{CaptureError, FileError};
 use crate::config::ConfigError;
@@ -60,6 +61,9 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if error.is::<MissingInterface>() || error.is::<LinksError>() {
         return Some(UNAVAILABLE);
     }
+    if let Some(unwell) = error.downcast_ref::<Unwell>() {
+        return Some(unwell.code);
+    }
     if error.is::<Clashing>() {
         return Some(CONFIG);
     }
@@ -72,7 +76,8 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     code.or_else(|| error.downcast_ref().map(|error| of_io(error, IO)))
 }
 
-fn of_capture(error: &CaptureError) -> u8 {
+/// Why no ring can be had.
+pub(super) fn of_capture(error: &CaptureError) -> u8 {
     match error {
         CaptureError::NoInterface { .. } | CaptureError::InterfaceGone { .. } => UNAVAILABLE,
         CaptureError::NotPermitted { .. } => PERMISSION,

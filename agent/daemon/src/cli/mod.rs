@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod doctor;
 pub mod exit;
 pub mod play;
 pub mod table;
@@ -46,6 +47,11 @@ pub enum Command {
     Run(RunArgs),
     /// Says whether the settings, the policy and the tenants can be used, and whether the node has what they take
     Check(CheckArgs),
+    /// Looks the node over: settings, kernel, rights, interfaces, state, controller, certificates
+    ///
+    /// Each point is ok, a warning (the agent works, but not all that it could) or an error (it does not), with what to do.
+    /// Nothing is changed. Run it as the agent runs, or as root. The exit code is 0 without errors, else that of the first one.
+    Doctor(DoctorArgs),
     /// Plays captures through the engine and tells what it would have decided
     ///
     /// The same engine runs live: the same packets give the same alerts and decisions. Each file is pcap or pcapng, packed
@@ -125,6 +131,17 @@ pub struct CheckArgs {
     /// Look at the files only, not at this machine's interfaces, permissions and kernel.
     #[arg(long)]
     pub files_only: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The settings.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `replay`.
