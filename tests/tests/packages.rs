@@ -271,6 +271,12 @@ fn an_upgrade_leaves_measures_standing_and_a_purge_leaves_nothing() {
     // The service manager would start the agent anew at the end of the upgrade. Then the same where none is running: whatever
     // the scripts do to the table, nobody is there to forbid or to mend it.
     let version = debian.version("reeve-agent");
+    assert_eq!(version, format!("{}-1", env!("CARGO_PKG_VERSION")));
+    let changelog = include_str!("../../systemd/debian/changelog");
+    assert!(
+        changelog.starts_with(&format!("reeve ({version}) ")),
+        "{version} is not what the changelog begins with"
+    );
     let (agent, looks) = watched(&lab.rt, || {
         debian.dpkg("--install", &next);
         agent.terminate(READY).unwrap().success().unwrap();
@@ -315,6 +321,13 @@ fn one_package_goes_without_the_other_and_sysusers_makes_the_users() {
     };
     as_reeve("init");
     assert!(as_reeve("check").stdout.contains("good"));
+
+    // An agent that was started by hand holds up no removal, and whoever removes is told. Then all comes back.
+    let agent = debian.start_agent();
+    let told = debian.dpkg("--remove", &["reeve-agent"]).stderr;
+    assert!(told.contains("`nft delete table inet reeve` then lifts them"), "{told}");
+    agent.terminate(READY).unwrap().success().unwrap();
+    debian.dpkg("--install", &["/packages/reeve-agent.deb"]);
 
     // A table that somebody's agent left, with nobody at work.
     network.nft("table inet reeve {}\ntable inet other {}\n").unwrap();
