@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -146,22 +147,28 @@ impl<'a> Debian<'a> {
         self.try_run(&["getent", "passwd", name]).status.success()
     }
 
-    /// The agent as its unit runs it: its user, two capabilities.
+    /// The agent as its unit runs it: its user, two capabilities, and somebody who is told when it is ready.
     fn start_agent(&self) -> Process {
+        let ear = self.path("run/notify");
+        let manager = UnixDatagram::bind(&ear).unwrap();
+        fs::set_permissions(&ear, fs::Permissions::from_mode(0o777)).unwrap();
+        manager.set_nonblocking(true).unwrap();
         let capabilities = "-all,+net_admin,+net_raw";
         #[rustfmt::skip]
         let argv = [
             "setpriv", "--reuid", "reeve-agent", "--regid", "reeve-agent", "--clear-groups", "--no-new-privs",
             "--bounding-set", capabilities, "--inh-caps", capabilities, "--ambient-caps", capabilities,
-            "reeve-agent", "run",
+            "env", "NOTIFY_SOCKET=/run/notify", "reeve-agent", "run",
         ];
         let mut agent = self.network.spawn(&self.argv(&argv)).unwrap();
-        let claimed = "@reeve-agent";
-        wait_until("the agent to run", READY, || {
+        let mut buffer = [0; 1024];
+        wait_until("the agent to be ready", READY, || {
             anyhow::ensure!(agent.is_running()?, "{}", agent.last_lines(20));
-            self.network.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/unix")?.contains(claimed)))
+            let told = manager.recv(&mut buffer).map_or(&[][..], |len| &buffer[..len]);
+            Ok(String::from_utf8_lossy(told).contains("READY=1"))
         })
         .unwrap();
+        fs::remove_file(&ear).unwrap();
         agent
     }
 
