@@ -17,7 +17,7 @@ use reeve_policy::Timestamp;
 use crate::capture::ring::Ring;
 use crate::capture::{CaptureError, RingOptions};
 use crate::config::Settings;
-use crate::enforce::{EnforceError, Enforcer};
+use crate::enforce::{EnforceError, Enforcer, Ownership};
 use crate::links::{Links, LinksError};
 
 /// How long the controller may take to be found and to answer.
@@ -37,7 +37,7 @@ pub(super) fn effective_capabilities() -> Option<u64> {
 
 /// Whether the agent's table stands.
 pub(super) fn nftables() -> Result<bool, EnforceError> {
-    Enforcer::open()?.is_installed()
+    Enforcer::open(Ownership::Auto)?.is_installed()
 }
 
 /// Whether bridged packets are handed to the hooks of IP, and of IPv6; nothing where no bridge asks for it.
