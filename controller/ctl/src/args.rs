@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::reader::parse_duration;
-use reeve_policy::{Name, Timestamp};
+use reeve_policy::{Name, Protocol, Scope, Target, Timestamp};
 
 /// Asks and steers a Reeve controller.
 ///
@@ -101,6 +101,28 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Lets so much of some of a tenant's traffic through on every node, and drops the rest
+    Limit {
+        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        tenant: String,
+        /// How much: AMOUNT[ connections|packets|calls|bytes|kbytes|mbytes]/second|minute|hour|day[ burst AMOUNT], such as
+        /// "10/minute". Calls are new connections, and segments that carry something, each at this rate.
+        #[arg(long, value_name = "RATE")]
+        rate: reeve_policy::Rate,
+        #[command(flatten)]
+        traffic: Traffic,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Drops some of a tenant's traffic on every node
+    Block {
+        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        tenant: String,
+        #[command(flatten)]
+        traffic: Traffic,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Lifts everything that holds a tenant, whoever ordered it
     Release {
         /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
@@ -133,6 +155,61 @@ pub enum Command {
 }
 
 /// What can be done with tenants.
+/// Which traffic is meant; left out, all of it.
+#[derive(Debug, Args)]
+pub struct Traffic {
+    /// To this port, such as tcp/25.
+    #[arg(long, value_name = "PROTOCOL/PORT", value_parser = port)]
+    pub port: Option<(Protocol, u16)>,
+    /// To this destination; may be given several times. With --port, to that port of it.
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Vec<std::net::IpAddr>,
+}
+
+impl Traffic {
+    /// It as a scope.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        let mut addresses = self.to.clone();
+        addresses.sort_unstable();
+        addresses.dedup();
+        match self.port {
+            None if addresses.is_empty() => Scope::All,
+            None => Scope::Destinations { addresses },
+            Some((protocol, port)) if addresses.is_empty() => Scope::Port { protocol, port },
+            Some((protocol, port)) => {
+                let target = |address| Target { address, protocol, port: Some(port) };
+                Scope::DestinationPorts { targets: addresses.into_iter().map(target).collect() }
+            }
+        }
+    }
+}
+
+fn port(text: &str) -> Result<(Protocol, u16), String> {
+    let wrong = || "PROTOCOL/PORT, such as tcp/25 or udp/53".to_owned();
+    let (protocol, port) = text.split_once('/').ok_or_else(wrong)?;
+    let protocol: Protocol = protocol.parse().map_err(|_| wrong())?;
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+    if protocol.has_ports() { Ok((protocol, port)) } else { Err(wrong()) }
+}
+
+/// Why and for how long.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// Why, for the customer to read.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// The clause that it rests on, as POLICY/CLAUSE.
+    #[arg(long, value_name = "CLAUSE", default_value = "", hide_default_value = true)]
+    pub clause: String,
+    /// For how long, such as 12h or 7d; by default until released.
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    pub span: Option<Duration>,
+    /// Return when the order is stored, without waiting for the nodes.
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum TenantsCommand {
     /// Lists them

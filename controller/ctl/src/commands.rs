@@ -4,11 +4,12 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use clap::CommandFactory as _;
-use reeve_policy::Tenant;
 use reeve_policy::language::parse_tenants;
+use reeve_policy::{Rate, Tenant};
 use reeve_proto::operator::v1::{
-    GetViolationRequest, ImportTenantsRequest, ListNodesRequest, ListTenantsRequest, ListViolationsRequest,
-    NodeOrder, ReleaseRequest, SuspendRequest, WatchRequest, import_tenants_request, node_order,
+    GetViolationRequest, ImportTenantsRequest, ImposeRequest, ListNodesRequest, ListTenantsRequest,
+    ListViolationsRequest, NodeOrder, ReleaseRequest, SuspendRequest, WatchRequest, import_tenants_request,
+    node_order,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -16,7 +17,7 @@ use reeve_proto::{duration_to_wire, time_to_wire, types};
 use serde_json::Value;
 use tonic::Request;
 
-use crate::args::{Cli, Command, Filter, StateArg, TenantsCommand, ViolationsCommand};
+use crate::args::{Cli, Command, Filter, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
 use crate::client::{CallError, Controller};
 use crate::{json, show};
 
@@ -71,6 +72,13 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
                 wait: !no_wait,
             };
             call.suspend(request).await
+        }
+        Command::Limit { tenant, rate, traffic, why } => {
+            let action = types::v1::Action::Limit;
+            call.impose(tenant, action, Some(rate), &traffic, why).await
+        }
+        Command::Block { tenant, traffic, why } => {
+            call.impose(tenant, types::v1::Action::Block, None, &traffic, why).await
         }
         Command::Release { tenant, reason, no_wait } => {
             let idempotency_key = String::new();
@@ -198,6 +206,35 @@ impl Call {
         self.tell(
             || json::order(&tenant, &answer.order, &answer.nodes),
             || show::order(&tenant, "suspended", &answer.nodes),
+        )?;
+        done(&answer.nodes, waited)
+    }
+
+    async fn impose(
+        &self,
+        subject: String,
+        action: types::v1::Action,
+        rate: Option<Rate>,
+        traffic: &Traffic,
+        why: Why,
+    ) -> Result<(), CallError> {
+        let (tenant, waited) = (self.tenant(subject).await?, !why.no_wait);
+        let request = ImposeRequest {
+            tenant: tenant.clone(),
+            action: action.into(),
+            scope: Some((&traffic.scope()).into()),
+            rate: rate.map(|rate| rate.to_string()).unwrap_or_default(),
+            reason: why.reason,
+            clause: why.clause,
+            duration: why.span.map(duration_to_wire),
+            idempotency_key: String::new(),
+            wait: waited,
+        };
+        let answer = self.controller.operator().impose(self.request(request)).await?.into_inner();
+        let word = if action == types::v1::Action::Limit { "limited" } else { "blocked" };
+        self.tell(
+            || json::order(&tenant, &answer.order, &answer.nodes),
+            || show::order(&tenant, word, &answer.nodes),
         )?;
         done(&answer.nodes, waited)
     }

@@ -6,10 +6,10 @@ use reeve_policy::language::check_tenants;
 use reeve_policy::{Tenant, TenantId, ViolationId, ViolationState};
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
-    GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse, ListNodesRequest,
-    ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListViolationsRequest,
-    ListViolationsResponse, MeasureRecord, Node, ReleaseRequest, ReleaseResponse, SuspendRequest,
-    SuspendResponse, TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
+    GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse, ImposeRequest,
+    ImposeResponse, ListNodesRequest, ListNodesResponse, ListTenantsRequest, ListTenantsResponse,
+    ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, ReleaseRequest, ReleaseResponse,
+    SuspendRequest, SuspendResponse, TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
@@ -184,6 +184,14 @@ impl OperatorService for Service {
             decisions: decisions.iter().map(Into::into).collect(),
             measures: measures.into_iter().map(measure_record).collect(),
         }))
+    }
+
+    async fn impose(&self, request: Request<ImposeRequest>) -> Result<Response<ImposeResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        let (tenant, action) = (&request.tenant, request.action().as_str_name());
+        tracing::info!(%operator, tenant, action, reason = request.reason, "an operator limits or blocks");
+        orders::impose(&self.0, operator, request).await.map(Response::new)
     }
 
     async fn suspend(&self, request: Request<SuspendRequest>) -> Result<Response<SuspendResponse>, Status> {

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{
     Action, Decision, DecisionId, Mode, Name, NodeId, OrderId, Origin, Scope, TenantId, Timestamp, Until,
 };
 use reeve_proto::operator::v1::{
-    NodeOrder, ReleaseRequest, ReleaseResponse, SuspendRequest, SuspendResponse, node_order,
+    ImposeRequest, ImposeResponse, NodeOrder, ReleaseRequest, ReleaseResponse, SuspendRequest,
+    SuspendResponse, node_order,
 };
+use reeve_proto::types::v1::Action as WireAction;
 use tonic::Status;
 
 use super::{House, unreadable, unwritable};
@@ -32,9 +35,77 @@ pub(super) async fn suspend(
     operator: Name,
     request: SuspendRequest,
 ) -> Result<SuspendResponse, Status> {
+    let request = ImposeRequest {
+        tenant: request.tenant,
+        action: WireAction::Suspend.into(),
+        scope: Some((&Scope::All).into()),
+        rate: String::new(),
+        reason: request.reason,
+        clause: request.clause,
+        duration: request.duration,
+        idempotency_key: request.idempotency_key,
+        wait: request.wait,
+    };
+    let ImposeResponse { order, decision, nodes } = order(house, operator, request, Action::Suspend).await?;
+    Ok(SuspendResponse { order, decision, nodes })
+}
+
+/// Limits or blocks some of a tenant's traffic.
+pub(super) async fn impose(
+    house: &House,
+    operator: Name,
+    request: ImposeRequest,
+) -> Result<ImposeResponse, Status> {
+    let action = match request.action() {
+        WireAction::Limit => Action::Limit,
+        WireAction::Block => Action::Block,
+        _ => return Err(Status::invalid_argument("action: limit or block")),
+    };
+    order(house, operator, request, action).await
+}
+
+/// Which traffic is meant, and how much of it is let through.
+fn extent(request: &ImposeRequest, action: Action) -> Result<(Scope, Option<Rate>), Status> {
+    let wrong = |what: &str| Status::invalid_argument(what);
+    let scope = request.scope.clone().ok_or_else(|| wrong("scope: it must be there"))?;
+    let scope = Scope::try_from(scope).map_err(super::unsound)?;
+    let is_empty = match &scope {
+        Scope::Destinations { addresses } => addresses.is_empty(),
+        Scope::DestinationPorts { targets } => targets.is_empty(),
+        Scope::Endpoint { addresses, ports, .. } => addresses.is_empty() || ports.is_empty(),
+        Scope::All | Scope::Port { .. } => false,
+    };
+    if is_empty {
+        return Err(wrong("scope: it names nothing"));
+    }
+    if action == Action::Block && scope == Scope::All {
+        return Err(wrong("scope: to block everything is to suspend"));
+    }
+    let rate = match request.rate.as_str() {
+        "" => None,
+        text => Some(text.parse::<Rate>().map_err(|error| wrong(&format!("rate: {error}")))?),
+    };
+    let is_service = matches!(scope, Scope::DestinationPorts { .. } | Scope::Endpoint { .. });
+    match (action, rate) {
+        (Action::Limit, None) => Err(wrong(&format!("rate: {}", Rate::SYNTAX))),
+        (Action::Limit, Some(rate)) if rate.unit == Unit::Calls && !is_service => {
+            Err(wrong("rate: calls go to ports of destinations"))
+        }
+        (Action::Limit, rate) | (_, rate @ None) => Ok((scope, rate)),
+        (_, Some(_)) => Err(wrong("rate: only a limit has one")),
+    }
+}
+
+async fn order(
+    house: &House,
+    operator: Name,
+    request: ImposeRequest,
+    action: Action,
+) -> Result<ImposeResponse, Status> {
     let tenant = tenant(&request.tenant)?;
     check_reason(&request.reason, true)?;
     check_key(&request.idempotency_key)?;
+    let (scope, rate) = extent(&request, action)?;
     let clause = clause(request.clause)?;
     let until = match request.duration {
         None => Until::Released,
@@ -53,9 +124,9 @@ pub(super) async fn suspend(
         violation: None,
         clause,
         origin: Origin::Operator { name: operator.to_string() },
-        action: Action::Suspend,
-        scope: Scope::All,
-        rate: None,
+        action,
+        scope,
+        rate,
         until,
         at: now,
         mode: Mode::Enforce,
@@ -64,13 +135,16 @@ pub(super) async fn suspend(
     };
     let requested = Requested {
         key: request.idempotency_key,
-        meaning: format!("suspend {} {:?} {} {}", decision.tenant, until, decision.clause, request.reason),
+        meaning: format!(
+            "{action} {} {:?} {:?} {until:?} {} {}",
+            decision.tenant, decision.scope, decision.rate, decision.clause, request.reason
+        ),
     };
     let mut events = house.events.subscribe();
     let asked = house.writer.ask(|reply| Job::Suspend { requested, decision: Box::new(decision), reply });
     let (id, decision) = taken(asked.await.map_err(unwritable)?, &request.tenant)?;
     let nodes = outcome(house, &id, request.wait, &mut events).await?;
-    Ok(SuspendResponse {
+    Ok(ImposeResponse {
         order: id.to_string(),
         decision: decision.map(|id| id.to_string()).unwrap_or_default(),
         nodes,
