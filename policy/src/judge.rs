@@ -239,7 +239,7 @@ impl Judge {
         let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
         let (scope, is_empty) = {
             let scope = step.scope.resolve(&targets, &policy.thresholds.endpoints);
-            spare(scope, &policy.protected_destinations)
+            spare(scope, &policy.protected_destinations, &policy.own_addresses)
         };
         let is_real = step.action.is_measure() && mode == Mode::Enforce;
         let mut softened =
@@ -352,8 +352,9 @@ fn soften(policy: &Policy, alert: &Alert, tenant: &Tenant, step: &Step, is_empty
 }
 
 /// Takes protected destinations out of a scope; whether nothing is left of it.
-fn spare(scope: Scope, protected: &[IpNet]) -> (Scope, bool) {
-    let is_free = |address| !protected.iter().any(|prefix| prefix.contains(&address));
+fn spare(scope: Scope, protected: &[IpNet], own: &[IpNet]) -> (Scope, bool) {
+    let all = || protected.iter().chain(own);
+    let is_free = |address| !all().any(|prefix| prefix.contains(&address));
     match scope {
         Scope::Destinations { mut addresses } => {
             addresses.retain(|address| is_free(*address));
@@ -361,9 +362,8 @@ fn spare(scope: Scope, protected: &[IpNet]) -> (Scope, bool) {
             (Scope::Destinations { addresses }, is_empty)
         }
         Scope::Endpoint { name, mut addresses, ports } => {
-            let is_free = |prefix: &IpNet| {
-                !protected.iter().any(|other| other.contains(prefix) || prefix.contains(other))
-            };
+            let is_free =
+                |prefix: &IpNet| !all().any(|other| other.contains(prefix) || prefix.contains(other));
             addresses.retain(is_free);
             let is_empty = addresses.is_empty();
             (Scope::Endpoint { name, addresses, ports }, is_empty)

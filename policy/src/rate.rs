@@ -30,7 +30,7 @@ pub struct Rate {
     pub unit: Unit,
     /// In how many seconds: 1, 60, 3,600 or 86,400.
     pub seconds: u32,
-    /// How much at once after a pause. At least 1.
+    /// How much at once after a pause. At least 1; of bytes at least the amount.
     pub burst: u32,
 }
 
@@ -56,10 +56,21 @@ impl Rate {
     /// What may come at once without having been asked for, where the rate itself is smaller.
     const SMALLEST_BURST: u32 = 5;
 
-    /// What is let through at once, where nobody said: what a second allows, and a little.
+    /// What is let through at once, where nobody said: what a second allows, and a little; of bytes what the whole time allows.
     fn default_burst(amount: u32, unit: Unit, seconds: u32) -> u32 {
-        let least = if unit == Unit::Bytes { Self::SMALLEST_BURST_BYTES } else { Self::SMALLEST_BURST };
-        (amount / seconds).max(least)
+        match unit {
+            Unit::Bytes => amount.max(Self::SMALLEST_BURST_BYTES),
+            _ => (amount / seconds).max(Self::SMALLEST_BURST),
+        }
+    }
+
+    /// The burst that nftables is to be told: of bytes it lets the amount through at once, and the burst beyond that.
+    #[must_use]
+    pub const fn kernel_burst(self) -> u32 {
+        match self.unit {
+            Unit::Bytes => self.burst.saturating_sub(self.amount),
+            _ => self.burst,
+        }
     }
 
     /// The mean time from one to the next.
@@ -117,6 +128,10 @@ fn parse(text: &str) -> Option<Rate> {
     };
     let amount = amount.parse::<u32>().ok()?.checked_mul(size).filter(|amount| *amount > 0)?;
     let burst = burst.unwrap_or_else(|| Rate::default_burst(amount, unit, seconds));
+    // The kernel counts a limit's bytes over the whole of its time.
+    if unit == Unit::Bytes && burst < amount {
+        return None;
+    }
     Some(Rate { amount, unit, seconds, burst })
 }
 
@@ -161,6 +176,7 @@ mod tests {
             "10/fortnight",
             "10 cows/second",
             "5000 mbytes/second",
+            "9 bytes/second burst 8",
             "1/second burst 0",
             "-1/second",
         ] {

@@ -8,17 +8,48 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Addresses by which the node lives: its own, its gateways', its resolvers'.
+/// Addresses by which the node lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lifelines {
+    /// Its gateways and resolvers, and the addresses that it speaks from itself.
+    pub vital: BTreeSet<IpNet>,
+    /// All of its own addresses. Some may be tenants', where tenants are users of the node.
+    pub own: BTreeSet<IpNet>,
+}
+
+/// Hosts that are nowhere (RFC 5737, RFC 3849): the way to them is the way to anywhere.
+const ANYWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+
+/// Reads them. `peers` are hosts that the node must reach, such as its controller.
 #[must_use]
-pub fn lifelines() -> BTreeSet<IpNet> {
+pub fn lifelines(peers: &[IpNet]) -> Lifelines {
     let own = pnet_datalink::interfaces().into_iter().flat_map(|interface| interface.ips).map(|net| net.ip());
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    own.chain(gateways_v4(&read("/proc/net/route")))
-        .chain(gateways_v6(&read("/proc/net/ipv6_route")))
-        .chain(resolvers(&read("/etc/resolv.conf")))
-        .filter(is_worth_protecting)
-        .map(IpNet::from)
-        .collect()
+    let gateways =
+        gateways_v4(&read("/proc/net/route")).into_iter().chain(gateways_v6(&read("/proc/net/ipv6_route")));
+    let gateways: Vec<IpAddr> = gateways.filter(is_worth_protecting).collect();
+    let resolvers = resolvers(&read("/etc/resolv.conf"));
+    let reached =
+        gateways.iter().chain(&resolvers).copied().chain(peers.iter().map(IpNet::addr)).chain(ANYWHERE);
+    let sources: Vec<IpAddr> = reached.filter_map(source_towards).collect();
+    let nets = |addresses: &mut dyn Iterator<Item = IpAddr>| {
+        addresses.filter(is_worth_protecting).map(IpNet::from).collect()
+    };
+    Lifelines {
+        vital: nets(&mut gateways.into_iter().chain(resolvers).chain(sources)),
+        own: nets(&mut { own }),
+    }
+}
+
+/// The address that the node speaks from to reach another. Nothing is sent: the kernel only looks up the way.
+fn source_towards(address: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
+    // Port 9 discards (RFC 863).
+    socket.connect((address, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// The addresses of a URL's host. A name that cannot be resolved now has none; the link will say so.
@@ -88,6 +119,8 @@ mod tests {
 
     #[test]
     fn the_node_knows_its_own_addresses() {
-        assert!(lifelines().iter().all(|net| is_worth_protecting(&net.addr())));
+        let Lifelines { vital, own } = lifelines(&[]);
+        assert!(vital.iter().chain(&own).all(|net| is_worth_protecting(&net.addr())));
+        assert_eq!(source_towards(Ipv4Addr::LOCALHOST.into()), Some(Ipv4Addr::LOCALHOST.into()));
     }
 }

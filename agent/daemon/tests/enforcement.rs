@@ -37,6 +37,7 @@ fn every_kind() -> Elements {
     let mut elements = Elements::new();
     for net in ["192.0.2.1/32", "192.0.2.2/32", "2001:db8::/32", "255.255.255.255/32"] {
         elements.insert(Element::Protected(net.parse().unwrap()), Hold::new(Lasting::Always));
+        elements.insert(Element::Own(net.parse().unwrap()), Hold::new(Lasting::Always));
     }
     for net in [
         "203.0.113.10/32",
@@ -272,7 +273,7 @@ fn an_owned_table_is_nobody_elses_outlives_its_owner_and_is_taken_over() {
         second.install(every_kind(), now()).unwrap();
         assert!(second.is_owner() && holds(&mut second, &every_kind()));
         let mut fewer = every_kind();
-        fewer.retain(|element, _| matches!(element, Element::Protected(_)));
+        fewer.retain(|element, _| matches!(element, Element::Protected(_) | Element::Own(_)));
         second.apply(fewer.clone(), now()).unwrap();
         assert!(holds(&mut second, &fewer));
         drop(second);

@@ -45,6 +45,10 @@ pub struct Policy {
     pub protected_sources: BTreeSet<TenantId>,
     /// Destinations that are never blocked.
     pub protected_destinations: Vec<IpNet>,
+    /// The node's own addresses. They are never blocked as destinations either; a tenant may have one of them, where tenants
+    /// are users of the node.
+    #[serde(default)]
+    pub own_addresses: Vec<IpNet>,
     /// Destinations that every suspended tenant keeps.
     #[serde(default)]
     pub lifeline: Vec<IpNet>,

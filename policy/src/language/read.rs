@@ -89,6 +89,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         rules,
         protected_sources: sources,
         protected_destinations: destinations,
+        own_addresses: Vec::new(),
         lifeline,
         brakes,
     })

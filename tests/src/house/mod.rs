@@ -15,8 +15,8 @@ use serde_json::Value;
 
 pub use answers::{Status, Violation};
 
-use crate::lab::addresses::{ALICE_PORT, BOB_PORT};
-use crate::lab::{Finished, Lab, Process};
+use crate::lab::addresses::{ALICE_PORT, BOB_PORT, UPLINK};
+use crate::lab::{Finished, Lab, Process, Shape};
 use crate::wait::{wait_for, wait_until};
 
 /// The most that a daemon may take to be ready on a busy machine.
@@ -296,14 +296,26 @@ impl House {
     pub fn write_files(&mut self, mode: &str) -> anyhow::Result<()> {
         mode.clone_into(&mut self.mode);
         let dir = self.text("controller");
+        let (kind, interfaces) = match self.lab.shape() {
+            Shape::Local => ("uplink", format!("\"{UPLINK}\"")),
+            Shape::Routed | Shape::Bridged { .. } => ("port", format!("\"{ALICE_PORT}\", \"{BOB_PORT}\"")),
+        };
         let settings = format!(
             "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"baseline\"\nstate_dir = \"agent-state\"\n\n\
-             [[vantage]]\nkind = \"port\"\ninterfaces = [\"{ALICE_PORT}\", \"{BOB_PORT}\"]\n\n\
+             [[vantage]]\nkind = \"{kind}\"\ninterfaces = [{interfaces}]\n\n\
              [controller]\naddress = \"https://127.0.0.1:{PORT}\"\nca = \"{dir}/ca.crt\"\n\
              certificate = \"{dir}/nodes/rt.crt\"\nkey = \"{dir}/nodes/rt.key\"\n"
         );
         std::fs::write(self.path("agent.toml"), settings)?;
-        std::fs::write(self.path("tenants.toml"), TENANTS)?;
+        let tenants = match self.lab.shape() {
+            // On the uplink she is told by her addresses alone; a prefix would be the node's as well.
+            Shape::Local => TENANTS
+                .replace("interfaces = [\"rt/tap1\"]\n", "")
+                .replace("interfaces = [\"rt/tap2\"]\n", "")
+                .replace("2001:db8:10::/64", "2001:db8:10::10"),
+            Shape::Routed | Shape::Bridged { .. } => TENANTS.to_owned(),
+        };
+        std::fs::write(self.path("tenants.toml"), tenants)?;
         Ok(())
     }
 }

@@ -38,6 +38,21 @@ pub use visitor::{Visitor, VisitorReport};
 
 use addresses::{ALICE_PORT, BOB_PORT, INTERNET_INTERFACE, TENANT_INTERFACE, UPLINK};
 
+/// How the tenants' traffic passes the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The node is their router.
+    Routed,
+    /// Their ports and the uplink are ports of one bridge, and their router is beyond it. Says whether the kernel hands what is
+    /// bridged to the hooks of what is routed as well (`bridge-nf-call-iptables`).
+    Bridged {
+        /// Whether it does.
+        netfilter: bool,
+    },
+    /// Alice is on the node itself, by an address of her own. Bob is routed.
+    Local,
+}
+
 /// The whole lab. Its namespaces are gone when it is dropped.
 #[derive(Debug)]
 pub struct Lab {
@@ -51,6 +66,7 @@ pub struct Lab {
     pub rt: Namespace,
     /// The internet.
     pub net: Namespace,
+    shape: Shape,
     dir: TempDir,
 }
 
@@ -60,7 +76,15 @@ impl Lab {
     /// # Errors
     /// When the user is not root, a tool is missing, or the kernel lacks what is needed.
     pub fn up() -> anyhow::Result<Self> {
-        Self::build(false)
+        Self::build(Shape::Routed, false)
+    }
+
+    /// The same with the tenants' traffic passing otherwise.
+    ///
+    /// # Errors
+    /// As [`Lab::up`].
+    pub fn up_shaped(shape: Shape) -> anyhow::Result<Self> {
+        Self::build(shape, false)
     }
 
     /// Makes a lab whose interfaces bundle segments as real ones do.
@@ -68,10 +92,10 @@ impl Lab {
     /// # Errors
     /// As [`Lab::up`].
     pub fn up_with_offloads() -> anyhow::Result<Self> {
-        Self::build(true)
+        Self::build(Shape::Routed, true)
     }
 
-    fn build(offloads: bool) -> anyhow::Result<Self> {
+    fn build(shape: Shape, offloads: bool) -> anyhow::Result<Self> {
         if !sys::is_root() {
             bail!("the lab needs root: it makes network namespaces. Run it as root or with sudo.");
         }
@@ -84,9 +108,21 @@ impl Lab {
         };
         let (alice, bob, rt, net) = (make("t1")?, make("t2")?, make("rt")?, make("net")?);
         let responder = Responder::start(&net)?;
-        let lab = Self { responder, alice, bob, rt, net, dir };
+        let lab = Self { responder, alice, bob, rt, net, shape, dir };
         topology::wire(&lab, offloads)?;
         Ok(lab)
+    }
+
+    /// How the tenants' traffic passes the node.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Where Alice's programs run.
+    #[must_use]
+    pub fn home_of_alice(&self) -> &Namespace {
+        if self.shape == Shape::Local { &self.rt } else { &self.alice }
     }
 
     /// The four namespaces.

@@ -3,10 +3,12 @@
 //! Model: tables of text for `ip` and `nft`, applied once. There is no connection tracking anywhere in the lab, so that the node under
 //! test is the only one that could bring it.
 
+use std::path::Path;
+
 use anyhow::Context;
 
-use super::Lab;
 use super::namespace::Namespace;
+use super::{Lab, Shape};
 
 /// What the router's operator had in nftables before the agent came; it must be there unchanged afterwards.
 const FOREIGN_RULES: &str = "
@@ -69,10 +71,17 @@ pub(super) fn wire(lab: &Lab, offloads: bool) -> anyhow::Result<()> {
             switch_offloads_off(namespace, interface)?;
         }
     }
-    wire_router(&lab.rt)?;
+    match lab.shape() {
+        Shape::Routed => wire_router(&lab.rt)?,
+        Shape::Local => {
+            wire_router(&lab.rt)?;
+            lab.rt.ip("addr add 203.0.113.10/32 dev lo\naddr add 2001:db8:10::10/128 dev lo nodad\n")?;
+        }
+        Shape::Bridged { netfilter } => wire_bridge(&lab.rt, netfilter)?,
+    }
     wire_tenant(&lab.alice, "203.0.113.10/25", "203.0.113.1", "2001:db8:10::")?;
     wire_tenant(&lab.bob, "203.0.113.138/25", "203.0.113.129", "2001:db8:20::")?;
-    wire_internet(&lab.net)?;
+    wire_internet(&lab.net, lab.shape())?;
     lab.rt.nft(FOREIGN_RULES).context("the router's own rules")?;
     lab.net.nft(INTERNET_RULES).context("the internet's rules")
 }
@@ -111,6 +120,24 @@ fn wire_router(rt: &Namespace) -> anyhow::Result<()> {
     rt.ip(&lines)
 }
 
+fn wire_bridge(rt: &Namespace, netfilter: bool) -> anyhow::Result<()> {
+    rt.ip(
+        "link add br0 type bridge stp_state 0 forward_delay 0\nlink set tap1 master br0\nlink set tap2 master br0\n\
+         link set up0 master br0\nlink set tap1 up\nlink set tap2 up\nlink set up0 up\nlink set br0 up\n",
+    )?;
+    rt.enter(|| {
+        for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+            let path = Path::new("/proc/sys/net/bridge").join(key);
+            // Without the kernel's module there is nothing that would hand packets over.
+            if path.exists() || netfilter {
+                std::fs::write(&path, if netfilter { "1" } else { "0" })
+                    .with_context(|| format!("cannot set {key}: is the module br_netfilter there?"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
 fn wire_tenant(tenant: &Namespace, address: &str, gateway: &str, prefix: &str) -> anyhow::Result<()> {
     tenant.ip(&format!(
         "link set eth0 up\naddr add {address} dev eth0\naddr add {prefix}10/64 dev eth0 nodad\n\
@@ -118,11 +145,18 @@ fn wire_tenant(tenant: &Namespace, address: &str, gateway: &str, prefix: &str) -
     ))
 }
 
-fn wire_internet(net: &Namespace) -> anyhow::Result<()> {
-    let mut lines = String::from(
-        "link set net0 up\naddr add 169.254.9.2/30 dev net0\naddr add 2001:db8:9::2/64 dev net0 nodad\n\
-         route add default via 169.254.9.1\nroute add default via 2001:db8:9::1\n",
-    );
+fn wire_internet(net: &Namespace, shape: Shape) -> anyhow::Result<()> {
+    let mut lines = match shape {
+        Shape::Routed | Shape::Local => String::from(
+            "link set net0 up\naddr add 169.254.9.2/30 dev net0\naddr add 2001:db8:9::2/64 dev net0 nodad\n\
+             route add default via 169.254.9.1\nroute add default via 2001:db8:9::1\n",
+        ),
+        // The tenants' router is here.
+        Shape::Bridged { .. } => String::from(
+            "link set net0 up\naddr add 203.0.113.1/25 dev net0\naddr add 203.0.113.129/25 dev net0\n\
+             addr add 2001:db8:10::1/64 dev net0 nodad\naddr add 2001:db8:20::1/64 dev net0 nodad\n",
+        ),
+    };
     for prefix in INTERNET_V4.iter().chain(&INTERNET_V6) {
         lines += &format!("route add local {prefix} dev lo\n");
     }

@@ -20,6 +20,8 @@ pub const LEASE: Duration = Duration::from_secs(72 * 3_600);
 pub enum Element {
     /// A destination that is always let through.
     Protected(IpNet),
+    /// A source of the node's own that is nobody else's.
+    Own(IpNet),
     /// A source of which everything is refused.
     Suspended(IpNet),
     /// An interface of which everything is dropped.
@@ -155,6 +157,7 @@ impl Element {
     pub fn set(&self) -> SetId {
         match self {
             Self::Protected(net) => SetId::Protected(version(net)),
+            Self::Own(net) => SetId::Own(version(net)),
             Self::Suspended(net) => SetId::Suspended(version(net)),
             Self::SuspendedPort(_) => SetId::SuspendedPort,
             Self::Lifeline { source, .. } => SetId::Lifeline(version(source)),
@@ -183,7 +186,11 @@ impl Element {
     pub fn place(&self) -> Place<'_> {
         let one = |first| Place { first, destination: None, service: None };
         match self {
-            Self::Protected(net) | Self::Suspended(net) | Self::Held(net) | Self::Limited(net) => one(net),
+            Self::Protected(net)
+            | Self::Own(net)
+            | Self::Suspended(net)
+            | Self::Held(net)
+            | Self::Limited(net) => one(net),
             Self::SuspendedPort(name) => panic!("{name} is an interface"),
             Self::Lifeline { source, destination } | Self::BlockedDestination { source, destination } => {
                 Place { destination: Some(destination), ..one(source) }
@@ -213,6 +220,8 @@ fn version(net: &IpNet) -> Version {
 pub struct Spared<'s> {
     /// Destinations that no block reaches.
     pub protected: &'s [IpNet],
+    /// The node's own addresses.
+    pub own: &'s [IpNet],
     /// Destinations that every suspended tenant keeps.
     pub lifeline: &'s [IpNet],
 }
@@ -235,8 +244,15 @@ pub fn elements(
     }
     let owned_alone = |interface: &str| owners.get(interface) == Some(&1);
     let mut all = Elements::new();
-    for prefix in IpNet::aggregate(&spared.protected.to_vec()) {
+    let both: Vec<IpNet> = spared.protected.iter().chain(spared.own).copied().collect();
+    for prefix in IpNet::aggregate(&both) {
         all.insert(Element::Protected(prefix), Hold::new(Lasting::Always));
+    }
+    // An address that the node has for a tenant is the tenant's, unless the node speaks from it itself.
+    let is_let = |own: &&IpNet| tenants.iter().any(|tenant| tenant.addresses.contains(own));
+    let own = spared.own.iter().filter(|own| spared.protected.contains(own) || !is_let(own));
+    for prefix in IpNet::aggregate(&own.copied().collect()) {
+        all.insert(Element::Own(prefix), Hold::new(Lasting::Always));
     }
     for measure in desired.measures.values() {
         if measure.expires.is_some_and(|end| end <= now) {
@@ -434,7 +450,7 @@ mod tests {
             ..tenant.clone()
         };
         let tenants = [Arc::new(tenant), Arc::new(other)];
-        let spared = Spared { protected: &[], lifeline: &["198.51.100.7/32".parse().unwrap()] };
+        let spared = Spared { lifeline: &["198.51.100.7/32".parse().unwrap()], ..Spared::default() };
         let all = elements(&desired, &"n1".parse().unwrap(), &tenants, spared, Timestamp::from_secs(200));
         let told: Vec<String> = all
             .iter()
@@ -567,5 +583,37 @@ mod tests {
                 &format!("Limit {{ pace: Calls, {to} }} {end:?} m"),
             ],
         );
+    }
+
+    #[test]
+    fn an_address_of_the_node_is_a_tenants_where_it_is_let() {
+        let tenant = Tenant {
+            addresses: vec!["203.0.113.10/32".parse().unwrap(), "203.0.114.0/24".parse().unwrap()],
+            ..Tenant::new("a".parse().unwrap())
+        };
+        let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        let own = nets(&["203.0.113.10/32", "203.0.114.1/32", "192.0.2.9/32"]);
+        for (protected, expect) in [
+            (nets(&[]), vec!["192.0.2.9/32", "203.0.114.1/32"]),
+            (nets(&["203.0.113.10/32"]), vec!["192.0.2.9/32", "203.0.113.10/32", "203.0.114.1/32"]),
+        ] {
+            let spared = Spared { protected: &protected, own: &own, ..Spared::default() };
+            let tenants = [Arc::new(tenant.clone())];
+            let all = elements(
+                &DesiredState::default(),
+                &"n1".parse().unwrap(),
+                &tenants,
+                spared,
+                Timestamp::from_secs(200),
+            );
+            let told: Vec<String> = all
+                .keys()
+                .filter_map(|element| match element {
+                    Element::Own(net) => Some(net.to_string()),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(told, expect);
+        }
     }
 }

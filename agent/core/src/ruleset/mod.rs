@@ -94,6 +94,8 @@ pub enum Shape {
 pub enum SetId {
     /// Destinations that are always let through.
     Protected(Version),
+    /// Sources of the node's own that are nobody else's.
+    Own(Version),
     /// Sources of which everything is refused.
     Suspended(Version),
     /// Interfaces of which everything is dropped.
@@ -210,6 +212,8 @@ pub enum Rule {
     Upkeep {
         /// What.
         what: Upkeep,
+        /// Whether only between ports of bridges: in the table for what is routed, which the kernel may hand bridged packets.
+        is_bridged: bool,
         /// Packets per second, over all tenants.
         per_second: u32,
         /// Packets at once.
@@ -337,6 +341,7 @@ impl SetId {
         let both = |make: fn(Version) -> Self| Version::BOTH.map(make);
         let mut all = Vec::new();
         all.extend(both(Self::Protected));
+        all.extend(both(Self::Own));
         all.extend(both(Self::Suspended));
         all.push(Self::SuspendedPort);
         all.extend(both(Self::Lifeline));
@@ -358,6 +363,7 @@ impl SetId {
     pub fn name(self) -> String {
         match self {
             Self::Protected(version) => format!("protected{}", version.digit()),
+            Self::Own(version) => format!("own{}", version.digit()),
             Self::Suspended(version) => format!("suspended{}", version.digit()),
             Self::SuspendedPort => "suspended_port".to_owned(),
             Self::Lifeline(version) => format!("lifeline{}", version.digit()),
@@ -377,7 +383,7 @@ impl SetId {
     pub fn key(self) -> Vec<Field> {
         match self {
             Self::Protected(version) => vec![Field::Destination(version)],
-            Self::Suspended(version) | Self::Held(version) | Self::Limited(version) => {
+            Self::Own(version) | Self::Suspended(version) | Self::Held(version) | Self::Limited(version) => {
                 Shape::Source.key(version)
             }
             Self::SuspendedPort => vec![Field::Interface],
@@ -390,7 +396,7 @@ impl SetId {
 
     const fn members(self) -> Members {
         match self {
-            Self::Protected(_) => Members::Plain,
+            Self::Protected(_) | Self::Own(_) => Members::Plain,
             Self::Held(_) | Self::Lifeline(_) => Members::Timed,
             Self::Limit(..) => Members::Limits,
             _ => Members::Counted,
@@ -411,6 +417,18 @@ impl ChainId {
             Self::Refuse => "refuse",
         }
     }
+}
+
+impl Upkeep {
+    /// What of it has an IP header.
+    fn above_the_link() -> impl Iterator<Item = Self> {
+        let dhcp = DHCP.map(|(client, server)| Self::Dhcp(client, server));
+        NEIGHBOURS.map(Self::Neighbours).into_iter().chain(dhcp)
+    }
+}
+
+fn upkeep(what: Upkeep, is_bridged: bool) -> Rule {
+    Rule::Upkeep { what, is_bridged, per_second: REJECTS_PER_SECOND, burst: REJECTS_BURST }
 }
 
 fn lookup(set: SetId, verdict: Verdict) -> Rule {
@@ -477,16 +495,17 @@ impl Ruleset {
         ];
         match family {
             Family::Inet => {
-                chains.push(chain(ChainId::Forward, Some(PRIORITY), sources(true)));
-                chains.push(chain(ChainId::Output, Some(PRIORITY), sources(false)));
+                let mut rules: Vec<Rule> = Upkeep::above_the_link().map(|what| upkeep(what, true)).collect();
+                rules.extend(sources(true));
+                chains.push(chain(ChainId::Forward, Some(PRIORITY), rules));
+                // A tenant's prefix may have an address of the node in it, which is not the tenant's.
+                let mut rules = both(SetId::Own, Verdict::Accept).to_vec();
+                rules.extend(sources(false));
+                chains.push(chain(ChainId::Output, Some(PRIORITY), rules));
             }
             Family::Bridge => {
-                let mut rules = vec![Upkeep::Arp];
-                rules.extend(NEIGHBOURS.map(Upkeep::Neighbours));
-                rules.extend(DHCP.map(|(client, server)| Upkeep::Dhcp(client, server)));
-                let upkeep =
-                    |what| Rule::Upkeep { what, per_second: REJECTS_PER_SECOND, burst: REJECTS_BURST };
-                let mut rules: Vec<Rule> = rules.into_iter().map(upkeep).collect();
+                let rules = std::iter::once(Upkeep::Arp).chain(Upkeep::above_the_link());
+                let mut rules: Vec<Rule> = rules.map(|what| upkeep(what, false)).collect();
                 rules.extend(sources(true));
                 chains.push(chain(ChainId::Forward, Some(PRIORITY), rules));
             }

@@ -109,11 +109,12 @@ fn print_chain(text: &mut String, chain: &Chain) {
                 );
             }
             Rule::ReturnUnlessOpening => line(text, 2, format_args!("tcp flags != syn / syn,ack return")),
-            Rule::Upkeep { what, per_second, burst } => line(
+            Rule::Upkeep { what, is_bridged, per_second, burst } => line(
                 text,
                 2,
                 format_args!(
-                    "{} limit rate {per_second}/second burst {burst} packets accept",
+                    "{}{} limit rate {per_second}/second burst {burst} packets accept",
+                    if *is_bridged { "meta iifkind \"bridge\" meta oifkind \"bridge\" " } else { "" },
                     match what {
                         Upkeep::Arp => "ether type arp".to_owned(),
                         Upkeep::Neighbours(kind) => format!("icmpv6 type {}", neighbours(*kind)),
@@ -164,7 +165,11 @@ fn print_rate(rate: Rate) -> String {
         _ => "day",
     };
     if rate.unit == Unit::Bytes {
-        return format!("rate over {}/{per} burst {}", bytes(rate.amount), bytes(rate.burst));
+        let burst = match rate.kernel_burst() {
+            0 => String::new(),
+            burst => format!(" burst {}", bytes(burst)),
+        };
+        return format!("rate over {}/{per}{burst}", bytes(rate.amount));
     }
     let burst = match rate.burst {
         USUAL_BURST => String::new(),

@@ -29,10 +29,11 @@ pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
     let (memory, roster) = peek(&loaded.settings.state_dir)?;
     let tenants = if roster.version > 0 { roster.tenants } else { loaded.tenants };
     let tenants: Vec<_> = tenants.into_iter().map(Arc::new).collect();
-    let lifelines = node::lifelines();
-    let protected: Vec<IpNet> =
-        loaded.policy.protected_destinations.iter().chain(&lifelines).copied().collect();
-    let spared = Spared { protected: &protected, lifeline: &loaded.policy.lifeline };
+    let peers = loaded.settings.controller.as_ref().map(|controller| node::addresses_of(&controller.address));
+    let node::Lifelines { vital, own } = node::lifelines(&peers.unwrap_or_default());
+    let protected: Vec<IpNet> = loaded.policy.protected_destinations.iter().chain(&vital).copied().collect();
+    let own: Vec<IpNet> = own.into_iter().collect();
+    let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline };
     let elements = elements(&memory.desired, &loaded.settings.node, &tenants, spared, now);
     Ok(text::print_all(&elements, now))
 }

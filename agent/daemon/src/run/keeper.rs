@@ -27,7 +27,7 @@ use crate::config::Loaded;
 use crate::control::Greeting;
 use crate::enforce::{EnforceError, Enforcer};
 use crate::metrics::Metrics;
-use crate::node;
+use crate::node::{self, Lifelines};
 use crate::state::journal::Memory;
 
 /// Why a measure does not stand although the kernel took everything.
@@ -113,7 +113,9 @@ pub(super) struct Keeper {
     current: Change,
     /// Whether the kernel is still to be told.
     is_behind: bool,
-    lifelines: BTreeSet<IpNet>,
+    /// The controller's addresses.
+    peers: Vec<IpNet>,
+    lifelines: Lifelines,
     /// What was last logged as failing, so that it is not logged every second.
     complaint: Option<String>,
     /// Who is to be told when the kernel has been told for the first time.
@@ -131,6 +133,8 @@ impl Keeper {
         ready: oneshot::Sender<()>,
         metrics: Metrics,
     ) -> Self {
+        let controller = loaded.settings.controller.as_ref();
+        let peers = controller.map(|controller| node::addresses_of(&controller.address)).unwrap_or_default();
         Self {
             enforcer,
             is_installed: false,
@@ -141,7 +145,8 @@ impl Keeper {
             greeting: Greeting::default(),
             current: Change::none(clock.now()),
             is_behind: false,
-            lifelines: node::lifelines(),
+            lifelines: node::lifelines(&peers),
+            peers,
             complaint: None,
             ready: Some(ready),
             metrics,
@@ -234,8 +239,10 @@ impl Keeper {
     fn apply(&mut self) -> Result<(), EnforceError> {
         let Some(enforcer) = &mut self.enforcer else { return Ok(()) };
         let now = self.clock.now();
-        let protected: Vec<IpNet> = self.current.protected.iter().chain(&self.lifelines).copied().collect();
-        let spared = Spared { protected: &protected, lifeline: &self.current.lifeline };
+        let Lifelines { vital, own } = &self.lifelines;
+        let protected: Vec<IpNet> = self.current.protected.iter().chain(vital).copied().collect();
+        let own: Vec<IpNet> = own.iter().copied().collect();
+        let spared = Spared { protected: &protected, own: &own, lifeline: &self.current.lifeline };
         let wanted = elements(&self.current.desired, &self.node, &self.current.tenants, spared, now);
         if self.is_installed {
             enforcer.apply(wanted, now)?;
@@ -358,7 +365,7 @@ impl Keeper {
     }
 
     fn refresh_lifelines(&mut self) {
-        let lifelines = node::lifelines();
+        let lifelines = node::lifelines(&self.peers);
         if lifelines != self.lifelines {
             tracing::info!("the node's own addresses, gateways or resolvers have changed");
             self.lifelines = lifelines;

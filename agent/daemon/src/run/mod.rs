@@ -341,10 +341,12 @@ fn claim_network() -> Result<std::os::unix::net::UnixDatagram, RunError> {
 /// Adds what the node lives by to what is never cut off.
 fn add_lifelines(loaded: &mut Loaded) {
     let policy = std::sync::Arc::make_mut(&mut loaded.policy);
-    policy.protected_destinations.extend(node::lifelines());
-    if let Some(controller) = &loaded.settings.controller {
-        policy.protected_destinations.extend(node::addresses_of(&controller.address));
-    }
+    let controller = loaded.settings.controller.as_ref();
+    let peers = controller.map(|controller| node::addresses_of(&controller.address)).unwrap_or_default();
+    let node::Lifelines { vital, own } = node::lifelines(&peers);
+    policy.protected_destinations.extend(peers);
+    policy.protected_destinations.extend(vital);
+    policy.own_addresses.extend(own);
 }
 
 /// Only a node that may act has anything to do with the kernel's ruleset; one that observes takes away what an earlier

@@ -37,6 +37,10 @@ const META_PROTOCOL: u32 = 1;
 const META_IIFNAME: u32 = 6;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
+const META_IIFKIND: u32 = 26;
+const META_OIFKIND: u32 = 27;
+/// The kind of a bridge (`IFLA_INFO_KIND`).
+const BRIDGE_KIND: &[u8] = b"bridge";
 const LINK_HEADER: u32 = 0;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
@@ -135,7 +139,7 @@ pub fn add_limits<'l>(
         let mut object = limit_object(name, family);
         object.long(sys::NFTNL_OBJ_LIMIT_RATE, rate.amount.into());
         object.long(sys::NFTNL_OBJ_LIMIT_UNIT, rate.seconds.into());
-        object.number(sys::NFTNL_OBJ_LIMIT_BURST, rate.burst);
+        object.number(sys::NFTNL_OBJ_LIMIT_BURST, rate.kernel_burst());
         object.number(sys::NFTNL_OBJ_LIMIT_TYPE, u32::from(rate.unit == Unit::Bytes));
         object.number(sys::NFTNL_OBJ_LIMIT_FLAGS, LIMIT_OVER);
         let create = libc::NLM_F_CREATE;
@@ -315,8 +319,16 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
             let back = Expression::new(c"immediate").number(sys::NFTNL_EXPR_IMM_DREG, VERDICT_REGISTER);
             object.push(back.number(sys::NFTNL_EXPR_IMM_VERDICT, NFT_RETURN.cast_unsigned()));
         }
-        Rule::Upkeep { what, per_second, burst } => {
-            push_upkeep(&mut object, *what);
+        Rule::Upkeep { what, is_bridged, per_second, burst } => {
+            if *is_bridged {
+                let mut kind = [0; IFNAME_BYTES];
+                kind[..BRIDGE_KIND.len()].copy_from_slice(BRIDGE_KIND);
+                for key in [META_IIFKIND, META_OIFKIND] {
+                    object.push(meta(key, REGISTER));
+                    object.push(compare(CMP_EQ, &kind));
+                }
+            }
+            push_upkeep(&mut object, *what, ruleset.family);
             object.push(limit_expression(*per_second, *burst));
             object.push(verdict_expression(Verdict::Accept));
         }
@@ -378,15 +390,20 @@ fn push_key(rule: &mut object::Rule, key: &[Field], family: Family, asks: bool) 
     }
 }
 
-fn push_upkeep(rule: &mut object::Rule, what: Upkeep) {
+fn push_upkeep(rule: &mut object::Rule, what: Upkeep, family: Family) {
     match what {
         Upkeep::Arp => {
             rule.push(payload(LINK_HEADER, 12, 2, REGISTER));
             rule.push(compare(CMP_EQ, &ETHERTYPE_ARP.to_be_bytes()));
         }
         Upkeep::Neighbours(kind) => {
-            rule.push(payload(LINK_HEADER, 12, 2, REGISTER));
-            rule.push(compare(CMP_EQ, &ETHERTYPE_IPV6.to_be_bytes()));
+            if family == Family::Bridge {
+                rule.push(payload(LINK_HEADER, 12, 2, REGISTER));
+                rule.push(compare(CMP_EQ, &ETHERTYPE_IPV6.to_be_bytes()));
+            } else {
+                rule.push(meta(META_NFPROTO, REGISTER));
+                rule.push(compare(CMP_EQ, &[libc::NFPROTO_IPV6 as u8]));
+            }
             rule.push(meta(META_L4PROTO, REGISTER));
             rule.push(compare(CMP_EQ, &[PROTOCOL_ICMPV6]));
             rule.push(payload(TRANSPORT_HEADER, 0, 1, REGISTER));

@@ -175,6 +175,7 @@ pub fn observe(socket: &mut Socket, family: Family) -> Result<Observed, NetlinkE
 fn decode(id: SetId, members: Vec<Member>, observed: &mut Observed) {
     let one_field = |net: IpNet| match id {
         SetId::Protected(_) => Some(Element::Protected(net)),
+        SetId::Own(_) => Some(Element::Own(net)),
         SetId::Suspended(_) => Some(Element::Suspended(net)),
         SetId::Held(_) => Some(Element::Held(net)),
         SetId::Limited(_) => Some(Element::Limited(net)),
