@@ -21,7 +21,7 @@ enum Victim {
 
 /// How many rounds: few in every run, `./dev soak` plays more.
 fn rounds() -> u32 {
-    std::env::var("REEVE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(9)
+    std::env::var("REEVE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
 /// Marsaglia's xorshift32, the same every time.
@@ -44,10 +44,20 @@ fn kept(log: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn killed_at_any_moment_nothing_is_lost_and_nothing_left() {
+fn killed_at_any_moment_nothing_is_lost_and_nothing_left_with_plain_tables() {
+    kill("plain");
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_and_nothing_left_with_owned_tables() {
+    kill("auto");
+}
+
+fn kill(ownership: &str) {
     let mut house = House::open(Lab::up().unwrap()).unwrap();
     house.kill_agent().unwrap();
     house.agent_log = "info,reeve_agent=debug";
+    house.agent_arguments = vec!["--ownership".into(), ownership.into()];
     house.start_agent().unwrap();
     let target = VICTIM_V4.to_string();
     let scan = ["nmap", "-n", "-Pn", "-sS", "-p", "1-400", "--max-retries", "0", target.as_str()];
@@ -104,7 +114,7 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_left() {
     assert!(!kept_ids.is_empty());
     let _ = writeln!(
         std::io::stderr(),
-        "{} rounds, {} violations kept by agents, {} at the controller, none lost, none double; {cut_rounds} kills while alice was cut off",
+        "ownership {ownership}: {} rounds, {} violations kept by agents, {} at the controller, none lost, none double; {cut_rounds} kills while alice was cut off",
         rounds(),
         kept_ids.len(),
         all.len()

@@ -75,7 +75,8 @@ pub enum Output {
         /// Since when.
         at: Timestamp,
     },
-    /// Silence is no evidence from now on, because answers to several tenants collapsed; or is again.
+    /// Silence is no evidence from now on, because answers to several tenants collapsed or the node lost its way to the
+    /// outside; or is again.
     Degraded {
         /// Whether it is no evidence.
         degraded: bool,
@@ -192,6 +193,13 @@ impl Engine {
         }
         self.now = self.now.max(frame.at);
         self.shard.handle_frame(frame);
+        self.take_alerts();
+    }
+
+    /// Takes note that the node has lost its way to the outside, or has it again.
+    pub fn handle_upstream(&mut self, is_up: bool, at: Timestamp) {
+        self.advance(at);
+        self.shard.set_cut_off(!is_up);
         self.take_alerts();
     }
 

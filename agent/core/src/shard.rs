@@ -81,6 +81,7 @@ pub struct Shard {
     tenants: Vec<TenantState>,
     active: Vec<TenantIx>,
     outage: OutageGuard,
+    is_cut_off: bool,
     one_way: Vec<OneWayGuard>,
     /// By [`crate::frame::VantageId`].
     losses: Vec<VantageLoss>,
@@ -113,6 +114,7 @@ impl Shard {
             tenants: Vec::new(),
             active: Vec::new(),
             outage: OutageGuard::new(topology.tenants().len()),
+            is_cut_off: false,
             one_way: Vec::new(),
             losses: Vec::new(),
             now: Timestamp::EPOCH,
@@ -213,7 +215,18 @@ impl Shard {
     /// Whether answers to several tenants have collapsed, so that silence is no evidence.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        self.outage.is_degraded()
+        self.outage.is_degraded() || self.is_cut_off
+    }
+
+    /// Says whether the node has lost its way to the outside.
+    pub fn set_cut_off(&mut self, is_cut_off: bool) {
+        self.is_cut_off = is_cut_off;
+        self.flows.set_silence_counts(self.silence_counts());
+    }
+
+    /// Whether silence is evidence.
+    fn silence_counts(&self) -> bool {
+        !self.is_degraded() && self.one_way_vantages().next().is_none()
     }
 
     /// The vantages that see one direction only, by index.
@@ -304,8 +317,7 @@ impl Shard {
     /// Does what is due at `now`: silent attempts first, then the seconds that are over, tenant by tenant.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
-        let counts = !self.outage.is_degraded() && self.one_way_vantages().next().is_none();
-        self.flows.set_silence_counts(counts);
+        self.flows.set_silence_counts(self.silence_counts());
         let mut events = std::mem::take(&mut self.events);
         self.flows.handle_timeout(now, &mut events);
         self.dispatch(&events);
@@ -425,7 +437,7 @@ impl Shard {
             let tenant = match event {
                 FlowEvent::Outcome { tenant, outcome, at, .. } => {
                     if self.outage.observe(tenant.0 as usize, *outcome, *at) {
-                        self.flows.set_silence_counts(!self.outage.is_degraded());
+                        self.flows.set_silence_counts(self.silence_counts());
                     }
                     *tenant
                 }

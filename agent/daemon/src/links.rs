@@ -65,6 +65,8 @@ pub struct Link {
     pub name: String,
     /// Whether it is administratively up (`IFF_UP`).
     pub up: bool,
+    /// Whether what is below it is up too (`IFF_LOWER_UP`): a cable with somebody at its other end.
+    pub carrier: bool,
     /// Its hardware address, if it has one of six bytes.
     pub mac: Option<MacAddr6>,
     /// What its frames are.

@@ -29,7 +29,7 @@ pub fn lifelines(peers: &[IpNet]) -> Lifelines {
     let gateways =
         gateways_v4(&read("/proc/net/route")).into_iter().chain(gateways_v6(&read("/proc/net/ipv6_route")));
     let gateways: Vec<IpAddr> = gateways.filter(is_worth_protecting).collect();
-    let resolvers = resolvers(&read("/etc/resolv.conf"));
+    let resolvers = resolvers(&head_of("/etc/resolv.conf"));
     let reached =
         gateways.iter().chain(&resolvers).copied().chain(peers.iter().map(IpNet::addr)).chain(ANYWHERE);
     let sources: Vec<IpAddr> = reached.filter_map(source_towards).collect();
@@ -40,6 +40,45 @@ pub fn lifelines(peers: &[IpNet]) -> Lifelines {
         vital: nets(&mut gateways.into_iter().chain(resolvers).chain(sources)),
         own: nets(&mut { own }),
     }
+}
+
+/// The interfaces by which there is a gateway.
+#[must_use]
+pub fn ways_out() -> BTreeSet<String> {
+    ways_out_of(&head_of("/proc/net/route"), &head_of("/proc/net/ipv6_route"))
+}
+
+/// The first part of a file. The kernel lists default routes first, and a router may have a million others.
+fn head_of(path: &str) -> String {
+    use std::io::Read as _;
+    const MOST_BYTES: u64 = 256 * 1_024;
+    let mut bytes = Vec::new();
+    // What cannot be read is as if it were not there.
+    let _ = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `RTF_GATEWAY` and `RTF_REJECT` of linux/route.h.
+const ROUTE_GATEWAY: u32 = 0x2;
+const ROUTE_REJECT: u32 = 0x200;
+
+fn ways_out_of(v4: &str, v6: &str) -> BTreeSet<String> {
+    let leads_out = |flags: &str| {
+        u32::from_str_radix(flags, 16)
+            .is_ok_and(|flags| flags & (ROUTE_GATEWAY | ROUTE_REJECT) == ROUTE_GATEWAY)
+    };
+    let of_v4 = v4.lines().skip(1).filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns.get(3).is_some_and(|flags| leads_out(flags)).then(|| columns[0].to_owned())
+    });
+    let of_v6 = v6.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns
+            .get(8)
+            .is_some_and(|flags| leads_out(flags))
+            .then(|| (*columns.last().unwrap_or(&"")).to_owned())
+    });
+    of_v4.chain(of_v6).filter(|name| !name.is_empty()).collect()
 }
 
 /// The address that the node speaks from to reach another. Nothing is sent: the kernel only looks up the way.
@@ -115,6 +154,9 @@ mod tests {
             ["192.0.2.53".parse::<IpAddr>().unwrap()]
         );
         assert_eq!(gateways_v4("rubbish\nx y z\n"), Vec::<IpAddr>::new());
+        assert_eq!(ways_out_of(v4, v6), BTreeSet::from(["eth0".to_owned()]));
+        let only_v6 = v6.replace("eth0", "eth1");
+        assert_eq!(ways_out_of("rubbish\nx y z\n", &only_v6), BTreeSet::from(["eth1".to_owned()]));
     }
 
     #[test]

@@ -50,6 +50,13 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// Whether the node has a way to the outside; see [`Engine::handle_upstream`].
+    Upstream {
+        /// Whether it has.
+        is_up: bool,
+        /// When.
+        at: Timestamp,
+    },
     /// Time alone; see [`Engine::handle_tick`].
     Tick {
         /// When.
@@ -86,6 +93,7 @@ impl Engine {
             Input::Topology { tenants, vantages, at } => self.handle_topology(tenants, vantages, at),
             Input::Policy { policy, mode, at } => self.handle_policy(policy, mode, at),
             Input::Loss { vantage, dropped, at } => self.handle_loss(at, vantage, dropped),
+            Input::Upstream { is_up, at } => self.handle_upstream(is_up, at),
             Input::Tick { at } => self.handle_tick(at),
             Input::Said { said, at } => self.handle_said(said, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),

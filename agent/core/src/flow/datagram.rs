@@ -53,10 +53,10 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &
     }
 }
 
-/// An ICMP error to the tenant that quotes one of its packets.
+/// An ICMP error to the tenant that quotes one of its packets. In an outage it speaks of the way and not of the target.
 pub(super) fn error(
     table: &mut FlowTable,
-    tenant: TenantIx,
+    (tenant, silence_counts): (TenantIx, bool),
     kind: IcmpKind,
     quoted: &Quoted,
     at: Timestamp,
@@ -71,7 +71,8 @@ pub(super) fn error(
         return;
     }
     let outcome = match kind {
-        IcmpKind::Unreachable => Outcome::Refused,
+        IcmpKind::Unreachable if silence_counts => Outcome::Refused,
+        IcmpKind::Unreachable => Outcome::Unknown,
         // The packet died on the way; whether anybody is there remains unknown.
         IcmpKind::TimeExceeded | IcmpKind::OtherError => Outcome::Unknown,
         _ => return,

@@ -225,7 +225,7 @@ impl Flows {
         if let Transport::Icmp(icmp) = &ip.transport
             && let Some(quoted) = icmp.quoted
         {
-            datagram::error(&mut self.table, tenant, icmp.kind, &quoted, at, events);
+            datagram::error(&mut self.table, (tenant, self.silence_counts), icmp.kind, &quoted, at, events);
             return;
         }
         let Some(key) = received_key(tenant, ip) else { return };

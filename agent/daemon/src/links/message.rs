@@ -28,6 +28,7 @@ const IFLA_IFNAME: u16 = 3;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
 const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 1 << 16;
 /// Messages of this family speak of an interface as a bridge's port: "gone" means that it left the bridge.
 const AF_BRIDGE: u8 = 7;
 
@@ -115,8 +116,8 @@ fn link(body: &[u8]) -> Option<Link> {
             _ => {}
         }
     }
-    let (name, up) = (name?.to_owned(), flags & IFF_UP != 0);
-    Some(Link { index, name, up, mac, hardware: Hardware::from_number(hardware) })
+    let (name, up, carrier) = (name?.to_owned(), flags & IFF_UP != 0, flags & IFF_LOWER_UP != 0);
+    Some(Link { index, name, up, carrier, mac, hardware: Hardware::from_number(hardware) })
 }
 
 /// `struct rtattr` is: length with these four bytes (2), type (2), value, padding to four.

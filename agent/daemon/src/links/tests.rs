@@ -9,7 +9,8 @@ use super::*;
 fn about(kind: u16, family: u8, name: &[u8]) -> Vec<u8> {
     let mut body = vec![family, 0];
     body.extend(1_u16.to_ne_bytes());
-    for number in [7_u32, 1, 0] {
+    // Up, and so is what is below it.
+    for number in [7_u32, 0x1_0001, 0] {
         body.extend(number.to_ne_bytes());
     }
     body.extend((4 + name.len() as u16).to_ne_bytes());
@@ -25,7 +26,14 @@ fn about(kind: u16, family: u8, name: &[u8]) -> Vec<u8> {
 
 #[test]
 fn interfaces_are_read() {
-    let link = Link { index: 7, name: "tap0".into(), up: true, mac: None, hardware: Hardware::Ethernet };
+    let link = Link {
+        index: 7,
+        name: "tap0".into(),
+        up: true,
+        carrier: true,
+        mac: None,
+        hardware: Hardware::Ethernet,
+    };
     let told: Vec<Message> = messages(&[about(16, 0, b"tap0\0"), about(17, 0, b"tap0\0")].concat()).collect();
     assert_eq!(told, [Message::New(link), Message::Gone { index: 7 }]);
 }

@@ -40,6 +40,7 @@ pub(super) struct Sensor {
     tenants: Vec<Arc<Tenant>>,
     tenants_version: u64,
     dropped: u64,
+    has_way_out: bool,
     /// Order results that wait for the kernel.
     awaiting: Vec<OrderId>,
     imposed: Vec<Measure>,
@@ -90,6 +91,7 @@ impl Sensor {
             tenants,
             tenants_version: 0,
             dropped: 0,
+            has_way_out: true,
             awaiting: Vec::new(),
             imposed: Vec::new(),
             lifted: Vec::new(),
@@ -178,7 +180,17 @@ impl Sensor {
         if self.watch.follow(&mut self.rings)? {
             self.set_topology(now);
         }
+        self.look_out(now);
         Ok(())
+    }
+
+    /// Tells the engine when the node loses its way to the outside, and when it has it again.
+    fn look_out(&mut self, now: Timestamp) {
+        let is_up = self.watch.has_way_out();
+        if is_up != self.has_way_out {
+            self.has_way_out = is_up;
+            self.core.handle(Input::Upstream { is_up, at: engine_time(now) });
+        }
     }
 
     fn set_topology(&mut self, now: Timestamp) {
@@ -386,7 +398,7 @@ fn log(output: &Output) {
         ),
         Output::Degraded { degraded: true, .. } => {
             tracing::warn!(
-                "answers to several tenants collapsed together: silence is no evidence until they are back"
+                "answers to several tenants collapsed together, or the way out is gone: silence is no evidence until they are back"
             );
         }
         Output::Degraded { degraded: false, .. } => {

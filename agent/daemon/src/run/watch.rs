@@ -1,20 +1,25 @@
 //! Interfaces that come and go: which of them are watched, under which vantage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use reeve_core::VantageId;
 use reeve_core::interest::Interest;
-use reeve_core::topology::Vantage;
+use reeve_core::topology::{Vantage, VantageKind};
 
 use super::kind_name;
 use crate::capture::ring::RingOptions;
 use crate::capture::{CaptureError, RingSet, ring_bytes_each};
 use crate::config::{Loaded, Settings};
 use crate::links::{LinkEvent, Links, LinksError};
+use crate::node;
 
 /// At least this many rings share the room for captured frames, so that the first of many does not take it all.
 const RINGS_EXPECTED: usize = 4;
+
+/// How often routes are looked at for a way out, where no interface has changed.
+const LOOK_OUT_EVERY: Duration = Duration::from_secs(5);
 
 /// The interfaces of the node that the settings name.
 #[derive(Debug)]
@@ -23,13 +28,26 @@ pub struct Watch {
     settings: Settings,
     interest: Interest,
     watched: BTreeMap<String, Vantage>,
+    /// The interfaces that lead out, as last seen while one of them did.
+    ways_out: BTreeSet<String>,
+    has_way_out: bool,
+    /// When to look for a way out next; at once after news of an interface.
+    look_out: Instant,
 }
 
 impl Watch {
     /// Begins to look. Nothing is captured yet.
     pub fn new(loaded: &Loaded) -> Result<Self, LinksError> {
         let (settings, interest) = (&loaded.settings, interest(loaded));
-        Ok(Self { links: Links::open()?, settings: settings.clone(), interest, watched: BTreeMap::new() })
+        Ok(Self {
+            links: Links::open()?,
+            settings: settings.clone(),
+            interest,
+            watched: BTreeMap::new(),
+            ways_out: BTreeSet::new(),
+            has_way_out: true,
+            look_out: Instant::now(),
+        })
     }
 
     /// What is watched, in the order of the vantages' keys.
@@ -51,6 +69,32 @@ impl Watch {
     pub fn has_wildcards(&self) -> bool {
         let mut patterns = self.settings.vantages.iter().flat_map(|rule| &rule.interfaces);
         patterns.any(|pattern| pattern.as_str().contains(['*', '?', '[']))
+    }
+
+    /// Whether the node has a way to the outside: an interface that is an uplink, or has a gateway behind it, is up and has
+    /// somebody at its other end. A node of which no such interface is known has one.
+    pub fn has_way_out(&mut self) -> bool {
+        if Instant::now() >= self.look_out {
+            self.look_out = Instant::now() + LOOK_OUT_EVERY;
+            self.has_way_out = self.find_way_out();
+        }
+        self.has_way_out
+    }
+
+    fn find_way_out(&mut self) -> bool {
+        let links = self.links.list();
+        let is_uplink = |name: &str| self.settings.kind_of(name) == Some(VantageKind::Uplink);
+        let mut names: BTreeSet<String> =
+            links.iter().filter(|link| is_uplink(&link.name)).map(|link| link.name.clone()).collect();
+        names.extend(node::ways_out());
+        // The kernel forgets the routes of an interface that is taken down.
+        let is_live = |name: &String| links.iter().any(|link| link.name == *name && link.up && link.carrier);
+        if names.iter().any(is_live) {
+            self.ways_out = names;
+            return true;
+        }
+        self.ways_out.extend(names);
+        self.ways_out.is_empty() || self.ways_out.iter().any(is_live)
     }
 
     /// Goes on with other settings.
@@ -91,11 +135,15 @@ impl Watch {
             match self.links.try_next() {
                 Ok(None) => return Ok(changed),
                 Ok(Some(LinkEvent::Appeared(link) | LinkEvent::Changed(link))) => {
+                    self.look_out = Instant::now();
                     let expected = self.watched.len() + 1;
                     changed |= self.drop_renamed(rings);
                     changed |= self.open(&link.name, expected, rings)?;
                 }
-                Ok(Some(LinkEvent::Vanished { name, .. })) => changed |= self.forget(&name, rings),
+                Ok(Some(LinkEvent::Vanished { name, .. })) => {
+                    self.look_out = Instant::now();
+                    changed |= self.forget(&name, rings);
+                }
                 Err(error) => {
                     tracing::error!(%error, "news of the interfaces cannot be had");
                     return Ok(changed);
