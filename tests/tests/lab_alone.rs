@@ -67,6 +67,8 @@ fn without_a_controller_the_agent_goes_on_and_afterwards_all_is_there() {
         Ok(ids.len() == known.len() && kept.iter().all(|id| ids.contains(id)))
     })
     .unwrap();
+    let outputs = house.check_parity().unwrap();
+    assert!(outputs > 0);
     let _ = writeln!(
         std::io::stderr(),
         "{attacks} rounds of attacks alone, {} violations, all at the controller",

@@ -27,7 +27,7 @@ fn fetch(from: &Namespace, address: &str) -> bool {
 
 #[test]
 fn a_port_that_is_made_anew_is_held_from_its_first_packet_and_watched() {
-    let house = House::open(Lab::up().unwrap()).unwrap();
+    let mut house = House::open(Lab::up().unwrap()).unwrap();
     house.reevectl(&["suspend", "alice", "--reason", "test"]).unwrap().success().unwrap();
     let witness = Sniffer::start(&house.lab.net, INTERNET_INTERFACE, &[&ALICE[..], &BOB].concat()).unwrap();
     for _ in 0..3 {
@@ -65,6 +65,7 @@ fn a_port_that_is_made_anew_is_held_from_its_first_packet_and_watched() {
     let scan = ["nmap", "-n", "-Pn", "-sS", "-p", "1-300", "--max-retries", "0", &target];
     house.lab.alice.run(&scan, TOOL).unwrap();
     house.wait_for_violation("alice", "portscan.vertical", Duration::from_secs(10)).unwrap();
+    house.check_parity().unwrap();
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn a_flush_of_plain_tables_is_mended() {
 
 #[test]
 fn nobody_is_a_scanner_because_the_way_out_is_gone() {
-    let house = House::open(Lab::up().unwrap()).unwrap();
+    let mut house = House::open(Lab::up().unwrap()).unwrap();
     let seconds = length("REEVE_OUTAGE_SECONDS", 12);
     let visitor = Visitor::start(&house.lab.bob).unwrap();
     // Somebody who speaks with many hosts, as a mail server or a crawler does.
@@ -209,4 +210,6 @@ fn nobody_is_a_scanner_because_the_way_out_is_gone() {
     let scan = ["nmap", "-n", "-Pn", "-sS", "-p", "1-300", "--max-retries", "0", &target];
     house.lab.alice.run(&scan, TOOL).unwrap();
     house.wait_for_violation("alice", "portscan.vertical", Duration::from_secs(10)).unwrap();
+    drop(visitor);
+    house.check_parity().unwrap();
 }

@@ -112,6 +112,8 @@ fn kill(ownership: &str) {
     let open: Vec<_> = house.violations().unwrap().into_iter().filter(|one| one.state == "open").collect();
     assert!(open.is_empty(), "{open:#?}");
     assert!(!kept_ids.is_empty());
+    // What the killed had written down is played as far as it goes.
+    house.check_parity().unwrap();
     let _ = writeln!(
         std::io::stderr(),
         "ownership {ownership}: {} rounds, {} violations kept by agents, {} at the controller, none lost, none double; {cut_rounds} kills while alice was cut off",

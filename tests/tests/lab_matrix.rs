@@ -159,7 +159,7 @@ fn keeps_her_link(alice: &Namespace) {
 }
 
 fn walk(shape: Shape) {
-    let house = House::open(Lab::up_shaped(shape).unwrap()).unwrap();
+    let mut house = House::open(Lab::up_shaped(shape).unwrap()).unwrap();
     let (both, ports) = ([&MEANT[..], &OTHERS].concat(), [MEANT_PORT, OTHER_PORT]);
     let (meant_port, other_port) = ([MEANT_PORT], [OTHER_PORT]);
     let to = MEANT.map(|address| address.to_string());
@@ -167,44 +167,50 @@ fn walk(shape: Shape) {
     let order = |words: &[&'static str], more: &[&[&str]]| -> Vec<String> {
         words.iter().copied().chain(more.concat()).map(str::to_owned).collect()
     };
-    let run = |order: Vec<String>, meant: &[(&[IpAddr], &[u16], Expect)]| {
-        cell(&house, &order.iter().map(String::as_str).collect::<Vec<_>>(), meant);
+    let run = |house: &House, order: Vec<String>, meant: &[(&[IpAddr], &[u16], Expect)]| {
+        cell(house, &order.iter().map(String::as_str).collect::<Vec<_>>(), meant);
     };
     use Expect::{All, Limited, Nothing};
 
     // The witness sees all of it where nothing is held.
     send(&house).check("at first", &both, &ports, All);
 
-    run(order(&["suspend"], &[]), &[(&both, &ports, Nothing)]);
+    run(&house, order(&["suspend"], &[]), &[(&both, &ports, Nothing)]);
     run(
+        &house,
         order(&["block", "--port", "udp/5001"], &[]),
         &[(&both, &meant_port, Nothing), (&both, &other_port, All)],
     );
-    run(order(&["block"], &[&to]), &[(&MEANT, &ports, Nothing), (&OTHERS, &ports, All)]);
+    run(&house, order(&["block"], &[&to]), &[(&MEANT, &ports, Nothing), (&OTHERS, &ports, All)]);
     run(
+        &house,
         order(&["block", "--port", "udp/5001"], &[&to]),
         &[(&MEANT, &meant_port, Nothing), (&MEANT, &other_port, All), (&OTHERS, &ports, All)],
     );
 
     let rate = "20 packets/second burst 10";
     let slow = Limited(10.0, 20.0);
-    run(order(&["limit", "--rate", rate], &[]), &[(&both, &ports, slow)]);
+    run(&house, order(&["limit", "--rate", rate], &[]), &[(&both, &ports, slow)]);
     run(
+        &house,
         order(&["limit", "--rate", rate, "--port", "udp/5001"], &[]),
         &[(&both, &meant_port, slow), (&both, &other_port, All)],
     );
-    run(order(&["limit", "--rate", rate], &[&to]), &[(&MEANT, &ports, slow), (&OTHERS, &ports, All)]);
+    run(&house, order(&["limit", "--rate", rate], &[&to]), &[(&MEANT, &ports, slow), (&OTHERS, &ports, All)]);
     run(
+        &house,
         order(&["limit", "--rate", rate, "--port", "udp/5001"], &[&to]),
         &[(&MEANT, &meant_port, slow), (&MEANT, &other_port, All), (&OTHERS, &ports, All)],
     );
     // What is no connection counts packet by packet.
     run(
+        &house,
         order(&["limit", "--rate", "20/second burst 10", "--port", "udp/5001"], &[]),
         &[(&both, &meant_port, slow), (&both, &other_port, All)],
     );
     let bytes = Limited(2_048.0 / PACKET_BYTES as f64, 2_048.0 / PACKET_BYTES as f64);
     run(
+        &house,
         order(&["limit", "--rate", "2 kbytes/second burst 2048", "--port", "udp/5001"], &[]),
         &[(&both, &meant_port, bytes), (&both, &other_port, All)],
     );
@@ -227,6 +233,7 @@ fn walk(shape: Shape) {
         house.reevectl(&["release", "alice", "--reason", "test"]).unwrap().success().unwrap();
     }
     send(&house).check("at last", &both, &ports, All);
+    house.check_parity().unwrap();
 }
 
 #[test]

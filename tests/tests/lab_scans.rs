@@ -77,7 +77,7 @@ const SYN: u8 = 0x02;
 
 #[test]
 fn scans_are_named_for_what_they_are() {
-    let house = House::open(Lab::up().unwrap()).unwrap();
+    let mut house = House::open(Lab::up().unwrap()).unwrap();
     let bob = Bob::at_work(&house);
     let victim = VICTIM_V4.to_string();
     let ports =
@@ -96,11 +96,12 @@ fn scans_are_named_for_what_they_are() {
             .map(|at| at + SILENCE)
     });
     bob.noticed_nothing(&house);
+    house.check_parity().unwrap();
 }
 
 #[test]
 fn floods_are_named_for_what_they_are() {
-    let house = House::open(Lab::up().unwrap()).unwrap();
+    let mut house = House::open(Lab::up().unwrap()).unwrap();
     let bob = Bob::at_work(&house);
     let victim = VICTIM_V4.to_string();
     // Each ends by itself: a bounded number of packets, a fixed distance apart.
@@ -115,4 +116,5 @@ fn floods_are_named_for_what_they_are() {
         first_full_second(headers, 100, 1).map(|at| at + Duration::from_secs(1))
     });
     bob.noticed_nothing(&house);
+    house.check_parity().unwrap();
 }

@@ -9,6 +9,8 @@
 
 mod input;
 #[cfg(test)]
+mod shards;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,7 +32,8 @@ use crate::flow::Restrictions;
 use crate::flow::table::FLOW_BYTES;
 use crate::frame::{Frame, VantageId};
 use crate::ledger::{Ledger, LedgerEvent};
-use crate::shard::{Hearing, Shard, ShardCounters};
+use crate::shard::{Hearing, ShardCounters};
+use crate::shards::Shards;
 use crate::stream::StreamEvent;
 use crate::topology::{Topology, Vantage};
 
@@ -53,6 +56,13 @@ pub struct EngineConfig {
     pub flow_bytes: usize,
     /// Spreads hashes. It never shows in the output.
     pub seed: u64,
+    /// Among how many shards the tenants are divided. It never shows in the output either, as long as there is room for flows.
+    #[serde(default = "one")]
+    pub shards: u32,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 /// What comes out of the engine.
@@ -88,7 +98,7 @@ pub enum Output {
 /// The engine of one node.
 #[derive(Debug)]
 pub struct Engine {
-    shard: Shard,
+    shards: Shards,
     judge: Judge,
     ledger: Ledger,
     topology: Arc<Topology>,
@@ -108,7 +118,7 @@ impl Engine {
         let capacity = config.flow_bytes / FLOW_BYTES;
         let thresholds = config.policy.thresholds.clone();
         Self {
-            shard: Shard::new(Arc::clone(&topology), thresholds, capacity, config.seed),
+            shards: Shards::new(&topology, &thresholds, capacity, config.seed, config.shards),
             judge: Judge::new(config.node.clone(), config.mode, config.policy),
             ledger: Ledger::default(),
             topology,
@@ -150,16 +160,16 @@ impl Engine {
         &self.topology
     }
 
-    /// The shard, to look at.
+    /// The shards, to look at.
     #[must_use]
-    pub fn shard(&self) -> &Shard {
-        &self.shard
+    pub fn shards(&self) -> &Shards {
+        &self.shards
     }
 
     /// What has been counted.
     #[must_use]
-    pub fn counters(&self) -> &ShardCounters {
-        self.shard.counters()
+    pub fn counters(&self) -> ShardCounters {
+        self.shards.counters()
     }
 
     /// Takes another set of tenants and vantages. Tenants that stay keep their state; measures of those that are gone
@@ -169,7 +179,7 @@ impl Engine {
         let tenants = arrange(self.topology.tenants(), tenants);
         let version = self.topology.version() + 1;
         self.topology = Arc::new(Topology::new(version, &self.node, tenants, vantages));
-        self.shard.set_topology(Arc::clone(&self.topology));
+        self.shards.set_topology(&self.topology);
         let topology = Arc::clone(&self.topology);
         let present = |id: &TenantId| topology.index_of(id).is_some_and(|ix| is_present(topology.tenant(ix)));
         let events = self.ledger.lift_departed(present);
@@ -180,7 +190,7 @@ impl Engine {
     /// Takes another policy or mode.
     pub fn handle_policy(&mut self, policy: Arc<Policy>, mode: Mode, at: Timestamp) {
         self.advance(at);
-        self.shard.set_thresholds(policy.thresholds.clone());
+        self.shards.set_thresholds(&policy.thresholds);
         self.judge.set_policy(policy);
         self.judge.set_node_mode(mode);
         self.drain();
@@ -192,38 +202,38 @@ impl Engine {
             self.advance(frame.at);
         }
         self.now = self.now.max(frame.at);
-        self.shard.handle_frame(frame);
+        self.shards.handle_frame(frame);
         self.take_alerts();
     }
 
     /// Takes note that the node has lost its way to the outside, or has it again.
     pub fn handle_upstream(&mut self, is_up: bool, at: Timestamp) {
         self.advance(at);
-        self.shard.set_cut_off(!is_up);
+        self.shards.set_cut_off(!is_up);
         self.take_alerts();
     }
 
     /// Says how words in connections are heard from now on.
     pub fn set_hearing(&mut self, hearing: Hearing) {
-        self.shard.set_hearing(hearing);
+        self.shards.set_hearing(hearing);
     }
 
     /// What was heard in the last frame, for a record; see [`Hearing::Keeps`].
     pub fn take_said(&mut self) -> Vec<StreamEvent> {
-        self.shard.take_said()
+        self.shards.take_said()
     }
 
     /// Takes what was heard in the frame before, by an engine that could read it.
     pub fn handle_said(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
         // No time passes: it belongs to the frame.
-        self.shard.handle_said(said, at);
+        self.shards.handle_said(&said, at);
         self.take_alerts();
     }
 
     /// Takes note of frames that the capture lost at a vantage.
     pub fn handle_loss(&mut self, at: Timestamp, vantage: VantageId, dropped: u64) {
         self.advance(at);
-        self.shard.handle_loss(at, vantage, dropped);
+        self.shards.handle_loss(at, vantage, dropped);
     }
 
     /// Lets time pass.
@@ -245,7 +255,7 @@ impl Engine {
     pub fn handle_release(&mut self, tenant: &TenantId, at: Timestamp) {
         self.advance(at);
         if let Some(ix) = self.topology.index_of(tenant) {
-            self.shard.forget(ix);
+            self.shards.forget(ix);
         }
         self.judge.handle_release(tenant, self.now);
         self.drain();
@@ -260,7 +270,7 @@ impl Engine {
     }
 
     fn due(&self) -> Option<Timestamp> {
-        let first = match (self.shard.next_deadline(), self.slow_due) {
+        let first = match (self.shards.next_deadline(), self.slow_due) {
             (Some(shard), Some(slow)) => Some(shard.min(slow)),
             (one, other) => one.or(other),
         };
@@ -276,7 +286,7 @@ impl Engine {
                 break;
             }
             self.now = at;
-            self.shard.handle_timeout(at);
+            self.shards.handle_timeout(at);
             self.take_alerts();
             self.judge.handle_timeout(at);
             self.drain();
@@ -288,7 +298,7 @@ impl Engine {
     }
 
     fn take_alerts(&mut self) {
-        while let Some(alert) = self.shard.poll_alert() {
+        for alert in self.shards.take_alerts() {
             if let Some(ix) = self.topology.index_of(&alert.tenant) {
                 let tenant = Arc::clone(self.topology.tenant(ix));
                 let occupancy = self.occupancy(&tenant.id);
@@ -297,7 +307,7 @@ impl Engine {
             self.outputs.push_back(Output::Alert(alert));
             self.drain();
         }
-        if self.degraded != self.shard.is_degraded() {
+        if self.degraded != self.shards.is_degraded() {
             self.degraded = !self.degraded;
             self.outputs.push_back(Output::Degraded { degraded: self.degraded, at: self.now });
         }
@@ -343,10 +353,7 @@ impl Engine {
     fn after_ledger_change(&mut self) {
         let held: BTreeMap<TenantId, Restrictions> =
             self.ledger.restrictions().into_iter().map(|(tenant, held)| (tenant.clone(), held)).collect();
-        for (index, tenant) in self.topology.tenants().iter().enumerate() {
-            let ix = crate::topology::TenantIx(u32::try_from(index).expect("tenants fit 32 bits"));
-            self.shard.set_restrictions(ix, held.get(&tenant.id).cloned().unwrap_or_default());
-        }
+        self.shards.set_restrictions(held);
         self.refresh_slow_due();
     }
 

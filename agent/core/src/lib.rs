@@ -19,6 +19,7 @@ pub mod meter;
 pub mod packet;
 pub mod ruleset;
 pub mod shard;
+pub mod shards;
 pub mod stream;
 pub mod topology;
 

@@ -1,16 +1,16 @@
 //! A shard: one flow table, its tenants' detectors, and the way of a packet through them.
 //!
-//! All packets of a tenant reach one shard, in order. A shard knows neither policy nor measures, but for what the
+//! All packets of a tenant reach one shard, in order, and a shard keeps to its tenants ([`Part`]). A shard knows neither policy nor measures, but for what the
 //! measures hold back ([`Restrictions`]), so that it does not take our own doing for evidence.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Alert, Loss, Tenant, Timestamp, Window};
+use reeve_policy::{Alert, Loss, Outcome, Tenant, Timestamp, Window};
 
 use crate::detect::{Detectors, Finding, Home, horizontal};
-use crate::flow::guard::{OneWayGuard, OutageGuard};
+use crate::flow::guard::OneWayGuard;
 use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
 use crate::frame::{Frame, Passage, VantageId};
 use crate::meter::loss::LossMeter;
@@ -35,12 +35,46 @@ pub struct ShardCounters {
     pub behind: u64,
 }
 
+impl ShardCounters {
+    /// The sums of two.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.frames += other.frames;
+        self.unassigned += other.unassigned;
+        self.spoofed += other.spoofed;
+        self.behind += other.behind;
+        for (sum, number) in self.malformed.iter_mut().zip(&other.malformed) {
+            *sum += number;
+        }
+        self
+    }
+}
+
 /// What the capture at one vantage received and lost.
 #[derive(Debug, Default)]
 struct VantageLoss {
     meter: LossMeter,
-    /// Frames since it was last entered.
-    received_since: u64,
+    /// Frames that are not entered yet, and the second that they came in.
+    received: u64,
+    second: u64,
+    since: Timestamp,
+}
+
+impl VantageLoss {
+    /// Counts a frame. Seconds are entered whole, so that it does not show when somebody asks.
+    fn receive(&mut self, at: Timestamp) {
+        let second = at.as_nanos() / 1_000_000_000;
+        if second != self.second {
+            self.enter();
+            (self.second, self.since) = (second, at);
+        }
+        self.received += 1;
+    }
+
+    fn enter(&mut self) {
+        let received = std::mem::take(&mut self.received);
+        self.meter.record(self.since, Loss { received, dropped: 0 });
+    }
 }
 
 #[derive(Debug)]
@@ -56,6 +90,26 @@ impl TenantState {
     fn new(home: Home) -> Self {
         let restrictions = Restrictions::default();
         Self { detectors: None, restrictions, home, pardoned_until: Timestamp::EPOCH }
+    }
+}
+
+/// Which of how many shards one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0 on.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl Part {
+    /// The one that owns everybody.
+    pub const WHOLE: Self = Self { number: 0, of: 1 };
+
+    /// Whether a tenant is this one's.
+    #[must_use]
+    pub const fn owns(self, tenant: TenantIx) -> bool {
+        tenant.0 % self.of == self.number
     }
 }
 
@@ -80,8 +134,10 @@ pub struct Shard {
     streams: Streams,
     tenants: Vec<TenantState>,
     active: Vec<TenantIx>,
-    outage: OutageGuard,
-    is_cut_off: bool,
+    /// Which of how many this is.
+    part: Part,
+    /// Whether silence says something about the node rather than about tenants.
+    is_degraded: bool,
     one_way: Vec<OneWayGuard>,
     /// By [`crate::frame::VantageId`].
     losses: Vec<VantageLoss>,
@@ -94,6 +150,7 @@ pub struct Shard {
     hearing: Hearing,
     kept: Vec<StreamEvent>,
     next_sweep: Timestamp,
+    outcomes: Vec<(TenantIx, Outcome, Timestamp)>,
     findings: Vec<Finding>,
     alerts: Vec<Alert>,
 }
@@ -102,9 +159,15 @@ pub struct Shard {
 const IDLE_CHECK: Duration = Duration::from_secs(10);
 
 impl Shard {
-    /// A shard for the tenants of `topology` with room for `flow_capacity` flows.
+    /// The shard for its part of the tenants of `topology`, with room for `flow_capacity` flows.
     #[must_use]
-    pub fn new(topology: Arc<Topology>, thresholds: Thresholds, flow_capacity: usize, seed: u64) -> Self {
+    pub fn new(
+        topology: Arc<Topology>,
+        thresholds: Thresholds,
+        flow_capacity: usize,
+        seed: u64,
+        part: Part,
+    ) -> Self {
         let flows = Flows::new(flow_capacity, topology.tenants().len(), seed);
         let mut shard = Self {
             topology: Arc::clone(&topology),
@@ -113,8 +176,8 @@ impl Shard {
             streams: Streams::new(seed),
             tenants: Vec::new(),
             active: Vec::new(),
-            outage: OutageGuard::new(topology.tenants().len()),
-            is_cut_off: false,
+            part,
+            is_degraded: false,
             one_way: Vec::new(),
             losses: Vec::new(),
             now: Timestamp::EPOCH,
@@ -125,6 +188,7 @@ impl Shard {
             hearing: Hearing::Reads,
             kept: Vec::new(),
             next_sweep: Timestamp::EPOCH,
+            outcomes: Vec::new(),
             findings: Vec::new(),
             alerts: Vec::new(),
         };
@@ -156,7 +220,6 @@ impl Shard {
         let own =
             |tenant: &Arc<Tenant>| Arc::new(OwnDomains::new(&tenant.mail_domains, &tenant.relay_domains));
         self.streams.set_tenants(topology.tenants().iter().map(own).collect());
-        self.outage.set_tenants(topology.tenants().len());
         let vantages = topology.vantages().iter().map(|vantage| usize::from(vantage.id.0) + 1).max();
         self.one_way.resize(vantages.unwrap_or(0), OneWayGuard::default());
         self.losses.resize_with(vantages.unwrap_or(0), VantageLoss::default);
@@ -212,21 +275,20 @@ impl Shard {
         &self.streams
     }
 
-    /// Whether answers to several tenants have collapsed, so that silence is no evidence.
-    #[must_use]
-    pub fn is_degraded(&self) -> bool {
-        self.outage.is_degraded() || self.is_cut_off
-    }
-
-    /// Says whether the node has lost its way to the outside.
-    pub fn set_cut_off(&mut self, is_cut_off: bool) {
-        self.is_cut_off = is_cut_off;
+    /// Says whether silence is that of the node from now on, and not its tenants'.
+    pub fn set_degraded(&mut self, is_degraded: bool) {
+        self.is_degraded = is_degraded;
         self.flows.set_silence_counts(self.silence_counts());
     }
 
     /// Whether silence is evidence.
     fn silence_counts(&self) -> bool {
-        !self.is_degraded() && self.one_way_vantages().next().is_none()
+        !self.is_degraded && self.one_way_vantages().next().is_none()
+    }
+
+    /// The outcomes since this was last asked, for whoever looks over all shards.
+    pub fn take_outcomes(&mut self) -> std::vec::Drain<'_, (TenantIx, Outcome, Timestamp)> {
+        self.outcomes.drain(..)
     }
 
     /// The vantages that see one direction only, by index.
@@ -238,55 +300,67 @@ impl Shard {
             .map(|(index, _)| index)
     }
 
-    /// The next alert, oldest first.
-    pub fn poll_alert(&mut self) -> Option<Alert> {
-        if self.alerts.is_empty() { None } else { Some(self.alerts.remove(0)) }
+    /// The alerts since this was last asked, oldest first.
+    pub fn take_alerts(&mut self) -> std::vec::Drain<'_, Alert> {
+        self.alerts.drain(..)
     }
 
     /// Takes note of what the capture lost at a vantage up to `at`.
     pub fn handle_loss(&mut self, at: Timestamp, vantage: VantageId, dropped: u64) {
         let at = at.max(self.now);
         if let Some(loss) = self.losses.get_mut(usize::from(vantage.0)) {
-            let received = std::mem::take(&mut loss.received_since);
-            loss.meter.record(at, Loss { received, dropped });
+            loss.enter();
+            loss.meter.record(at, Loss { received: 0, dropped });
         }
     }
 
     /// Reads a frame. Deadlines up to its time have been fired before (see [`crate::engine::Engine`]).
     pub fn handle_frame(&mut self, frame: &Frame<'_>) {
-        self.counters.frames += 1;
-        if let Some(loss) = self.losses.get_mut(usize::from(frame.vantage.0)) {
-            loss.received_since += 1;
-        }
+        // What is of no tenant is counted once.
+        let counts = u64::from(self.part.number == 0);
+        self.counters.frames += counts;
         if frame.at < self.now {
-            self.counters.behind += 1;
+            self.counters.behind += counts;
         }
         let at = frame.at.max(self.now);
         self.now = at;
+        if let Some(loss) = self.losses.get_mut(usize::from(frame.vantage.0)) {
+            loss.receive(at);
+        }
         let packet = match packet::parse(frame.link, frame.data, frame.wire_len) {
             Ok(packet) => packet,
             Err(reason) => {
-                self.counters.malformed[reason.index()] += 1;
+                self.counters.malformed[reason.index()] += counts;
                 return;
             }
         };
         let Body::Ip(ip) = &packet.body else { return };
         if let Transport::Malformed(reason) = ip.transport {
-            self.counters.malformed[reason.index()] += 1;
+            self.counters.malformed[reason.index()] += counts;
         }
         let who = self.topology.attribute(frame.vantage, frame.passage, &packet);
         if who.sender.is_none() && who.receiver.is_none() {
-            self.counters.unassigned += 1;
+            self.counters.unassigned += counts;
             return;
         }
-        if let Some(sender) = who.sender {
+        // Which directions a vantage sees is the same for all shards.
+        if who.sender.is_some() {
+            self.hear(frame, at, true);
+        }
+        if who.receiver.is_some() {
+            self.hear(frame, at, false);
+        }
+        let part = self.part;
+        let (sender, receiver) =
+            (who.sender.filter(|ix| part.owns(*ix)), who.receiver.filter(|ix| part.owns(*ix)));
+        if let Some(sender) = sender {
             self.sent(sender, who.spoofed, ip, at, frame);
         }
-        if let Some(receiver) = who.receiver {
-            self.received(receiver, ip, at, frame);
+        if let Some(receiver) = receiver {
+            self.received(receiver, ip, at);
         }
         if self.hearing != Hearing::Told {
-            self.overhear((who.sender, who.receiver), ip, at);
+            self.overhear((sender, receiver), ip, at);
         }
     }
 
@@ -341,15 +415,11 @@ impl Shard {
     }
 
     fn sent(&mut self, sender: TenantIx, spoofed: bool, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
-        self.hear(frame, at, true);
         let state = &mut self.tenants[sender.0 as usize];
         // What a suspended tenant still sends reaches nobody. It tells that the abuse goes on, which the measure's own
         // counters tell too, and it is no evidence of anything else.
         if !state.restrictions.is_total() {
-            let detectors = state.detectors.get_or_insert_with(|| {
-                self.active.push(sender);
-                Box::default()
-            });
+            let detectors = wake(&mut state.detectors, &mut self.active, sender, &self.thresholds, at);
             detectors.handle_sent(&self.thresholds, &state.restrictions, ip, at, &mut self.findings);
             let earliest = at + BUCKET + RateTable::PATIENCE;
             self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
@@ -369,8 +439,7 @@ impl Shard {
         self.raise(sender);
     }
 
-    fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
-        self.hear(frame, at, false);
+    fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp) {
         if let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors {
             detectors.handle_received(ip, at);
         }
@@ -408,12 +477,12 @@ impl Shard {
         for event in said {
             let (StreamEvent::Mail { tenant, peer, .. } | StreamEvent::Call { tenant, peer, .. }) = &event;
             let (tenant, is_outside) = (*tenant, self.topology.by_address(*peer) != Some(*tenant));
+            if !self.part.owns(tenant) {
+                continue;
+            }
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
             let profile = self.topology.tenant(tenant).profile;
-            let detectors = state.detectors.get_or_insert_with(|| {
-                self.active.push(tenant);
-                Box::default()
-            });
+            let detectors = wake(&mut state.detectors, &mut self.active, tenant, &self.thresholds, at);
             detectors.handle_stream(&self.thresholds, profile, &event, is_outside, at, &mut self.findings);
             if let Some(due) = detectors.next_deadline(&self.thresholds) {
                 self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
@@ -436,9 +505,7 @@ impl Shard {
         for event in events {
             let tenant = match event {
                 FlowEvent::Outcome { tenant, outcome, at, .. } => {
-                    if self.outage.observe(tenant.0 as usize, *outcome, *at) {
-                        self.flows.set_silence_counts(self.silence_counts());
-                    }
+                    self.outcomes.push((*tenant, *outcome, *at));
                     *tenant
                 }
                 FlowEvent::Probe { tenant, .. } => *tenant,
@@ -447,10 +514,8 @@ impl Shard {
                 continue;
             }
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
-            let detectors = state.detectors.get_or_insert_with(|| {
-                self.active.push(tenant);
-                Box::default()
-            });
+            let detectors =
+                wake(&mut state.detectors, &mut self.active, tenant, &self.thresholds, event.at());
             detectors.handle_flow(&self.thresholds, event, state.home, &mut self.findings);
             self.raise(tenant);
         }
@@ -480,7 +545,7 @@ impl Shard {
     }
 
     fn alert(&mut self, tenant: TenantIx, finding: Finding) -> Alert {
-        let loss = self.loss_of(tenant, finding.at, &Window { start: finding.start, end: finding.at });
+        let loss = self.loss_of(tenant, &Window { start: finding.start, end: finding.at });
         let window = Window { start: finding.start, end: finding.at };
         let samples =
             self.tenants[tenant.0 as usize].detectors.as_ref().map(|detectors| detectors.samples().list());
@@ -498,15 +563,14 @@ impl Shard {
     }
 
     /// What the capture lost where a tenant is seen: others' floods are not held for what is known of this one.
-    fn loss_of(&mut self, tenant: TenantIx, at: Timestamp, window: &Window) -> Loss {
+    fn loss_of(&mut self, tenant: TenantIx, window: &Window) -> Loss {
         let mut sum = Loss::default();
         for vantage in self.topology.vantages() {
             if !self.topology.sees(vantage, tenant) {
                 continue;
             }
             let Some(loss) = self.losses.get_mut(usize::from(vantage.id.0)) else { continue };
-            let received = std::mem::take(&mut loss.received_since);
-            loss.meter.record(at.max(self.now), Loss { received, dropped: 0 });
+            loss.enter();
             let one = loss.meter.over(window);
             sum.received = sum.received.saturating_add(one.received);
             sum.dropped = sum.dropped.saturating_add(one.dropped);
@@ -525,4 +589,23 @@ impl Shard {
             !idle
         });
     }
+}
+
+/// A tenant's detectors, made anew if there are none or nothing in them matters any more: when the idle are dropped is not to be
+/// seen.
+fn wake<'s>(
+    detectors: &'s mut Option<Box<Detectors>>,
+    active: &mut Vec<TenantIx>,
+    tenant: TenantIx,
+    thresholds: &Thresholds,
+    at: Timestamp,
+) -> &'s mut Detectors {
+    let detectors = detectors.get_or_insert_with(|| {
+        active.push(tenant);
+        Box::default()
+    });
+    if detectors.is_idle(thresholds, at) {
+        **detectors = Detectors::default();
+    }
+    detectors
 }

@@ -117,7 +117,7 @@ impl Metrics {
 
     /// Takes note of what the engine has counted.
     pub(crate) fn see_engine(&self, engine: &Engine, lost: u64, tenants: usize) {
-        let (counters, shard) = (engine.counters(), engine.shard());
+        let (counters, shards) = (engine.counters(), engine.shards());
         set(&self.frames, counters.frames);
         set(&self.frames_lost, lost);
         set(&self.unassigned, counters.unassigned);
@@ -127,9 +127,9 @@ impl Metrics {
                 set(&self.malformed.get_or_create(&Reason { reason: reason.name() }), count);
             }
         }
-        self.flows.set(shard.flows().len() as u64);
-        set(&self.flow_evictions, shard.flows().evictions());
-        self.degraded.set(shard.is_degraded().into());
+        self.flows.set(shards.iter().map(|shard| shard.flows().len() as u64).sum());
+        set(&self.flow_evictions, shards.iter().map(|shard| shard.flows().evictions()).sum());
+        self.degraded.set(shards.is_degraded().into());
         self.tenants.set(tenants as u64);
         self.vantages.set(engine.topology().vantages().len() as u64);
     }

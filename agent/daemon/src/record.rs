@@ -92,6 +92,7 @@ impl Recorded {
         out.write_all(MAGIC.as_bytes()).map_err(failed)?;
         let mut recorder = Recorder { path: path.to_owned(), out, left: limit };
         recorder.json(CONFIG, &config).map_err(failed)?;
+        recorder.out.flush().map_err(failed)?;
         let mut engine = Engine::new(config);
         engine.set_hearing(Hearing::Keeps);
         Ok(Self { engine, recorder: Some(recorder) })
@@ -124,7 +125,11 @@ impl Recorded {
     /// The next output.
     pub fn poll(&mut self) -> Option<Output> {
         let output = self.engine.poll()?;
-        self.note(|recorder| recorder.entry(OUTPUT, json_line(&output)?.as_bytes()));
+        // What led to it is worth having even if the agent is killed next.
+        self.note(|recorder| {
+            recorder.entry(OUTPUT, json_line(&output)?.as_bytes())?;
+            recorder.out.flush()
+        });
         Some(output)
     }
 
@@ -186,11 +191,11 @@ pub struct Played {
     pub is_cut: bool,
 }
 
-/// Plays a record through an engine of its own, hands every output to `sink`, and holds it against what ran live.
+/// Plays a record through an engine of its own, with as many shards as live or as `shards` says, hands every output to `sink`, and holds it against what ran live.
 ///
 /// # Errors
 /// When it is no record, or the outputs differ.
-pub fn play(path: &Path, mut sink: impl FnMut(Output)) -> Result<Played, RecordError> {
+pub fn play(path: &Path, shards: Option<u32>, mut sink: impl FnMut(Output)) -> Result<Played, RecordError> {
     let failed = |source| RecordError::Io { path: path.to_owned(), source };
     let unreadable =
         |reason: &str| RecordError::Unreadable { path: path.to_owned(), reason: reason.to_owned() };
@@ -215,7 +220,8 @@ pub fn play(path: &Path, mut sink: impl FnMut(Output)) -> Result<Played, RecordE
         let wrong = |error: serde_json::Error| unreadable(&format!("a damaged entry: {error}"));
         match (kind, &mut engine) {
             (CONFIG, None) => {
-                let config = serde_json::from_slice::<EngineConfig>(&bytes).map_err(wrong)?;
+                let mut config = serde_json::from_slice::<EngineConfig>(&bytes).map_err(wrong)?;
+                config.shards = shards.unwrap_or(config.shards);
                 let mut told = Engine::new(config);
                 told.set_hearing(Hearing::Told);
                 engine = Some(told);

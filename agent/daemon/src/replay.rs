@@ -36,6 +36,8 @@ pub struct Scene {
     pub policy: Arc<Policy>,
     /// Whether decisions are told as carried out or as observed.
     pub mode: Mode,
+    /// Among how many shards the tenants are divided.
+    pub shards: u32,
 }
 
 /// What a replay came to.
@@ -64,7 +66,7 @@ impl Scene {
     pub fn bench(tenants: &[crate::cli::play::TenantArg]) -> anyhow::Result<Self> {
         let tenants = crate::cli::play::from_args(tenants)?.into_iter().map(Arc::new).collect();
         let policy = Arc::new(Policy::preset("baseline").expect("it is compiled in"));
-        Ok(Self { tenants, kind: VantageKind::Mirror, policy, mode: Mode::Enforce })
+        Ok(Self { tenants, kind: VantageKind::Mirror, policy, mode: Mode::Enforce, shards: 1 })
     }
 
     /// An engine for this scene.
@@ -77,6 +79,7 @@ impl Scene {
             policy: Arc::clone(&self.policy),
             flow_bytes: DEFAULT_FLOW_BYTES,
             seed: 0,
+            shards: self.shards,
         });
         let vantage = Vantage { id: VantageId(0), interface: INTERFACE.into(), kind: self.kind, sampling: 1 };
         // On a port, the interface tells whose packets with foreign sources are.

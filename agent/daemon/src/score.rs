@@ -199,8 +199,13 @@ fn score_row(
     };
     let tenant =
         Tenant { profile, addresses, ..Tenant::new("tenant".parse().expect("a fixed name is valid")) };
-    let scene =
-        Scene { tenants: vec![Arc::new(tenant)], kind, policy: Arc::clone(policy), mode: Mode::Enforce };
+    let scene = Scene {
+        tenants: vec![Arc::new(tenant)],
+        kind,
+        policy: Arc::clone(policy),
+        mode: Mode::Enforce,
+        shards: 1,
+    };
     let (mut alerts, mut decisions) = (BTreeSet::new(), 0);
     let replayed = replay(&scene, &[folder.join(&row.file)], |output| match output {
         Output::Alert(alert) => {

@@ -23,6 +23,7 @@ fn config() -> EngineConfig {
         policy: Arc::new(Policy::preset("baseline").unwrap()),
         flow_bytes: 4 << 20,
         seed: 7,
+        shards: 1,
     }
 }
 
@@ -87,7 +88,7 @@ fn a_replay_from_headers_gives_what_ran_live() {
     let chosen = captures().into_iter().enumerate().filter(|(n, (path, _))| n % 9 == 0 || is_mail(path));
     for (capture, tenant) in chosen.map(|(_, chosen)| chosen) {
         let outputs = record(&capture, &tenant, &path, u64::MAX);
-        let played = play(&path, |_| {}).unwrap();
+        let played = play(&path, None, |_| {}).unwrap();
         assert_eq!(
             (played.equal, played.beyond, played.is_cut),
             (outputs, 0, false),
@@ -116,7 +117,7 @@ fn a_record_holds_no_payload() {
     let written = std::fs::read(&path).unwrap();
     let has = |what: &[u8]| written.windows(what.len()).any(|window| window == what);
     assert!(has(&[203, 0, 113, 10, 20, 0, 0, 1]) && !has(b"secret"));
-    assert_eq!(play(&path, |_| {}).unwrap().frames, 1);
+    assert_eq!(play(&path, None, |_| {}).unwrap().frames, 1);
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn what_is_cut_short_is_played_and_what_differs_is_told() {
     assert!(outputs > 0);
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
-    assert!(play(&path, |_| {}).unwrap().is_cut);
+    assert!(play(&path, None, |_| {}).unwrap().is_cut);
     // Live would have told of another class.
     let text = String::from_utf8_lossy(&whole);
     assert!(text.contains("portscan.vertical"));
@@ -150,14 +151,14 @@ fn what_is_cut_short_is_played_and_what_differs_is_told() {
         bytes
     };
     std::fs::write(&path, forged).unwrap();
-    assert!(matches!(play(&path, |_| {}), Err(RecordError::Differs { .. })));
+    assert!(matches!(play(&path, None, |_| {}), Err(RecordError::Differs { .. })));
     for rubbish in [&b""[..], b"reeve-record 1\n", b"reeve-record 2\nX\x01\0\0\0x", b"\x1f\x8b"] {
         std::fs::write(&path, rubbish).unwrap();
-        let played = play(&path, |_| {});
+        let played = play(&path, None, |_| {});
         assert!(matches!(played, Err(RecordError::Unreadable { .. })), "{rubbish:?}: {played:?}");
     }
     // A limit ends the record, not the agent.
     assert_eq!(record(capture, tenant, &path, 20_000), outputs);
     assert!(std::fs::metadata(&path).unwrap().len() < 21_000);
-    play(&path, |_| {}).unwrap();
+    play(&path, None, |_| {}).unwrap();
 }

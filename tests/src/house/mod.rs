@@ -63,6 +63,8 @@ pub struct House {
     pub agent_log: &'static str,
     /// What else it is started with.
     pub agent_arguments: Vec<String>,
+    /// What agents have written down, in the order in which they were started.
+    records: Vec<PathBuf>,
     /// The lab.
     pub lab: Lab,
 }
@@ -87,6 +89,7 @@ impl House {
             mode: mode.to_owned(),
             agent_log: "info",
             agent_arguments: Vec::new(),
+            records: Vec::new(),
             lab,
         };
         house.write_files(mode)?;
@@ -129,6 +132,11 @@ impl House {
         let config = self.text("agent.toml");
         let mut argv = vec![text(&program), "run", "--config", &config, "--log", self.agent_log];
         argv.extend(self.agent_arguments.iter().map(String::as_str));
+        let record = self.path(&format!("house-record-{}", self.records.len()));
+        if !self.agent_arguments.iter().any(|argument| argument == "--record") {
+            argv.extend(["--record", text(&record)]);
+            self.records.push(record.clone());
+        }
         let mut agent = self.lab.rt.spawn(&argv)?;
         wait_until("the agent to be linked", READY, || {
             ensure!(agent.is_running()?, "{}", agent.last_lines(10));
@@ -175,6 +183,28 @@ impl House {
     pub fn stop_controller(&mut self) -> anyhow::Result<()> {
         let controller = self.controller.take().context("the controller is not running")?;
         controller.terminate(READY)?.success().map(drop)
+    }
+
+    /// Stops the agent, and replays what it and those before it have written down: with one shard and with several it gives
+    /// what ran live, byte for byte. How many outputs were compared.
+    ///
+    /// # Errors
+    /// When a replay differs, with where.
+    pub fn check_parity(&mut self) -> anyhow::Result<u64> {
+        if self.agent.is_some() {
+            self.stop_agent()?;
+        }
+        let mut equal = 0;
+        for record in &self.records {
+            for shards in ["1", "3"] {
+                let argv = ["replay", "--recorded", "--json", "--shards", shards, text(record)];
+                let replayed = self.reeve_agent(&argv)?.success()?;
+                let end: Value = serde_json::from_str(replayed.stdout.lines().last().context("no end")?)?;
+                equal += end["played"]["equal"].as_u64().context("a replay tells how much was equal")?;
+            }
+        }
+        ensure!(equal > 0, "there was something to compare");
+        Ok(equal)
     }
 
     /// The agent's process.

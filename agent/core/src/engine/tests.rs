@@ -31,8 +31,14 @@ fn tenants() -> Vec<Arc<Tenant>> {
 
 fn engine(mode: Mode) -> Engine {
     let policy = Arc::new(Policy::preset("baseline").unwrap());
-    let mut engine =
-        Engine::new(EngineConfig { node: "n1".parse().unwrap(), mode, policy, flow_bytes: 1 << 20, seed: 3 });
+    let mut engine = Engine::new(EngineConfig {
+        node: "n1".parse().unwrap(),
+        mode,
+        policy,
+        flow_bytes: 1 << 20,
+        seed: 3,
+        shards: 1,
+    });
     let vantages = (0..2)
         .map(|id| Vantage {
             id: VantageId(id),
@@ -278,6 +284,7 @@ fn check_brakes(apart_millis: u64, restores: bool, expect: &[&str]) {
         policy,
         flow_bytes: 1 << 20,
         seed: 3,
+        shards: 1,
     };
     let all: Vec<Arc<Tenant>> = (0..10_u8)
         .map(|number| {

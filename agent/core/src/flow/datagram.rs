@@ -19,7 +19,7 @@ const TRACEROUTE_HOPS: u8 = 32;
 
 /// A datagram from the tenant.
 pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>) {
-    if let Some(slot) = table.find(&seen.key) {
+    if let Some(slot) = table.find(&seen.key, seen.at) {
         table.get_mut(slot).touch(seen.at);
         return;
     }
@@ -32,7 +32,7 @@ pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>) {
 
 /// A datagram to the tenant.
 pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &mut Vec<FlowEvent>) {
-    let Some(slot) = table.find(&seen.key) else {
+    let Some(slot) = table.find(&seen.key, seen.at) else {
         // Only ports tell an answer of ours from an attempt of ours later on.
         if ip.protocol.has_ports() {
             table.insert(seen.key, seen.at, State::Adopted, 0, false);
@@ -66,7 +66,7 @@ pub(super) fn error(
         if quoted.protocol.has_ports() { (quoted.source_port, quoted.destination_port) } else { (0, 0) };
     let local = (quoted.source, local_port);
     let key = FlowKey::new(tenant, quoted.protocol, local, (quoted.destination, remote_port));
-    let Some(slot) = table.find(&key) else { return };
+    let Some(slot) = table.find(&key, at) else { return };
     if table.get(slot).state != State::Tried {
         return;
     }

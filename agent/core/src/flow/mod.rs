@@ -89,6 +89,16 @@ pub enum FlowEvent {
     },
 }
 
+impl FlowEvent {
+    /// When it was known.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Outcome { at, .. } | Self::Probe { at, .. } => *at,
+        }
+    }
+}
+
 /// Where a flow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {

@@ -244,20 +244,22 @@ impl FlowTable {
         self.evictions
     }
 
-    /// The slot of a flow.
+    /// The slot of a flow, unless it has been idle for too long at `at`: when the sweep comes by is not to be seen.
     #[must_use]
-    pub fn find(&mut self, key: &FlowKey) -> Option<u32> {
+    pub fn find(&mut self, key: &FlowKey, at: Timestamp) -> Option<u32> {
         let flows = &self.flows;
         // Packets come in trains: often it is the flow of the last one.
-        if let Some(flow) = flows.get(self.recent as usize)
-            && flow.key == *key
-            && flow.last != FREE
-        {
-            return Some(self.recent);
+        let found = match flows.get(self.recent as usize) {
+            Some(flow) if flow.key == *key && flow.last != FREE => Some(self.recent),
+            _ => self.index.find(self.hasher.hash_one(key), |slot| flows[slot as usize].key == *key),
+        };
+        let slot = found?;
+        if is_over(&self.flows[slot as usize], at) {
+            self.remove(slot);
+            return None;
         }
-        let found = self.index.find(self.hasher.hash_one(key), |slot| flows[slot as usize].key == *key);
-        self.recent = found.unwrap_or(self.recent);
-        found
+        self.recent = slot;
+        Some(slot)
     }
 
     /// The flow in a slot.
@@ -368,7 +370,7 @@ impl FlowTable {
             let slot = u32::try_from(self.hand).expect("capacity fits 32 bits");
             self.hand += 1;
             let flow = &self.flows[slot as usize];
-            if flow.last != FREE && flow.last.saturating_add(keep(flow)) <= seconds(now) {
+            if flow.last != FREE && is_over(flow, now) {
                 self.remove(slot);
             }
         }
@@ -449,6 +451,11 @@ impl FlowTable {
         (links.waiting_previous, links.waiting_next) = (last, NIL);
         self.waiting_last = slot;
     }
+}
+
+/// Whether a flow has been idle for too long at `at`.
+fn is_over(flow: &Flow, at: Timestamp) -> bool {
+    flow.last.saturating_add(keep(flow)) <= seconds(at)
 }
 
 /// For how many seconds a flow is kept after its last packet.

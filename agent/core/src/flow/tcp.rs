@@ -21,7 +21,7 @@ pub(super) fn sent(
     events: &mut Vec<FlowEvent>,
 ) {
     let flags = tcp.flags;
-    let slot = table.find(&seen.key);
+    let slot = table.find(&seen.key, seen.at);
     if flags.0 & OPENING == TcpFlags::SYN {
         return open(table, seen, slot, tcp.sequence);
     }
@@ -78,7 +78,7 @@ pub(super) fn sent(
 /// A segment to the tenant.
 pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events: &mut Vec<FlowEvent>) {
     let flags = tcp.flags;
-    let Some(slot) = table.find(&seen.key) else {
+    let Some(slot) = table.find(&seen.key, seen.at) else {
         // The peer opens, or speaks in a connection that nobody saw begin. A lone RST opens nothing.
         if !flags.any(TcpFlags::RST) {
             table.insert(seen.key, seen.at, State::Adopted, 0, false);

@@ -166,6 +166,10 @@ pub struct ReplayArgs {
     /// A preset's name, or a policy file.
     #[arg(long, value_name = "POLICY", default_value = "baseline")]
     pub policy: String,
+    /// Divides the tenants among so many shards, as a node with several cores would: the same comes out. By default one, or as
+    /// many as there were live.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub shards: Option<u32>,
     /// A JSON object a line instead of text.
     #[arg(long)]
     pub json: bool,

@@ -65,7 +65,7 @@ pub struct Clashing(String);
 /// When a file cannot be read or is cut short (what stood before the cut has been played then).
 pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
     if args.recorded {
-        return args.files.iter().try_for_each(|file| play_record(file, args.json));
+        return args.files.iter().try_for_each(|file| play_record(file, args.shards, args.json));
     }
     let scene = Scene {
         tenants: tenants(args)?,
@@ -75,6 +75,7 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
         },
         policy: policy(&args.policy)?,
         mode: Mode::Enforce,
+        shards: args.shards.unwrap_or(1),
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
@@ -100,10 +101,10 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
 }
 
 /// Plays a record, and holds it against what ran live.
-fn play_record(file: &Path, json: bool) -> anyhow::Result<()> {
+fn play_record(file: &Path, shards: Option<u32>, json: bool) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
-    let played = record::play(file, |output| {
+    let played = record::play(file, shards, |output| {
         if written.is_ok() {
             written = write_output(&mut out, &output, json);
         }

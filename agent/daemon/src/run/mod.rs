@@ -385,6 +385,7 @@ fn engine_config(loaded: &Loaded, seed: u64) -> EngineConfig {
         policy: std::sync::Arc::clone(&loaded.policy),
         flow_bytes: (loaded.settings.limits.flow_mib as usize) << 20,
         seed,
+        shards: 1,
     }
 }
 

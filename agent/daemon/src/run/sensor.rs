@@ -344,7 +344,7 @@ impl Sensor {
     }
 
     fn tell_health(&self) {
-        let (counters, shard) = (self.engine().counters(), self.engine().shard());
+        let (counters, shards) = (self.engine().counters(), self.engine().shards());
         self.reports.send(Report::Health(NodeHealth {
             at: self.clock.now(),
             mode: self.loaded.settings.mode,
@@ -358,8 +358,8 @@ impl Sensor {
             frames_received: counters.frames,
             frames_dropped: self.dropped,
             malformed: counters.malformed.iter().sum(),
-            flows: shard.flows().len() as u64,
-            evictions: shard.flows().evictions(),
+            flows: shards.iter().map(|shard| shard.flows().len() as u64).sum(),
+            evictions: shards.iter().map(|shard| shard.flows().evictions()).sum(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         }));
     }
