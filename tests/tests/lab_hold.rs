@@ -87,6 +87,25 @@ fn a_suspended_tenant_keeps_its_lifeline() {
     assert!(!fetch(&house.lab.alice, &WEB_V4.to_string()));
 }
 
+#[test]
+fn a_dead_agent_holds_nobody_beyond_the_time() {
+    for ownership in ["auto", "plain"] {
+        let mut house = House::open(Lab::up().unwrap()).unwrap();
+        house.stop_agent().unwrap();
+        house.agent_arguments = vec!["--ownership".into(), ownership.into()];
+        house.start_agent().unwrap();
+        let until = Instant::now() + Duration::from_secs(4);
+        house.reevectl(&["suspend", "alice", "--reason", "test", "--for", "4s"]).unwrap().success().unwrap();
+        house.kill_agent().unwrap();
+        assert!(!fetch(&house.lab.alice, &WEB_V4.to_string()), "it stands without the agent");
+        wait_until("the kernel to let her go", Duration::from_secs(15), || {
+            Ok(fetch(&house.lab.alice, &WEB_V4.to_string()))
+        })
+        .unwrap();
+        assert!(Instant::now() >= until, "not before its time");
+    }
+}
+
 /// What somebody who flushes the ruleset once a second gets of a suspended tenant's traffic.
 fn flushed_every_second(ownership: &str) -> (usize, Duration, u32) {
     let mut house = House::open(Lab::up().unwrap()).unwrap();

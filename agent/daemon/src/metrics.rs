@@ -60,6 +60,9 @@ pub struct Metrics {
     stopped_packets: Unsigned,
     stopped_bytes: Unsigned,
     kernel_behind: Unsigned,
+    streams: Unsigned,
+    stream_evictions: Counter,
+    set_fill: Gauge<f64, AtomicU64>,
     foreign_changes: Counter,
     journal_reports: Unsigned,
     journal_behind: Unsigned,
@@ -75,6 +78,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("reeve_agent");
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The agent's version", Info::new(version));
+        let help = "The share of the fullest set of the ruleset that is taken, 0 to 1";
+        registry.register("set_fill", help, self.set_fill.clone());
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
@@ -83,6 +88,8 @@ impl Metrics {
         counter("packets_unassigned", "Packets of none of the tenants", &self.unassigned);
         counter("packets_spoofed", "Packets with a source that is not their sender's", &self.spoofed);
         counter("flow_evictions", "Flows that were given up for want of room", &self.flow_evictions);
+        let help = "Connections of mail and to endpoints that were given up for want of room";
+        counter("stream_evictions", help, &self.stream_evictions);
         counter("violations", "Violations that opened", &self.violations);
         counter("foreign_changes", "Times that somebody else changed our table", &self.foreign_changes);
         counter("spool_given_up", "Reports that were given up for want of room", &self.spool_given_up);
@@ -90,6 +97,7 @@ impl Metrics {
             registry.register(name, help, gauge.clone());
         };
         gauge("flows", "Flows in the table", &self.flows);
+        gauge("streams", "Connections of mail and to endpoints that are followed", &self.streams);
         gauge("tenants", "Tenants of this node", &self.tenants);
         gauge("vantages", "Interfaces that are watched", &self.vantages);
         gauge(
@@ -129,6 +137,8 @@ impl Metrics {
         }
         self.flows.set(shards.iter().map(|shard| shard.flows().len() as u64).sum());
         set(&self.flow_evictions, shards.iter().map(|shard| shard.flows().evictions()).sum());
+        self.streams.set(shards.iter().map(|shard| shard.streams().len() as u64).sum());
+        set(&self.stream_evictions, shards.iter().map(|shard| shard.streams().evictions()).sum());
         self.degraded.set(shards.is_degraded().into());
         self.tenants.set(tenants as u64);
         self.vantages.set(engine.topology().vantages().len() as u64);
@@ -161,6 +171,11 @@ impl Metrics {
             let count = measures.filter(|measure| measure.decision.action.name() == action).count();
             self.measures.get_or_create(&Measure { action }).set(count as u64);
         }
+    }
+
+    /// Takes note of how full the fullest set is.
+    pub(crate) fn see_fill(&self, share: f64) {
+        self.set_fill.set(share);
     }
 
     /// Takes note of what the measures in force have stopped.

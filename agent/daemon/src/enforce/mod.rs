@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use reeve_core::ruleset::elements::{LEASE, objects};
-use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Ruleset};
+use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Ruleset, SET_SIZE, SetId};
 use reeve_policy::{DecisionId, MeasureCounters, Timestamp};
 
 use netlink::read::{self, Observed};
@@ -402,6 +402,18 @@ impl Enforcer {
     #[must_use]
     pub fn held(&self) -> &Elements {
         &self.held
+    }
+
+    /// The set that has least room left, and which share of its room is taken, 0 to 1. A measure that finds a full set does not
+    /// stand, so people must hear of it before.
+    #[must_use]
+    pub fn fullest(&self) -> Option<(SetId, f64)> {
+        let mut counts: BTreeMap<SetId, u32> = BTreeMap::new();
+        for element in self.held.keys() {
+            *counts.entry(element.set()).or_default() += 1;
+        }
+        let (set, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        Some((set, f64::from(count) / f64::from(SET_SIZE)))
     }
 
     /// What the kernel holds, a value for each of our tables.

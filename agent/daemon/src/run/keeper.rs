@@ -41,6 +41,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often counters are told, and the node's own addresses are read.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// When so much of a set is taken, people are told.
+const ALARM_SHARE: f64 = 0.9;
+
 /// A measure that is to stand no more.
 #[derive(Clone, Debug)]
 pub(crate) struct Lifted {
@@ -116,6 +119,8 @@ pub(super) struct Keeper {
     /// The controller's addresses.
     peers: Vec<IpNet>,
     lifelines: Lifelines,
+    /// Whether it was told that a set is nearly full.
+    is_nearly_full: bool,
     /// What was last logged as failing, so that it is not logged every second.
     complaint: Option<String>,
     /// Who is to be told when the kernel has been told for the first time.
@@ -147,6 +152,7 @@ impl Keeper {
             is_behind: false,
             lifelines: node::lifelines(&peers),
             peers,
+            is_nearly_full: false,
             complaint: None,
             ready: Some(ready),
             metrics,
@@ -249,6 +255,18 @@ impl Keeper {
         } else {
             enforcer.install(wanted, now)?;
             self.is_installed = true;
+        }
+        if let Some((set, share)) = enforcer.fullest() {
+            self.metrics.see_fill(share);
+            if share >= ALARM_SHARE && !std::mem::replace(&mut self.is_nearly_full, true) {
+                tracing::error!(
+                    set = set.name(),
+                    percent = (share * 100.0) as u32,
+                    "a set is nearly full: measures beyond it would not stand"
+                );
+            } else if share < ALARM_SHARE {
+                self.is_nearly_full = false;
+            }
         }
         if self.complaint.take().is_some() {
             tracing::info!("the kernel holds what is desired again");
