@@ -243,6 +243,13 @@ impl Shard {
             if restrictions.is_empty() && !state.restrictions.is_empty() {
                 state.pardoned_until = self.now + MIDSTREAM_GRACE;
             }
+            // What led to a measure is not to lead to the next one as well.
+            if let Some(detectors) = &mut state.detectors
+                && !restrictions.is_empty()
+                && restrictions != state.restrictions
+            {
+                detectors.restart();
+            }
             state.restrictions = restrictions;
         }
     }

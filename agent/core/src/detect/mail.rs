@@ -154,6 +154,14 @@ impl Mail {
         }
     }
 
+    /// Begins to count messages and exchangers anew: what was sent before a measure does not tell that it goes on after it.
+    pub fn restart(&mut self) {
+        (self.minute, self.hour) = Default::default();
+        (self.answers, self.refusals) = Default::default();
+        self.exchangers.clear();
+        self.bombed.clear();
+    }
+
     /// Whether nothing here matters any more at `now`.
     #[must_use]
     pub fn is_idle(&self, numbers: &Thresholds, now: Timestamp) -> bool {
@@ -419,6 +427,26 @@ mod tests {
             );
         }
         assert_eq!(found, []);
+    }
+
+    #[test]
+    fn after_a_measure_it_is_counted_anew() {
+        let (mut mail, mut found) = (Mail::default(), Vec::new());
+        let mut send = |mail: &mut Mail, numbers: std::ops::Range<u32>| {
+            found.clear();
+            for number in numbers {
+                let event =
+                    MailEvent::Recipient { recipient: recipient(number, 1), answer: Answer::Accepted };
+                let server = exchanger([34, 0, 0, number as u8].into(), 25);
+                let time = at(u64::from(number) * 1_000);
+                mail.handle_sent(&Thresholds::default(), Profile::Web, server, &event, time, &mut found);
+            }
+            found.len()
+        };
+        assert!(send(&mut mail, 0..40) > 0);
+        mail.restart();
+        assert_eq!(send(&mut mail, 40..60), 0);
+        assert!(send(&mut mail, 60..80) > 0);
     }
 
     #[test]

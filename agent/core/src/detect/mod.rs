@@ -201,6 +201,13 @@ impl Detectors {
         }
     }
 
+    /// Begins to count anew, where windows are longer than the time after which a ladder goes on.
+    pub fn restart(&mut self) {
+        if let Some(mail) = &mut self.mail {
+            mail.restart();
+        }
+    }
+
     /// Forgets what was called: the endpoints are others.
     pub fn forget_calls(&mut self) {
         self.api = None;
