@@ -3,6 +3,8 @@
 //! All packets of a tenant reach one shard, in order, and a shard keeps to its tenants ([`Part`]). A shard knows neither policy nor measures, but for what the
 //! measures hold back ([`Restrictions`]), so that it does not take our own doing for evidence.
 
+mod counters;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,69 +15,13 @@ use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
 use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
 use crate::frame::{Frame, Passage, VantageId};
-use crate::meter::loss::LossMeter;
 use crate::meter::rates::{BUCKET, RateTable};
-use crate::packet::{self, Body, Ip, Malformed, Transport};
+use crate::packet::{self, Body, Ip, Transport};
 use crate::stream::smtp::OwnDomains;
 use crate::stream::{StreamEvent, Streams};
 use crate::topology::{TenantIx, Topology, VantageKind};
-
-/// What a shard has counted since it began.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ShardCounters {
-    /// Frames that reached it.
-    pub frames: u64,
-    /// Frames that were malformed, by [`Malformed::index`].
-    pub malformed: [u64; Malformed::ALL.len()],
-    /// IP packets of nobody's.
-    pub unassigned: u64,
-    /// Packets from a tenant's port with a source that is not the tenant's.
-    pub spoofed: u64,
-    /// Frames older than the newest before them, which count as of then.
-    pub behind: u64,
-}
-
-impl ShardCounters {
-    /// The sums of two.
-    #[must_use]
-    pub fn plus(mut self, other: &Self) -> Self {
-        self.frames += other.frames;
-        self.unassigned += other.unassigned;
-        self.spoofed += other.spoofed;
-        self.behind += other.behind;
-        for (sum, number) in self.malformed.iter_mut().zip(&other.malformed) {
-            *sum += number;
-        }
-        self
-    }
-}
-
-/// What the capture at one vantage received and lost.
-#[derive(Debug, Default)]
-struct VantageLoss {
-    meter: LossMeter,
-    /// Frames that are not entered yet, and the second that they came in.
-    received: u64,
-    second: u64,
-    since: Timestamp,
-}
-
-impl VantageLoss {
-    /// Counts a frame. Seconds are entered whole, so that it does not show when somebody asks.
-    fn receive(&mut self, at: Timestamp) {
-        let second = at.as_nanos() / 1_000_000_000;
-        if second != self.second {
-            self.enter();
-            (self.second, self.since) = (second, at);
-        }
-        self.received += 1;
-    }
-
-    fn enter(&mut self) {
-        let received = std::mem::take(&mut self.received);
-        self.meter.record(self.since, Loss { received, dropped: 0 });
-    }
-}
+pub use counters::ShardCounters;
+use counters::VantageLoss;
 
 #[derive(Debug)]
 struct TenantState {
