@@ -270,6 +270,42 @@ pub fn elements(
             hold.lasting = hold.lasting.max(lasting);
         }
     }
+    without_overlaps(all)
+}
+
+/// Takes out what lies within another element of the same set, for the kernel takes no members that overlap. The wider one
+/// serves its decisions; when that ends, the narrower is there again.
+fn without_overlaps(mut all: Elements) -> Elements {
+    let is_wide = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
+    let keyed = |element: &Element| match element {
+        Element::SuspendedPort(_) => None,
+        other => {
+            let place = other.place();
+            Some((other.set(), *place.first, *place.destination?, place.service))
+        }
+    };
+    let wide: Vec<Element> = all
+        .keys()
+        .filter(|element| keyed(element).is_some_and(|(_, _, destination, _)| is_wide(&&destination)))
+        .cloned()
+        .collect();
+    for outer in wide {
+        let Some((set, source, destination, service)) = keyed(&outer) else { continue };
+        let lies_within = |element: &Element| {
+            *element != outer
+                && keyed(element).is_some_and(|(other_set, other_source, inner, other_service)| {
+                    (other_set, other_source, other_service) == (set, source, service)
+                        && destination.contains(&inner)
+                })
+        };
+        let within: Vec<Element> = all.keys().filter(|element| lies_within(element)).cloned().collect();
+        for element in within {
+            let served = all.remove(&element).map(|hold| hold.decisions).unwrap_or_default();
+            if let Some(hold) = all.get_mut(&outer) {
+                hold.decisions.extend(served);
+            }
+        }
+    }
     all
 }
 
@@ -561,6 +597,30 @@ mod tests {
                 ],
             );
         }
+    }
+
+    #[test]
+    fn what_lies_within_another_is_served_by_it() {
+        let endpoint = Scope::Endpoint {
+            name: "api".parse().unwrap(),
+            addresses: vec!["20.80.7.0/24".parse().unwrap()],
+            ports: vec![443],
+        };
+        let target =
+            |last| Target { address: [20, 80, last, 7].into(), protocol: Protocol::Tcp, port: Some(443) };
+        let targets = Scope::DestinationPorts { targets: vec![target(7), target(8)] };
+        check(
+            &[
+                measure("m", Action::Block, endpoint, HOUR),
+                measure("n", Action::Block, targets, Until::Released),
+            ],
+            &[
+                "Held(203.0.113.0/25) Lease ",
+                "Held(2001:db8:10::/48) Lease ",
+                "BlockedService { source: 203.0.113.0/25, destination: 20.80.7.0/24, protocol: Tcp, port: 443 } Until(Timestamp(3700000000000)) m+n",
+                "BlockedService { source: 203.0.113.0/25, destination: 20.80.8.7/32, protocol: Tcp, port: 443 } Lease n",
+            ],
+        );
     }
 
     #[test]
