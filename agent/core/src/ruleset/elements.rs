@@ -276,33 +276,23 @@ pub fn elements(
 /// Takes out what lies within another element of the same set, for the kernel takes no members that overlap. The wider one
 /// serves its decisions; when that ends, the narrower is there again.
 fn without_overlaps(mut all: Elements) -> Elements {
-    let is_wide = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
-    let keyed = |element: &Element| match element {
-        Element::SuspendedPort(_) => None,
-        other => {
-            let place = other.place();
-            Some((other.set(), *place.first, *place.destination?, place.service))
+    type Others = (SetId, IpNet, Option<(Protocol, u16)>);
+    let mut alike: BTreeMap<Others, Vec<(IpNet, Element)>> = BTreeMap::new();
+    for element in all.keys().filter(|element| !matches!(element, Element::SuspendedPort(_))) {
+        let place = element.place();
+        if let Some(destination) = place.destination {
+            let others = (element.set(), *place.first, place.service);
+            alike.entry(others).or_default().push((*destination, element.clone()));
         }
-    };
-    let wide: Vec<Element> = all
-        .keys()
-        .filter(|element| keyed(element).is_some_and(|(_, _, destination, _)| is_wide(&&destination)))
-        .cloned()
-        .collect();
-    for outer in wide {
-        let Some((set, source, destination, service)) = keyed(&outer) else { continue };
-        let lies_within = |element: &Element| {
-            *element != outer
-                && keyed(element).is_some_and(|(other_set, other_source, inner, other_service)| {
-                    (other_set, other_source, other_service) == (set, source, service)
-                        && destination.contains(&inner)
-                })
-        };
-        let within: Vec<Element> = all.keys().filter(|element| lies_within(element)).cloned().collect();
-        for element in within {
-            let served = all.remove(&element).map(|hold| hold.decisions).unwrap_or_default();
-            if let Some(hold) = all.get_mut(&outer) {
-                hold.decisions.extend(served);
+    }
+    for members in alike.values().filter(|members| members.len() > 1) {
+        let is_wide = |net: &IpNet| net.prefix_len() < net.max_prefix_len();
+        for (outer, serving) in members.iter().filter(|(net, _)| is_wide(net)) {
+            for (_, element) in members.iter().filter(|(net, _)| net != outer && outer.contains(net)) {
+                let served = all.remove(element).map(|hold| hold.decisions).unwrap_or_default();
+                if let Some(hold) = all.get_mut(serving) {
+                    hold.decisions.extend(served);
+                }
             }
         }
     }
