@@ -8,10 +8,12 @@ use serde_json::Value;
 /// Where a tenant stands.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// `clear`, `warned`, `blocked` or `suspended`.
+    /// `clear`, `warned`, `limited`, `blocked` or `suspended`.
     pub state: String,
     /// The tenant's id.
     pub tenant: String,
+    /// Which of its traffic is held; empty where none is.
+    pub scope: String,
     /// The clause; empty where there is none.
     pub clause: String,
     /// The reason; empty where there is none.
@@ -52,6 +54,7 @@ impl Status {
         Ok(Self {
             state,
             tenant: field(value, "tenant"),
+            scope: field(value, "scope"),
             clause: field(value, "clause"),
             reason: field(value, "reason"),
             since: field(value, "since"),

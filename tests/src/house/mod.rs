@@ -5,6 +5,7 @@
 //! Stopping is by `Drop`, with the lab's. Left out: more than one node.
 
 mod answers;
+mod record;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 pub use answers::{Status, Violation};
+pub use record::Played;
 
 use crate::lab::addresses::{ALICE_PORT, BOB_PORT, UPLINK};
 use crate::lab::{Finished, Lab, Process, Shape};
@@ -59,6 +61,8 @@ pub struct House {
     controller: Option<Process>,
     /// The agent's mode, as its settings have it.
     mode: String,
+    /// The policy, as the settings name it.
+    policy: String,
     /// What an agent that is started logs.
     pub agent_log: &'static str,
     /// What else it is started with.
@@ -83,15 +87,38 @@ impl House {
     /// # Errors
     /// As [`House::open`].
     pub fn open_in_mode(lab: Lab, mode: &str) -> anyhow::Result<Self> {
-        let mut house = Self {
+        Self::empty(lab).furnish(mode)
+    }
+
+    /// The same enforcing, with a policy of one's own (its text; without it the baseline), and with an agent that writes a record.
+    ///
+    /// # Errors
+    /// As [`House::open`].
+    pub fn open_recorded(lab: Lab, policy: Option<&str>) -> anyhow::Result<Self> {
+        let mut house = Self::empty(lab);
+        if let Some(policy) = policy {
+            std::fs::write(house.path("policy.toml"), policy)?;
+            "policy.toml".clone_into(&mut house.policy);
+        }
+        house.agent_arguments = vec!["--record".to_owned(), house.text(record::RECORD)];
+        house.furnish("enforce")
+    }
+
+    fn empty(lab: Lab) -> Self {
+        Self {
             agent: None,
             controller: None,
-            mode: mode.to_owned(),
+            mode: String::new(),
+            policy: "baseline".to_owned(),
             agent_log: "info",
             agent_arguments: Vec::new(),
             records: Vec::new(),
             lab,
-        };
+        }
+    }
+
+    fn furnish(mut self, mode: &str) -> anyhow::Result<Self> {
+        let house = &mut self;
         house.write_files(mode)?;
         let dir = house.path("controller");
         let made = Command::new(binary("reeve-controller")?)
@@ -102,7 +129,7 @@ impl House {
         house.start_controller()?;
         house.reevectl(&["tenants", "import", &house.text("tenants.toml")])?.success()?;
         house.start_agent()?;
-        Ok(house)
+        Ok(self)
     }
 
     /// Starts the controller and waits until it listens.
@@ -331,10 +358,11 @@ impl House {
             Shape::Routed | Shape::Bridged { .. } => ("port", format!("\"{ALICE_PORT}\", \"{BOB_PORT}\"")),
         };
         let settings = format!(
-            "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"baseline\"\nstate_dir = \"agent-state\"\n\n\
+            "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"{}\"\nstate_dir = \"agent-state\"\n\n\
              [[vantage]]\nkind = \"{kind}\"\ninterfaces = [{interfaces}]\n\n\
              [controller]\naddress = \"https://127.0.0.1:{PORT}\"\nca = \"{dir}/ca.crt\"\n\
-             certificate = \"{dir}/nodes/rt.crt\"\nkey = \"{dir}/nodes/rt.key\"\n"
+             certificate = \"{dir}/nodes/rt.crt\"\nkey = \"{dir}/nodes/rt.key\"\n",
+            self.policy
         );
         std::fs::write(self.path("agent.toml"), settings)?;
         let tenants = match self.lab.shape() {
@@ -357,6 +385,7 @@ id = \"alice\"
 name = \"Alice's Shop\"
 addresses = [\"203.0.113.10\", \"2001:db8:10::/64\"]
 interfaces = [\"rt/tap1\"]
+mail_domains = [\"alice.example\"]
 
 [[tenant]]
 id = \"bob\"

@@ -28,6 +28,12 @@ pub const OTHER_V4: Ipv4Addr = Ipv4Addr::new(20, 99, 1, 2);
 pub const VICTIM_V4: Ipv4Addr = Ipv4Addr::new(20, 66, 6, 6);
 /// The host that runs iperf3.
 pub const SPEED_V4: Ipv4Addr = Ipv4Addr::new(20, 52, 1, 1);
+/// The host that serves names, where there is one.
+pub const NAMES_V4: Ipv4Addr = Ipv4Addr::new(20, 53, 0, 53);
+/// A protected service on port 8090, and another.
+pub const API_V4: Ipv4Addr = Ipv4Addr::new(20, 90, 0, 1);
+/// See [`API_V4`].
+pub const SLOW_API_V4: Ipv4Addr = Ipv4Addr::new(20, 90, 0, 2);
 /// A host in 185.0.0.0/8, where nobody answers at all.
 pub const DEAD_V4: Ipv4Addr = Ipv4Addr::new(185, 1, 2, 3);
 /// A host in 2001:db8:fdea::/48, where nobody answers at all.

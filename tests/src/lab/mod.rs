@@ -8,12 +8,14 @@
 //! Model: a [`Lab`] is made whole or not at all, runs beside others (its names hold the process id and a random number),
 //! and takes everything away in `Drop`, on a signal and on a panic. In `net` a [`Responder`] serves on every address there is.
 //!
-//! Left out: delay, loss and name service; and any way out. No namespace has a link to the machine.
+//! Left out: delay and loss, name service but where [`mail`] takes it; and any way out. No namespace has a link to the machine.
 
 pub mod addresses;
 mod generator;
+pub mod mail;
 mod namespace;
 mod process;
+mod programs;
 mod registry;
 mod responder;
 mod sniffer;
@@ -31,6 +33,7 @@ use tempfile::TempDir;
 pub use generator::{Generator, Sent, Spread};
 pub use namespace::Namespace;
 pub use process::{Finished, Process};
+pub use programs::Program;
 pub use responder::Responder;
 pub use sniffer::{Header, Sniffer};
 pub use sys::clock_ticks_per_second;

@@ -1,0 +1,284 @@
+//! Mail: exchangers and names in the internet, and a real Postfix on a tenant's host.
+//!
+//! Model: [`MailNet`] serves the names of as many domains as it is given, each with one exchanger, and has exchangers behind every
+//! address; how one behaves is told by its address ([`Manner`]). [`Postfix`] is an instance of its own: configuration, queue and
+//! log lie in the lab's folder, and the machine's own mail, if it has any, is not touched. Left out: sender authentication (SPF, DKIM),
+//! which Reeve does not look at, and delivery: what is taken is dropped.
+
+use std::fmt::Write as _;
+use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use super::Lab;
+use super::addresses::NAMES_V4;
+use super::namespace::Namespace;
+use super::process::{Finished, Process};
+use super::programs::Program;
+use crate::wait::wait_until;
+
+/// How long a daemon may take to come up.
+const READY: Duration = Duration::from_secs(15);
+/// How long a command may take.
+const COMMAND: Duration = Duration::from_secs(20);
+
+/// What an exchanger does with mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It takes everything.
+    Takes,
+    /// It knows no recipient.
+    KnowsNobody,
+    /// It puts each recipient off once.
+    Greylists,
+    /// It takes everything and offers STARTTLS.
+    OffersTls,
+}
+
+/// The exchanger number `number`, at most 62,499, of those who behave so.
+#[must_use]
+pub fn exchanger(manner: Manner, number: u16) -> Ipv4Addr {
+    let octet = match manner {
+        Manner::Takes => 25,
+        Manner::KnowsNobody => 26,
+        Manner::Greylists => 27,
+        Manner::OffersTls => 28,
+    };
+    let [third, fourth] = [number / 250, number % 250 + 1].map(|part| u8::try_from(part).unwrap_or(u8::MAX));
+    Ipv4Addr::new(20, octet, third, fourth)
+}
+
+/// The exchanger number `number` over IPv6; it takes everything.
+#[must_use]
+pub fn exchanger_v6(number: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0xf025, 0, 0, 0, number, 0x25)
+}
+
+/// A message that an exchanger took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The exchanger's address.
+    pub exchanger: String,
+    /// Whether it came over TLS.
+    pub is_encrypted: bool,
+}
+
+/// The internet's exchangers and names.
+#[derive(Debug)]
+pub struct MailNet {
+    sinks: Process,
+    _names: Process,
+}
+
+impl MailNet {
+    /// Starts exchangers, and a name server that knows `domains` with the exchanger of each.
+    ///
+    /// # Errors
+    /// When one of them does not come up.
+    pub fn start(lab: &Lab, domains: &[(String, Ipv4Addr)]) -> anyhow::Result<Self> {
+        let (certificate, key) = certificate(lab.dir())?;
+        let sinks = Program::MailSink.serve(lab, &[&certificate, &key])?;
+        let names = name_server(lab, domains)?;
+        Ok(Self { sinks, _names: names })
+    }
+
+    /// The messages that were taken so far.
+    #[must_use]
+    pub fn taken(&self) -> Vec<Taken> {
+        let line = |line: &str| {
+            let mut words = line.split(' ');
+            let exchanger = words.next()?.to_owned();
+            Some(Taken { exchanger, is_encrypted: words.nth(1)? == "tls" })
+        };
+        self.sinks.stdout().lines().filter_map(line).collect()
+    }
+}
+
+/// A certificate that nobody vouches for, as most exchangers have one.
+fn certificate(dir: &Path) -> anyhow::Result<(String, String)> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let (certificate, key) = (path("mx.crt"), path("mx.key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args(["-subj", "/CN=mx.example", "-days", "2", "-keyout", &key, "-out", &certificate])
+        .output()
+        .context("cannot start openssl")?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Ok((certificate, key))
+}
+
+fn name_server(lab: &Lab, domains: &[(String, Ipv4Addr)]) -> anyhow::Result<Process> {
+    let mut settings = String::from("port=53\nno-resolv\nno-hosts\nno-daemon\nuser=root\npid-file\n");
+    for (domain, exchanger) in domains {
+        writeln!(settings, "mx-host={domain},mx.{domain},10\nhost-record=mx.{domain},{exchanger}")?;
+    }
+    let path = lab.dir().join("names.conf");
+    fs::write(&path, settings)?;
+    let mut names = lab.net.spawn(&["dnsmasq", &format!("--conf-file={}", path.display())])?;
+    wait_until("the name server to start", READY, || {
+        ensure!(names.is_running()?, "{}", names.last_lines(10));
+        Ok(names.stderr().contains("started"))
+    })?;
+    Ok(names)
+}
+
+/// For whom a Postfix takes mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relaying {
+    /// For anybody from anybody: an open relay.
+    Open,
+    /// For its own domain from anybody, for others from the host itself.
+    Closed,
+}
+
+/// A mail server on a tenant's host.
+#[derive(Debug)]
+pub struct Postfix {
+    master: Process,
+    config: String,
+}
+
+/// Its own domain.
+pub const OWN_DOMAIN: &str = "alice.example";
+
+impl Postfix {
+    /// Starts one in `host` and waits until it greets.
+    ///
+    /// # Errors
+    /// When it does not come up, with what it logged.
+    pub fn start(lab: &Lab, host: &Namespace, relaying: Relaying) -> anyhow::Result<Self> {
+        // Its daemons are another user than this one, and must reach its folder.
+        fs::set_permissions(lab.dir(), Permissions::from_mode(0o711))?;
+        let dir = lab.dir().join("postfix");
+        lay_out(&dir, relaying)?;
+        let config = dir.join("etc").display().to_string();
+        let resolver = dir.join("resolv.conf");
+        fs::write(&resolver, format!("nameserver {NAMES_V4}\n"))?;
+        // The mount is seen by this program alone: `ip netns exec` gives it a mount namespace of its own.
+        let script = "mount --bind \"$1\" /etc/resolv.conf && exec postfix -c \"$2\" start-fg";
+        let resolver = resolver.display().to_string();
+        let mut master = host.spawn(&["sh", "-c", script, "sh", &resolver, &config])?;
+        wait_until("Postfix to greet", READY, || {
+            ensure!(master.is_running()?, "{}", master.last_lines(20));
+            host.enter(|| Ok(TcpStream::connect(("127.0.0.1", 25)).is_ok()))
+        })
+        .with_context(|| master.last_lines(20))?;
+        Ok(Self { master, config })
+    }
+
+    /// Tries all mail that waits once more.
+    ///
+    /// # Errors
+    /// When it cannot be told to.
+    pub fn flush(&self, host: &Namespace) -> anyhow::Result<()> {
+        host.run(&["postqueue", "-c", &self.config, "-f"], COMMAND)?.success().map(drop)
+    }
+
+    /// How many messages wait.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn waiting(&self, host: &Namespace) -> anyhow::Result<usize> {
+        let listed: Finished = host.run(&["postqueue", "-c", &self.config, "-j"], COMMAND)?.success()?;
+        Ok(listed.stdout.lines().count())
+    }
+
+    /// How many deliveries were tried and ended so, by its log: `sent`, `deferred` or `bounced`.
+    #[must_use]
+    pub fn deliveries(&self, status: &str) -> usize {
+        let wanted = format!("status={status}");
+        let is_delivery = |line: &&str| line.contains("postfix/smtp[") && line.contains(&wanted);
+        self.master.stdout().lines().filter(is_delivery).count()
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn last_lines(&self, count: usize) -> String {
+        self.master.last_lines(count)
+    }
+}
+
+fn lay_out(dir: &Path, relaying: Relaying) -> anyhow::Result<()> {
+    let made = |name: &str| -> anyhow::Result<PathBuf> {
+        let path = dir.join(name);
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    };
+    let (etc, queue, data) = (made("etc")?, made("queue")?, made("data")?);
+    chown(&data, Some(user("postfix")?), None)?;
+    fs::write(etc.join("master.cf"), MASTER)?;
+    let mut main = format!(
+        "compatibility_level = 3.6\nqueue_directory = {}\ndata_directory = {}\nmydomain = {OWN_DOMAIN}\n{MAIN}",
+        queue.display(),
+        data.display()
+    );
+    main += match relaying {
+        Relaying::Open => "mynetworks = 0.0.0.0/0\n",
+        Relaying::Closed => "mynetworks = 127.0.0.0/8\n",
+    };
+    fs::write(etc.join("main.cf"), main)?;
+    Ok(())
+}
+
+/// The id of a user of the machine.
+fn user(name: &str) -> anyhow::Result<u32> {
+    let users = fs::read_to_string("/etc/passwd")?;
+    let line = users.lines().find(|line| line.starts_with(&format!("{name}:")));
+    let id = line.and_then(|line| line.split(':').nth(2)).with_context(|| format!("no user {name}"))?;
+    Ok(id.parse()?)
+}
+
+/// What both kinds have: names by the lab's server alone, quick and many deliveries at a time, local mail dropped, the log
+/// where the lab reads it.
+const MAIN: &str = "\
+myhostname = mail.$mydomain
+myorigin = $mydomain
+mydestination =
+virtual_mailbox_domains = $mydomain
+virtual_transport = discard:
+local_transport = discard:
+local_recipient_maps =
+alias_maps =
+alias_database =
+inet_protocols = ipv4
+inet_interfaces = all
+smtp_host_lookup = dns
+smtp_tls_security_level = may
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+smtpd_client_connection_rate_limit = 0
+smtp_connect_timeout = 5s
+queue_run_delay = 60s
+minimal_backoff_time = 60s
+maillog_file = /dev/stdout
+";
+
+/// The services that are needed for that; none of them in a root folder of its own.
+const MASTER: &str = "\
+smtp       inet  n - n - - smtpd
+pickup     unix  n - n 60 1 pickup
+cleanup    unix  n - n - 0 cleanup
+qmgr       unix  n - n 300 1 qmgr
+tlsmgr     unix  - - n 1000? 1 tlsmgr
+rewrite    unix  - - n - - trivial-rewrite
+bounce     unix  - - n - 0 bounce
+defer      unix  - - n - 0 bounce
+trace      unix  - - n - 0 bounce
+verify     unix  - - n - 1 verify
+flush      unix  n - n 1000? 0 flush
+proxymap   unix  - - n - - proxymap
+proxywrite unix  - - n - 1 proxymap
+smtp       unix  - - n - 20 smtp
+relay      unix  - - n - 20 smtp
+showq      unix  n - n - - showq
+error      unix  - - n - - error
+retry      unix  - - n - - error
+discard    unix  - - n - - discard
+anvil      unix  - - n - 1 anvil
+scache     unix  - - n - 1 scache
+postlog    unix-dgram n - n - 1 postlogd
+";

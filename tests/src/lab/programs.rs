@@ -1,0 +1,89 @@
+//! The small programs that run in the lab: servers in the internet, clients wherever they are needed.
+//!
+//! Model: their text is part of this crate and lies in the lab's folder while it is used, for the Python that Debian has, without
+//! anything beside its standard library. Each ends by itself or with the lab. Left out: whatever a tool of Debian's does as well.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use super::Lab;
+use super::namespace::Namespace;
+use super::process::{Finished, Process};
+use crate::wait::wait_until;
+
+/// How long a server may take until it listens.
+const LISTENING: Duration = Duration::from_secs(10);
+
+/// A program of the lab's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Mail exchangers on every address; told of each message.
+    MailSink,
+    /// A client that sends numbered messages.
+    MailSend,
+    /// A web service on port 8090 of every address; told of each request.
+    HttpService,
+    /// A client that calls it over one connection, at a steady pace.
+    HttpSteady,
+}
+
+impl Program {
+    fn source(self) -> (&'static str, &'static str) {
+        match self {
+            Self::MailSink => ("mail_sink.py", include_str!("programs/mail_sink.py")),
+            Self::MailSend => ("mail_send.py", include_str!("programs/mail_send.py")),
+            Self::HttpService => ("http_service.py", include_str!("programs/http_service.py")),
+            Self::HttpSteady => ("http_steady.py", include_str!("programs/http_steady.py")),
+        }
+    }
+
+    /// Its path in the lab's folder, where it is put if it is not there.
+    fn path(self, lab: &Lab) -> anyhow::Result<PathBuf> {
+        let (name, text) = self.source();
+        let path = lab.dir().join(name);
+        if !path.exists() {
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(path)
+    }
+
+    /// Starts it in `namespace`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(self, lab: &Lab, namespace: &Namespace, arguments: &[&str]) -> anyhow::Result<Process> {
+        let path = self.path(lab)?;
+        let mut argv = vec!["python3", path.to_str().context("the lab's paths are text")?];
+        argv.extend(arguments);
+        namespace.spawn(&argv)
+    }
+
+    /// Runs it in `namespace` until it ends, at most for `deadline`.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not with code 0.
+    pub fn run(
+        self,
+        lab: &Lab,
+        namespace: &Namespace,
+        arguments: &[&str],
+        deadline: Duration,
+    ) -> anyhow::Result<Finished> {
+        self.spawn(lab, namespace, arguments)?.finish(deadline)?.success()
+    }
+
+    /// Starts it in the internet and waits until it says that it listens.
+    ///
+    /// # Errors
+    /// When it ends, or does not listen in time.
+    pub fn serve(self, lab: &Lab, arguments: &[&str]) -> anyhow::Result<Process> {
+        let mut server = self.spawn(lab, &lab.net, arguments)?;
+        wait_until(&format!("{} to listen", self.source().0), LISTENING, || {
+            ensure!(server.is_running()?, "{}", server.last_lines(10));
+            Ok(server.stderr().contains("listening"))
+        })?;
+        Ok(server)
+    }
+}

@@ -1,0 +1,37 @@
+"""A small HTTP/1.1 service with keep-alive on port 8090 of every address of this host, until killed.
+
+It thinks for 60 ms over each request. Each request is a line: the address that was called, and the time since the epoch.
+"""
+
+import asyncio
+import sys
+import time
+
+BODY = b'{"ok": true, "rows": [' + b", ".join(b"%d" % number for number in range(120)) + b"]}\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+THINKS = 0.06
+
+
+async def serve(reader, writer):
+    try:
+        address = writer.get_extra_info("sockname")[0]
+        while head := await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60):
+            print(address, f"{time.time():.3f}", flush=True)
+            await asyncio.sleep(THINKS)
+            writer.write(ANSWER)
+            await writer.drain()
+            if b"connection: close" in head.lower():
+                break
+    except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+
+
+async def main():
+    await asyncio.start_server(serve, "0.0.0.0", 8090, backlog=512)
+    print("listening", file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+
+
+asyncio.run(main())

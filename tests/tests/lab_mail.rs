@@ -1,0 +1,203 @@
+//! Mail by a real Postfix and by a bot: the relay and the spammer are named, held on port 25 and nowhere else; the mail server that
+//! does as it should is left alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reeve_tests::house::House;
+use reeve_tests::lab::addresses::{ALICE, ALICE_PORT, ALICE_V4, BOB, INTERNET_INTERFACE};
+use reeve_tests::lab::mail::{MailNet, Manner, OWN_DOMAIN, Postfix, Relaying, exchanger, exchanger_v6};
+use reeve_tests::lab::{Header, Lab, Program, Sniffer, Visitor};
+use reeve_tests::wait::wait_until;
+
+const TOOL: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(15);
+/// Words of the mails, which nobody may write down.
+const BODY: &str = "lowpricedwatches";
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const MAIL: u16 = 25;
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// Connections to port 25 that the internet saw opened by one of `sources` in a span of time.
+fn openings(witness: &Sniffer, sources: &[IpAddr], from: Duration, to: Duration) -> usize {
+    let is_opening = |header: &&Header| {
+        header.port == MAIL
+            && header.flags & (SYN | ACK) == SYN
+            && sources.contains(&header.source)
+            && (from..to).contains(&header.at)
+    };
+    witness.headers().unwrap().iter().filter(is_opening).count()
+}
+
+/// Domains `PREFIX0.example` and so on, each with an exchanger of its own.
+fn domains(prefix: &str, number: u16, manner: Manner) -> Vec<(String, Ipv4Addr)> {
+    (0..number).map(|place| (format!("{prefix}{place}.example"), exchanger(manner, place))).collect()
+}
+
+/// Sends through alice's mail server, from many addresses of the internet.
+fn send_to_alice(house: &House, recipient: &str, messages: &str) -> String {
+    let server = ALICE_V4.to_string();
+    let sources: Vec<String> = (1..=20).map(|place| format!("198.51.100.{place}")).collect();
+    let mut arguments = vec!["--server", &server, "--recipient", recipient, "--messages", messages];
+    arguments.extend(["--body", BODY, "--threads", "8", "--source"]);
+    arguments.extend(sources.iter().map(String::as_str));
+    let sent = Program::MailSend.run(&house.lab, &house.lab.net, &arguments, TOOL).unwrap();
+    sent.stdout.trim().to_owned()
+}
+
+#[test]
+fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
+    let mut house = House::open_recorded(Lab::up().unwrap(), None).unwrap();
+    let net = MailNet::start(&house.lab, &domains("shop", 100, Manner::Takes)).unwrap();
+    let alice = &house.lab.alice;
+    let postfix = Postfix::start(&house.lab, alice, Relaying::Open).unwrap();
+    let witness = Sniffer::start(&house.lab.net, INTERNET_INTERFACE, &ALICE).unwrap();
+    let port = Sniffer::start(&house.lab.rt, ALICE_PORT, &ALICE).unwrap();
+    let pages = Visitor::start(alice).unwrap();
+
+    let sent = send_to_alice(&house, "customer{n}@shop{n}.example", "100");
+    let (status, _) = house.wait_for_state("alice", "blocked", SOON).unwrap();
+    let stands = now();
+    assert_eq!(
+        (status.clause.as_str(), status.scope.as_str(), status.until.as_str()),
+        ("baseline/relay", "tcp/25", "released"),
+        "{status:?}\n{sent}"
+    );
+    let violation = house.wait_for_violation("alice", "smtp_relay", SOON).unwrap();
+    assert_eq!(status.violation, violation.id);
+    let taken = net.taken().len();
+    assert!((3..100).contains(&taken), "{taken} messages went through\n{}", postfix.last_lines(5));
+
+    // What it holds it tries again and again, against our own block.
+    for round in 0..4 {
+        let (waiting, deferred) = (postfix.waiting(alice).unwrap(), postfix.deliveries("deferred"));
+        assert!(waiting > 50, "{waiting} wait in round {round}");
+        postfix.flush(alice).unwrap();
+        wait_until("what waits to be tried again", SOON, || {
+            Ok(postfix.deliveries("deferred") >= deferred + waiting * 9 / 10)
+        })
+        .unwrap_or_else(|error| panic!("round {round}: {error}\n{}", postfix.last_lines(10)));
+    }
+    let tried = openings(&port, &ALICE, stands, now());
+    println!("{taken} messages went through, then {tried} connections to port 25 were tried; {sent}");
+    assert!(tried > 200, "{tried} connections tried");
+    assert_eq!(openings(&witness, &ALICE, stands, now()), 0, "nothing of hers reaches port 25");
+    assert_eq!(net.taken().len(), taken);
+    let pages = pages.report();
+    assert!(pages.answered > 0 && pages.failures.is_empty(), "{pages:?}");
+    let violations = house.violations().unwrap();
+    assert_eq!(violations.len(), 1, "{violations:#?}");
+    assert_eq!(house.status("alice").unwrap().state, "blocked");
+    assert_eq!(house.status("bob").unwrap().state, "clear");
+
+    let played = house.close_and_replay(&["customer", BODY]).unwrap();
+    assert_eq!(played.alerts(), ["smtp_relay"]);
+}
+
+/// Sends 100 messages to 60 exchangers, and does not give up for 25 seconds.
+const BOT: [&str; 8] = ["--messages", "100", "--threads", "8", "--seconds", "25", "--patience", "2"];
+
+#[test]
+fn spam_bots_are_slowed_down_to_the_limit() {
+    let mut house = House::open_recorded(Lab::up().unwrap(), None).unwrap();
+    let net = MailNet::start(&house.lab, &[]).unwrap();
+    let sources = [&ALICE[..], &BOB[..]].concat();
+    let witness = Sniffer::start(&house.lab.net, INTERNET_INTERFACE, &sources).unwrap();
+    let servers: [Vec<String>; 2] = [
+        (0..60).map(|place| exchanger(Manner::Takes, place).to_string()).collect(),
+        (0..40).map(|place| exchanger_v6(place).to_string()).collect(),
+    ];
+    let bot = |namespace, servers: &Vec<String>| {
+        let mut arguments = vec!["--recipient", "victim{n}@d{n}.example", "--body", BODY, "--server"];
+        arguments.extend(servers.iter().map(String::as_str));
+        arguments.extend(BOT);
+        Program::MailSend.spawn(&house.lab, namespace, &arguments).unwrap()
+    };
+    let bots = [bot(&house.lab.alice, &servers[0]), bot(&house.lab.bob, &servers[1])];
+    let pages = Visitor::start(&house.lab.alice).unwrap();
+    let mut stands = Vec::new();
+    for tenant in ["alice", "bob"] {
+        let (status, _) = house.wait_for_state(tenant, "limited", SOON).unwrap();
+        stands.push(now());
+        assert_eq!(
+            (status.clause.as_str(), status.scope.as_str()),
+            ("baseline/spam", "tcp/25"),
+            "{status:?}"
+        );
+        house.wait_for_violation(tenant, "spam", SOON).unwrap();
+    }
+    for bot in bots {
+        let told = bot.finish(TOOL).unwrap().success().unwrap().stdout;
+        let left: usize = told.trim().rsplit(' ').next().unwrap().parse().unwrap();
+        println!("{told}");
+        assert!(left > 20, "the limit held most of it back: {told}");
+    }
+    // Ten a minute, so three or four in twenty seconds, and five at once at first.
+    for (sources, stands) in [(ALICE, stands[0]), (BOB, stands[1])] {
+        let span = Duration::from_secs(20);
+        let opened = openings(&witness, &sources, stands, stands + span);
+        println!("{opened} connections in {span:?}");
+        assert!((1..=9).contains(&opened), "{opened} connections of {sources:?} in {span:?}");
+    }
+    assert!(!net.taken().is_empty());
+    let pages = pages.report();
+    assert!(pages.answered > 0 && pages.failures.is_empty(), "{pages:?}");
+    let named: BTreeSet<String> =
+        house.violations().unwrap().into_iter().map(|violation| violation.class).collect();
+    assert_eq!(named, BTreeSet::from(["spam".to_owned()]));
+    let played = house.close_and_replay(&["victim", BODY]).unwrap();
+    assert_eq!(played.alerts(), ["spam"]);
+}
+
+#[test]
+fn a_mail_server_that_does_as_it_should_stays_unnoticed() {
+    let mut house = House::open_recorded(Lab::up().unwrap(), None).unwrap();
+    let mut all = domains("plain", 4, Manner::Takes);
+    all.extend(domains("sealed", 4, Manner::OffersTls));
+    all.extend(domains("grey", 3, Manner::Greylists));
+    all.extend(domains("gone", 1, Manner::KnowsNobody));
+    let net = MailNet::start(&house.lab, &all).unwrap();
+    let alice = &house.lab.alice;
+    let postfix = Postfix::start(&house.lab, alice, Relaying::Closed).unwrap();
+
+    // Mail for its own users is taken, mail for others is not.
+    let own = send_to_alice(&house, &format!("staff{{n}}@{OWN_DOMAIN}"), "20");
+    assert_eq!(own, "taken 20 refused 0 left 0");
+    let others = send_to_alice(&house, "customer@plain{n}.example", "20");
+    assert_eq!(others, "taken 0 refused 20 left 0");
+    // Its own users write to a dozen domains.
+    for (domain, messages) in [("plain", "4"), ("sealed", "4"), ("grey", "3"), ("gone", "1")] {
+        let recipient = format!("friend@{domain}{{n}}.example");
+        let sender = format!("staff@{OWN_DOMAIN}");
+        let arguments =
+            ["--server", "127.0.0.1", "--sender", &sender, "--recipient", &recipient, "--body", BODY];
+        let arguments = [&arguments[..], &["--messages", messages]].concat();
+        let sent = Program::MailSend.run(&house.lab, alice, &arguments, TOOL).unwrap();
+        assert_eq!(sent.stdout.trim(), format!("taken {messages} refused 0 left 0"));
+    }
+    wait_until("the mail to be tried", SOON, || Ok(postfix.deliveries("deferred") == 3)).unwrap();
+    wait_until("the rest to be delivered", SOON, || {
+        Ok((postfix.deliveries("sent"), postfix.deliveries("bounced")) == (8, 1))
+    })
+    .unwrap();
+    postfix.flush(alice).unwrap();
+    wait_until("what was put off to be delivered", SOON, || Ok(postfix.deliveries("sent") == 11)).unwrap();
+    let taken = net.taken();
+    assert_eq!(
+        (taken.len(), taken.iter().filter(|message| message.is_encrypted).count()),
+        (11, 4),
+        "{taken:?}"
+    );
+    assert_eq!(house.status("alice").unwrap().state, "clear");
+    assert!(house.violations().unwrap().is_empty());
+    let played = house.close_and_replay(&["staff", "friend", "customer", BODY]).unwrap();
+    assert_eq!(played.count("alert"), 0, "{:?}", played.alerts());
+}
