@@ -1,0 +1,106 @@
+//! A protected service: who calls it in a crowd is slowed down to the policy's rate there and nowhere else, who calls it as agreed is left alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reeve_tests::house::House;
+use reeve_tests::lab::addresses::{API_V4, SLOW_API_V4};
+use reeve_tests::lab::{Lab, Process, Program, Visitor};
+
+const TOOL: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(10);
+
+/// The baseline with two protected services.
+const POLICY: &str = "\
+[policy]
+name = \"services\"
+version = 1
+extends = \"baseline\"
+mode = \"enforce\"
+
+[[endpoint]]
+name = \"orders\"
+addresses = [\"20.90.0.1/32\"]
+ports = [8090]
+calls_per_second = 5
+burst = 20
+in_flight = 8
+in_flight_window = \"2s\"
+
+[[endpoint]]
+name = \"prices\"
+addresses = [\"20.90.0.2/32\"]
+ports = [8090]
+calls_per_second = 1
+burst = 10
+";
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// The requests that the service counted at an address in a span of time.
+fn requests(service: &Process, address: &str, from: Duration, to: Duration) -> usize {
+    let is_one = |line: &&str| {
+        let at = line.strip_prefix(address).and_then(|rest| rest.trim().parse().ok());
+        at.is_some_and(|at: f64| (from.as_secs_f64()..to.as_secs_f64()).contains(&at))
+    };
+    service.stdout().lines().filter(is_one).count()
+}
+
+#[test]
+fn a_crowd_of_calls_is_slowed_down_to_the_rate() {
+    let mut house = House::open_recorded(Lab::up().unwrap(), Some(POLICY)).unwrap();
+    let service = Program::HttpService.serve(&house.lab, &[]).unwrap();
+    let (pages, address) = (Visitor::start(&house.lab.alice).unwrap(), API_V4.to_string());
+    let url = format!("http://{address}:8090/");
+    let began = now();
+    let wrk = house.lab.alice.spawn(&["wrk", "-t1", "-c50", "-d14s", "--timeout", "2s", &url]).unwrap();
+    let (status, _) = house.wait_for_state("alice", "limited", SOON).unwrap();
+    let stands = now();
+    assert_eq!(
+        (status.clause.as_str(), status.scope.as_str()),
+        ("baseline/api", "endpoint orders"),
+        "{status:?}"
+    );
+    house.wait_for_violation("alice", "api_burst", SOON).unwrap();
+    let told = wrk.finish(TOOL).unwrap().success().unwrap().stdout;
+    let before = requests(&service, &address, began, stands);
+    // What the service had been asked already it goes on with for a moment.
+    let from = stands + Duration::from_millis(500);
+    let after = requests(&service, &address, from, from + Duration::from_secs(10));
+    println!("{before} requests until the limit stood, {after} in the ten seconds after\n{told}");
+    assert!(before >= 20, "{before} requests before the limit");
+    // One a second, and ten at once.
+    assert!((1..=30).contains(&after), "{after} requests in ten seconds");
+    let pages = pages.report();
+    assert!(pages.answered > 0 && pages.failures.is_empty(), "{pages:?}");
+    let violations = house.violations().unwrap();
+    assert_eq!(violations.len(), 1, "{violations:#?}");
+    let played = house.close_and_replay(&[]).unwrap();
+    assert_eq!(played.alerts(), ["api_burst"]);
+}
+
+#[test]
+fn steady_callers_stay_unnoticed() {
+    let mut house = House::open_recorded(Lab::up().unwrap(), Some(POLICY)).unwrap();
+    let service = Program::HttpService.serve(&house.lab, &[]).unwrap();
+    let address = SLOW_API_V4.to_string();
+    let began = now();
+    let steady = ["8090", "20", "1"];
+    let steady = [&[address.as_str()], &steady[..]].concat();
+    let alice = Program::HttpSteady.spawn(&house.lab, &house.lab.alice, &steady).unwrap();
+    let script = "for call in $(seq 20); do curl --silent --fail --output /dev/null --max-time 2 \"$1\" || exit 1; sleep 1; done";
+    let bob = house.lab.bob.spawn(&["sh", "-c", script, "sh", &format!("http://{address}:8090/")]).unwrap();
+    let told = alice.finish(TOOL).unwrap().success().unwrap().stdout;
+    assert_eq!(told.trim(), "answered 20");
+    bob.finish(TOOL).unwrap().success().unwrap();
+    assert_eq!(requests(&service, &address, began, now()), 40);
+    for tenant in ["alice", "bob"] {
+        assert_eq!(house.status(tenant).unwrap().state, "clear");
+    }
+    assert!(house.violations().unwrap().is_empty());
+    let played = house.close_and_replay(&[]).unwrap();
+    assert_eq!(played.count("alert"), 0, "{:?}", played.alerts());
+}
