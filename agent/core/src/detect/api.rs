@@ -10,7 +10,8 @@
 //! **Look-alikes that stay silent.** A client at the rate, however long its connection lives. A page that fetches a few things at
 //! once: the burst. Attempts at an endpoint that is down: only what was answered is a call.
 //!
-//! **Evasion.** Calls that are multiplexed over one encrypted connection count by turns, so as fewer than they are.
+//! **Evasion.** Calls that are multiplexed over one encrypted connection count by turns, so as fewer than they are, and those as short as
+//! what keeps such a connection up do not count.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;

@@ -2,15 +2,20 @@
 //!
 //! **HTTP/1.1** (RFC 9112): a line that begins with a method is a request, one that begins with a status is its answer; requests may
 //! be pipelined. Where the capture cut requests off, their answers are counted instead. **Anything else**, TLS included: a
-//! call is a turn, in which the client speaks after the server did; in TLS only application data counts. What is multiplexed (HTTP/2)
-//! is thus underestimated, never overestimated.
+//! call is a turn, in which the client speaks after the server did. What is multiplexed (HTTP/2) is thus underestimated.
+//!
+//! That it is never overestimated takes care with what is said beside calls. In TLS only records of application data count, and
+//! those of TLS 1.3 that end the handshake do not: the client's `Finished`, known by its length, and the tickets that
+//! the server sends then. HTTP/2 keeps a connection up by frames that are shorter than any request: they are no turn of the
+//! client's, and the server's end none. Nor is what has the length of some window updates, which go out in one record while much is
+//! fetched, where the client offered HTTP/2. A request that looks like that, since all its headers were sent before, is not seen either.
 //!
 //! A connection is a call in itself; its first request is that call. Bodies are looked over for lines and not kept.
 
 use serde::{Deserialize, Serialize};
 
 use super::order::Piece;
-use super::tls::Records;
+use super::tls::{self, Records};
 
 /// Something about calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +42,27 @@ const STATUS: &[u8] = b"HTTP/1.";
 const LINE_START: usize = 10;
 /// The content type of a handshake's record, with which TLS begins.
 const HANDSHAKE: u8 = 22;
+/// How a client begins HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+/// How a client offers it in TLS (RFC 7301; RFC 9113, section 3.2).
+const OFFER: &[u8] = b"\x02h2";
+/// The shortest request of HTTP/1.1, with a host of one letter. Acknowledgments and pings of HTTP/2 are shorter.
+const SHORTEST_CALL: u32 = 27;
+/// A window update of HTTP/2 (RFC 9113, section 6.9).
+const UPDATE: u32 = 13;
+/// What is put around that, nothing or a record. TLS 1.3 adds a type and a tag (RFC 8446, section 5.2), TLS 1.2 most often a nonce
+/// and a tag (RFC 5288).
+const BARE: &[u32] = &[0];
+/// See [`BARE`].
+const SEALED: &[u32] = &[1 + 16, 8 + 16];
+/// See [`BARE`]: with the record's header.
+const RECORDS: &[u32] = &[tls::HEADER_LEN + 1 + 16, tls::HEADER_LEN + 8 + 16];
+/// The record with the client's `Finished`, by the hash: 4 bytes of header, 32 or 48 of hash, a type, a tag (RFC 8446, section 4.4.4).
+const FINISHED: [u32; 2] = [4 + 32 + 1 + 16, 4 + 48 + 1 + 16];
+/// A server sends up to so many tickets once it has that, each in a record of up to so many bytes.
+const TICKETS: u8 = 2;
+/// See [`TICKETS`].
+const TICKET_MAX: u32 = 512;
 
 /// What a connection speaks.
 #[derive(Debug, Default)]
@@ -47,9 +73,33 @@ enum Language {
     /// Requests and answers in lines.
     Http { client: LineStart, server: LineStart },
     /// Turns of encrypted records.
-    Tls { client: Records, server: Records },
+    Tls(Sealed),
     /// Turns of anything.
     Turns,
+    /// Turns of what may be HTTP/2, with this put around it.
+    Upkept(&'static [u32]),
+}
+
+/// Both directions of a TLS connection.
+#[derive(Debug, Default)]
+struct Sealed {
+    client: Records,
+    server: Records,
+    /// So many tickets may still come, once the client's `Finished` was seen.
+    tickets: Option<u8>,
+    /// Whether the client offered to speak HTTP/2.
+    is_http2_offered: bool,
+}
+
+/// What a piece is worth to the one who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Speaks {
+    /// Nothing was said.
+    Nothing,
+    /// Something that is no turn: it may answer a call, and begins none.
+    Little,
+    /// A turn.
+    Turn,
 }
 
 /// One connection's calls.
@@ -76,17 +126,22 @@ impl CallStream {
     pub fn read(&mut self, from_client: bool, piece: Piece<'_>, say: &mut impl FnMut(Call)) {
         if matches!(self.language, Language::Unknown) {
             let Piece::Data(data) = piece else { return };
-            if !from_client {
-                self.language = Language::Turns;
-            } else if data.first() == Some(&HANDSHAKE) {
-                self.language = Language::Tls { client: Records::default(), server: Records::default() };
+            self.language = if from_client && data.first() == Some(&HANDSHAKE) {
+                Language::Tls(Sealed::default())
+            } else if tls::is_record(data) {
+                // Met in the middle.
+                Language::Upkept(RECORDS)
+            } else if !from_client {
+                Language::Turns
             } else if METHODS.iter().any(|method| data.starts_with(method)) {
-                self.language = Language::Http { client: LineStart::default(), server: LineStart::default() };
+                Language::Http { client: LineStart::default(), server: LineStart::default() }
+            } else if data.starts_with(PREFACE) {
+                Language::Upkept(BARE)
             } else {
-                self.language = Language::Turns;
-            }
+                Language::Turns
+            };
         }
-        let spoke = match &mut self.language {
+        let speaks = match &mut self.language {
             Language::Unknown => return,
             Language::Http { client, server } => {
                 let (requests, answers) =
@@ -95,21 +150,19 @@ impl CallStream {
                 (0..answers).for_each(|_| self.answer(say));
                 return;
             }
-            Language::Tls { client, server } => {
-                let records = if from_client { client } else { server };
-                records.take(piece) > 0 || records.is_lost()
-            }
-            Language::Turns => true,
+            Language::Tls(sealed) => sealed.read(from_client, piece),
+            Language::Turns => Speaks::Turn,
+            Language::Upkept(around) => Speaks::by(piece.len(), around, true),
         };
-        match (spoke, from_client) {
-            (false, _) => {}
-            (true, true) if !self.is_turn_taken => {
-                self.is_turn_taken = true;
-                self.begin(say);
+        match (speaks, from_client) {
+            (Speaks::Nothing, _) | (Speaks::Little, true) => {}
+            (Speaks::Turn, true) => {
+                if !std::mem::replace(&mut self.is_turn_taken, true) {
+                    self.begin(say);
+                }
             }
-            (true, true) => {}
-            (true, false) => {
-                self.is_turn_taken = false;
+            (speaks, false) => {
+                self.is_turn_taken &= speaks == Speaks::Little;
                 if self.in_flight > 0 {
                     self.answer(say);
                 }
@@ -134,6 +187,43 @@ impl CallStream {
         }
         self.in_flight -= 1;
         say(Call::Answered);
+    }
+}
+
+impl Speaks {
+    /// By the length of something that is no turn if it may be upkeep of HTTP/2, with `around` put around it.
+    fn by(len: u32, around: &[u32], may_be_updates: bool) -> Self {
+        let is_short = len < SHORTEST_CALL + around.first().copied().unwrap_or(0);
+        let updates = |around: &u32| len.checked_sub(*around).is_some_and(|rest| rest % UPDATE == 0);
+        if is_short || (may_be_updates && around.iter().any(updates)) { Self::Little } else { Self::Turn }
+    }
+}
+
+impl Sealed {
+    fn read(&mut self, from_client: bool, piece: Piece<'_>) -> Speaks {
+        let Self { client, server, tickets, is_http2_offered } = self;
+        if from_client
+            && tickets.is_none()
+            && let Piece::Data(data) = piece
+        {
+            *is_http2_offered |= data.windows(OFFER.len()).any(|window| window == OFFER);
+        }
+        let may_be_updates = *is_http2_offered;
+        let records = if from_client { client } else { server };
+        if records.is_lost() {
+            return Speaks::by(piece.len(), RECORDS, may_be_updates);
+        }
+        let mut speaks = Speaks::Nothing;
+        let bytes = records.take_each(piece, |len| match tickets {
+            None if from_client && FINISHED.contains(&len) => *tickets = Some(TICKETS),
+            Some(left) if !from_client && *left > 0 && len <= TICKET_MAX => {
+                *left -= 1;
+                speaks = speaks.max(Speaks::Little);
+            }
+            _ => speaks = speaks.max(Speaks::by(len, SEALED, may_be_updates)),
+        });
+        // The rest of a record that began before is no turn of its own.
+        if bytes > 0 && !from_client { speaks.max(Speaks::Little) } else { speaks }
     }
 }
 
@@ -252,13 +342,69 @@ mod tests {
 
     #[test]
     fn turns_are_calls_where_nothing_can_be_read() {
-        let hello: &[u8] = &[22, 3, 1, 0, 2, 1, 1];
-        let data: &[u8] = &[23, 3, 3, 0, 2, 1, 1];
+        let (hello, ask, tell) = (record(22, 500), record(23, 100), record(23, 300));
         check(
-            &[('>', hello), ('<', hello), ('>', data), ('>', data), ('<', data), ('<', data), ('>', data)],
+            &[
+                ('>', &hello),
+                ('<', &hello),
+                ('>', &ask),
+                ('>', &ask),
+                ('<', &tell),
+                ('<', &tell),
+                ('>', &ask),
+            ],
             "obaBd",
         );
         check(&[('<', b"hello"), ('>', b"a"), ('>', b"b"), ('<', b"c"), ('>', b"d")], "obaBd");
         check(&[], "o");
+    }
+
+    /// A record of TLS with so many bytes.
+    fn record(kind: u8, len: u16) -> Vec<u8> {
+        [&[kind, 3, 3][..], &len.to_be_bytes(), &vec![7; len.into()]].concat()
+    }
+
+    #[test]
+    fn the_end_of_a_handshake_is_no_call() {
+        let data = |len| record(23, len);
+        for finished in [53, 69] {
+            let (hello, end) = (record(22, 500), data(finished));
+            let greeting = [record(22, 122), data(900), data(finished)].concat();
+            let (tickets, ask, tell) = ([data(234), data(234)].concat(), data(100), data(300));
+            let hands = [('>', &hello[..]), ('<', &greeting)];
+            let play = |said: &[(char, &[u8])], expect: &str| check(&[&hands[..], said].concat(), expect);
+            // The client waits for what comes after its last word, or does not, or is still asking.
+            play(&[('>', &end), ('<', &tickets), ('>', &ask), ('<', &tell)], "oba");
+            let both = [end.clone(), ask.clone()].concat();
+            play(&[('>', &both), ('<', &tickets), ('<', &tell), ('>', &ask)], "obaBd");
+            play(&[('>', &both), ('<', &tickets), ('>', &data(16_401)), ('<', &tell)], "oba");
+            // Without tickets, long answers are told as such.
+            play(&[('>', &both), ('<', &data(900)), ('>', &ask), ('<', &data(900))], "obaBa");
+        }
+    }
+
+    #[test]
+    fn what_keeps_http2_up_is_no_call() {
+        let data = |len| record(23, len);
+        let mut hello = record(22, 500);
+        hello[300..303].copy_from_slice(OFFER);
+        let (ask, body, little, updates) = (data(120), data(8_000), data(26), data(17 + 9 * 13));
+        let begin = [('>', &hello[..]), ('<', &hello), ('>', &ask), ('<', &little), ('>', &little)];
+        let down = [('<', &body[..]), ('>', &updates), ('<', &body), ('>', &little), ('<', &body)];
+        check(&[&begin[..], &down].concat(), "oba");
+        check(&[&begin[..], &down, &[('>', &ask), ('<', &body)]].concat(), "obaBa");
+        let up = [('>', &body[..]), ('<', &little), ('>', &body), ('<', &little), ('>', &body), ('<', &ask)];
+        check(&[&begin[..], &up].concat(), "oba");
+        // Who offers nothing speaks HTTP/1.1, at any length.
+        let plain = [('>', &record(22, 500)[..]), ('<', &ask), ('>', &ask), ('<', &body)];
+        check(&[&plain[..], &[('>', &updates), ('<', &body)]].concat(), "obaBa");
+        // The same in the clear, and in a connection that was met in the middle.
+        let open = [PREFACE, &[0; 80]].concat();
+        let clear = [('>', &open[..]), ('<', &[0; 30]), ('>', &[0; 9]), ('<', &[0; 900]), ('>', &[0; 39])];
+        check(&[&clear[..], &[('<', &[0; 900]), ('>', &[0; 60])]].concat(), "obaBd");
+        check(
+            &[('<', &body), ('>', &updates), ('<', &body), ('>', &little), ('<', &body), ('>', &ask)],
+            "obd",
+        );
     }
 }

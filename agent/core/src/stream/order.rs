@@ -21,6 +21,16 @@ pub(super) enum Piece<'a> {
     Lost(u32),
 }
 
+impl Piece<'_> {
+    /// How many bytes it is about.
+    pub fn len(&self) -> u32 {
+        match self {
+            Self::Data(data) => u32::try_from(data.len()).unwrap_or(u32::MAX),
+            Self::Lost(len) => *len,
+        }
+    }
+}
+
 /// A segment that came too early.
 #[derive(Debug)]
 struct Held {

@@ -8,12 +8,19 @@ use super::order::Piece;
 const APPLICATION_DATA: u8 = 23;
 /// Content types that a record may have: change of cipher, alert, handshake, application data, heartbeat.
 const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
-const HEADER_LEN: usize = 5;
+/// A record's header: its content type, version and length.
+pub(super) const HEADER_LEN: u32 = 5;
+const HEADER: usize = HEADER_LEN as usize;
+
+/// Whether a record may begin here.
+pub(super) fn is_record(data: &[u8]) -> bool {
+    matches!(data, [kind, 3, ..] if CONTENT_TYPES.contains(kind))
+}
 
 /// Where one direction stands among its records.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    header: [u8; HEADER_LEN],
+    header: [u8; HEADER],
     have: usize,
     /// Bytes of the record at hand that are still to come.
     left: u32,
@@ -24,13 +31,18 @@ pub(super) struct Records {
 impl Records {
     /// Takes what comes next; how many bytes of it were application data.
     pub fn take(&mut self, piece: Piece<'_>) -> u32 {
+        self.take_each(piece, |_| ())
+    }
+
+    /// The same, and tells `begun` how long each record of application data is that begins there.
+    pub fn take_each(&mut self, piece: Piece<'_>, begun: impl FnMut(u32)) -> u32 {
         match piece {
-            Piece::Data(data) => self.data(data),
+            Piece::Data(data) => self.data(data, begun),
             Piece::Lost(len) => self.lost(len),
         }
     }
 
-    fn data(&mut self, mut data: &[u8]) -> u32 {
+    fn data(&mut self, mut data: &[u8], mut begun: impl FnMut(u32)) -> u32 {
         let mut application = 0;
         while !data.is_empty() && !self.is_lost {
             if self.left > 0 {
@@ -39,15 +51,18 @@ impl Records {
                 data = &data[taken..];
                 continue;
             }
-            let taken = data.len().min(HEADER_LEN - self.have);
+            let taken = data.len().min(HEADER - self.have);
             self.header[self.have..self.have + taken].copy_from_slice(&data[..taken]);
             self.have += taken;
             data = &data[taken..];
-            if self.have == HEADER_LEN {
+            if self.have == HEADER {
                 self.have = 0;
                 self.is_application = self.header[0] == APPLICATION_DATA;
                 self.left = u16::from_be_bytes([self.header[3], self.header[4]]).into();
                 self.is_lost = !CONTENT_TYPES.contains(&self.header[0]) || self.header[1] != 3;
+                if self.is_application && !self.is_lost {
+                    begun(self.left);
+                }
             }
         }
         application
@@ -79,7 +94,7 @@ mod tests {
     fn record(kind: u8, len: u16) -> Vec<u8> {
         let [high, low] = len.to_be_bytes();
         let mut bytes = vec![kind, 3, 3, high, low];
-        bytes.resize(HEADER_LEN + usize::from(len), 0);
+        bytes.resize(HEADER + usize::from(len), 0);
         bytes
     }
 
@@ -88,8 +103,10 @@ mod tests {
         let all = [record(22, 300), record(20, 1), record(23, 50), record(23, 1_000)].concat();
         for step in [1, 2, 7, 300, 2_000] {
             let mut records = Records::default();
-            let sum: u32 = all.chunks(step).map(|chunk| records.take(Piece::Data(chunk))).sum();
-            assert_eq!(sum, 1_050, "in steps of {step}");
+            let mut begun = Vec::new();
+            let mut take = |chunk| records.take_each(Piece::Data(chunk), |len| begun.push(len));
+            let sum: u32 = all.chunks(step).map(&mut take).sum();
+            assert_eq!((sum, begun), (1_050, vec![50, 1_000]), "in steps of {step}");
         }
     }
 
