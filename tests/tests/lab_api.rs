@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reeve_tests::house::House;
 use reeve_tests::lab::addresses::{API_V4, SLOW_API_V4};
-use reeve_tests::lab::{Lab, Process, Program, Visitor};
+use reeve_tests::lab::{Lab, Namespace, Process, Program, Visitor};
 
 const TOOL: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(10);
 
-/// The baseline with two protected services.
+/// The baseline with three protected services.
 const POLICY: &str = "\
 [policy]
 name = \"services\"
@@ -34,6 +34,13 @@ addresses = [\"20.90.0.2/32\"]
 ports = [8090]
 calls_per_second = 1
 burst = 10
+
+[[endpoint]]
+name = \"accounts\"
+addresses = [\"20.90.0.2/32\"]
+ports = [8443]
+calls_per_second = 1
+burst = 10
 ";
 
 fn now() -> Duration {
@@ -52,7 +59,7 @@ fn requests(service: &Process, address: &str, from: Duration, to: Duration) -> u
 #[test]
 fn a_crowd_of_calls_is_slowed_down_to_the_rate() {
     let mut house = House::open_recorded(Lab::up().unwrap(), Some(POLICY)).unwrap();
-    let service = Program::HttpService.serve(&house.lab, &[]).unwrap();
+    let service = Program::HttpService.serve(&house.lab).unwrap();
     let (pages, address) = (Visitor::start(&house.lab.alice).unwrap(), API_V4.to_string());
     let url = format!("http://{address}:8090/");
     let began = now();
@@ -85,18 +92,31 @@ fn a_crowd_of_calls_is_slowed_down_to_the_rate() {
 #[test]
 fn steady_callers_stay_unnoticed() {
     let mut house = House::open_recorded(Lab::up().unwrap(), Some(POLICY)).unwrap();
-    let service = Program::HttpService.serve(&house.lab, &[]).unwrap();
+    let service = Program::HttpService.serve(&house.lab).unwrap();
     let address = SLOW_API_V4.to_string();
     let began = now();
-    let steady = ["8090", "20", "1"];
-    let steady = [&[address.as_str()], &steady[..]].concat();
-    let alice = Program::HttpSteady.spawn(&house.lab, &house.lab.alice, &steady).unwrap();
-    let script = "for call in $(seq 20); do curl --silent --fail --output /dev/null --max-time 2 \"$1\" || exit 1; sleep 1; done";
-    let bob = house.lab.bob.spawn(&["sh", "-c", script, "sh", &format!("http://{address}:8090/")]).unwrap();
-    let told = alice.finish(TOOL).unwrap().success().unwrap().stdout;
-    assert_eq!(told.trim(), "answered 20");
-    bob.finish(TOOL).unwrap().success().unwrap();
-    assert_eq!(requests(&service, &address, began, now()), 40);
+    let (alice, bob) = (&house.lab.alice, &house.lab.bob);
+    let python = |namespace, scheme: &str, port, connections| {
+        let arguments = [scheme, address.as_str(), port, "20", "1", connections];
+        Program::HttpSteady.spawn(&house.lab, namespace, &arguments).unwrap()
+    };
+    let script = "for call in $(seq 20); do
+        curl --silent --fail --insecure --output /dev/null --max-time 2 \"$1\" || exit 1; echo answered; sleep 1
+        done";
+    let curl = |namespace: &Namespace, scheme, port| {
+        let url = format!("{scheme}://{address}:{port}/");
+        namespace.spawn(&["sh", "-c", script, "sh", &url]).unwrap()
+    };
+    // One connection for all calls, or one for each; in the clear, and with TLS, whose handshakes are no calls.
+    let pythons = [python(alice, "http", "8090", "one"), python(bob, "https", "8443", "each")];
+    let curls = [curl(bob, "http", "8090"), curl(alice, "https", "8443")];
+    for client in pythons {
+        assert_eq!(client.finish(TOOL).unwrap().success().unwrap().stdout.trim(), "answered 20");
+    }
+    for client in curls {
+        assert_eq!(client.finish(TOOL).unwrap().success().unwrap().stdout.lines().count(), 20);
+    }
+    assert_eq!(requests(&service, &address, began, now()), 80);
     for tenant in ["alice", "bob"] {
         assert_eq!(house.status(tenant).unwrap().state, "clear");
     }

@@ -10,7 +10,6 @@ use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -81,8 +80,7 @@ impl MailNet {
     /// # Errors
     /// When one of them does not come up.
     pub fn start(lab: &Lab, domains: &[(String, Ipv4Addr)]) -> anyhow::Result<Self> {
-        let (certificate, key) = certificate(lab.dir())?;
-        let sinks = Program::MailSink.serve(lab, &[&certificate, &key])?;
+        let sinks = Program::MailSink.serve(lab)?;
         let names = name_server(lab, domains)?;
         Ok(Self { sinks, _names: names })
     }
@@ -97,19 +95,6 @@ impl MailNet {
         };
         self.sinks.stdout().lines().filter_map(line).collect()
     }
-}
-
-/// A certificate that nobody vouches for, as most exchangers have one.
-fn certificate(dir: &Path) -> anyhow::Result<(String, String)> {
-    let path = |name: &str| dir.join(name).display().to_string();
-    let (certificate, key) = (path("mx.crt"), path("mx.key"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-        .args(["-subj", "/CN=mx.example", "-days", "2", "-keyout", &key, "-out", &certificate])
-        .output()
-        .context("cannot start openssl")?;
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    Ok((certificate, key))
 }
 
 fn name_server(lab: &Lab, domains: &[(String, Ipv4Addr)]) -> anyhow::Result<Process> {

@@ -3,7 +3,8 @@
 //! Model: their text is part of this crate and lies in the lab's folder while it is used, for the Python that Debian has, without
 //! anything beside its standard library. Each ends by itself or with the lab. Left out: whatever a tool of Debian's does as well.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -19,13 +20,13 @@ const LISTENING: Duration = Duration::from_secs(10);
 /// A program of the lab's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// Mail exchangers on every address; told of each message.
+    /// Mail exchangers on every address; they tell of each message.
     MailSink,
     /// A client that sends numbered messages.
     MailSend,
-    /// A web service on port 8090 of every address; told of each request.
+    /// A web service on every address, port 8090 plain and 8443 with TLS; it tells of each request.
     HttpService,
-    /// A client that calls it over one connection, at a steady pace.
+    /// A client that calls it at a steady pace.
     HttpSteady,
 }
 
@@ -74,16 +75,30 @@ impl Program {
         self.spawn(lab, namespace, arguments)?.finish(deadline)?.success()
     }
 
-    /// Starts it in the internet and waits until it says that it listens.
+    /// Starts a server in the internet, with a certificate of its own, and waits until it says that it listens.
     ///
     /// # Errors
     /// When it ends, or does not listen in time.
-    pub fn serve(self, lab: &Lab, arguments: &[&str]) -> anyhow::Result<Process> {
-        let mut server = self.spawn(lab, &lab.net, arguments)?;
+    pub fn serve(self, lab: &Lab) -> anyhow::Result<Process> {
+        let (certificate, key) = certificate(lab.dir())?;
+        let mut server = self.spawn(lab, &lab.net, &[&certificate, &key])?;
         wait_until(&format!("{} to listen", self.source().0), LISTENING, || {
             ensure!(server.is_running()?, "{}", server.last_lines(10));
             Ok(server.stderr().contains("listening"))
         })?;
         Ok(server)
     }
+}
+
+/// A certificate that nobody vouches for, as many servers have one.
+fn certificate(dir: &Path) -> anyhow::Result<(String, String)> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let (certificate, key) = (path("server.crt"), path("server.key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args(["-subj", "/CN=server.example", "-days", "2", "-keyout", &key, "-out", &certificate])
+        .output()
+        .context("cannot start openssl")?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Ok((certificate, key))
 }

@@ -1,9 +1,12 @@
-"""A small HTTP/1.1 service with keep-alive on port 8090 of every address of this host, until killed.
+"""A small HTTP/1.1 service with keep-alive on every address of this host, port 8090 plain and 8443 with TLS, until killed.
 
 It thinks for 60 ms over each request. Each request is a line: the address that was called, and the time since the epoch.
+
+usage: http_service.py CERTIFICATE KEY
 """
 
 import asyncio
+import ssl
 import sys
 import time
 
@@ -29,7 +32,10 @@ async def serve(reader, writer):
 
 
 async def main():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1], sys.argv[2])
     await asyncio.start_server(serve, "0.0.0.0", 8090, backlog=512)
+    await asyncio.start_server(serve, "0.0.0.0", 8443, backlog=512, ssl=context)
     print("listening", file=sys.stderr, flush=True)
     await asyncio.Event().wait()
 
