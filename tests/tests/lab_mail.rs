@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reeve_tests::house::House;
-use reeve_tests::lab::addresses::{ALICE, ALICE_PORT, ALICE_V4, BOB, INTERNET_INTERFACE};
+use reeve_tests::lab::addresses::{ALICE, ALICE_PORT, ALICE_V4, INTERNET_INTERFACE, TENANT_INTERFACE};
 use reeve_tests::lab::mail::{MailNet, Manner, OWN_DOMAIN, Postfix, Relaying, exchanger, exchanger_v6};
-use reeve_tests::lab::{Header, Lab, Program, Sniffer, Visitor};
+use reeve_tests::lab::{Header, Lab, Namespace, Program, Sniffer, Visitor};
 use reeve_tests::wait::wait_until;
 
 const TOOL: Duration = Duration::from_secs(60);
@@ -53,6 +53,17 @@ fn send_to_alice(house: &House, recipient: &str, messages: &str) -> String {
     sent.stdout.trim().to_owned()
 }
 
+/// Lets a mail server try all that waits, and waits until it has.
+fn try_again(postfix: &Postfix, host: &Namespace) {
+    let (waiting, deferred) = (postfix.waiting(host).unwrap(), postfix.deliveries("deferred"));
+    assert!(waiting > 20, "only {waiting} wait");
+    postfix.flush(host).unwrap();
+    let is_tried = || Ok(postfix.deliveries("deferred") >= deferred + waiting * 9 / 10);
+    if let Err(error) = wait_until("what waits to be tried again", SOON, is_tried) {
+        panic!("{error}\n{}", postfix.last_lines(10));
+    }
+}
+
 #[test]
 fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
     let mut house = House::open_recorded(Lab::up().unwrap(), None).unwrap();
@@ -77,18 +88,12 @@ fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
     assert!((3..100).contains(&taken), "{taken} messages went through\n{}", postfix.last_lines(5));
 
     // What it holds it tries again and again, against our own block.
-    for round in 0..4 {
-        let (waiting, deferred) = (postfix.waiting(alice).unwrap(), postfix.deliveries("deferred"));
-        assert!(waiting > 50, "{waiting} wait in round {round}");
-        postfix.flush(alice).unwrap();
-        wait_until("what waits to be tried again", SOON, || {
-            Ok(postfix.deliveries("deferred") >= deferred + waiting * 9 / 10)
-        })
-        .unwrap_or_else(|error| panic!("round {round}: {error}\n{}", postfix.last_lines(10)));
+    for _ in 0..4 {
+        try_again(&postfix, alice);
     }
     let tried = openings(&port, &ALICE, stands, now());
     println!("{taken} messages went through, then {tried} connections to port 25 were tried; {sent}");
-    assert!(tried > 200, "{tried} connections tried");
+    assert!(tried > 100, "{tried} connections tried");
     assert_eq!(openings(&witness, &ALICE, stands, now()), 0, "nothing of hers reaches port 25");
     assert_eq!(net.taken().len(), taken);
     let pages = pages.report();
@@ -100,28 +105,46 @@ fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
 
     let played = house.close_and_replay(&["customer", BODY]).unwrap();
     assert_eq!(played.alerts(), ["smtp_relay"]);
+
+    // An agent that begins while it goes on takes it for what it is, too.
+    postfix.flush(&house.lab.alice).unwrap();
+    house.start_agent().unwrap();
+    try_again(&postfix, &house.lab.alice);
+    assert_eq!(house.violations().unwrap().len(), 1);
+    assert_eq!(house.close_and_replay(&["customer", BODY]).unwrap().count("alert"), 0);
+    assert_eq!(openings(&witness, &ALICE, stands, now()), 0, "nor while it is away");
+    assert_eq!(net.taken().len(), taken);
 }
 
 /// Sends 100 messages to 60 exchangers, and does not give up for 25 seconds.
-const BOT: [&str; 8] = ["--messages", "100", "--threads", "8", "--seconds", "25", "--patience", "2"];
+const BOT: [&str; 8] = ["--messages", "100", "--threads", "4", "--seconds", "25", "--patience", "2"];
 
 #[test]
 fn spam_bots_are_slowed_down_to_the_limit() {
     let mut house = House::open_recorded(Lab::up().unwrap(), None).unwrap();
     let net = MailNet::start(&house.lab, &[]).unwrap();
-    let sources = [&ALICE[..], &BOB[..]].concat();
+    // Bob's bot changes its address within his prefix.
+    let rotating: Vec<IpAddr> =
+        (0..8).map(|host| Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 1, host).into()).collect();
+    for address in &rotating {
+        house.lab.bob.ip(&format!("addr add {address}/64 dev {TENANT_INTERFACE} nodad")).unwrap();
+    }
+    let rotating_text: Vec<String> = rotating.iter().map(IpAddr::to_string).collect();
+    let sources = [&ALICE[..], &rotating].concat();
     let witness = Sniffer::start(&house.lab.net, INTERNET_INTERFACE, &sources).unwrap();
     let servers: [Vec<String>; 2] = [
         (0..60).map(|place| exchanger(Manner::Takes, place).to_string()).collect(),
         (0..40).map(|place| exchanger_v6(place).to_string()).collect(),
     ];
-    let bot = |namespace, servers: &Vec<String>| {
+    let bot = |namespace, servers: &Vec<String>, from: &[String]| {
         let mut arguments = vec!["--recipient", "victim{n}@d{n}.example", "--body", BODY, "--server"];
         arguments.extend(servers.iter().map(String::as_str));
         arguments.extend(BOT);
+        arguments.push("--source");
+        arguments.extend(from.iter().map(String::as_str));
         Program::MailSend.spawn(&house.lab, namespace, &arguments).unwrap()
     };
-    let bots = [bot(&house.lab.alice, &servers[0]), bot(&house.lab.bob, &servers[1])];
+    let bots = [bot(&house.lab.alice, &servers[0], &[]), bot(&house.lab.bob, &servers[1], &rotating_text)];
     let pages = Visitor::start(&house.lab.alice).unwrap();
     let mut stands = Vec::new();
     for tenant in ["alice", "bob"] {
@@ -138,12 +161,12 @@ fn spam_bots_are_slowed_down_to_the_limit() {
         let told = bot.finish(TOOL).unwrap().success().unwrap().stdout;
         let left: usize = told.trim().rsplit(' ').next().unwrap().parse().unwrap();
         println!("{told}");
-        assert!(left > 20, "the limit held most of it back: {told}");
+        assert!(left > 0, "the limit held nothing back: {told}");
     }
     // Ten a minute, so three or four in twenty seconds, and five at once at first.
-    for (sources, stands) in [(ALICE, stands[0]), (BOB, stands[1])] {
+    for (sources, stands) in [(&ALICE[..], stands[0]), (&rotating, stands[1])] {
         let span = Duration::from_secs(20);
-        let opened = openings(&witness, &sources, stands, stands + span);
+        let opened = openings(&witness, sources, stands, stands + span);
         println!("{opened} connections in {span:?}");
         assert!((1..=9).contains(&opened), "{opened} connections of {sources:?} in {span:?}");
     }

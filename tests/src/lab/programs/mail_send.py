@@ -22,7 +22,7 @@ parser.add_argument("--sender", default="news@origin.example")
 parser.add_argument("--messages", type=int, required=True)
 parser.add_argument("--threads", type=int, default=4)
 parser.add_argument("--seconds", type=float, default=30)
-parser.add_argument("--patience", type=float, default=3)
+parser.add_argument("--patience", type=float, default=10)
 parser.add_argument("--body", default="hello")
 asked = parser.parse_args()
 
