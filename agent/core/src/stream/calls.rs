@@ -234,12 +234,15 @@ struct LineStart {
     have: usize,
     /// Whether enough of the line at hand was seen.
     is_known: bool,
+    /// Whether it follows one with something in it, in the same segment.
+    is_continued: bool,
 }
 
 impl LineStart {
-    /// How many requests begin in what comes next.
+    /// How many requests begin in what comes next. Those that are pipelined follow the empty line that ends the one before; what looks
+    /// like one within other lines is content, such as a log of requests.
     fn requests(&mut self, piece: Piece<'_>) -> u32 {
-        self.count(piece, |start| {
+        self.count(piece, false, |start| {
             let is_one = METHODS.iter().any(|method| start.starts_with(method));
             (is_one, is_one || !METHODS.iter().any(|method| method.starts_with(start)))
         })
@@ -247,30 +250,32 @@ impl LineStart {
 
     /// How many final answers begin in it; 1xx are none (RFC 9110, section 15.2).
     fn answers(&mut self, piece: Piece<'_>) -> u32 {
-        self.count(piece, |start| {
+        self.count(piece, true, |start| {
             let may_be = STATUS.starts_with(start) || start.starts_with(STATUS);
             let is_whole = start.len() == LINE_START;
             (may_be && is_whole && start[LINE_START - 1] != b'1', !may_be || is_whole)
         })
     }
 
-    /// Counts lines of which `judge` says that they are meant, as soon as it says that it knows.
-    fn count(&mut self, piece: Piece<'_>, judge: impl Fn(&[u8]) -> (bool, bool)) -> u32 {
+    /// Counts lines of which `judge` says that they are meant, as soon as it says that it knows; `anywhere`, or not behind
+    /// others.
+    fn count(&mut self, piece: Piece<'_>, anywhere: bool, judge: impl Fn(&[u8]) -> (bool, bool)) -> u32 {
         let Piece::Data(data) = piece else {
             // What comes next is most often the next message.
-            (self.have, self.is_known) = (0, false);
+            *self = Self::default();
             return 0;
         };
         // A body need not end with a line, and most messages begin with a segment.
-        if self.is_known {
-            (self.have, self.is_known) = (0, false);
+        if self.is_known || self.have == 0 {
+            *self = Self::default();
         }
         let (mut found, mut rest) = (0, data);
         while !rest.is_empty() {
             if self.is_known {
                 let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
                 rest = &rest[end + 1..];
-                (self.have, self.is_known) = (0, false);
+                let is_empty = end == 0 && self.start[..self.have] == *b"\r";
+                (self.have, self.is_known, self.is_continued) = (0, false, !is_empty);
                 continue;
             }
             self.start[self.have] = rest[0];
@@ -278,10 +283,10 @@ impl LineStart {
             let ends = rest[0] == b'\n';
             rest = &rest[1..];
             let (is_one, is_known) = judge(&self.start[..self.have]);
-            found += u32::from(is_one);
+            found += u32::from(is_one && (anywhere || !self.is_continued));
             self.is_known = (is_known || self.have == LINE_START) && !ends;
             if ends {
-                self.have = 0;
+                (self.have, self.is_continued) = (0, self.have > 1);
             }
         }
         found
@@ -333,6 +338,9 @@ mod tests {
             "oba",
         );
         check(&[('>', GET), ('<', b"HTTP/1.1 200 OK\r\n\r\nHTTP/2\nGET /\n")], "oba");
+        // A log of requests is shipped.
+        let log = [b"POST /logs HTTP/1.1\r\nHost: a\r\n\r\n2 lines\n", GET.trim_ascii_end(), b"\n", GET, GET];
+        check(&[('>', &log.concat()), ('<', OK)], "obBad");
     }
 
     #[test]
