@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reeve_tests::house::House;
 use reeve_tests::lab::addresses::{API_V4, SLOW_API_V4};
-use reeve_tests::lab::{Lab, Namespace, Process, Program, Visitor};
+use reeve_tests::lab::{Lab, Namespace, Process, Program, Visitor, http2_server};
 
 const TOOL: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ burst = 10
 [[endpoint]]
 name = \"accounts\"
 addresses = [\"20.90.0.2/32\"]
-ports = [8443]
+ports = [8443, 8444]
 calls_per_second = 1
 burst = 10
 ";
@@ -121,6 +121,27 @@ fn steady_callers_stay_unnoticed() {
         assert_eq!(house.status(tenant).unwrap().state, "clear");
     }
     assert!(house.violations().unwrap().is_empty());
+    let played = house.close_and_replay(&[]).unwrap();
+    assert_eq!(played.count("alert"), 0, "{:?}", played.alerts());
+}
+
+#[test]
+fn downloads_over_http2_are_a_call_each() {
+    // With frames as long as a real node bundles them.
+    let mut house = House::open_recorded(Lab::up_with_offloads().unwrap(), Some(POLICY)).unwrap();
+    let files = house.path("files");
+    std::fs::create_dir(&files).unwrap();
+    std::fs::write(files.join("image"), vec![b'x'; 10_000_000]).unwrap();
+    let _server = http2_server(&house.lab, &files, 8444).unwrap();
+    let url = format!("https://{SLOW_API_V4}:8444/image");
+    for _ in 0..3 {
+        let argv = ["nghttp", "--verbose", "--no-verify-peer", "--null-out", &url];
+        let told = house.lab.alice.run(&argv, TOOL).unwrap().success().unwrap().stdout;
+        let updates = told.matches("send WINDOW_UPDATE").count();
+        // Otherwise this says nothing.
+        assert!(updates > 100 && told.contains(":status: 200"), "{updates} updates");
+    }
+    assert_eq!(house.status("alice").unwrap().state, "clear");
     let played = house.close_and_replay(&[]).unwrap();
     assert_eq!(played.count("alert"), 0, "{:?}", played.alerts());
 }

@@ -3,6 +3,7 @@
 //! Model: their text is part of this crate and lies in the lab's folder while it is used, for the Python that Debian has, without
 //! anything beside its standard library. Each ends by itself or with the lab. Left out: whatever a tool of Debian's does as well.
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -88,6 +89,21 @@ impl Program {
         })?;
         Ok(server)
     }
+}
+
+/// Starts a server of HTTP/2 over TLS in the internet that gives out the files of `dir` on `port` of every address.
+///
+/// # Errors
+/// When it does not listen in time.
+pub fn http2_server(lab: &Lab, dir: &Path, port: u16) -> anyhow::Result<Process> {
+    let (certificate, key) = certificate(lab.dir())?;
+    let dir = dir.to_str().context("the lab's paths are text")?;
+    let mut server = lab.net.spawn(&["nghttpd", "--htdocs", dir, &port.to_string(), &key, &certificate])?;
+    wait_until("nghttpd to listen", LISTENING, || {
+        ensure!(server.is_running()?, "{}", server.last_lines(10));
+        lab.net.enter(|| Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))
+    })?;
+    Ok(server)
 }
 
 /// A certificate that nobody vouches for, as many servers have one.
