@@ -1,5 +1,8 @@
 //! What an agent wrote down of a story: replayed, and looked through for what must not be in it.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
@@ -37,19 +40,16 @@ impl Played {
 }
 
 impl House {
-    /// Stops the agent and replays its record. Every output must be what it was live, and the record must hold none of
-    /// `private`: text of the mails that were sent.
+    /// Stops the agent and replays its record. Every output must be what it was live, and neither the record nor anything else that
+    /// agent and controller keep may hold any of `private`: text of the mails that were sent.
     ///
     /// # Errors
     /// When something differs or private text is found.
     pub fn close_and_replay(&mut self, private: &[&str]) -> anyhow::Result<Played> {
         self.stop_agent()?;
         let record = self.text(RECORD);
-        let bytes = std::fs::read(&record)?;
-        for text in private {
-            let is_there =
-                bytes.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()));
-            ensure!(!is_there, "`{text}` stands in the record");
+        for place in [RECORD, "agent-state", "controller"] {
+            ensure_none_of(private, &self.path(place))?;
         }
         let finished = self.reeve_agent(&["replay", "--recorded", "--json", &record])?.success()?;
         let mut events: Vec<Value> =
@@ -64,4 +64,24 @@ impl House {
         }
         Ok(Played { events })
     }
+}
+
+/// Looks through a file, or all files of a folder.
+fn ensure_none_of(private: &[&str], path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            ensure_none_of(private, &entry?.path())?;
+        }
+        return Ok(());
+    }
+    let bytes = match std::fs::read(path) {
+        // A database has files beside it that come and go.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    for text in private {
+        let is_there = bytes.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()));
+        ensure!(!is_there, "`{text}` stands in {}", path.display());
+    }
+    Ok(())
 }
