@@ -120,7 +120,7 @@ fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
 const BOT: [&str; 8] = ["--messages", "100", "--threads", "4", "--seconds", "25", "--patience", "2"];
 
 #[test]
-fn spam_bots_are_slowed_down_to_the_limit() {
+fn a_bot_is_slowed_down_to_the_limit_over_both_versions() {
     let mut house = House::open_recorded(Lab::up().unwrap(), None).unwrap();
     let net = MailNet::start(&house.lab, &[]).unwrap();
     // Bob's bot changes its address within his prefix.
