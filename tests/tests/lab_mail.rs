@@ -84,11 +84,13 @@ fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
     );
     let violation = house.wait_for_violation("alice", "smtp_relay", SOON).unwrap();
     assert_eq!(status.violation, violation.id);
-    let taken = net.taken().len();
-    assert!((3..100).contains(&taken), "{taken} messages went through\n{}", postfix.last_lines(5));
 
     // What it holds it tries again and again, against our own block.
-    for _ in 0..4 {
+    try_again(&postfix, alice);
+    // Those of which all was on its way by then have arrived.
+    let taken = net.taken().len();
+    assert!((3..100).contains(&taken), "{taken} messages went through\n{}", postfix.last_lines(5));
+    for _ in 0..3 {
         try_again(&postfix, alice);
     }
     let tried = openings(&port, &ALICE, stands, now());

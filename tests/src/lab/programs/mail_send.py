@@ -48,6 +48,9 @@ def work():
             number = todo.get_nowait()
         except queue.Empty:
             return
+        if time.monotonic() >= end:
+            left.append(number)
+            continue
         try:
             send(number)
             taken.append(number)
@@ -55,11 +58,8 @@ def work():
             code = next(iter(error.recipients.values()))[0]
             (refused if code >= 500 else left).append(number)
         except (OSError, smtplib.SMTPException):
-            if time.monotonic() < end:
-                todo.put(number)
-                time.sleep(0.1)
-            else:
-                left.append(number)
+            todo.put(number)
+            time.sleep(0.1)
 
 
 threads = [threading.Thread(target=work) for _ in range(min(asked.threads, 32))]
