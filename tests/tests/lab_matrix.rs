@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use reeve_tests::house::House;
 use reeve_tests::lab::addresses::{
-    ALICE, ALICE_V4, ALICE_V6, BOB, BOB_V4, INTERNET_INTERFACE, OTHER_V4, WEB_V4, WEB_V6,
+    ALICE, ALICE_V4, ALICE_V6, BOB, BOB_V4, INTERNET_INTERFACE, OTHER_V4, VICTIM_V4, WEB_V4, WEB_V6,
 };
 use reeve_tests::lab::{Header, Lab, Namespace, Shape, Sniffer};
 use reeve_tests::wait::wait_until;
@@ -158,6 +158,17 @@ fn keeps_her_link(alice: &Namespace) {
     }
 }
 
+/// What alice does is seen as hers on this way through the node, and answered.
+fn is_recognised(house: &House) {
+    let (source, target) = (ALICE_V4.to_string(), VICTIM_V4.to_string());
+    let scan = ["hping3", "-q", "-S", "-a", &source, "-p", "++2000", "-i", "u2000", "-c", "60", &target];
+    house.lab.home_of_alice().run(&scan, PATIENCE).unwrap();
+    house.wait_for_violation("alice", "portscan.vertical", PATIENCE).unwrap();
+    house.wait_for_state("alice", "suspended", PATIENCE).unwrap();
+    assert_eq!(send(house).headers, [], "{:?}", house.lab.shape());
+    assert_eq!(house.status("bob").unwrap().state, "clear");
+}
+
 fn walk(shape: Shape) {
     let mut house = House::open(Lab::up_shaped(shape).unwrap()).unwrap();
     let (both, ports) = ([&MEANT[..], &OTHERS].concat(), [MEANT_PORT, OTHER_PORT]);
@@ -233,6 +244,7 @@ fn walk(shape: Shape) {
         house.reevectl(&["release", "alice", "--reason", "test"]).unwrap().success().unwrap();
     }
     send(&house).check("at last", &both, &ports, All);
+    is_recognised(&house);
     house.check_parity().unwrap();
 }
 
