@@ -185,6 +185,9 @@ pub struct Tenant {
     /// Domains whose mail it takes in to pass it on, as a secondary exchanger does, with all below them.
     #[serde(default)]
     pub relay_domains: Vec<Domain>,
+    /// Who may send through its mail server without logging in, such as its office: no stranger's mail is passed on then.
+    #[serde(default)]
+    pub mail_clients: Vec<IpNet>,
 }
 
 impl Tenant {
@@ -203,6 +206,7 @@ impl Tenant {
             profile: Profile::None,
             mail_domains: Vec::new(),
             relay_domains: Vec::new(),
+            mail_clients: Vec::new(),
         }
     }
 }

@@ -429,12 +429,15 @@ impl Shard {
     fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
         for event in said {
             let (StreamEvent::Mail { tenant, peer, .. } | StreamEvent::Call { tenant, peer, .. }) = &event;
-            let (tenant, is_outside) = (*tenant, self.topology.by_address(*peer) != Some(*tenant));
+            let tenant = *tenant;
             if !self.part.owns(tenant) {
                 continue;
             }
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
-            let profile = self.topology.tenant(tenant).profile;
+            let known = self.topology.tenant(tenant);
+            let (profile, clients) = (known.profile, &known.mail_clients);
+            let is_trusted = || clients.iter().any(|prefix| prefix.contains(peer));
+            let is_outside = self.topology.by_address(*peer) != Some(tenant) && !is_trusted();
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &self.thresholds, at);
             detectors.handle_stream(&self.thresholds, profile, &event, is_outside, at, &mut self.findings);
             if let Some(due) = detectors.next_deadline(&self.thresholds) {

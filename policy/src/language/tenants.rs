@@ -60,6 +60,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         section.parsed_list(key, "domain names like mail.example").unwrap_or_default()
     };
     let (mail_domains, relay_domains) = (domains("mail_domains"), domains("relay_domains"));
+    let mail_clients = prefixes(section, "mail_clients");
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
     if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
         section.reject("addresses", "at least one of addresses, interfaces, macs");
@@ -76,6 +77,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         profile: profile.unwrap_or_default(),
         mail_domains,
         relay_domains,
+        mail_clients,
     })
 }
 

@@ -11,7 +11,7 @@
 //! the profile `mail`. 100 messages in 10 minutes to one recipient. 3 messages, to 3 domains by 3 next hops, within an hour.
 //!
 //! **Look-alikes that stay silent.** A mail server that answers and is answered: its rates. Submission by users: they have
-//! said who they are. Forwarding and mailing lists: recipients change. A secondary exchanger: its `relay_domains`, and one
+//! said who they are. An office that sends through its server by its address alone: the tenant's `mail_clients`. Forwarding and mailing lists: recipients change. A secondary exchanger: its `relay_domains`, and one
 //! domain. Greylisting: what is deferred and comes again counts when it is taken or refused.
 //!
 //! **Evasion.** Below the numbers. Encrypted, recipients cannot be seen: a message counts once, and a relay is not recognised
