@@ -10,7 +10,7 @@ use reeve_policy::{
     Action, Decision, DecisionId, DesiredState, Measure, NodeId, Protocol, Scope, Tenant, TenantId, Timestamp,
 };
 
-use super::{Pace, SetId, Shape, Version};
+use super::{Pace, SET_SIZE, SetId, Shape, Version};
 
 /// How long a measure without an end of its own stands in the kernel if nobody renews it.
 pub const LEASE: Duration = Duration::from_secs(72 * 3_600);
@@ -227,7 +227,8 @@ pub struct Spared<'s> {
 }
 
 /// The elements that carry `desired` out on `node` at `now`, beside the protected destinations. A measure of a tenant that
-/// is not among `tenants` has none, and neither has one whose time is over. A port that several tenants share is not
+/// is not among `tenants` has none, and neither has one whose time is over, or for which a set has no room: one that is too
+/// large is not to keep the others from standing. A port that several tenants share is not
 /// held for one of them: its addresses are. Of two limits of the same thing the stricter counts.
 #[must_use]
 pub fn elements(
@@ -254,6 +255,7 @@ pub fn elements(
     for prefix in IpNet::aggregate(&own.copied().collect()) {
         all.insert(Element::Own(prefix), Hold::new(Lasting::Always));
     }
+    let mut room = Room::default();
     for measure in desired.measures.values() {
         if measure.expires.is_some_and(|end| end <= now) {
             continue;
@@ -262,15 +264,44 @@ pub fn elements(
         let lasting = measure.expires.map_or(Lasting::Lease, Lasting::Until);
         // One tenant's prefixes may lie within each other; a set's members may not.
         let sources = IpNet::aggregate(&tenant.addresses);
-        for element in of_measure(measure, tenant, &sources, node, owned_alone) {
+        let own = of_measure(measure, tenant, &sources, node, owned_alone);
+        let others = beside(measure, tenant, &sources, spared.lifeline);
+        if !room.take(own.iter().chain(&others)) {
+            continue;
+        }
+        for element in own {
             enter(&mut all, element, lasting, &measure.decision);
         }
-        for element in beside(measure, tenant, &sources, spared.lifeline) {
+        for element in others {
             let hold = all.entry(element).or_insert_with(|| Hold::new(lasting));
             hold.lasting = hold.lasting.max(lasting);
         }
     }
     without_overlaps(all)
+}
+
+/// How much of each set is taken.
+#[derive(Debug, Default)]
+struct Room(BTreeMap<SetId, u32>);
+
+impl Room {
+    /// Takes room for all of these, or for none if one of the sets has not enough.
+    fn take<'e>(&mut self, elements: impl Iterator<Item = &'e Element>) -> bool {
+        let mut taken = BTreeMap::<SetId, u32>::new();
+        for element in elements {
+            *taken.entry(element.set()).or_default() += 1;
+        }
+        let has_room = |(set, number): (&SetId, &u32)| {
+            self.0.get(set).copied().unwrap_or_default().saturating_add(*number) <= SET_SIZE
+        };
+        if !taken.iter().all(has_room) {
+            return false;
+        }
+        for (set, number) in taken {
+            *self.0.entry(set).or_default() += number;
+        }
+        true
+    }
 }
 
 /// Takes out what lies within another element of the same set, for the kernel takes no members that overlap. The wider one
@@ -665,5 +696,32 @@ mod tests {
                 .collect();
             assert_eq!(told, expect);
         }
+    }
+
+    #[test]
+    fn a_measure_that_is_too_large_does_not_keep_others_from_standing() {
+        let mut desired = DesiredState::default();
+        let targets = (0..=255_u8).map(|last| std::net::IpAddr::from([20, 0, 0, last])).collect();
+        let large = measure("a", Action::Block, Scope::Destinations { addresses: targets }, HOUR);
+        let small = measure("b", Action::Suspend, Scope::All, HOUR);
+        for measure in [large, small] {
+            desired.measures.insert(measure.decision.id.clone(), measure);
+        }
+        // No two of them make a larger prefix.
+        let addresses = (0..512_u32)
+            .map(|number| {
+                IpNet::from(std::net::IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + number * 2)))
+            })
+            .collect();
+        let tenant = Arc::new(Tenant { addresses, ..Tenant::new("a".parse().unwrap()) });
+        let all = elements(
+            &desired,
+            &"n1".parse().unwrap(),
+            &[tenant],
+            Spared::default(),
+            Timestamp::from_secs(200),
+        );
+        assert_eq!(all.len(), 512);
+        assert!(all.values().all(|hold| hold.decisions == [DecisionId("b".parse().unwrap())]));
     }
 }
