@@ -10,7 +10,7 @@ use reeve_policy::{
     Action, Decision, DecisionId, DesiredState, Measure, NodeId, Protocol, Scope, Tenant, TenantId, Timestamp,
 };
 
-use super::{Pace, SET_SIZE, SetId, Shape, Version};
+use super::{Pace, SetId, Shape, Version};
 
 /// How long a measure without an end of its own stands in the kernel if nobody renews it.
 pub const LEASE: Duration = Duration::from_secs(72 * 3_600);
@@ -292,7 +292,7 @@ impl Room {
             *taken.entry(element.set()).or_default() += 1;
         }
         let has_room = |(set, number): (&SetId, &u32)| {
-            self.0.get(set).copied().unwrap_or_default().saturating_add(*number) <= SET_SIZE
+            self.0.get(set).copied().unwrap_or_default().saturating_add(*number) <= set.capacity()
         };
         if !taken.iter().all(has_room) {
             return false;

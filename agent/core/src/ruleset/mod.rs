@@ -358,6 +358,13 @@ impl SetId {
         all
     }
 
+    /// How many elements it has room for. A range in a set with one field is two members, which older kernels count as such.
+    #[must_use]
+    pub fn capacity(self) -> u32 {
+        let is_of_ranges = self != Self::SuspendedPort && self.key().len() == 1;
+        if is_of_ranges { SET_SIZE / 2 } else { SET_SIZE }
+    }
+
     /// Its name in the kernel.
     #[must_use]
     pub fn name(self) -> String {

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use reeve_core::ruleset::elements::{LEASE, objects};
-use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Ruleset, SET_SIZE, SetId};
+use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Ruleset, SetId};
 use reeve_policy::{DecisionId, MeasureCounters, Timestamp};
 
 use netlink::read::{self, Observed};
@@ -412,8 +412,8 @@ impl Enforcer {
         for element in self.held.keys() {
             *counts.entry(element.set()).or_default() += 1;
         }
-        let (set, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-        Some((set, f64::from(count) / f64::from(SET_SIZE)))
+        let share = |(set, count): (SetId, u32)| (set, f64::from(count) / f64::from(set.capacity()));
+        counts.into_iter().map(share).max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// What the kernel holds, a value for each of our tables.
