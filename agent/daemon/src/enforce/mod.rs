@@ -154,6 +154,15 @@ impl Enforcer {
     /// What the kernel refused; the tables before stand then.
     pub fn install(&mut self, elements: Elements, now: Timestamp) -> Result<(), EnforceError> {
         let before = self.observe()?;
+        self.replace(elements, before, now)
+    }
+
+    fn replace(
+        &mut self,
+        elements: Elements,
+        before: Vec<Observed>,
+        now: Timestamp,
+    ) -> Result<(), EnforceError> {
         while let Err(error) = self.lay_down(&elements, now) {
             self.yield_to(error)?;
         }
@@ -297,6 +306,12 @@ impl Enforcer {
         if generation.is_some() && generation == self.generation {
             return Ok(None);
         }
+        // A flush takes the tables away, and then every packet counts: they are laid down first and looked at after.
+        if self.is_gone()? {
+            let (missing, elements) = (self.held.len(), self.held.clone());
+            self.replace(elements, Vec::new(), now)?;
+            return Ok(Some(Tampering { missing, surplus: 0, skeleton: true }));
+        }
         if self.look_again.is_some_and(|again| Instant::now() < again) {
             return Ok(None);
         }
@@ -311,16 +326,22 @@ impl Enforcer {
         Ok(Some(found))
     }
 
+    /// Whether one of our tables is not there, or is no longer ours.
+    fn is_gone(&mut self) -> Result<bool, EnforceError> {
+        for ruleset in &self.rulesets {
+            let seen = read::table(&mut self.socket, ruleset.family)?;
+            let is_ours = |seen: read::TableSeen| self.flags == 0 || seen.owner == Some(self.socket.port());
+            if !seen.is_some_and(is_ours) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn look(&mut self, now: Timestamp) -> Result<Tampering, EnforceError> {
         if self.is_owner() {
-            // Nobody else can have changed what is ours; it need only be there.
-            let mut missing = 0;
-            for ruleset in &self.rulesets {
-                let seen = read::table(&mut self.socket, ruleset.family)?;
-                let is_ours = seen.is_some_and(|seen| seen.owner == Some(self.socket.port()));
-                missing += usize::from(!is_ours);
-            }
-            return Ok(Tampering { missing, surplus: 0, skeleton: missing > 0 });
+            // Nobody else can have changed what is ours.
+            return Ok(Tampering { missing: 0, surplus: 0, skeleton: false });
         }
         let observed = self.observe()?;
         let (missing, surplus) = self.difference(&observed, now);

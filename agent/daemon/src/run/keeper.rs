@@ -35,7 +35,7 @@ const UNHELD: &str = "the tenant has no address, and no port of its own, by whic
 
 /// How often it is asked whether anybody changed a ruleset. The question costs some microseconds; looking costs more and has
 /// its own bound.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often what failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often counters are told, and the node's own addresses are read.
