@@ -10,7 +10,7 @@
 //! **Never harsher than told.** The mildest of the node's, the policy's, the rule's and the tenant's mode applies. Above 5 %
 //! capture loss nothing harsher than a limit is decided on counted evidence; protected tenants are only told; protected destinations are taken
 //! out of a block's scope; and only so many tenants are newly held ([`Occupancy`]). What was softened says why, and is tried
-//! again when the abuse is seen again.
+//! again when the abuse is seen again. So is everything while a person has paused the node ([`Pause`]).
 //!
 //! **Bounds.** At most [`Judge::CAPACITY`] pairs of tenant and rule are remembered; the one that has been quiet longest makes
 //! room. At most [`MAX_STRIKES`] strikes and [`MAX_DECISIONS`] decisions an episode.
@@ -32,11 +32,12 @@ use crate::alert::{Alert, Loss};
 use crate::decision::{Action, Decision, DecisionId, Origin, Scope};
 use crate::language::{Policy, Rule, Step};
 use crate::net::Target;
+use crate::pause::Pause;
 use crate::tenant::{Mode, Name, NodeId, Tenant, TenantId};
 use crate::time::Timestamp;
 use crate::violation::{Violation, ViolationId, ViolationState};
-pub use brakes::Occupancy;
 use brakes::Recent;
+pub use brakes::{BRAKE, Occupancy};
 use episode::{Episode, Reach};
 
 /// The most strikes that are remembered for a tenant and rule; no ladder has more steps.
@@ -97,6 +98,7 @@ pub struct Judge {
     /// When open episodes are over if nothing more is seen.
     quiet_at: BTreeSet<(Timestamp, TenantId, Name)>,
     recent: Recent,
+    paused: Option<Pause>,
     judgements: VecDeque<Judgement>,
 }
 
@@ -115,6 +117,7 @@ impl Judge {
             pairs: 0,
             quiet_at: BTreeSet::new(),
             recent: Recent::default(),
+            paused: None,
             judgements: VecDeque::new(),
         }
     }
@@ -147,6 +150,11 @@ impl Judge {
     /// Says how far the node may go from now on.
     pub fn set_node_mode(&mut self, mode: Mode) {
         self.node_mode = mode;
+    }
+
+    /// Says who has ended what policy does by itself, if anybody has.
+    pub fn set_pause(&mut self, paused: Option<Pause>) {
+        self.paused = paused;
     }
 
     /// The next thing to say, oldest first.
@@ -203,6 +211,33 @@ impl Judge {
         }
     }
 
+    /// What policy did is undone: the violations behind it are closed if they are open, and their strikes taken back if
+    /// `strikes` says so.
+    pub fn handle_lift(
+        &mut self,
+        violations: &BTreeSet<(TenantId, ViolationId)>,
+        strikes: bool,
+        at: Timestamp,
+    ) {
+        for (tenant, violation) in violations {
+            let Some(rules) = self.standing.records.get_mut(tenant) else { continue };
+            for (rule, record) in rules {
+                if strikes {
+                    // A strike is known by when its violation opened, which is in the violation's key.
+                    let node = &self.node;
+                    record
+                        .strikes
+                        .retain(|opened| ViolationId::new(node, tenant, rule, *opened) != *violation);
+                }
+                if let Some(episode) = record.episode.take_if(|episode| episode.violation.id == *violation) {
+                    self.quiet_at.remove(&(episode.quiet_at, tenant.clone(), rule.clone()));
+                    self.judgements
+                        .push_back(Judgement::Violation(episode.close(at, ViolationState::Released)));
+                }
+            }
+        }
+    }
+
     /// When [`Judge::handle_timeout`] next has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -245,7 +280,8 @@ impl Judge {
         let mut softened =
             if step.action.is_measure() { soften(policy, alert, tenant, step, is_empty) } else { None };
         if is_real && softened.is_none() {
-            softened = self.recent.brake(&policy.brakes, occupancy, alert.at);
+            let paused = self.paused.as_ref().map(Pause::to_string);
+            softened = paused.or_else(|| self.recent.brake(&policy.brakes, occupancy, alert.at));
         }
         // The same notice again and again would help nobody.
         if softened.is_some() && episode.was_softened && !episode.is_beyond(index) {

@@ -7,7 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Origin};
+use crate::pause::{Pause, PauseScope};
+use crate::report::PolicyVersion;
 use crate::tenant::{Name, Tenant, TenantId};
 use crate::time::Timestamp;
 
@@ -51,6 +53,41 @@ pub enum Order {
         /// Why, in the operator's words; perhaps empty.
         reason: String,
     },
+    /// Take no new measure by policy until told otherwise.
+    Pause {
+        /// The order's key.
+        id: OrderId,
+        /// Whether the whole fleet is paused or this node. Each stands for itself, and takes the place of the one before.
+        scope: PauseScope,
+        /// Who paused, why and when.
+        pause: Pause,
+        /// Whether the measures that policy made are lifted too.
+        lift: bool,
+    },
+    /// The end of a pause.
+    Resume {
+        /// The order's key.
+        id: OrderId,
+        /// Of which.
+        scope: PauseScope,
+        /// The operator who ordered it.
+        by: String,
+        /// Why, in the operator's words; perhaps empty.
+        reason: String,
+    },
+    /// Undo what a policy did.
+    Lift {
+        /// The order's key.
+        id: OrderId,
+        /// The policy.
+        policy: PolicyVersion,
+        /// Measures that were decided before this stay.
+        since: Timestamp,
+        /// The operator who ordered it.
+        by: String,
+        /// Why, in the operator's words; perhaps empty.
+        reason: String,
+    },
 }
 
 impl Order {
@@ -59,7 +96,11 @@ impl Order {
     pub const fn id(&self) -> Option<&OrderId> {
         match self {
             Self::Tenants { .. } => None,
-            Self::Impose { id, .. } | Self::Release { id, .. } => Some(id),
+            Self::Impose { id, .. }
+            | Self::Release { id, .. }
+            | Self::Pause { id, .. }
+            | Self::Resume { id, .. }
+            | Self::Lift { id, .. } => Some(id),
         }
     }
 
@@ -70,7 +111,41 @@ impl Order {
             Self::Tenants { .. } => "tenants",
             Self::Impose { .. } => "impose",
             Self::Release { .. } => "release",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
+            Self::Lift { .. } => "lift",
         }
+    }
+}
+
+/// Which of the measures that policy made are to be lifted. Those that a person ordered never are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lift {
+    /// By which policy; `None` for any.
+    pub policy: Option<PolicyVersion>,
+    /// Decided at this time or later.
+    pub since: Timestamp,
+    /// Whether the strikes of the violations behind them are taken back.
+    pub strikes: bool,
+}
+
+impl Lift {
+    /// All that policy did: what a pause may lift. Strikes stay.
+    pub const ALL: Self = Self { policy: None, since: Timestamp::EPOCH, strikes: false };
+
+    /// What one version of a policy did since then, strikes and all.
+    #[must_use]
+    pub const fn of(policy: PolicyVersion, since: Timestamp) -> Self {
+        Self { policy: Some(policy), since, strikes: true }
+    }
+
+    /// Whether a decision is among them.
+    #[must_use]
+    pub fn takes(&self, decision: &Decision) -> bool {
+        let Origin::Policy { policy, version, .. } = &decision.origin else { return false };
+        let by_it =
+            self.policy.as_ref().is_none_or(|wanted| wanted.name == *policy && wanted.version == *version);
+        by_it && decision.at >= self.since
     }
 }
 

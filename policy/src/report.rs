@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, DecisionId};
+use crate::event::NodeEvent;
 use crate::measure::{LiftReason, Measure, MeasureCounters};
+use crate::pause::Pause;
 use crate::tenant::{Mode, Name, TenantId};
 use crate::time::Timestamp;
 use crate::violation::Violation;
@@ -47,6 +49,8 @@ pub enum Report {
     Counters(BTreeMap<DecisionId, MeasureCounters>),
     /// How the agent fares.
     Health(NodeHealth),
+    /// Something that operators must hear of. Known again by its time and kind.
+    Event(NodeEvent),
 }
 
 impl Report {
@@ -60,6 +64,7 @@ impl Report {
             Self::Lifted { .. } => "lifted",
             Self::Counters(_) => "counters",
             Self::Health(_) => "health",
+            Self::Event(_) => "event",
         }
     }
 }
@@ -91,6 +96,9 @@ pub struct NodeHealth {
     pub evictions: u64,
     /// The agent's version.
     pub agent_version: String,
+    /// Who has paused the node longest, if anybody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
 }
 
 /// A policy by name and version.

@@ -12,7 +12,9 @@
 mod decision;
 mod error;
 mod generated;
+mod node_event;
 mod order;
+mod pause;
 mod read;
 mod report;
 pub mod session;

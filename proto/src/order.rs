@@ -1,12 +1,14 @@
 //! Orders and their results.
 
-use reeve_policy::{Order, OrderFailure, OrderId, OrderResult, Tenant};
+use reeve_policy::{Order, OrderFailure, OrderId, OrderResult, PolicyVersion, Tenant};
 
 use crate::MAX_TENANTS;
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
-use crate::generated::agent::v1::order::{Impose, Order as Kind, Release, Tenants};
+use crate::generated::agent::v1::order::{Impose, Lift, Order as Kind, Pause, Release, Resume, Tenants};
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
+use crate::generated::types::v1 as types;
+use crate::pause::pause_scope;
 use crate::read::{choice, clip, list, message, parsed, required, text, time, time_to_wire};
 
 impl From<&Order> for wire::Order {
@@ -22,6 +24,26 @@ impl From<&Order> for wire::Order {
             Order::Release { id, tenant, by, reason } => Kind::Release(Release {
                 id: id.to_string(),
                 tenant: tenant.to_string(),
+                operator: clip(by),
+                reason: clip(reason),
+            }),
+            Order::Pause { id, scope, pause, lift } => Kind::Pause(Pause {
+                id: id.to_string(),
+                scope: types::PauseScope::from(*scope).into(),
+                pause: Some(pause.into()),
+                lift: *lift,
+            }),
+            Order::Resume { id, scope, by, reason } => Kind::Resume(Resume {
+                id: id.to_string(),
+                scope: types::PauseScope::from(*scope).into(),
+                operator: clip(by),
+                reason: clip(reason),
+            }),
+            Order::Lift { id, policy, since, by, reason } => Kind::Lift(Lift {
+                id: id.to_string(),
+                policy: policy.name.to_string(),
+                policy_version: policy.version,
+                since: Some(time_to_wire(*since)),
                 operator: clip(by),
                 reason: clip(reason),
             }),
@@ -48,6 +70,28 @@ impl TryFrom<wire::Order> for Order {
                 tenant: parsed("release.tenant", &release.tenant)?,
                 by: text("release.operator", release.operator)?,
                 reason: text("release.reason", release.reason)?,
+            },
+            Kind::Pause(pause) => Self::Pause {
+                id: OrderId(parsed("pause.id", &pause.id)?),
+                scope: pause_scope("pause.scope", pause.scope)?,
+                pause: message("pause.pause", pause.pause)?,
+                lift: pause.lift,
+            },
+            Kind::Resume(resume) => Self::Resume {
+                id: OrderId(parsed("resume.id", &resume.id)?),
+                scope: pause_scope("resume.scope", resume.scope)?,
+                by: text("resume.operator", resume.operator)?,
+                reason: text("resume.reason", resume.reason)?,
+            },
+            Kind::Lift(lift) => Self::Lift {
+                id: OrderId(parsed("lift.id", &lift.id)?),
+                policy: PolicyVersion {
+                    name: parsed("lift.policy", &lift.policy)?,
+                    version: lift.policy_version,
+                },
+                since: time("lift.since", lift.since)?,
+                by: text("lift.operator", lift.operator)?,
+                reason: text("lift.reason", lift.reason)?,
             },
         })
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use reeve_policy::{Decision, DecisionId, MeasureCounters, NodeHealth, PolicyVersion, Report, Violation};
+use reeve_policy::{
+    Decision, DecisionId, MeasureCounters, NodeEvent, NodeHealth, Pause, PolicyVersion, Report, Violation,
+};
 
 use crate::MAX_COUNTERS;
 use crate::decision::lift_reason;
@@ -36,6 +38,7 @@ impl From<&Report> for wire::Report {
                     .collect(),
             }),
             Report::Health(health) => Kind::Health(health.into()),
+            Report::Event(event) => Kind::Event(event.into()),
         };
         Self { report: Some(kind) }
     }
@@ -66,6 +69,9 @@ impl TryFrom<wire::Report> for Report {
             Kind::Counters(counters) => Self::Counters(read_counters(counters)?),
             Kind::Health(health) => {
                 Self::Health(NodeHealth::try_from(health).map_err(|error| error.within("health"))?)
+            }
+            Kind::Event(event) => {
+                Self::Event(NodeEvent::try_from(event).map_err(|error| error.within("event"))?)
             }
         })
     }
@@ -100,6 +106,7 @@ impl From<&NodeHealth> for wire::NodeHealth {
             flows: health.flows,
             evictions: health.evictions,
             agent_version: clip(&health.agent_version),
+            paused: health.paused.as_ref().map(Into::into),
         }
     }
 }
@@ -122,6 +129,7 @@ impl TryFrom<wire::NodeHealth> for NodeHealth {
             flows: health.flows,
             evictions: health.evictions,
             agent_version: text("agent_version", health.agent_version)?,
+            paused: health.paused.map(Pause::try_from).transpose().map_err(|error| error.within("paused"))?,
         })
     }
 }

@@ -3,12 +3,14 @@
 //! A report that cannot be read still has its number, so that the controller can throw it away and go on: sent
 //! again it would be as unreadable, and a stream that broke upon it would break for ever.
 
-use reeve_policy::{Measure, NodeId, Order, OrderResult, Report};
+use reeve_policy::{Measure, NodeId, Order, OrderId, OrderResult, PauseScope, Report};
 
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
 use crate::generated::agent::v1::connect_request::Message as Sent;
 use crate::generated::agent::v1::connect_response::Message as Answered;
+use crate::generated::types::v1 as types;
+use crate::pause::pause_scope;
 use crate::read::{clip, list, parsed, required, text};
 use crate::{MAX_MEASURES, MAX_TEXT_BYTES};
 
@@ -23,7 +25,16 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+
+    /// Whether a peer of this version can read an order; one that cannot would break the stream upon it.
+    #[must_use]
+    pub const fn knows(self, order: &Order) -> bool {
+        match order {
+            Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
+            Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,
+        }
+    }
 
     /// Whether the two can talk.
     #[must_use]
@@ -53,6 +64,8 @@ pub struct Hello {
     pub tenants_version: u64,
     /// Every measure that stands in its kernel.
     pub measures: Vec<Measure>,
+    /// The controller's pauses that it holds, with the orders that they came by.
+    pub pauses: Vec<(PauseScope, OrderId)>,
 }
 
 /// Who answers, and what it has of the agent.
@@ -118,6 +131,14 @@ impl From<&Hello> for wire::Hello {
             epoch: hello.epoch,
             tenants_version: hello.tenants_version,
             measures: hello.measures.iter().take(MAX_MEASURES).map(Into::into).collect(),
+            pauses: hello
+                .pauses
+                .iter()
+                .map(|(scope, order)| wire::HeldPause {
+                    scope: types::PauseScope::from(*scope).into(),
+                    order: order.to_string(),
+                })
+                .collect(),
         }
     }
 }
@@ -133,6 +154,9 @@ impl TryFrom<wire::Hello> for Hello {
             epoch: hello.epoch,
             tenants_version: hello.tenants_version,
             measures: list("measures", hello.measures, MAX_MEASURES, Measure::try_from)?,
+            pauses: list("pauses", hello.pauses, PauseScope::ALL.len(), |held| {
+                Ok((pause_scope("scope", held.scope)?, OrderId(parsed("order", &held.order)?)))
+            })?,
         })
     }
 }

@@ -39,7 +39,7 @@ fn is_cut(house: &House) -> bool {
 
 /// The keys of the violations that an agent had in its journal, by its log.
 fn kept(log: &str) -> BTreeSet<String> {
-    let key = |line: &str| Some(line.split_once(" id=")?.1.split_whitespace().next()?.to_owned());
+    let key = |line: &str| Some(line.split_once(" violation=")?.1.split_whitespace().next()?.to_owned());
     log.lines().filter(|line| line.contains("kept in the journal")).filter_map(key).collect()
 }
 

@@ -20,8 +20,8 @@ use std::time::Duration;
 use reeve_policy::judge::{Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    Alert, Decision, DesiredState, LiftReason, Measure, Mode, NodeId, Origin, Tenant, TenantId, Timestamp,
-    Violation,
+    Alert, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin, Pause, Tenant, TenantId,
+    Timestamp, Violation,
 };
 
 use serde::{Deserialize, Serialize};
@@ -260,6 +260,32 @@ impl Engine {
         self.judge.handle_release(tenant, self.now);
         self.drain();
         let events = self.ledger.lift(tenant, LiftReason::Released);
+        self.publish(events);
+    }
+
+    /// Policy takes no new measure while somebody has paused it; what stands, stands.
+    pub fn handle_pause(&mut self, paused: Option<Pause>, at: Timestamp) {
+        self.advance(at);
+        self.judge.set_pause(paused);
+    }
+
+    /// Undoes what policy did: the measures are lifted, the episodes behind them closed, and what the detectors held
+    /// against their tenants is forgotten, as with a release. What people ordered stays.
+    pub fn handle_lift(&mut self, lift: &Lift, at: Timestamp) {
+        self.advance(at);
+        let measures = self.ledger.desired().measures.values();
+        let decisions: Vec<&Decision> =
+            measures.map(|measure| &measure.decision).filter(|decision| lift.takes(decision)).collect();
+        for decision in &decisions {
+            if let Some(ix) = self.topology.index_of(&decision.tenant) {
+                self.shards.forget(ix);
+            }
+        }
+        let behind = |decision: &&Decision| Some((decision.tenant.clone(), decision.violation.clone()?));
+        let violations = decisions.iter().filter_map(behind).collect();
+        self.judge.handle_lift(&violations, lift.strikes, self.now);
+        self.drain();
+        let events = self.ledger.lift_policy(lift);
         self.publish(events);
     }
 

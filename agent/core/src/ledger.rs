@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use reeve_policy::{Decision, DecisionId, DesiredState, LiftReason, Measure, Mode, TenantId, Timestamp};
+use reeve_policy::{
+    Decision, DecisionId, DesiredState, Lift, LiftReason, Measure, Mode, TenantId, Timestamp,
+};
 
 use crate::flow::Restrictions;
 
@@ -75,6 +77,11 @@ impl Ledger {
         self.lift_where(LiftReason::Departed, |measure| !stays(&measure.decision.tenant))
     }
 
+    /// Lifts the measures that policy made and a person takes back.
+    pub fn lift_policy(&mut self, lift: &Lift) -> Vec<LedgerEvent> {
+        self.lift_where(LiftReason::Released, |measure| lift.takes(&measure.decision))
+    }
+
     /// When the next measure ends by itself.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -121,7 +128,7 @@ impl Ledger {
 mod tests {
     use std::time::Duration;
 
-    use reeve_policy::{Action, Origin, Scope, Until};
+    use reeve_policy::{Action, Origin, PolicyVersion, Scope, Until};
 
     use super::*;
 
@@ -172,6 +179,35 @@ mod tests {
             assert_eq!(ledger.handle_decision(&decision("a.1", "a", action, HOUR, mode)), None);
         }
         assert_eq!(ledger.desired(), &DesiredState::default());
+    }
+
+    #[test]
+    fn what_a_policy_did_is_taken_back_and_what_people_did_stays() {
+        let mut ledger = Ledger::default();
+        let by = |id: &str, version, secs| Decision {
+            origin: Origin::Policy {
+                policy: "p".parse().unwrap(),
+                version,
+                rule: "r".parse().unwrap(),
+                step: 1,
+            },
+            at: Timestamp::from_secs(secs),
+            ..decision(id, "a", Action::Suspend, HOUR, Mode::Enforce)
+        };
+        let operators = decision("op", "a", Action::Suspend, HOUR, Mode::Enforce);
+        for decision in [by("early", 2, 99), by("other", 1, 100), by("it", 2, 100), operators] {
+            ledger.handle_decision(&decision).unwrap();
+        }
+        let policy = PolicyVersion { name: "p".parse().unwrap(), version: 2 };
+        let lift = Lift::of(policy, Timestamp::from_secs(100));
+        let lifted = ledger.lift_policy(&lift);
+        assert!(
+            matches!(lifted.as_slice(), [LedgerEvent::Lifted(measure, LiftReason::Released)] if measure.decision.id.0.as_str() == "it")
+        );
+        assert!(ledger.lift_policy(&lift).is_empty(), "once");
+        assert_eq!(ledger.lift_policy(&Lift::ALL).len(), 2);
+        let left: Vec<_> = ledger.desired().measures.keys().map(ToString::to_string).collect();
+        assert_eq!(left, ["op"]);
     }
 
     #[test]

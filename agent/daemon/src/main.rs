@@ -42,6 +42,8 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Score(args) => cli::play::score(&args),
         Command::Ruleset(args) => say(cli::table::ruleset(&args)?.trim_end()),
         Command::Clear(args) => say(&cli::table::clear(&args)?),
+        Command::Pause(args) => say(&cli::pause::pause(&args)?),
+        Command::Resume(args) => say(&cli::pause::resume(&args)?),
         Command::Completion { shell } => {
             Ok(reeve_manual::completions(Cli::command(), shell, &mut std::io::stdout())?)
         }

@@ -53,6 +53,7 @@ pub struct Metrics {
     tenants: Unsigned,
     vantages: Unsigned,
     degraded: Unsigned,
+    paused: Unsigned,
     alerts: Family<Class, Counter>,
     violations: Counter,
     decisions: Family<Action, Counter>,
@@ -105,6 +106,7 @@ impl Metrics {
             "1 while silence is no evidence, because answers to several tenants collapsed",
             &self.degraded,
         );
+        gauge("paused", "1 while a person has ended what policy does by itself", &self.paused);
         gauge("stopped_packets", "Packets that the measures in force have stopped", &self.stopped_packets);
         gauge("stopped_bytes", "Bytes that the measures in force have stopped", &self.stopped_bytes);
         gauge("kernel_behind", "1 while the kernel does not hold what is desired", &self.kernel_behind);
@@ -161,6 +163,11 @@ impl Metrics {
             }
             Output::Imposed(_) | Output::Lifted { .. } | Output::Degraded { .. } => {}
         }
+    }
+
+    /// Takes note whether somebody has paused the node.
+    pub(crate) fn see_pause(&self, is_paused: bool) {
+        self.paused.set(is_paused.into());
     }
 
     /// Takes note of what the kernel is to hold, and whether it does.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::reader::parse_duration;
-use reeve_policy::{Name, Protocol, Scope, Target, Timestamp};
+use reeve_policy::{Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
 
 /// Asks and steers a Reeve controller.
 ///
@@ -30,12 +30,13 @@ const AFTER: &str = "Examples:
   reevectl status 203.0.113.10 --json
   reevectl violations --tenant customer-17 --state open
   reevectl release customer-17 --reason \"server reinstalled, ticket 4711\"
+  reevectl pause --fleet --lift --reason \"the new policy hits resolvers\"
 
 Exit codes:
   0  it is done
   1  it failed: a node did not do what was ordered, the controller refused
   2  the command line is wrong
-  3  there is no such tenant or violation
+  3  there is no such tenant, node or violation
   4  the order is stored, and a node has not carried it out yet
  65  a file holds what it must not
  69  the controller cannot be reached
@@ -134,6 +135,73 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Ends what policy does by itself, on a node or on all: the stop button
+    ///
+    /// Policy takes no new measure: what would be one becomes a notice that says who paused. What stands, stands, unless --lift
+    /// is given; operators' orders are carried out all the same. Nodes that are away, or new, are paused when they connect. It lasts
+    /// until `reevectl resume` of the same fleet or node.
+    Pause {
+        #[command(flatten)]
+        target: Nodes,
+        /// Why, for whoever reads the notices.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Lift the measures that policy made, too, and close the episodes behind them; operators' stay.
+        #[arg(long)]
+        lift: bool,
+        /// Return when the order is stored, without waiting for the nodes.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Lets policy act by itself again
+    ///
+    /// A node that is paused by another pause too, the fleet's, its own or that of `reeve-agent pause`, stays so.
+    Resume {
+        #[command(flatten)]
+        target: Nodes,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Return when the order is stored, without waiting for the nodes.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Lifts every measure that a version of a policy made since a time
+    ///
+    /// The episodes behind them are closed, and the strikes that they were taken back. What operators ordered stays. The policy
+    /// goes on: pause first where it would do the same again.
+    Lift {
+        /// The policy and its version, such as baseline@1.
+        #[arg(long, value_name = "NAME@VERSION", value_parser = policy)]
+        policy: PolicyVersion,
+        /// Measures that were decided at this time or later: RFC 3339, or how long ago, such as 2h.
+        #[arg(long, value_name = "TIME", value_parser = since)]
+        since: Timestamp,
+        /// Only on this node.
+        #[arg(long, value_name = "NODE")]
+        node: Option<Name>,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Only list what would be lifted.
+        #[arg(long)]
+        dry_run: bool,
+        /// Return when the order is stored, without waiting for the nodes.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Lists what happened on nodes, newest first: foreign changes, losses, brakes, pauses, trouble with the disk
+    Events {
+        /// Only on this node.
+        #[arg(long, value_name = "NODE")]
+        node: Option<Name>,
+        /// Only at this time or later: RFC 3339, or how long ago, such as 2h.
+        #[arg(long, value_name = "TIME", value_parser = since)]
+        since: Option<Timestamp>,
+        /// At most so many.
+        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=1000))]
+        limit: i32,
+    },
     /// Tells what happens from now on, a line an event
     Watch {
         /// Only of this tenant; nodes' coming and going is told all the same.
@@ -154,7 +222,18 @@ pub enum Command {
     },
 }
 
-/// What can be done with tenants.
+/// What is paused or resumed.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Nodes {
+    /// Every node, those that come later too.
+    #[arg(long)]
+    pub fleet: bool,
+    /// One node.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<Name>,
+}
+
 /// Which traffic is meant; left out, all of it.
 #[derive(Debug, Args)]
 pub struct Traffic {
@@ -210,6 +289,7 @@ pub struct Why {
     pub no_wait: bool,
 }
 
+/// What can be done with tenants.
 #[derive(Debug, Subcommand)]
 pub enum TenantsCommand {
     /// Lists them
@@ -271,6 +351,13 @@ pub enum StateArg {
     Released,
 }
 
+fn policy(text: &str) -> Result<PolicyVersion, String> {
+    let wrong = || "a policy's name and version, such as baseline@1".to_owned();
+    let (name, version) = text.rsplit_once('@').ok_or_else(wrong)?;
+    let name = name.parse().map_err(|_| wrong())?;
+    Ok(PolicyVersion { name, version: version.parse().map_err(|_| wrong())? })
+}
+
 fn since(text: &str) -> Result<Timestamp, String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     match parse_duration(text) {
@@ -301,6 +388,14 @@ mod tests {
         assert!(parse("reevectl suspend a").is_err());
         assert!(parse("reevectl suspend a --reason x --for 10").is_err());
         assert!(parse("reevectl violations --since 1h").is_ok());
+        assert!(parse("reevectl pause --fleet --lift").is_ok());
+        assert!(parse("reevectl resume --node n1").is_ok());
+        assert!(parse("reevectl pause").is_err(), "nothing is paused by leaving something out");
+        assert!(parse("reevectl pause --fleet --node n1").is_err());
+        assert!(parse("reevectl lift --policy baseline@1 --since 2h --dry-run").is_ok());
+        assert!(parse("reevectl lift --policy baseline --since 2h").is_err());
+        assert!(parse("reevectl lift --policy baseline@1").is_err());
+        assert!(parse("reevectl events --node n1 --since 2026-01-31T12:00:00Z").is_ok());
         assert!(parse("reevectl violations --since yesterday").is_err());
     }
 }

@@ -7,9 +7,10 @@ use clap::CommandFactory as _;
 use reeve_policy::language::parse_tenants;
 use reeve_policy::{Rate, Tenant};
 use reeve_proto::operator::v1::{
-    GetViolationRequest, ImportTenantsRequest, ImposeRequest, ListNodesRequest, ListTenantsRequest,
-    ListViolationsRequest, NodeOrder, ReleaseRequest, SuspendRequest, WatchRequest, import_tenants_request,
-    node_order,
+    GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
+    ListNodesRequest, ListTenantsRequest, ListViolationsRequest, NodeOrder, PauseRequest, PauseTarget,
+    ReleaseRequest, ResumeRequest, SuspendRequest, WatchRequest, import_tenants_request, node_order,
+    pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -17,7 +18,7 @@ use reeve_proto::{duration_to_wire, time_to_wire, types};
 use serde_json::Value;
 use tonic::Request;
 
-use crate::args::{Cli, Command, Filter, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
+use crate::args::{Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
 use crate::client::{CallError, Controller};
 use crate::{json, show};
 
@@ -84,6 +85,38 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             let idempotency_key = String::new();
             let tenant = call.tenant(tenant).await?;
             call.release(ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait }).await
+        }
+        Command::Pause { target, reason, lift, no_wait } => {
+            let (name, target) = (target_name(&target), Some(target_of(target)));
+            let idempotency_key = String::new();
+            call.pause(&name, PauseRequest { target, reason, lift, idempotency_key, wait: !no_wait }).await
+        }
+        Command::Resume { target, reason, no_wait } => {
+            let (name, target) = (target_name(&target), Some(target_of(target)));
+            let idempotency_key = String::new();
+            call.resume(&name, ResumeRequest { target, reason, idempotency_key, wait: !no_wait }).await
+        }
+        Command::Lift { policy, since, node, reason, dry_run, no_wait } => {
+            let request = LiftRequest {
+                policy: policy.name.to_string(),
+                policy_version: policy.version,
+                since: Some(time_to_wire(since)),
+                node: node.map(|node| node.to_string()).unwrap_or_default(),
+                reason,
+                dry_run,
+                idempotency_key: String::new(),
+                wait: !no_wait,
+            };
+            call.lift(request).await
+        }
+        Command::Events { node, since, limit } => {
+            let request = ListEventsRequest {
+                node: node.map(|node| node.to_string()).unwrap_or_default(),
+                since: since.map(time_to_wire),
+                page_size: limit,
+                page_token: String::new(),
+            };
+            call.events(request).await
         }
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
@@ -249,6 +282,36 @@ impl Call {
         done(&answer.nodes, waited)
     }
 
+    async fn pause(&self, target: &str, request: PauseRequest) -> Result<(), CallError> {
+        let waited = request.wait;
+        let answer = self.controller.operator().pause(self.request(request)).await?.into_inner();
+        self.tell(
+            || json::node_order_of(target, &answer.order, &answer.nodes),
+            || show::pause(target, &answer.nodes),
+        )?;
+        done_on_nodes(&answer.nodes, waited)
+    }
+
+    async fn resume(&self, target: &str, request: ResumeRequest) -> Result<(), CallError> {
+        let waited = request.wait;
+        let answer = self.controller.operator().resume(self.request(request)).await?.into_inner();
+        self.tell(|| json::resumed(target, &answer), || show::resumed(target, &answer))?;
+        done_on_nodes(&answer.nodes, waited)
+    }
+
+    async fn lift(&self, request: LiftRequest) -> Result<(), CallError> {
+        let (dry_run, waited) = (request.dry_run, request.wait);
+        let policy = format!("{}@{}", request.policy, request.policy_version);
+        let answer = self.controller.operator().lift(self.request(request)).await?.into_inner();
+        self.tell(|| json::lifted(&policy, dry_run, &answer), || show::lifted(&policy, dry_run, &answer))?;
+        if dry_run { Ok(()) } else { done_on_nodes(&answer.nodes, waited) }
+    }
+
+    async fn events(&self, request: ListEventsRequest) -> Result<(), CallError> {
+        let list = self.controller.operator().list_events(self.request(request)).await?.into_inner();
+        self.tell(|| json::events(&list.events), || show::events(&list.events))
+    }
+
     async fn watch(&self, tenant: String) -> Result<(), CallError> {
         // No timeout: it goes on until somebody ends it.
         let mut events =
@@ -259,6 +322,20 @@ impl Call {
         }
         Err(CallError::Ended)
     }
+}
+
+fn target_of(target: Nodes) -> PauseTarget {
+    let node = target.node.map(|node| pause_target::Target::Node(node.to_string()));
+    PauseTarget { target: Some(node.unwrap_or(pause_target::Target::Fleet(true))) }
+}
+
+fn target_name(target: &Nodes) -> String {
+    target.node.as_ref().map_or_else(|| "the fleet".to_owned(), ToString::to_string)
+}
+
+/// Whether every node has done it; where there is none yet, it is stored for those that come.
+fn done_on_nodes(nodes: &[NodeOrder], waited: bool) -> Result<(), CallError> {
+    if nodes.is_empty() { Ok(()) } else { done(nodes, waited) }
 }
 
 fn done(nodes: &[NodeOrder], waited: bool) -> Result<(), CallError> {

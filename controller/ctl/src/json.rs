@@ -1,11 +1,12 @@
 //! Answers as JSON, for programs. Every list is an array within an object, so that fields may be added beside it.
 
-use reeve_policy::{Decision, Measure, Timestamp, Violation};
+use reeve_policy::{Decision, Measure, NodeEvent, Pause, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
-    GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, TenantEntry, WatchResponse,
+    EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
+    ResumeResponse, TenantEntry, WatchResponse,
 };
-use reeve_proto::status::v1::{GetStatusResponse, State};
+use reeve_proto::status::v1::{GetStatusResponse, PausedNode, State};
 use reeve_proto::{time, types};
 use serde_json::{Value, json};
 
@@ -44,8 +45,17 @@ pub fn status(status: &GetStatusResponse) -> Value {
         "violation": none_if_empty(&status.violation),
         "nodes": status.nodes,
         "stale_nodes": status.stale_nodes,
+        "paused": status.paused.iter().map(paused_node).collect::<Vec<_>>(),
         "observed_action": status.observed.then(|| action_word(status.observed_action())),
     })
+}
+
+fn pause(pause: Option<&types::v1::Pause>) -> Value {
+    own(pause.and_then(|pause| Pause::try_from(pause.clone()).ok()))
+}
+
+fn paused_node(paused: &PausedNode) -> Value {
+    json!({ "node": paused.node, "pause": pause(paused.pause.as_ref()) })
 }
 
 fn action_word(action: types::v1::Action) -> &'static str {
@@ -88,12 +98,14 @@ pub fn nodes(nodes: &ListNodesResponse) -> Value {
             "tenants_version": node.tenants_version,
             "orders_pending": node.orders_pending,
             "reports_refused": node.reports_refused,
+            "pause": pause(node.pause.as_ref()),
             "health": own(node.health.clone().and_then(|health| reeve_policy::NodeHealth::try_from(health).ok())),
         })
     };
     json!({
         "controller_version": nodes.controller_version,
         "protected": nodes.protected,
+        "fleet_pause": pause(nodes.fleet_pause.as_ref()),
         "nodes": nodes.nodes.iter().map(one).collect::<Vec<_>>(),
     })
 }
@@ -129,6 +141,46 @@ pub fn order(tenant: &str, order: &str, nodes: &[NodeOrder]) -> Value {
     json!({ "tenant": tenant, "order": order, "nodes": nodes.iter().map(node_order).collect::<Vec<_>>() })
 }
 
+pub fn node_order_of(target: &str, order: &str, nodes: &[NodeOrder]) -> Value {
+    json!({ "target": target, "order": order, "nodes": nodes.iter().map(node_order).collect::<Vec<_>>() })
+}
+
+pub fn resumed(target: &str, answer: &ResumeResponse) -> Value {
+    let mut value = node_order_of(target, &answer.order, &answer.nodes);
+    value["still_paused"] = answer.still_paused.iter().map(paused_node).collect();
+    value
+}
+
+pub fn lifted(policy: &str, dry_run: bool, answer: &LiftResponse) -> Value {
+    let measure = |one: &reeve_proto::operator::v1::lift_response::Lifted| {
+        let measure = one.measure.clone().and_then(|measure| Measure::try_from(measure).ok());
+        json!({ "node": one.node, "measure": own(measure) })
+    };
+    json!({
+        "policy": policy,
+        "dry_run": dry_run,
+        "order": none_if_empty(&answer.order),
+        "nodes": answer.nodes.iter().map(node_order).collect::<Vec<_>>(),
+        "measures": answer.measures.iter().map(measure).collect::<Vec<_>>(),
+        "total": answer.total,
+    })
+}
+
+pub fn events(entries: &[EventEntry]) -> Value {
+    json!({ "events": entries.iter().map(entry).collect::<Vec<_>>() })
+}
+
+fn entry(entry: &EventEntry) -> Value {
+    let event = entry.event.clone().and_then(|event| NodeEvent::try_from(event).ok());
+    json!({
+        "node": entry.node,
+        "time": event.as_ref().map(|event| event.at.to_string()),
+        "kind": event.as_ref().map(|event| event.kind.name()),
+        "detail": event.as_ref().map(|event| event.detail.as_str()),
+        "received": at(entry.received_time),
+    })
+}
+
 fn node_order(node: &NodeOrder) -> Value {
     json!({ "node": node.node, "state": node_order_word(node.state()), "detail": none_if_empty(&node.detail) })
 }
@@ -161,8 +213,12 @@ pub fn event(event: &WatchResponse) -> Value {
         Some(Event::NodeDown(one)) => ("node-down", json!({ "node": one.node, "reason": one.reason })),
         Some(Event::OrderAnswered(one)) => {
             let node = one.node.as_ref().map(node_order);
-            ("order-answered", json!({ "order": one.order, "tenant": one.tenant, "node": node }))
+            (
+                "order-answered",
+                json!({ "order": one.order, "kind": one.kind, "tenant": one.tenant, "node": node }),
+            )
         }
+        Some(Event::NodeEvent(one)) => ("node-event", json!({ "node_event": entry(one) })),
         Some(Event::Missed(one)) => ("missed", json!({ "events": one.events })),
     };
     if let Some(object) = value.as_object_mut() {

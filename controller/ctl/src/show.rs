@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reeve_policy::pause::is_plain;
 use reeve_policy::reader::format_duration;
-use reeve_policy::{Alert, Decision, Scope, Timestamp, Violation};
+use reeve_policy::{Alert, Decision, Measure, NodeEvent, Pause, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
-    GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, TenantEntry, WatchResponse,
-    node_order,
+    EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
+    ResumeResponse, TenantEntry, WatchResponse, node_order,
 };
 use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
@@ -88,7 +89,7 @@ fn table(rows: &[Vec<String>]) -> String {
 
 /// What others wrote does not steer the terminal.
 fn plain(cell: &str) -> String {
-    cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    cell.chars().map(|c| if is_plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
@@ -140,7 +141,25 @@ pub fn status(status: &GetStatusResponse) -> String {
         ("violation", status.violation.clone()),
         ("nodes", status.nodes.join(", ")),
         ("unconfirmed", unconfirmed),
+        (
+            "paused",
+            status
+                .paused
+                .iter()
+                .map(|one| pause_line(&one.node, one.pause.as_ref()))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
     ])
+}
+
+/// `hv-07 by oncall since 2026-01-31T12:00:00Z (5 min ago): why`.
+fn pause_line(whom: &str, pause: Option<&types::v1::Pause>) -> String {
+    let Some(pause) = pause.cloned().and_then(|pause| Pause::try_from(pause).ok()) else {
+        return whom.to_owned();
+    };
+    let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+    format!("{whom} by {} since {}{reason}", pause.by, when_from(pause.at, now()))
 }
 
 pub fn tenants(entries: &[TenantEntry]) -> String {
@@ -192,7 +211,7 @@ pub fn nodes(nodes: &ListNodesResponse) -> String {
         rows.push(vec![
             node.name.clone(),
             if node.connected { "up" } else { "DOWN" }.to_owned(),
-            mode.to_owned(),
+            if health.paused.is_some() { format!("{mode}, PAUSED") } else { mode.to_owned() },
             if health.vantages == 0 { "NOTHING".to_owned() } else { format!("{} ports", health.vantages) },
             policy,
             health.tenants.to_string(),
@@ -207,7 +226,27 @@ pub fn nodes(nodes: &ListNodesResponse) -> String {
     } else {
         "\nThe controller has no certificates: everybody on its machine may give orders."
     };
-    table(&rows) + warning
+    let mut paused = Vec::new();
+    if let Some(pause) = &nodes.fleet_pause {
+        paused.push(pause_line("the fleet", Some(pause)));
+    }
+    for node in &nodes.nodes {
+        let told = node.health.as_ref().and_then(|health| health.paused.as_ref());
+        let is_the_fleets = told.is_some() && told == nodes.fleet_pause.as_ref();
+        if let Some(told) = told.filter(|_| !is_the_fleets) {
+            paused.push(pause_line(&node.name, Some(told)));
+        }
+        if let Some(ordered) = node.pause.as_ref().filter(|ordered| told != Some(*ordered)) {
+            let line = pause_line(&node.name, Some(ordered));
+            let untold = if told.is_none() { " (it has not told yet that it is)" } else { "" };
+            paused.push(format!("{line}{untold}"));
+        }
+    }
+    let mut text = table(&rows);
+    for line in paused {
+        let _ = writeln!(text, "PAUSED: {}", plain(&line));
+    }
+    text + warning
 }
 
 pub fn violations(violations: &[types::v1::Violation]) -> String {
@@ -278,7 +317,7 @@ fn evidence(text: &mut String, alert: &Alert) {
 fn decisions(text: &mut String, answer: &GetViolationResponse) {
     for wire in &answer.decisions {
         let Ok(decision) = Decision::try_from(wire.clone()) else { continue };
-        let _ = writeln!(text, "\nDecision {}: {}", decision.id, decision_line(&decision));
+        let _ = writeln!(text, "\nDecision {}: {}", decision.id, plain(&decision_line(&decision)));
         for measure in answer.measures.iter().filter(|measure| measure.decision == wire.id) {
             let counters = measure.counters.unwrap_or_default();
             let end = match (measure.lift_time, measure.expire_time) {
@@ -327,6 +366,69 @@ pub fn order(tenant: &str, done: &str, nodes: &[NodeOrder]) -> String {
     format!("{tenant}:\n{}", table(&rows))
 }
 
+pub fn pause(target: &str, nodes: &[NodeOrder]) -> String {
+    if nodes.is_empty() {
+        return format!("{target}: stored; no node has ever connected, and those that come are paused");
+    }
+    order(target, "paused", nodes)
+}
+
+pub fn resumed(target: &str, answer: &ResumeResponse) -> String {
+    let mut text = if answer.nodes.is_empty() {
+        format!("{target}: resumed; no node has ever connected")
+    } else {
+        order(target, "resumed", &answer.nodes)
+    };
+    for one in &answer.still_paused {
+        let line = pause_line(&format!("{} is still paused", one.node), one.pause.as_ref());
+        let _ = write!(text, "\n{}", plain(&line));
+    }
+    text
+}
+
+pub fn lifted(policy: &str, dry_run: bool, answer: &LiftResponse) -> String {
+    let mut rows = vec![cells(["NODE", "TENANT", "WHAT", "CLAUSE", "DECIDED", "VIOLATION"])];
+    for one in &answer.measures {
+        let Some(measure) = one.measure.clone().and_then(|measure| Measure::try_from(measure).ok()) else {
+            continue;
+        };
+        let decision = measure.decision;
+        rows.push(vec![
+            one.node.clone(),
+            decision.tenant.to_string(),
+            format!("{} {}", decision.action, decision.scope),
+            decision.clause,
+            when_from(decision.at, now()),
+            decision.violation.map(|violation| violation.to_string()).unwrap_or_default(),
+        ]);
+    }
+    let shown = rows.len() - 1;
+    let list = if shown == 0 { String::new() } else { table(&rows) };
+    let more = (answer.total).saturating_sub(shown as u64);
+    let more = if more == 0 { String::new() } else { format!("and {more} more\n") };
+    let total = answer.total;
+    if dry_run {
+        return format!("{list}{more}{total} measures of {policy} would be lifted");
+    }
+    format!("{list}{more}{}", order(&format!("{total} measures of {policy}"), "lifted", &answer.nodes))
+}
+
+pub fn events(entries: &[EventEntry]) -> String {
+    let mut rows = vec![cells(["TIME", "NODE", "EVENT", "DETAIL"])];
+    for entry in entries {
+        let Some(event) = entry.event.clone().and_then(|event| NodeEvent::try_from(event).ok()) else {
+            continue;
+        };
+        rows.push(vec![
+            when_from(event.at, now()),
+            entry.node.clone(),
+            event.kind.name().to_owned(),
+            event.detail,
+        ]);
+    }
+    table(&rows)
+}
+
 pub fn event(event: &WatchResponse) -> String {
     let at = time("time", event.time)
         .map(|at| at.floor_to(Duration::from_millis(1)).to_string())
@@ -354,18 +456,23 @@ pub fn event(event: &WatchResponse) -> String {
         Some(Event::NodeDown(one)) => format!("node {} disconnected: {}", one.node, one.reason),
         Some(Event::OrderAnswered(one)) => {
             let node = one.node.clone().unwrap_or_default();
+            let whom = if one.tenant.is_empty() { String::new() } else { format!("{}  ", one.tenant) };
+            let kind = if one.kind.is_empty() { "order" } else { one.kind.as_str() };
             format!(
-                "{}  order {} on {}: {} {}",
-                one.tenant,
+                "{whom}{kind} {} on {}: {} {}",
                 one.order,
                 node.node,
                 node_order_word(node.state()),
                 node.detail
             )
         }
+        Some(Event::NodeEvent(one)) => match one.event.clone().map(NodeEvent::try_from) {
+            Some(Ok(event)) => format!("node {} {}: {}", one.node, event.kind.name(), event.detail),
+            _ => format!("node {}: something that this version does not know", one.node),
+        },
         Some(Event::Missed(one)) => format!("{} events were missed", one.events),
     };
-    format!("{at}  {}", what.trim_end())
+    format!("{at}  {}", plain(what.trim_end()))
 }
 
 fn violation_line(what: &str, wire: &types::v1::Violation) -> String {
@@ -429,6 +536,34 @@ mod tests {
         tenant  bob
         state   clear
         ");
+    }
+
+    #[test]
+    fn what_a_node_tells_steers_no_terminal() {
+        let event = EventEntry {
+            node: "n1".into(),
+            event: Some(types::v1::NodeEvent {
+                time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+                kind: types::v1::NodeEventKind::Braked.into(),
+                detail: "a\u{1b}[2Jb\u{202e}c\rd".into(),
+            }),
+            received_time: None,
+        };
+        let table = events(std::slice::from_ref(&event));
+        let watched = super::event(&WatchResponse { time: None, event: Some(Event::NodeEvent(event)) });
+        for text in [table.lines().last().unwrap(), &watched] {
+            assert!(text.contains("braked") && text.chars().all(is_plain), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_resumption_tells_of_other_pauses() {
+        let done =
+            NodeOrder { node: "n1".into(), state: node_order::State::Done.into(), detail: String::new() };
+        let pause = types::v1::Pause { by: "root".into(), reason: "disk".into(), time: None };
+        let still = reeve_proto::status::v1::PausedNode { node: "n1".into(), pause: Some(pause) };
+        let answer = ResumeResponse { order: "o".into(), nodes: vec![done], still_paused: vec![still] };
+        assert_eq!(resumed("the fleet", &answer), "the fleet: resumed on n1\nn1 is still paused");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, Measure, MeasureCounters, NodeId, OrderId, TenantId, Timestamp, Violation,
+    Decision, DecisionId, Measure, MeasureCounters, NodeEvent, NodeId, OrderId, TenantId, Timestamp,
+    Violation,
 };
 use tokio::sync::broadcast;
 
@@ -69,10 +70,19 @@ pub enum What {
     OrderAnswered {
         /// The order.
         order: OrderId,
-        /// Whom it is about.
-        tenant: TenantId,
+        /// What was ordered: an order's name.
+        kind: &'static str,
+        /// Whom it is about; nobody alone where it is about a whole node.
+        tenant: Option<TenantId>,
         /// What became of it.
         row: OrderRow,
+    },
+    /// Something happened on a node.
+    NodeEvent {
+        /// The node.
+        node: NodeId,
+        /// What.
+        event: Arc<NodeEvent>,
     },
 }
 
@@ -84,8 +94,9 @@ impl What {
             Self::ViolationOpened(violation) | Self::ViolationClosed(violation) => Some(&violation.tenant),
             Self::Decided(decision) => Some(&decision.tenant),
             Self::MeasureStands { measure, .. } => Some(&measure.decision.tenant),
-            Self::MeasureLifted { tenant, .. } | Self::OrderAnswered { tenant, .. } => Some(tenant),
-            Self::NodeUp { .. } | Self::NodeDown { .. } => None,
+            Self::MeasureLifted { tenant, .. } => Some(tenant),
+            Self::OrderAnswered { tenant, .. } => tenant.as_ref(),
+            Self::NodeUp { .. } | Self::NodeDown { .. } | Self::NodeEvent { .. } => None,
         }
     }
 }

@@ -32,6 +32,8 @@ type Unsigned = Gauge<u64, AtomicU64>;
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     nodes: Unsigned,
+    nodes_paused: Unsigned,
+    fleet_paused: Unsigned,
     tenants: Unsigned,
     standing: Family<Stands, Unsigned>,
     events: Family<Kind, Counter>,
@@ -48,6 +50,10 @@ impl Metrics {
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The controller's version", Info::new(version));
         registry.register("nodes_connected", "Nodes that are connected", self.nodes.clone());
+        let help = "Nodes that told last that a person has ended what policy does by itself";
+        registry.register("nodes_paused", help, self.nodes_paused.clone());
+        let help = "1 while an operator has paused the whole fleet";
+        registry.register("fleet_paused", help, self.fleet_paused.clone());
         registry.register("tenants", "Tenants in the inventory", self.tenants.clone());
         registry.register("tenants_standing", "Tenants something is held against", self.standing.clone());
         registry.register("events", "What happened, as watchers are told", self.events.clone());
@@ -66,6 +72,8 @@ impl Metrics {
     pub fn refresh(&self, directory: &Directory, streams: &Streams, now: Timestamp) {
         let snapshot = directory.snapshot();
         self.nodes.set(streams.len() as u64);
+        self.nodes_paused.set(snapshot.paused.nodes.len() as u64);
+        self.fleet_paused.set(snapshot.paused.fleet.is_some().into());
         self.tenants.set(snapshot.tenants.len() as u64);
         let (mut warned, mut limited, mut blocked, mut suspended) = (0, 0, 0, 0);
         for standing in snapshot.standings.values() {
@@ -121,5 +129,6 @@ const fn kind(what: &What) -> &'static str {
         What::NodeUp { .. } => "node_up",
         What::NodeDown { .. } => "node_down",
         What::OrderAnswered { .. } => "order_answered",
+        What::NodeEvent { .. } => "node_event",
     }
 }

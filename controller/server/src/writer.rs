@@ -17,7 +17,9 @@ use crate::clock;
 use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
 use crate::store::StoreError;
-use crate::store::write::{self, Effects, Greeting, ImportMethod, Imported, OrderTaken, Requested};
+use crate::store::write::{
+    self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, Requested,
+};
 use crate::streams::Streams;
 
 /// How many jobs may wait; those who have more wait with them.
@@ -83,6 +85,21 @@ pub(crate) enum Job {
         by: String,
         reason: String,
         reply: Reply<OrderTaken>,
+    },
+    Pause {
+        requested: Requested,
+        asked: Box<Asked>,
+        reply: Reply<OrderTaken>,
+    },
+    Resume {
+        requested: Requested,
+        asked: Box<Asked>,
+        reply: Reply<OrderTaken>,
+    },
+    Lift {
+        requested: Requested,
+        asked: Box<LiftAsked>,
+        reply: Reply<LiftTaken>,
     },
     NodeChange {
         what: What,
@@ -203,6 +220,10 @@ impl Task {
             next.tenants = Arc::new(write::tenants(&mut transaction).await?);
             changed = Some(next);
         }
+        if effects.pauses_changed {
+            let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
+            next.paused = Arc::new(write::paused(&mut transaction).await?);
+        }
         for tenant in &effects.touched {
             let standing = write::standing(&mut transaction, tenant).await?;
             let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
@@ -235,6 +256,7 @@ fn merge(all: &mut Effects, mut own: Effects) {
     all.touched.append(&mut own.touched);
     all.ordered.append(&mut own.ordered);
     all.tenants_changed |= own.tenants_changed;
+    all.pauses_changed |= own.pauses_changed;
 }
 
 /// An answer that is sent when the transaction is on disk, or an error in its place.
@@ -335,6 +357,22 @@ async fn run(
                 Err(error) => Err((error, failed(reply))),
             }
         }
+        Job::Pause { requested, asked, reply } => {
+            match write::pause(conn, &requested, &asked, effects).await {
+                Ok(taken) => Ok(answer(reply, taken)),
+                Err(error) => Err((error, failed(reply))),
+            }
+        }
+        Job::Resume { requested, asked, reply } => {
+            match write::resume(conn, &requested, &asked, effects).await {
+                Ok(taken) => Ok(answer(reply, taken)),
+                Err(error) => Err((error, failed(reply))),
+            }
+        }
+        Job::Lift { requested, asked, reply } => match write::lift(conn, &requested, &asked, effects).await {
+            Ok(taken) => Ok(answer(reply, taken)),
+            Err(error) => Err((error, failed(reply))),
+        },
         Job::NodeChange { what } => {
             effects.events.push(what);
             Ok(nobody())

@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::language::Brakes;
 use crate::time::Timestamp;
 
+/// How the reason begins where a brake softened a decision.
+pub const BRAKE: &str = "brake: ";
+
 /// The span that [`Brakes::measures_per_minute`] is about.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -40,7 +43,7 @@ impl Recent {
         if self.0.len() >= brakes.measures_per_minute as usize {
             let allowed = brakes.measures_per_minute;
             return Some(format!(
-                "brake: {} tenants were held in the last minute (limit {allowed})",
+                "{BRAKE}{} tenants were held in the last minute (limit {allowed})",
                 self.0.len()
             ));
         }
@@ -48,7 +51,7 @@ impl Recent {
         let allowed = share.max(brakes.tenants_at_least as usize);
         (occupancy.held >= allowed).then(|| {
             format!(
-                "brake: {} of the node's {} tenants are held (limit {allowed})",
+                "{BRAKE}{} of the node's {} tenants are held (limit {allowed})",
                 occupancy.held, occupancy.tenants
             )
         })

@@ -38,19 +38,29 @@ enum Event {
     LossyScan(u64),
     Flood(u64, u8),
     Release(u64),
+    /// Somebody pauses, or ends it.
+    Pause(u64, bool),
+    /// What led to decisions until now is undone, with its strikes or without.
+    Lift(u64, bool),
     Quiet(u64),
 }
-use Event::{Flood, LossyScan, Quiet, Release, Scan};
+use Event::{Flood, Lift, LossyScan, Pause, Quiet, Release, Scan};
 
 fn judge(policy: Policy, mode: Mode) -> Judge {
     Judge::new("n1".parse().unwrap(), mode, Arc::new(policy))
 }
 
 fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
-    let mut told = Vec::new();
+    let (mut told, mut decided) = (Vec::new(), BTreeSet::new());
     for event in events {
         let time = match event {
-            Scan(secs) | LossyScan(secs) | Flood(secs, _) | Release(secs) | Quiet(secs) => at(*secs),
+            Scan(secs)
+            | LossyScan(secs)
+            | Flood(secs, _)
+            | Release(secs)
+            | Pause(secs, _)
+            | Lift(secs, _)
+            | Quiet(secs) => at(*secs),
         };
         judge.handle_timeout(time);
         match event {
@@ -68,12 +78,17 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
                 judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant, Occupancy::default())
             }
             Release(_) => judge.handle_release(&tenant.id, time),
+            Pause(_, paused) => {
+                judge.set_pause(paused.then(|| crate::pause::Pause::new("oncall", "look", time)));
+            }
+            Lift(_, strikes) => judge.handle_lift(&std::mem::take(&mut decided), *strikes, time),
             Quiet(_) => {}
         }
         while let Some(judgement) = judge.poll() {
             let secs = time.since(at(0)).as_secs();
             match judgement {
                 Judgement::Decision(decision) => {
+                    decided.extend(decision.violation.clone().map(|id| (decision.tenant.clone(), id)));
                     let soft = if decision.softened.is_some() { " softened" } else { "" };
                     told.push(format!(
                         "{secs} {} {} [{}]{soft}",
@@ -173,6 +188,67 @@ fn lost_frames_soften_counts_but_not_rates_and_the_step_is_taken_when_they_end()
             "20 suspend all [enforce]",
             "30 strike 1 under baseline/flood",
             "30 block to 20.0.0.1 [enforce]",
+        ],
+    );
+}
+
+#[test]
+fn while_paused_nothing_new_is_done_and_the_step_is_taken_when_it_ends() {
+    check(
+        &[
+            Flood(0, 1),
+            Pause(1, true),
+            Scan(2),
+            Scan(10),
+            Flood(60, 1),
+            Flood(70, 2),
+            Pause(80, false),
+            Flood(90, 1),
+        ],
+        &[
+            "0 strike 1 under baseline/flood",
+            "0 block to 20.0.0.1 [enforce]",
+            "2 strike 1 under baseline/portscan",
+            "2 notify all [enforce] softened",
+            "60 notify all [enforce] softened",
+            "90 suspend all [enforce]",
+        ],
+    );
+    let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
+    judge.set_pause(Some(crate::pause::Pause::new("oncall", "look", at(1))));
+    judge.handle_alert(&alert(Class::PortscanHorizontal, 5, 1, 0), &tenant("a", None), Occupancy::default());
+    let softened = std::iter::from_fn(|| judge.poll()).find_map(|judgement| match judgement {
+        Judgement::Decision(decision) => decision.softened,
+        Judgement::Violation(_) => None,
+    });
+    assert_eq!(softened.unwrap(), "paused by oncall since 2023-11-14T22:13:21Z: look");
+}
+
+#[test]
+fn what_is_only_observed_is_decided_in_a_pause_as_ever() {
+    let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Observe);
+    let told = play(&mut judge, &tenant("a", None), &[Pause(0, true), Scan(1)]);
+    assert_eq!(told[1], "1 suspend all [observe]");
+}
+
+#[test]
+fn what_is_undone_closes_the_episode_and_may_take_its_strike_back() {
+    let flood = |strikes| vec![Flood(0, 1), Lift(5, strikes), Flood(50, 1)];
+    let begin =
+        ["0 strike 1 under baseline/flood", "0 block to 20.0.0.1 [enforce]", "5 released after 1 alerts"];
+    let again = ["50 strike 1 under baseline/flood", "50 block to 20.0.0.1 [enforce]"];
+    check(&flood(true), &[&begin[..], &again].concat());
+    let second = ["50 strike 2 under baseline/flood", "50 suspend all [enforce]"];
+    check(&flood(false), &[&begin[..], &second].concat());
+    // An episode that is over has its strike taken back all the same.
+    check(
+        &[Flood(0, 1), Quiet(700), Lift(800, true), Flood(900, 1)],
+        &[
+            begin[0],
+            begin[1],
+            "600 quiet after 1 alerts",
+            "900 strike 1 under baseline/flood",
+            "900 block to 20.0.0.1 [enforce]",
         ],
     );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reeve_policy::judge::Standing;
 use reeve_policy::language::Policy;
-use reeve_policy::{Decision, DesiredState, Mode, Tenant, TenantId, Timestamp};
+use reeve_policy::{Decision, DesiredState, Lift, Mode, Pause, Tenant, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
@@ -83,6 +83,20 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// The stop button, pressed or let go; see [`Engine::handle_pause`].
+    Pause {
+        /// Who pressed it; `None` when nobody holds it any more.
+        paused: Option<Pause>,
+        /// When.
+        at: Timestamp,
+    },
+    /// What policy did is undone; see [`Engine::handle_lift`].
+    Lift {
+        /// What of it.
+        lift: Lift,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 impl Engine {
@@ -98,6 +112,8 @@ impl Engine {
             Input::Said { said, at } => self.handle_said(said, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
             Input::Release { tenant, at } => self.handle_release(&tenant, at),
+            Input::Pause { paused, at } => self.handle_pause(paused, at),
+            Input::Lift { lift, at } => self.handle_lift(&lift, at),
         }
     }
 }

@@ -171,6 +171,25 @@ fn a_released_tenant_starts_afresh() {
 }
 
 #[test]
+fn a_pause_takes_no_new_measure_and_leaves_what_stands() {
+    let mut engine = engine(Mode::Enforce);
+    engine.handle_pause(Some(Pause::new("oncall", "", at(500))), at(500));
+    let told = words(&play(&mut engine, &scan(1_000, true)));
+    assert_eq!(told[..3], ["2901 portscan.vertical", "violation open", "notify enforce"]);
+    assert!(engine.desired().measures.is_empty());
+    engine.handle_pause(None, at(6_000));
+    let told = words(&play(&mut engine, &scan(80_000, true)));
+    assert!(told.contains(&"imposed".to_owned()), "{told:?}");
+    engine.handle_pause(Some(Pause::new("oncall", "", at(140_000))), at(140_000));
+    assert_eq!(engine.desired().measures.len(), 1);
+    engine.handle_lift(&Lift::ALL, at(141_000));
+    let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll()).collect();
+    assert_eq!(words(&outputs), ["violation released", "141000 lifted: released"]);
+    engine.handle_lift(&Lift::ALL, at(142_000));
+    assert_eq!(engine.poll(), None, "once");
+}
+
+#[test]
 fn a_restarted_engine_holds_what_it_held() {
     let mut first = engine(Mode::Enforce);
     play(&mut first, &scan(1_000, true));

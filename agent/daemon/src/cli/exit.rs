@@ -4,6 +4,7 @@ use std::io;
 
 use super::check::MissingInterface;
 use super::doctor::Unwell;
+use super::pause::BadReason;
 use super::play::Clashing;
 use crate::capture::{CaptureError, FileError};
 use crate::config::ConfigError;
@@ -17,6 +18,8 @@ use crate::state::StateError;
 
 /// Something else.
 pub const FAILURE: u8 = 1;
+/// The command line is wrong.
+pub const USAGE: u8 = 2;
 /// A file holds what it must not.
 pub const DATA: u8 = 65;
 /// What it takes is not there.
@@ -63,6 +66,9 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(unwell) = error.downcast_ref::<Unwell>() {
         return Some(unwell.code);
+    }
+    if error.is::<BadReason>() {
+        return Some(USAGE);
     }
     if error.is::<Clashing>() {
         return Some(CONFIG);

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod doctor;
 pub mod exit;
+pub mod pause;
 pub mod play;
 pub mod table;
 
@@ -71,6 +72,17 @@ pub enum Command {
     /// Table `inet reeve` goes, and the measures in the state folder with it; nobody else's table is touched. Stop the agent
     /// before: a running one would put it back.
     Clear(ClearArgs),
+    /// Ends what policy does by itself on this node: the stop button
+    ///
+    /// Policy takes no new measure: what would be one becomes a notice that says who paused. What stands, stands, unless --lift
+    /// is given; operators' orders are carried out all the same. It takes no controller and no running agent; one that runs
+    /// notices within a second. It lasts, over restarts too, until `reeve-agent resume`. A pause of the controller's is apart from
+    /// this one: the node is paused while either is.
+    Pause(PauseArgs),
+    /// Lets policy act by itself again on this node
+    ///
+    /// A step that was held back is taken if the abuse is still seen. A pause of the controller's stays: `reevectl resume`.
+    Resume(ResumeArgs),
     /// Prints the completions of a shell
     ///
     /// For bash: reeve-agent completion bash > /etc/bash_completion.d/reeve-agent
@@ -203,4 +215,28 @@ pub struct ClearArgs {
     /// The settings, which name the state folder. Without them, those in the usual place, if there are any.
     #[arg(long, value_name = "FILE", env = "REEVE_AGENT_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// Arguments of `pause`.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// Why, for whoever reads the notices and `reevectl nodes`.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// Lift the measures that policy made, too, and close the episodes behind them.
+    ///
+    /// What operators ordered stays, and so do the strikes.
+    #[arg(long)]
+    pub lift: bool,
+    /// The settings, which name the state folder.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The settings, which name the state folder.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
 }

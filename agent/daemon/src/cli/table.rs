@@ -10,11 +10,11 @@ use reeve_policy::{DesiredState, Timestamp};
 
 use super::{ClearArgs, RulesetArgs};
 use crate::capture::Clock;
-use crate::config::{self, Settings};
+use crate::config::{self, Loaded, Settings};
 use crate::enforce::{Enforcer, Ownership};
 use crate::node;
 use crate::state::journal::Memory;
-use crate::state::{StateFolder, peek};
+use crate::state::{Roster, StateFolder, peek};
 
 /// The ruleset as nft text.
 ///
@@ -27,15 +27,20 @@ pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
     let loaded = config::load(path)?;
     let now = Clock::start().now();
     let (memory, roster) = peek(&loaded.settings.state_dir)?;
-    let tenants = if roster.version > 0 { roster.tenants } else { loaded.tenants };
+    let elements = wanted(&loaded, roster, &memory.desired, now);
+    Ok(text::print_all(&elements, now))
+}
+
+/// The elements that carry `desired` out on this node, sparing what it lives by.
+pub(super) fn wanted(loaded: &Loaded, roster: Roster, desired: &DesiredState, now: Timestamp) -> Elements {
+    let tenants = if roster.version > 0 { roster.tenants } else { loaded.tenants.clone() };
     let tenants: Vec<_> = tenants.into_iter().map(Arc::new).collect();
     let peers = loaded.settings.controller.as_ref().map(|controller| node::addresses_of(&controller.address));
     let node::Lifelines { vital, own } = node::lifelines(&peers.unwrap_or_default());
     let protected: Vec<IpNet> = loaded.policy.protected_destinations.iter().chain(&vital).copied().collect();
     let own: Vec<IpNet> = own.into_iter().collect();
     let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline };
-    let elements = elements(&memory.desired, &loaded.settings.node, &tenants, spared, now);
-    Ok(text::print_all(&elements, now))
+    elements(desired, &loaded.settings.node, &tenants, spared, now)
 }
 
 /// Takes the table away, and the measures out of the state.
@@ -70,7 +75,7 @@ pub fn clear(args: &ClearArgs) -> anyhow::Result<String> {
 }
 
 /// The settings alone: what they name need not be sound to clear up.
-fn settings_of(path: &Path) -> Result<Settings, config::ConfigError> {
+pub(super) fn settings_of(path: &Path) -> Result<Settings, config::ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| config::ConfigError::Read { path: path.to_owned(), source })?;
     Ok(config::parse(path, &text)?)

@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::results::{Arrival, Results};
 use super::spool::Spool;
-use super::{Greeting, LinkError, identity};
+use super::{Greeting, Has, LinkError, identity};
 use crate::config::ControllerSettings;
 use crate::metrics::Metrics;
 
@@ -190,7 +190,7 @@ impl Controller {
         let channel: Channel = connected.map_err(|error| Broken::Connect(chain(&error)))?;
         let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (sender, receiver) = mpsc::channel(WINDOW);
-        let (tenants_version, measures) = greeting.get();
+        let Has { tenants_version, measures, pauses } = greeting.get();
         let hello = Hello {
             node: self.node.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -198,6 +198,7 @@ impl Controller {
             epoch: self.epoch,
             tenants_version,
             measures,
+            pauses,
         };
         sender.send((&Up::Hello(hello)).into()).await.map_err(|_| Broken::Closed)?;
         let opening = client.connect(ReceiverStream::new(receiver));

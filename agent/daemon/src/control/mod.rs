@@ -14,7 +14,7 @@ pub mod spool;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reeve_policy::Measure;
+use reeve_policy::{Measure, OrderId, PauseScope};
 
 pub use link::{Controller, Told};
 
@@ -49,17 +49,34 @@ pub enum LinkError {
 
 /// What the agent has, as a controller is told when it is connected to. Clones show the same.
 #[derive(Clone, Debug, Default)]
-pub struct Greeting(Arc<Mutex<(u64, Vec<Measure>)>>);
+pub struct Greeting(Arc<Mutex<Has>>);
+
+/// What the agent has.
+#[derive(Clone, Debug, Default)]
+pub struct Has {
+    /// The version of the tenants in force.
+    pub tenants_version: u64,
+    /// The measures that stand in the kernel.
+    pub measures: Vec<Measure>,
+    /// The controller's pauses that are on disk.
+    pub pauses: Vec<(PauseScope, OrderId)>,
+}
 
 impl Greeting {
     /// Takes note of the version of the tenants in force and of the measures that stand in the kernel.
     pub fn set(&self, tenants_version: u64, measures: Vec<Measure>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (tenants_version, measures);
+        let mut has = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (has.tenants_version, has.measures) = (tenants_version, measures);
+    }
+
+    /// Takes note of the controller's pauses that are on disk.
+    pub fn set_pauses(&self, pauses: Vec<(PauseScope, OrderId)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pauses = pauses;
     }
 
     /// What was last noted.
     #[must_use]
-    pub fn get(&self) -> (u64, Vec<Measure>) {
+    pub fn get(&self) -> Has {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A report that replaces an older one (counters, health, the same violation grown) takes its place, if that was not sent
 //! yet; so the order stays that in which things came about. When there is no more room, samples of the state of affairs go first, then the oldest
-//! violations; decisions and what became of measures are the last to go, and every loss is counted.
+//! violations and node events; decisions and what became of measures are the last to go, and every loss is counted.
 
 use std::collections::VecDeque;
 
@@ -120,7 +120,7 @@ impl Spool {
     fn make_room(&mut self) {
         let weight = |report: &Report| match report {
             Report::Counters(_) | Report::Health(_) => 0,
-            Report::Violation(_) => 1,
+            Report::Violation(_) | Report::Event(_) => 1,
             Report::Decision(_) | Report::Standing { .. } | Report::Lifted { .. } => 2,
         };
         let order = |(place, waiting): &(usize, &Waiting)| (weight(&waiting.report), *place);

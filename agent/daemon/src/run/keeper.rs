@@ -14,12 +14,14 @@ use ipnet::IpNet;
 use reeve_core::ruleset::elements::{Spared, elements};
 use reeve_policy::judge::Standing;
 use reeve_policy::{
-    DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeId, OrderFailure, OrderId,
-    OrderResult, Report, Tenant, Timestamp,
+    DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeEventKind, NodeId, OrderFailure,
+    OrderId, OrderResult, Report, Tenant, Timestamp,
 };
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use super::Task;
+use super::news::News;
+use super::sensor::behind;
 use super::service::Beat;
 use super::store::Store;
 use crate::capture::Clock;
@@ -29,6 +31,7 @@ use crate::enforce::{EnforceError, Enforcer};
 use crate::metrics::Metrics;
 use crate::node::{self, Lifelines};
 use crate::state::journal::Memory;
+use crate::state::pause::ControllerPauses;
 
 /// Why a measure does not stand although the kernel took everything.
 const UNHELD: &str = "the tenant has no address, and no port of its own, by which this node could hold it";
@@ -65,6 +68,10 @@ pub(crate) struct Change {
     pub imposed: Vec<Measure>,
     pub lifted: Vec<Lifted>,
     pub orders: Vec<OrderId>,
+    /// Orders that are done when the pauses are on disk.
+    pub paused: Vec<OrderId>,
+    /// The controller's pauses.
+    pub pauses: ControllerPauses,
     pub refused: Vec<(OrderId, OrderFailure)>,
     /// Violations and decisions, in the order in which they came about.
     pub happened: Vec<Report>,
@@ -83,6 +90,8 @@ impl Change {
             imposed: Vec::new(),
             lifted: Vec::new(),
             orders: Vec::new(),
+            paused: Vec::new(),
+            pauses: ControllerPauses::default(),
             refused: Vec::new(),
             happened: Vec::new(),
         }
@@ -94,6 +103,7 @@ impl Change {
         self.imposed = untold.imposed.into_iter().chain(std::mem::take(&mut newer.imposed)).collect();
         self.lifted = untold.lifted.into_iter().chain(std::mem::take(&mut newer.lifted)).collect();
         self.orders = untold.orders.into_iter().chain(std::mem::take(&mut newer.orders)).collect();
+        self.paused = untold.paused.into_iter().chain(std::mem::take(&mut newer.paused)).collect();
         self.refused = untold.refused.into_iter().chain(std::mem::take(&mut newer.refused)).collect();
         self.happened = untold.happened.into_iter().chain(std::mem::take(&mut newer.happened)).collect();
         self.desired = newer.desired;
@@ -102,6 +112,7 @@ impl Change {
         self.tenants_version = newer.tenants_version;
         self.protected = newer.protected;
         self.lifeline = newer.lifeline;
+        self.pauses = newer.pauses;
     }
 }
 
@@ -126,6 +137,7 @@ pub(super) struct Keeper {
     /// Who is to be told when the kernel has been told for the first time.
     ready: Option<oneshot::Sender<()>>,
     metrics: Metrics,
+    news: News,
 }
 
 impl Keeper {
@@ -140,6 +152,9 @@ impl Keeper {
     ) -> Self {
         let controller = loaded.settings.controller.as_ref();
         let peers = controller.map(|controller| node::addresses_of(&controller.address)).unwrap_or_default();
+        let (greeting, mut current) = (Greeting::default(), Change::none(clock.now()));
+        current.pauses = store.pauses().clone();
+        greeting.set_pauses(current.pauses.held());
         Self {
             enforcer,
             is_installed: false,
@@ -147,8 +162,8 @@ impl Keeper {
             node: loaded.settings.node.clone(),
             clock,
             results,
-            greeting: Greeting::default(),
-            current: Change::none(clock.now()),
+            greeting,
+            current,
             is_behind: false,
             lifelines: node::lifelines(&peers),
             peers,
@@ -156,6 +171,7 @@ impl Keeper {
             complaint: None,
             ready: Some(ready),
             metrics,
+            news: News::default(),
         }
     }
 
@@ -223,6 +239,7 @@ impl Keeper {
         let (desired, standing) = (self.current.desired.clone(), self.current.standing.clone());
         self.store.keep(happened, Memory { desired, standing });
         self.store.keep_tenants(self.current.tenants_version, &self.current.tenants);
+        self.keep_pauses();
         for (id, failure) in std::mem::take(&mut self.current.refused) {
             self.answer(id, Err(failure));
         }
@@ -285,19 +302,50 @@ impl Keeper {
         for measure in std::mem::take(&mut self.current.imposed) {
             let id = &measure.decision.id;
             if unheld.contains(id) {
-                tracing::error!(%id, tenant = %measure.decision.tenant, "NOT ENFORCED: {UNHELD}");
+                tracing::error!(
+                    tenant = %measure.decision.tenant, violation = behind(&measure.decision), decision = %id,
+                    "NOT ENFORCED: {UNHELD}"
+                );
             } else if self.current.desired.measures.contains_key(id) {
                 reports.push(Report::Standing { measure, at });
             }
         }
         for Lifted { measure, reason, at } in std::mem::take(&mut self.current.lifted) {
+            let violation = measure.decision.violation;
             let decision = measure.decision.id;
             let counters = counters.get(&decision).copied().unwrap_or_default();
             let tenant = measure.decision.tenant;
-            tracing::info!(%tenant, id = %decision, packets = counters.packets, "what the measure stopped");
+            tracing::info!(
+                %tenant, violation = violation.as_ref().map(tracing::field::display), %decision,
+                packets = counters.packets, "what the measure stopped"
+            );
             reports.push(Report::Lifted { decision, tenant, reason, at, counters });
         }
         reports
+    }
+
+    /// Puts the controller's pauses on disk and answers the orders that they came by. One that is not on disk is in force
+    /// all the same, but would not outlast the agent.
+    fn keep_pauses(&mut self) {
+        let kept = self.store.keep_pauses(&self.current.pauses);
+        self.greeting.set_pauses(self.store.pauses().held());
+        let result = kept.map_err(|error| {
+            tracing::error!(%error, "the controller's pauses cannot be stored; they are in force all the same");
+            OrderFailure::State { detail: error.to_string() }
+        });
+        for id in std::mem::take(&mut self.current.paused) {
+            self.answer(id, result.clone());
+        }
+        if let Err(failure) = result {
+            // A pause that lifts waits for the kernel; it is not done either.
+            let holds: Vec<OrderId> =
+                self.current.pauses.held().into_iter().map(|(_, order)| order).collect();
+            let (failed, others) =
+                std::mem::take(&mut self.current.orders).into_iter().partition(|id| holds.contains(id));
+            self.current.orders = others;
+            let failed: Vec<OrderId> = failed;
+            failed.into_iter().for_each(|id| self.answer(id, Err(failure.clone())));
+        }
     }
 
     fn answer_orders(&mut self, unheld: &BTreeSet<DecisionId>) {
@@ -362,6 +410,16 @@ impl Keeper {
                     skeleton = found.skeleton,
                     "somebody changed our tables; they are mended"
                 );
+                let detail = format!(
+                    "{} missing, {} added{}; mended",
+                    found.missing,
+                    found.surplus,
+                    if found.skeleton { ", chains, rules or sets changed" } else { "" }
+                );
+                let kind = NodeEventKind::RulesetChanged;
+                if let Some(event) = self.news.tell(Instant::now(), now, kind, &detail) {
+                    self.store.note(event);
+                }
             }
             Err(error) => self.complain("the kernel's ruleset cannot be kept", &error.to_string()),
         }

@@ -11,9 +11,13 @@
 //! The sensor never waits for the kernel's ruleset or a disk; the keeper never makes the sensor lose a frame. What happened is
 //! told to the controller by the keeper, after the kernel was read back and it is in the journal. Each channel has one reader.
 //!
+//! A fourth thread looks for the node's own pause ([`pause`]).
+//!
 //! Left out: what is decided (the core), and how it gets into the kernel ([`crate::enforce`]).
 
 mod keeper;
+mod news;
+mod pause;
 mod sensor;
 mod service;
 mod store;
@@ -38,12 +42,14 @@ use crate::links::LinksError;
 use crate::metrics::Metrics;
 use crate::node;
 use crate::record::RecordError;
+use crate::state::pause::LocalPause;
 use crate::state::{StateError, StateFolder};
 
 use keeper::Keeper;
+use pause::Pauses;
 use sensor::Sensor;
 use service::Pulse;
-use store::Store;
+use store::{Kept, Store};
 
 /// Why the agent cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +113,8 @@ pub struct Record {
 pub(crate) enum Command {
     /// An order of the controller's.
     Order(Box<Order>),
+    /// The node's own pause is another now, or none.
+    LocalPause(Option<LocalPause>),
     /// Settings that were read anew.
     Reload(Box<Loaded>),
     /// The end.
@@ -192,11 +200,15 @@ pub async fn run(
     let (finished_sender, finished) = mpsc::channel();
     let store = Store::new(
         folder,
-        left.journal,
-        left.memory.clone(),
-        left.roster.version,
+        Kept {
+            journal: left.journal,
+            memory: left.memory.clone(),
+            tenants_version: left.roster.version,
+            pauses: left.pauses.clone(),
+        },
         reports_out.clone(),
         finished,
+        clock,
         metrics.clone(),
     );
     let mut pulse = Pulse::new();
@@ -204,7 +216,8 @@ pub async fn run(
     let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender, metrics.clone());
     let greeting = keeper.greeting();
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
-    sensor.restore(left.memory, left.roster, clock.now());
+    let pauses = Pauses { local: left.local_pause.clone(), controller: left.pauses };
+    sensor.restore(left.memory, left.roster, pauses, clock.now());
 
     let _only = claim_network()?;
     let (keeper_beat, sensor_beat) = (pulse.beat(), pulse.beat());
@@ -215,6 +228,9 @@ pub async fn run(
         let _ = ended_sender.send(());
         result
     })?;
+    // It ends with the process; nothing waits for it.
+    let (state_dir, pause_commands) = (settings.state_dir.clone(), command_sender.clone());
+    spawn("reeve-pause", move || pause::follow(state_dir, left.local_pause, pause_commands))?;
     if let Some(endpoint) = endpoint {
         tokio::spawn(endpoint.serve(metrics.registry(), || {}));
     }

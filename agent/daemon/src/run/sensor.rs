@@ -4,13 +4,18 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use reeve_core::engine::{Engine, Input, Output};
+use reeve_policy::judge::BRAKE;
 use reeve_policy::language::check_tenants;
 use reeve_policy::{
-    Decision, DesiredState, LiftReason, Measure, Mode, NodeHealth, Order, OrderFailure, OrderId,
-    PolicyVersion, Report, Tenant, Timestamp,
+    Decision, DesiredState, HeldPause, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind,
+    NodeHealth, Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
+    ViolationId,
 };
+use tracing::field::{DisplayValue, display};
 
 use super::keeper::{Change, Lifted};
+use super::news::News;
+use super::pause::Pauses;
 use super::service::Beat;
 use super::watch::Watch;
 use super::{Command, Record, Reports, RunError, Task, engine_config, engine_time};
@@ -20,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::record::Recorded;
 use crate::state::Roster;
 use crate::state::journal::Memory;
+use crate::state::pause::LocalPause;
 
 /// How long the sensor waits for frames before it looks at anything else.
 const WAIT: Duration = Duration::from_millis(20);
@@ -41,8 +47,17 @@ pub(super) struct Sensor {
     tenants_version: u64,
     dropped: u64,
     has_way_out: bool,
+    /// Frames received and dropped when the share of the lost was last looked at.
+    losses: Loss,
+    is_blind: bool,
+    pauses: Pauses,
+    /// The one that the engine was told of.
+    paused: Option<Pause>,
+    news: News,
     /// Order results that wait for the kernel.
     awaiting: Vec<OrderId>,
+    /// Those that wait for the disk.
+    awaiting_disk: Vec<OrderId>,
     imposed: Vec<Measure>,
     lifted: Vec<Lifted>,
     /// What happened, to be kept and told.
@@ -92,7 +107,13 @@ impl Sensor {
             tenants_version: 0,
             dropped: 0,
             has_way_out: true,
+            losses: Loss { received: 0, dropped: 0 },
+            is_blind: false,
+            pauses: Pauses::default(),
+            paused: None,
+            news: News::default(),
             awaiting: Vec::new(),
+            awaiting_disk: Vec::new(),
             imposed: Vec::new(),
             lifted: Vec::new(),
             happened: Vec::new(),
@@ -102,7 +123,7 @@ impl Sensor {
     }
 
     /// Goes on from what an earlier run left.
-    pub fn restore(&mut self, memory: Memory, roster: Roster, now: Timestamp) {
+    pub fn restore(&mut self, memory: Memory, roster: Roster, pauses: Pauses, now: Timestamp) {
         if self.loaded.settings.controller.is_some() && roster.version > 0 {
             self.tenants = roster.tenants.into_iter().map(Arc::new).collect();
             self.tenants_version = roster.version;
@@ -117,6 +138,25 @@ impl Sensor {
             self.core.handle(Input::Restore { desired: DesiredState::default(), standing: memory.standing });
         }
         self.set_topology(now);
+        // A pause that began while no agent ran is told now; one that was told before is known by its time.
+        let begun: Vec<Pause> = [pauses.local.as_ref().map(|local| local.pause.clone())]
+            .into_iter()
+            .chain(
+                [&pauses.controller.fleet, &pauses.controller.node]
+                    .map(|held| Some(held.as_ref()?.pause.clone())),
+            )
+            .flatten()
+            .collect();
+        let lifts = pauses.local.as_ref().is_some_and(|local| local.lift);
+        self.pauses = pauses;
+        self.set_pause(now);
+        for pause in begun {
+            tracing::warn!("{pause}: policy takes no new measure");
+            self.tell_event(NodeEvent::new(pause.at, NodeEventKind::Paused, &pause.to_string()));
+        }
+        if lifts {
+            self.lift(&Lift::ALL, "the node's own pause", now);
+        }
     }
 
     /// Works until told to stop.
@@ -132,11 +172,13 @@ impl Sensor {
             }
             if told.elapsed() >= HEALTH_EVERY {
                 told = Instant::now();
+                self.look_at_losses();
                 self.tell_health();
             }
             loop {
                 match commands.try_recv() {
                     Ok(Command::Order(order)) => self.handle_order(*order),
+                    Ok(Command::LocalPause(pause)) => self.take_local_pause(pause),
                     Ok(Command::Reload(loaded)) => self.reload(*loaded)?,
                     Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
                         self.pass_on();
@@ -195,6 +237,18 @@ impl Sensor {
 
     fn set_topology(&mut self, now: Timestamp) {
         let (tenants, vantages) = (self.tenants.clone(), self.watch.vantages());
+        if vantages.is_empty() != self.is_blind {
+            self.is_blind = !self.is_blind;
+            let (kind, detail) = if self.is_blind {
+                (
+                    NodeEventKind::CaptureBlind,
+                    "nothing is watched: no interface has a name that the settings give",
+                )
+            } else {
+                (NodeEventKind::CaptureBack, "an interface is watched again")
+            };
+            self.tell_event(NodeEvent::new(now, kind, detail));
+        }
         self.core.handle(Input::Topology { tenants, vantages, at: engine_time(now) });
         self.changed = true;
     }
@@ -238,9 +292,12 @@ impl Sensor {
         match order {
             Order::Tenants { version, tenants } => self.take_tenants(version, tenants, now),
             Order::Impose { id, decision } => match self.refusal(&decision) {
-                Some(failure) => self.refuse(id, failure, now),
+                Some(failure) => self.refuse(id, &decision.tenant, failure, now),
                 None => {
-                    tracing::info!(order = %id, tenant = %decision.tenant, action = %decision.action, "an operator's order");
+                    tracing::info!(
+                        tenant = %decision.tenant, violation = behind(&decision), order = %id, action = %decision.action,
+                        "an operator's order"
+                    );
                     self.core.handle(Input::Impose { decision, at: engine_time(now) });
                     self.awaiting.push(id);
                     self.changed = true;
@@ -252,6 +309,131 @@ impl Sensor {
                 self.awaiting.push(id);
                 self.changed = true;
             }
+            Order::Pause { id, scope, pause, lift } => {
+                tracing::warn!(order = %id, scope = scope.name(), "{pause}: policy takes no new measure");
+                self.tell_event(NodeEvent::new(
+                    pause.at,
+                    NodeEventKind::Paused,
+                    &format!("{} {pause}", scope.name()),
+                ));
+                let by = format!("{}, who paused", pause.by);
+                *self.pauses.controller.of(scope) = Some(HeldPause { order: id.clone(), pause });
+                self.set_pause(now);
+                if lift {
+                    self.lift(&Lift::ALL, &by, now);
+                    self.awaiting.push(id);
+                } else {
+                    self.awaiting_disk.push(id);
+                }
+                self.changed = true;
+            }
+            Order::Resume { id, scope, by, reason } => {
+                tracing::warn!(order = %id, scope = scope.name(), by, reason, "a pause ends");
+                let held = self.pauses.controller.of(scope).take();
+                self.set_pause(now);
+                if held.is_some() {
+                    self.tell_resumed(&format!("the {}'s pause ended by {by}", scope.name()), &reason, now);
+                }
+                self.awaiting_disk.push(id);
+                self.changed = true;
+            }
+            Order::Lift { id, policy, since, by, reason } => {
+                tracing::warn!(
+                    order = %id, policy = %policy.name, version = policy.version, %since, by, reason,
+                    "an operator undoes what the policy did"
+                );
+                self.lift(&Lift::of(policy, since), &by, now);
+                self.awaiting.push(id);
+                self.changed = true;
+            }
+        }
+    }
+
+    fn take_local_pause(&mut self, pause: Option<LocalPause>) {
+        let now = self.clock.now();
+        let lifts = pause.as_ref().is_some_and(|pause| pause.lift);
+        self.pauses.local.clone_from(&pause);
+        self.set_pause(now);
+        match pause {
+            Some(LocalPause { pause, .. }) => {
+                tracing::warn!("{pause}: policy takes no new measure");
+                self.tell_event(NodeEvent::new(pause.at, NodeEventKind::Paused, &pause.to_string()));
+            }
+            None => {
+                tracing::warn!("the node's own pause ends");
+                self.tell_resumed("the node's own pause ended", "", now);
+            }
+        }
+        if lifts {
+            self.lift(&Lift::ALL, "the node's own pause", now);
+        }
+    }
+
+    /// Tells the engine who has paused the node, if that is another than before.
+    fn set_pause(&mut self, now: Timestamp) {
+        let paused = self.pauses.in_force().cloned();
+        if paused == self.paused {
+            return;
+        }
+        self.paused.clone_from(&paused);
+        self.metrics.see_pause(paused.is_some());
+        self.core.handle(Input::Pause { paused, at: engine_time(now) });
+        self.tell_health();
+    }
+
+    fn tell_resumed(&mut self, what: &str, reason: &str, now: Timestamp) {
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let still = match &self.paused {
+            Some(pause) => format!("; still {pause}"),
+            None => String::new(),
+        };
+        self.tell_event(NodeEvent::new(now, NodeEventKind::Resumed, &format!("{what}{why}{still}")));
+    }
+
+    /// Undoes what policy did.
+    fn lift(&mut self, lift: &Lift, by: &str, now: Timestamp) {
+        let before = self.engine().desired().measures.len();
+        self.core.handle(Input::Lift { lift: lift.clone(), at: engine_time(now) });
+        let lifted = before.saturating_sub(self.engine().desired().measures.len());
+        if lifted > 0 {
+            let what = lift.policy.as_ref().map_or_else(String::new, |policy| {
+                format!(" of policy {} v{} since {}", policy.name, policy.version, lift.since)
+            });
+            let detail = format!("{lifted} measures{what}, by {by}");
+            self.tell_event(NodeEvent::new(now, NodeEventKind::Lifted, &detail));
+        }
+    }
+
+    /// Tells operators something of the node, with what happened.
+    fn tell_event(&mut self, event: NodeEvent) {
+        self.happened.push(Report::Event(event));
+        self.changed = true;
+    }
+
+    /// The same, at most once a minute of a kind.
+    fn tell_seldom(&mut self, at: Timestamp, kind: NodeEventKind, detail: &str) {
+        if let Some(event) = self.news.tell(Instant::now(), at, kind, detail) {
+            self.tell_event(event);
+        }
+    }
+
+    /// Tells when the capture lost more than may be counted by since this was last asked.
+    fn look_at_losses(&mut self) {
+        let total = Loss { received: self.engine().counters().frames, dropped: self.dropped };
+        let since = Loss {
+            received: total.received.saturating_sub(self.losses.received),
+            dropped: total.dropped.saturating_sub(self.losses.dropped),
+        };
+        self.losses = total;
+        if since.share() > Loss::HONEST_SHARE {
+            let detail = format!(
+                "{:.0} % of the frames were lost in {} s ({} of {})",
+                since.share() * 100.0,
+                HEALTH_EVERY.as_secs(),
+                since.dropped,
+                since.dropped + since.received
+            );
+            self.tell_seldom(self.clock.now(), NodeEventKind::CaptureLoss, &detail);
         }
     }
 
@@ -268,8 +450,8 @@ impl Sensor {
         is_protected.then_some(OrderFailure::Protected)
     }
 
-    fn refuse(&mut self, id: OrderId, failure: OrderFailure, now: Timestamp) {
-        tracing::warn!(order = %id, %failure, "an order is not carried out");
+    fn refuse(&mut self, id: OrderId, tenant: &TenantId, failure: OrderFailure, now: Timestamp) {
+        tracing::warn!(%tenant, order = %id, %failure, "an order is not carried out");
         let mut change = self.change(now);
         change.refused.push((id, failure));
         let _ = self.keeper.send(Task::Change(Box::new(change)));
@@ -295,13 +477,28 @@ impl Sensor {
             log(&output);
             self.metrics.see_output(&output);
             match output {
-                Output::Alert(_) | Output::Degraded { .. } => {}
+                Output::Alert(_) => {}
+                Output::Degraded { degraded, at } => {
+                    let (kind, detail) = if degraded {
+                        (
+                            NodeEventKind::Degraded,
+                            "answers to several tenants collapsed together: silence is no evidence",
+                        )
+                    } else {
+                        (NodeEventKind::DegradedOver, "answers are back; silence is evidence again")
+                    };
+                    self.tell_event(NodeEvent::new(at, kind, detail));
+                }
                 Output::Violation(violation) => {
                     self.changed = true;
                     self.happened.push(Report::Violation(violation));
                 }
                 Output::Decision(decision) => {
                     self.changed = true;
+                    if let Some(why) = decision.softened.as_ref().filter(|why| why.starts_with(BRAKE)) {
+                        let detail = format!("{} was not measured: {why}", decision.tenant);
+                        self.tell_seldom(decision.at, NodeEventKind::Braked, &detail);
+                    }
                     self.happened.push(Report::Decision(decision));
                 }
                 Output::Imposed(measure) => {
@@ -334,6 +531,8 @@ impl Sensor {
             imposed: std::mem::take(&mut self.imposed),
             lifted: std::mem::take(&mut self.lifted),
             orders: std::mem::take(&mut self.awaiting),
+            paused: std::mem::take(&mut self.awaiting_disk),
+            pauses: self.pauses.controller.clone(),
             refused: Vec::new(),
             happened: std::mem::take(&mut self.happened),
         }
@@ -361,6 +560,7 @@ impl Sensor {
             flows: shards.iter().map(|shard| shard.flows().len() as u64).sum(),
             evictions: shards.iter().map(|shard| shard.flows().evictions()).sum(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            paused: self.paused.clone(),
         }));
     }
 }
@@ -372,28 +572,35 @@ fn warn_if_blind(watch: &Watch) {
     }
 }
 
+/// The violation behind a decision, for the log; an operator's has none.
+pub(super) fn behind(decision: &Decision) -> Option<DisplayValue<&ViolationId>> {
+    decision.violation.as_ref().map(display)
+}
+
 /// A line in the log for what people on call want to know.
 fn log(output: &Output) {
     match output {
         Output::Alert(alert) => tracing::info!(tenant = %alert.tenant, "{}", alert.summary()),
         Output::Violation(violation) if violation.alerts <= 1 || violation.closed.is_some() => {
             tracing::info!(
-                tenant = %violation.tenant, id = %violation.id, clause = violation.clause, strike = violation.strike,
+                tenant = %violation.tenant, violation = %violation.id, clause = violation.clause, strike = violation.strike,
                 "violation {}", violation.state.name()
             )
         }
         Output::Violation(_) => {}
         Output::Decision(decision) if decision.mode == Mode::Observe => tracing::info!(
-            tenant = %decision.tenant, id = %decision.id, clause = decision.clause,
+            tenant = %decision.tenant, violation = behind(decision), decision = %decision.id, clause = decision.clause,
             "observing only; it would be: {} {}: {}", decision.action, decision.scope, decision.reason
         ),
         Output::Decision(decision) => tracing::warn!(
-            tenant = %decision.tenant, id = %decision.id, clause = decision.clause, softened = decision.softened,
+            tenant = %decision.tenant, violation = behind(decision), decision = %decision.id, clause = decision.clause,
+            softened = decision.softened,
             "{} {}: {}", decision.action, decision.scope, decision.reason
         ),
         Output::Imposed(_) => {}
         Output::Lifted { measure, reason, .. } => tracing::info!(
-            tenant = %measure.decision.tenant, id = %measure.decision.id, "{} lifted: {}",
+            tenant = %measure.decision.tenant, violation = behind(&measure.decision),
+            decision = %measure.decision.id, "{} lifted: {}",
             measure.decision.action, reason.name()
         ),
         Output::Degraded { degraded: true, .. } => {

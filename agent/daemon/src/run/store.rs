@@ -2,13 +2,27 @@
 
 use std::sync::{Arc, mpsc};
 
-use reeve_policy::{Report, Tenant};
+use reeve_policy::{NodeEvent, NodeEventKind, Report, Tenant};
 
 use super::Reports;
+use crate::capture::Clock;
 use crate::control::spool::Spool;
 use crate::metrics::Metrics;
 use crate::state::journal::{Journal, Memory};
-use crate::state::{Roster, StateFolder};
+use crate::state::pause::ControllerPauses;
+use crate::state::{Roster, StateError, StateFolder};
+
+/// What is on disk when the agent begins.
+pub(super) struct Kept {
+    /// The journal, to go on writing.
+    pub journal: Journal,
+    /// What it holds.
+    pub memory: Memory,
+    /// The version of the tenants.
+    pub tenants_version: u64,
+    /// The controller's pauses.
+    pub pauses: ControllerPauses,
+}
 
 /// The journal, and the way to the controller behind it.
 pub(super) struct Store {
@@ -24,19 +38,26 @@ pub(super) struct Store {
     is_behind: bool,
     /// The version of the tenants on disk.
     tenants_version: u64,
+    /// The controller's pauses on disk.
+    pauses: ControllerPauses,
+    /// Those that the disk did not take yet.
+    unsaved_pauses: Option<ControllerPauses>,
+    /// What is to be told of the disk itself.
+    news: Vec<NodeEvent>,
+    clock: Clock,
     metrics: Metrics,
 }
 
 impl Store {
     pub fn new(
         folder: StateFolder,
-        journal: Journal,
-        memory: Memory,
-        tenants_version: u64,
+        kept: Kept,
         reports: Reports,
         finished: mpsc::Receiver<Vec<u64>>,
+        clock: Clock,
         metrics: Metrics,
     ) -> Self {
+        let Kept { journal, memory, tenants_version, pauses } = kept;
         Self {
             folder,
             journal,
@@ -46,6 +67,10 @@ impl Store {
             memory,
             is_behind: false,
             tenants_version,
+            pauses,
+            unsaved_pauses: None,
+            news: Vec::new(),
+            clock,
             metrics,
         }
     }
@@ -67,10 +92,15 @@ impl Store {
             if let Report::Violation(violation) = &report
                 && !self.is_behind
             {
-                tracing::debug!(tenant = %violation.tenant, id = %violation.id, "kept in the journal");
+                tracing::debug!(tenant = %violation.tenant, violation = %violation.id, "kept in the journal");
             }
             self.reports.send_kept(key, report);
         }
+    }
+
+    /// Writes down and tells something that operators must hear of the node.
+    pub fn note(&mut self, event: NodeEvent) {
+        self.keep(vec![Report::Event(event)], self.memory.clone());
     }
 
     /// Tells what is of no use later.
@@ -91,11 +121,45 @@ impl Store {
         }
     }
 
+    /// Writes the controller's pauses down if they are new; it is tried again until the disk takes them.
+    ///
+    /// # Errors
+    /// When the disk does not take them.
+    pub fn keep_pauses(&mut self, pauses: &ControllerPauses) -> Result<(), StateError> {
+        if *pauses == self.pauses {
+            self.unsaved_pauses = None;
+            return Ok(());
+        }
+        match self.folder.store_pauses(pauses) {
+            Ok(()) => {
+                self.pauses = pauses.clone();
+                self.unsaved_pauses = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.unsaved_pauses = Some(pauses.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// The controller's pauses that are on disk.
+    pub fn pauses(&self) -> &ControllerPauses {
+        &self.pauses
+    }
+
     /// Writes what the disk did not take before.
     pub fn try_again(&mut self) {
         self.forget_finished();
         if self.is_behind {
             self.write();
+        }
+        if let Some(pauses) = self.unsaved_pauses.take() {
+            // What keeps it from being written was told when it first did.
+            let _ = self.keep_pauses(&pauses);
+        }
+        for event in std::mem::take(&mut self.news) {
+            self.note(event);
         }
         self.metrics.see_journal(self.journal.len(), self.is_behind);
     }
@@ -107,6 +171,7 @@ impl Store {
                 self.unsaved.clear();
                 if std::mem::take(&mut self.is_behind) {
                     tracing::info!("the journal is written again");
+                    self.tell_of_disk(NodeEventKind::JournalBack, "the journal is written again");
                 }
             }
             Err(error) => {
@@ -114,12 +179,18 @@ impl Store {
                     tracing::error!(
                         %error, "the journal cannot be written; measures stand and reports are sent all the same"
                     );
+                    self.tell_of_disk(NodeEventKind::JournalBehind, &error.to_string());
                 }
                 // The link holds no more than that either.
                 let surplus = self.unsaved.len().saturating_sub(Spool::CAPACITY);
                 self.unsaved.drain(..surplus);
             }
         }
+    }
+
+    /// It is told with what comes next, and kept when the disk takes it.
+    fn tell_of_disk(&mut self, kind: NodeEventKind, detail: &str) {
+        self.news.push(NodeEvent::new(self.clock.now(), kind, detail));
     }
 
     fn forget_finished(&mut self) {

@@ -2,9 +2,10 @@
 //!
 //! The [`journal`] has measures in force, strikes, open episodes, and the reports that the controller does not have yet. The
 //! tenants that the controller last sent have a file of their own, written whole: to a new file, synced, renamed over the old
-//! one. There is never a half-written state. What cannot be read is set aside, not overwritten, so that nothing is lost unseen.
+//! one; so have the pauses ([`pause`]). There is never a half-written state. What cannot be read is set aside, not overwritten, so that nothing is lost unseen.
 
 pub mod journal;
+pub mod pause;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use reeve_policy::{Report, Tenant};
 use serde::{Deserialize, Serialize};
 
 use journal::{Journal, Memory};
+use pause::{ControllerPauses, LocalPause};
 
 /// The layout of the tenants' file; another one is set aside.
 const FORMAT: u32 = 1;
@@ -48,6 +50,10 @@ pub struct Left {
     pub unsent: Vec<(u64, Report)>,
     /// The tenants.
     pub roster: Roster,
+    /// The controller's pauses.
+    pub pauses: ControllerPauses,
+    /// The node's own pause.
+    pub local_pause: Option<LocalPause>,
     /// What could not be read, for the log.
     pub troubles: Vec<String>,
 }
@@ -106,7 +112,7 @@ impl StateFolder {
         made.map_err(failed)?;
         let mut options = fs::OpenOptions::new();
         let lock = options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = lock.open(folder.join("lock")).map_err(failed)?;
+        let lock = lock.open(folder.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: folder.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse { path: folder.to_owned() }),
@@ -135,7 +141,32 @@ impl StateFolder {
                 Roster::default()
             }
         };
-        Ok(Left { journal, memory: recovered.memory, unsent: recovered.reports, roster, troubles })
+        let path = self.path.join(PAUSES);
+        let failed = |source| StateError::Read { path: path.clone(), source };
+        let pauses = match read_pauses(&path).map_err(failed)? {
+            Ok(pauses) => pauses,
+            Err(reason) => {
+                let aside = path.with_extension("json.unreadable");
+                fs::rename(&path, &aside).map_err(failed)?;
+                troubles.push(format!(
+                    "{}: {reason}; it is set aside, and the controller tells again who paused",
+                    path.display()
+                ));
+                ControllerPauses::default()
+            }
+        };
+        let path = &self.path;
+        let local_pause =
+            pause::read(path).map_err(|source| StateError::Read { path: path.clone(), source })?;
+        Ok(Left {
+            journal,
+            memory: recovered.memory,
+            unsent: recovered.reports,
+            roster,
+            pauses,
+            local_pause,
+            troubles,
+        })
     }
 
     /// Writes the tenants, whole or not at all.
@@ -147,19 +178,50 @@ impl StateFolder {
         self.write(&path, roster).map_err(|source| StateError::Write { path, source })
     }
 
-    fn write(&self, path: &Path, roster: &Roster) -> io::Result<()> {
+    /// Writes the controller's pauses, whole or not at all.
+    ///
+    /// # Errors
+    /// When there is no room or no permission; those before stand then.
+    pub fn store_pauses(&self, pauses: &ControllerPauses) -> Result<(), StateError> {
+        let path = self.path.join(PAUSES);
+        self.write(&path, pauses).map_err(|source| StateError::Write { path, source })
+    }
+
+    /// The controller's pauses in `folder`, without a claim to it; none where none can be read.
+    ///
+    /// # Errors
+    /// When a file is there and the system does not let us read it.
+    pub fn peek_pauses(folder: &Path) -> Result<ControllerPauses, StateError> {
+        let path = folder.join(PAUSES);
+        let read = read_pauses(&path).map_err(|source| StateError::Read { path, source })?;
+        Ok(read.unwrap_or_default())
+    }
+
+    fn write(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
         let new = path.with_extension("json.new");
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec(roster)?)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
         File::open(&self.path)?.sync_all()
     }
 }
 
-const JOURNAL: &str = "journal";
+/// The journal's file.
+pub const JOURNAL: &str = "journal";
 const ROSTER: &str = "tenants.json";
+const PAUSES: &str = "controller-pause.json";
+const LOCK: &str = "lock";
+
+/// The controller's pauses in the file, none if there is no file, or why they cannot be read.
+fn read_pauses(path: &Path) -> io::Result<Result<ControllerPauses, String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_err(|error| error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(ControllerPauses::default())),
+        Err(error) => Err(error),
+    }
+}
 
 /// The tenants in the file, none if there is no file, or why they cannot be read.
 fn read_roster(path: &Path) -> io::Result<Result<Option<Roster>, String>> {
@@ -208,6 +270,22 @@ mod tests {
         assert_eq!((left.roster, left.troubles.len()), (Roster::default(), 1));
         assert_eq!(fs::read(path.join("tenants.json.unreadable")).unwrap(), b"{\"format\": 1, ");
         assert!(state.load().unwrap().troubles.is_empty());
+    }
+
+    #[test]
+    fn the_controllers_pauses_outlast_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let pause = reeve_policy::Pause::new("oncall", "look", reeve_policy::Timestamp::from_secs(1));
+        let order = reeve_policy::OrderId("O1".parse().unwrap());
+        let mut pauses = ControllerPauses::default();
+        *pauses.of(reeve_policy::PauseScope::Fleet) = Some(reeve_policy::HeldPause { order, pause });
+        state.store_pauses(&pauses).unwrap();
+        assert_eq!(state.load().unwrap().pauses, pauses);
+        assert_eq!(pauses.held().len(), 1);
+        fs::write(folder.path().join(PAUSES), b"{").unwrap();
+        let left = state.load().unwrap();
+        assert_eq!((left.pauses, left.troubles.len()), (ControllerPauses::default(), 1));
     }
 
     #[test]

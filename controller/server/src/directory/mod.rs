@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use reeve_policy::{InterfaceSelector, Tenant, TenantId, Timestamp};
+use reeve_policy::{InterfaceSelector, NodeId, Pause, Tenant, TenantId, Timestamp};
 
 use prefix::PrefixMap;
 pub use standing::{Held, Standing, State, Status};
@@ -93,6 +93,29 @@ pub struct Snapshot {
     pub tenants: Arc<Tenants>,
     /// What is held against them; a tenant that nothing is held against is missing.
     pub standings: HashMap<TenantId, Arc<Standing>>,
+    /// Where policy takes no new measure.
+    pub paused: Arc<Paused>,
+}
+
+/// Where policy takes no new measure, because a person said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paused {
+    /// Who paused the whole fleet.
+    pub fleet: Option<Pause>,
+    /// Who paused single nodes from the controller, be it that they know it yet or not.
+    pub ordered: BTreeMap<NodeId, Pause>,
+    /// What the nodes told last, whoever paused them.
+    pub nodes: BTreeMap<NodeId, Pause>,
+}
+
+impl Paused {
+    /// The nodes that are paused where a tenant is; one without interfaces may be anywhere.
+    pub fn around<'a>(&'a self, tenant: &'a Tenant) -> impl Iterator<Item = (&'a NodeId, &'a Pause)> {
+        let is_there = |node: &NodeId| {
+            tenant.interfaces.is_empty() || tenant.interfaces.iter().any(|selector| selector.node == *node)
+        };
+        self.nodes.iter().filter(move |(node, _)| is_there(node))
+    }
 }
 
 impl Snapshot {

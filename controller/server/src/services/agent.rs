@@ -37,6 +37,8 @@ struct Session {
     out: mpsc::Sender<Result<ConnectResponse, Status>>,
     acknowledge: watch::Sender<u64>,
     tenants_version: u64,
+    /// What the agent speaks.
+    protocol: ProtocolVersion,
     /// Orders that were sent on this stream.
     sent: HashSet<OrderId>,
     pings: u64,
@@ -80,7 +82,7 @@ impl Service {
         incoming: Streaming<ConnectRequest>,
     ) -> Result<mpsc::Receiver<Result<ConnectResponse, Status>>, Status> {
         let (node, epoch, tenants_version) = (hello.node.clone(), hello.epoch, hello.tenants_version);
-        let version = hello.agent_version.clone();
+        let (version, protocol) = (hello.agent_version.clone(), hello.protocol);
         let greeted = self.0.writer.ask(|reply| Job::Greet { hello: Box::new(hello), reply });
         let greeting = greeted.await.map_err(unwritable)?;
         let (out, receiver) = mpsc::channel(WINDOW);
@@ -101,6 +103,7 @@ impl Service {
             out,
             acknowledge: watch::Sender::new(greeting.acknowledged),
             tenants_version,
+            protocol,
             sent: HashSet::new(),
             pings: 0,
             unanswered: 0,
@@ -185,6 +188,10 @@ impl Session {
         }
         let pending = self.house.store.orders_pending(&self.node).await.map_err(unreadable)?;
         for order in pending {
+            if !self.protocol.knows(&order) {
+                // It is older than the order, and waits for a newer agent.
+                continue;
+            }
             let is_new = order.id().is_some_and(|id| self.sent.insert(id.clone()));
             if is_new {
                 self.send(Down::Order(order)).await?;

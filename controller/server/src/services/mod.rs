@@ -1,6 +1,7 @@
 //! The three services, each a thin layer between messages and the directory, the store and the writer.
 
 pub(crate) mod agent;
+mod brakes;
 pub(crate) mod operator;
 pub(crate) mod orders;
 pub(crate) mod status;

@@ -7,16 +7,18 @@ use reeve_policy::{Tenant, TenantId, ViolationId, ViolationState};
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
     GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse, ImposeRequest,
-    ImposeResponse, ListNodesRequest, ListNodesResponse, ListTenantsRequest, ListTenantsResponse,
-    ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, ReleaseRequest, ReleaseResponse,
-    SuspendRequest, SuspendResponse, TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
+    ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse, ListNodesRequest,
+    ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListViolationsRequest,
+    ListViolationsResponse, MeasureRecord, Node, PauseRequest, PauseResponse, ReleaseRequest,
+    ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, TenantEntry,
+    WatchRequest, WatchResponse, import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::status::state_to_wire;
-use super::{House, orders, unreadable, unsound, unwritable, watch};
+use super::{House, brakes, orders, unreadable, unsound, unwritable, watch};
 use crate::clock;
 use crate::identity::Protection;
 use crate::store::write::ImportMethod;
@@ -27,7 +29,7 @@ use crate::writer::Job;
 pub(crate) struct Service(pub House);
 
 /// Reads a page's size: 0 is `usual`, and more than `most` is wrong.
-fn page_size(asked: i32, usual: u32, most: u32) -> Result<u32, Status> {
+pub(super) fn page_size(asked: i32, usual: u32, most: u32) -> Result<u32, Status> {
     match u32::try_from(asked) {
         Ok(0) => Ok(usual),
         Ok(size) if size <= most => Ok(size),
@@ -116,7 +118,9 @@ impl OperatorService for Service {
     ) -> Result<Response<ListNodesResponse>, Status> {
         self.0.protection.operator(&request)?;
         let rows = self.0.store.nodes().await.map_err(unreadable)?;
+        let paused = std::sync::Arc::clone(&self.0.directory.snapshot().paused);
         let node = |row: crate::store::NodeRow| Node {
+            pause: paused.ordered.get(&row.name).map(Into::into),
             connected: self.0.streams.is_connected(&row.name),
             name: row.name.to_string(),
             last_seen_time: Some(time_to_wire(row.last_seen)),
@@ -130,6 +134,7 @@ impl OperatorService for Service {
             nodes: rows.into_iter().map(node).collect(),
             protected: self.0.protection == Protection::Certificates,
             controller_version: env!("CARGO_PKG_VERSION").to_owned(),
+            fleet_pause: paused.fleet.as_ref().map(Into::into),
         }))
     }
 
@@ -206,6 +211,40 @@ impl OperatorService for Service {
         let request = request.into_inner();
         tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an operator releases");
         orders::release(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<PauseResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::warn!(%operator, target = ?request.target, lift = request.lift, reason = request.reason, "an operator pauses");
+        brakes::pause(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<ResumeResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::warn!(%operator, target = ?request.target, reason = request.reason, "an operator resumes");
+        brakes::resume(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn lift(&self, request: Request<LiftRequest>) -> Result<Response<LiftResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        if !request.dry_run {
+            tracing::warn!(
+                %operator, policy = request.policy, version = request.policy_version, node = request.node,
+                reason = request.reason, "an operator lifts what a policy did"
+            );
+        }
+        brakes::lift(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        brakes::events(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;

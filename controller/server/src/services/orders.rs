@@ -1,9 +1,10 @@
-//! Suspensions and releases: given, stored, and waited for.
+//! Suspensions and releases; how an order is given, stored, and waited for.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use reeve_policy::pause::{MAX_REASON, is_plain};
 use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{
     Action, Decision, DecisionId, Mode, Name, NodeId, OrderId, Origin, Scope, TenantId, Timestamp, Until,
@@ -24,8 +25,6 @@ use crate::writer::Job;
 
 /// How long an answer waits for the nodes.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest text that an operator may give as a reason, in bytes.
-const MAX_REASON: usize = 1_000;
 /// The longest key of a caller's choice, in bytes.
 const MAX_KEY: usize = 200;
 
@@ -174,8 +173,8 @@ fn tenant(text: &str) -> Result<TenantId, Status> {
     text.parse().map_err(|error| Status::invalid_argument(format!("tenant: {error}")))
 }
 
-fn check_reason(reason: &str, needed: bool) -> Result<(), Status> {
-    let has_controls = reason.chars().any(char::is_control);
+pub(super) fn check_reason(reason: &str, needed: bool) -> Result<(), Status> {
+    let has_controls = !reason.chars().all(is_plain);
     if (needed && reason.trim().is_empty()) || reason.len() > MAX_REASON || has_controls {
         let least = if needed { 1 } else { 0 };
         return Err(Status::invalid_argument(format!("reason: {least} to {MAX_REASON} bytes on one line")));
@@ -183,7 +182,7 @@ fn check_reason(reason: &str, needed: bool) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_key(key: &str) -> Result<(), Status> {
+pub(super) fn check_key(key: &str) -> Result<(), Status> {
     if key.len() > MAX_KEY {
         return Err(Status::invalid_argument(format!("idempotency_key: at most {MAX_KEY} bytes")));
     }
@@ -200,16 +199,17 @@ fn clause(text: String) -> Result<String, Status> {
     }
 }
 
-fn taken(taken: OrderTaken, tenant: &str) -> Result<(OrderId, Option<DecisionId>), Status> {
+pub(super) fn taken(taken: OrderTaken, whom: &str) -> Result<(OrderId, Option<DecisionId>), Status> {
     match taken {
         OrderTaken::Ordered { id, decision } => Ok((id, decision)),
         OrderTaken::KeyInUse => Err(Status::already_exists("idempotency_key: it stands for another request")),
-        OrderTaken::UnknownTenant => Err(Status::not_found(format!("there is no tenant {tenant}"))),
+        OrderTaken::UnknownTenant => Err(Status::not_found(format!("there is no tenant {whom}"))),
+        OrderTaken::UnknownNode => Err(Status::not_found(format!("there is no node {whom}"))),
     }
 }
 
 /// What became of an order on each node; asked to wait, when the connected ones have answered.
-async fn outcome(
+pub(super) async fn outcome(
     house: &House,
     id: &OrderId,
     wait: bool,
@@ -256,7 +256,7 @@ pub(super) fn node_order(row: &OrderRow, is_connected: bool) -> NodeOrder {
 }
 
 /// A key that sorts by time: milliseconds, and chance.
-fn new_key(now: Timestamp) -> Name {
+pub(super) fn new_key(now: Timestamp) -> Name {
     // A fresh hasher is keyed at random.
     let random = std::hash::RandomState::new().build_hasher().finish();
     format!("O{:012X}{random:016X}", now.as_nanos() / 1_000_000)

@@ -8,7 +8,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use reeve_policy::{InterfaceSelector, Tenant, TenantId};
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::status_service_server::StatusService;
-use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse, State as WireState};
+use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse, PausedNode, State as WireState};
 use reeve_proto::{time_to_wire, types};
 use tonic::{Request, Response, Status};
 
@@ -65,7 +65,14 @@ impl StatusService for Service {
         let is_stale = |node: &&reeve_policy::NodeId| !self.house.streams.is_connected(node);
         let stale = standing.nodes.iter().filter(is_stale).map(ToString::to_string).collect();
         let name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
-        Ok(Response::new(answer(&id, name, standing, stale)))
+        let paused = tenant.map(|tenant| {
+            let around = snapshot.paused.around(tenant);
+            around
+                .map(|(node, pause)| PausedNode { node: node.to_string(), pause: Some(pause.into()) })
+                .collect()
+        });
+        let answer = answer(&id, name, standing, stale);
+        Ok(Response::new(GetStatusResponse { paused: paused.unwrap_or_default(), ..answer }))
     }
 }
 
@@ -125,5 +132,6 @@ fn answer(
         observed: observed_action.is_some(),
         observed_action: observed_action.unwrap_or(types::v1::Action::Unspecified).into(),
         stale_nodes,
+        paused: Vec::new(),
     }
 }

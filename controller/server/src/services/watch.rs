@@ -1,10 +1,10 @@
 //! What happens, as messages to whoever watches.
 
 use reeve_policy::{TenantId, Violation};
-use reeve_proto::operator::v1::WatchResponse;
 use reeve_proto::operator::v1::watch_response::{
     Event as Told, MeasureLifted, MeasureStands, Missed, NodeChange, OrderAnswered,
 };
+use reeve_proto::operator::v1::{EventEntry, WatchResponse};
 use reeve_proto::{time_to_wire, types};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -53,10 +53,16 @@ fn to_wire(event: Event) -> WatchResponse {
         }
         What::NodeUp { node } => Told::NodeUp(NodeChange { node: node.to_string(), reason: String::new() }),
         What::NodeDown { node, reason } => Told::NodeDown(NodeChange { node: node.to_string(), reason }),
-        What::OrderAnswered { order, tenant, row } => Told::OrderAnswered(OrderAnswered {
+        What::OrderAnswered { order, kind, tenant, row } => Told::OrderAnswered(OrderAnswered {
             order: order.to_string(),
-            tenant: tenant.to_string(),
+            tenant: tenant.map(|tenant| tenant.to_string()).unwrap_or_default(),
+            kind: kind.to_owned(),
             node: Some(node_order(&row, true)),
+        }),
+        What::NodeEvent { node, event: happened } => Told::NodeEvent(EventEntry {
+            node: node.to_string(),
+            event: Some((&*happened).into()),
+            received_time: Some(time_to_wire(event.at)),
         }),
     };
     WatchResponse { time: Some(time_to_wire(event.at)), event: Some(told) }

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use reeve_policy::{
-    Action, Decision, DecisionId, MeasureCounters, NodeHealth, NodeId, Order, OrderId, Tenant, TenantId,
-    Timestamp, Violation, ViolationId, ViolationState,
+    Action, Decision, DecisionId, Lift, Measure, MeasureCounters, NodeEvent, NodeHealth, NodeId, Order,
+    OrderId, Tenant, TenantId, Timestamp, Violation, ViolationId, ViolationState,
 };
 use sqlx::QueryBuilder;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 
 use super::row::{Body, name, nanos, time, uncount};
+use super::write::pauses;
 use super::{Store, StoreError};
-use crate::directory::{Held, Snapshot, Standing, Tenants};
+use crate::directory::{Held, Paused, Snapshot, Standing, Tenants};
 
 /// Which violations to list.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,32 @@ pub struct ViolationFilter {
     pub before: Option<ViolationId>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// Which node events to list.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Only of this node.
+    pub node: Option<NodeId>,
+    /// Only those at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only those stored before this one: the page after it.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A node event as it is stored.
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    /// Grows with every event.
+    pub id: i64,
+    /// The node.
+    pub node: NodeId,
+    /// The event.
+    pub event: NodeEvent,
+    /// When the controller learnt of it.
+    pub received: Timestamp,
 }
 
 /// A node as it is stored.
@@ -138,7 +165,54 @@ pub(crate) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, St
             standings.insert(tenant, Arc::new(standing));
         }
     }
-    Ok(Snapshot { tenants: Arc::new(tenants(conn).await?), standings })
+    let paused = Arc::new(paused(conn).await?);
+    Ok(Snapshot { tenants: Arc::new(tenants(conn).await?), standings, paused })
+}
+
+/// Where policy takes no new measure.
+pub(super) async fn paused(conn: &mut SqliteConnection) -> Result<Paused, StoreError> {
+    let mut paused = Paused::default();
+    for (target, row) in pauses(conn).await? {
+        match target {
+            None => paused.fleet = Some(row.pause),
+            Some(node) => _ = paused.ordered.insert(node, row.pause),
+        }
+    }
+    let told: Vec<(String, Vec<u8>)> =
+        sqlx::query_as("SELECT name, health FROM nodes WHERE health IS NOT NULL").fetch_all(conn).await?;
+    for (node, health) in told {
+        if let Some(pause) = NodeHealth::decode(&health)?.paused {
+            paused.nodes.insert(name("node", &node)?, pause);
+        }
+    }
+    Ok(paused)
+}
+
+/// The measures that stand and that a lift would take, by node and decision; at most `limit` of them, and how many there are.
+pub(super) async fn liftable(
+    conn: &mut SqliteConnection,
+    lift: &Lift,
+    node: Option<&NodeId>,
+    limit: usize,
+) -> Result<(Vec<(NodeId, Measure)>, u64), StoreError> {
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT m.node, m.body FROM measures m WHERE m.lifted IS NULL");
+    if let Some(node) = node {
+        query.push(" AND m.node = ").push_bind(node.as_str().to_owned());
+    }
+    query.push(" ORDER BY m.node, m.decision");
+    let rows: Vec<(String, Vec<u8>)> = query.build_query_as().fetch_all(conn).await?;
+    let (mut found, mut total) = (Vec::new(), 0);
+    for (node, body) in rows {
+        let measure = Measure::decode(&body)?;
+        if lift.takes(&measure.decision) {
+            total += 1;
+            if found.len() < limit {
+                found.push((name("node", &node)?, measure));
+            }
+        }
+    }
+    Ok((found, total))
 }
 
 impl Store {
@@ -167,6 +241,58 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// What happened on nodes, what was told last first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
+        let mut query =
+            QueryBuilder::<Sqlite>::new("SELECT id, node, received, body FROM node_events WHERE 1");
+        if let Some(node) = &filter.node {
+            query.push(" AND node = ").push_bind(node.as_str());
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND at >= ").push_bind(nanos(since));
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND id < ").push_bind(before);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
+        let rows: Vec<(i64, String, i64, Vec<u8>)> = query.build_query_as().fetch_all(&self.readers).await?;
+        rows.into_iter()
+            .map(|(id, node, received, body)| {
+                let event = NodeEvent::decode(&body)?;
+                Ok(EventRow { id, node: name("node", &node)?, event, received: time(received) })
+            })
+            .collect()
+    }
+
+    /// Whether a node has ever connected.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn is_node(&self, node: &NodeId) -> Result<bool, StoreError> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM nodes WHERE name = ?")
+            .bind(node.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// What a lift would take now: at most `limit` of the measures that stand, and how many there are.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn liftable(
+        &self,
+        lift: &Lift,
+        node: Option<&NodeId>,
+        limit: usize,
+    ) -> Result<(Vec<(NodeId, Measure)>, u64), StoreError> {
+        let mut reader = self.readers.acquire().await?;
+        liftable(&mut reader, lift, node, limit).await
     }
 
     /// Violations, newest first.

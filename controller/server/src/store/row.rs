@@ -1,7 +1,7 @@
 //! Columns and bodies: how values are laid down and read back.
 
 use prost::Message;
-use reeve_policy::{Decision, Measure, Name, NodeHealth, Order, Tenant, Timestamp, Violation};
+use reeve_policy::{Decision, Measure, Name, NodeEvent, NodeHealth, Order, Tenant, Timestamp, Violation};
 use reeve_proto::{WireError, agent, types};
 
 use super::StoreError;
@@ -87,4 +87,5 @@ body! {
     Measure, types::v1::Measure, "measure";
     NodeHealth, agent::v1::NodeHealth, "health sample";
     Order, agent::v1::Order, "order";
+    NodeEvent, types::v1::NodeEvent, "node event";
 }

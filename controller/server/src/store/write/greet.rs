@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::StoreError;
 use super::super::row::{Body, count, epoch, name, nanos};
 use super::orders::impose_on;
+use super::pauses::order_pauses;
 use super::reports::{Lift, cursor, lifted, set_cursor, stands};
 use super::{Effects, Refusal};
 
@@ -54,6 +55,7 @@ pub async fn greet(
     }
     take_measures(conn, hello, effects).await?;
     order_missing(conn, hello, known.is_none(), effects).await?;
+    order_pauses(conn, hello, effects).await?;
     Ok(Greeting { acknowledged: cursor(conn, node, hello.epoch).await? })
 }
 

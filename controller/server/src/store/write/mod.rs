@@ -7,6 +7,7 @@
 
 mod greet;
 mod orders;
+mod pauses;
 mod reports;
 mod tenants;
 
@@ -16,12 +17,13 @@ use reeve_policy::{NodeId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
 pub use greet::{Greeting, greet, saw};
-pub use orders::{OrderTaken, Requested, order_result, release, suspend};
+pub use orders::{LiftAsked, LiftTaken, OrderTaken, Requested, lift, order_result, release, suspend};
+pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
 pub use tenants::{ImportMethod, Imported, import_tenants};
 
 use super::StoreError;
-use crate::directory::{Standing, Tenants};
+use crate::directory::{Paused, Standing, Tenants};
 use crate::events::What;
 
 /// What is to be told after the commit.
@@ -37,6 +39,8 @@ pub struct Effects {
     pub ordered: BTreeSet<NodeId>,
     /// Whether the tenants changed.
     pub tenants_changed: bool,
+    /// Whether what is paused, or what a node says of it, changed.
+    pub pauses_changed: bool,
 }
 
 impl Effects {
@@ -49,6 +53,7 @@ impl Effects {
             touched: BTreeSet::new(),
             ordered: BTreeSet::new(),
             tenants_changed: false,
+            pauses_changed: false,
         }
     }
 }
@@ -59,6 +64,14 @@ impl Effects {
 /// Where the database fails.
 pub async fn standing(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Standing, StoreError> {
     super::read::standing(conn, tenant).await
+}
+
+/// The pauses as the transaction leaves them: those that operators ordered, and those that nodes tell of.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn paused(conn: &mut SqliteConnection) -> Result<Paused, StoreError> {
+    super::read::paused(conn).await
 }
 
 /// The tenants as the transaction leaves them.

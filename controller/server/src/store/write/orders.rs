@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, Measure, NodeId, Order, OrderFailure, OrderId, OrderResult, TenantId, Timestamp,
-    Violation, ViolationState,
+    Decision, DecisionId, Lift, Measure, NodeId, Order, OrderFailure, OrderId, OrderResult, PauseScope,
+    PolicyVersion, TenantId, Timestamp, Violation, ViolationState,
 };
 use sqlx::sqlite::SqliteConnection;
 
+use super::super::read::liftable;
 use super::super::row::{Body, name, nanos};
 use super::super::{OrderRow, StoreError};
 use super::Effects;
-use super::reports::{lift_all, stands, store_decision};
+use super::reports::{Lift as Lifting, lift_all, lifted, stands, store_decision};
 use crate::events::What;
 
 /// What was asked for, for requests that may come twice.
@@ -37,6 +38,73 @@ pub enum OrderTaken {
     KeyInUse,
     /// There is no such tenant.
     UnknownTenant,
+    /// There is no such node.
+    UnknownNode,
+}
+
+/// What a policy did that is to be undone.
+#[derive(Clone, Debug)]
+pub struct LiftAsked {
+    /// The order's key.
+    pub id: OrderId,
+    /// Which policy.
+    pub policy: PolicyVersion,
+    /// Since when.
+    pub since: Timestamp,
+    /// Only on this node.
+    pub node: Option<NodeId>,
+    /// Who asks.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The most measures to tell of.
+    pub limit: usize,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct LiftTaken {
+    /// The order.
+    pub taken: OrderTaken,
+    /// What stood then, and how many there were.
+    pub measures: (Vec<(NodeId, Measure)>, u64),
+}
+
+/// Orders that what a policy did is undone, on every node or one.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn lift(
+    conn: &mut SqliteConnection,
+    requested: &Requested,
+    asked: &LiftAsked,
+    effects: &mut Effects,
+) -> Result<LiftTaken, StoreError> {
+    let not_done = |taken| LiftTaken { taken, measures: (Vec::new(), 0) };
+    if let Some(taken) = repeated(conn, requested).await? {
+        return Ok(not_done(taken));
+    }
+    let mut nodes = nodes(conn).await?;
+    if let Some(node) = &asked.node {
+        nodes.retain(|known| known == node);
+        if nodes.is_empty() {
+            return Ok(not_done(OrderTaken::UnknownNode));
+        }
+    }
+    let what = Lift::of(asked.policy.clone(), asked.since);
+    let measures = liftable(conn, &what, asked.node.as_ref(), asked.limit).await?;
+    let order = Order::Lift {
+        id: asked.id.clone(),
+        policy: asked.policy.clone(),
+        since: asked.since,
+        by: asked.by.clone(),
+        reason: asked.reason.clone(),
+    };
+    for node in nodes {
+        insert(conn, &node, &asked.id, &order, About::Node, effects).await?;
+    }
+    remember(conn, requested, &asked.id, None, effects.now).await?;
+    Ok(LiftTaken { taken: OrderTaken::Ordered { id: asked.id.clone(), decision: None }, measures })
 }
 
 /// Orders a suspension on every node.
@@ -106,7 +174,7 @@ pub async fn release(
         reason: reason.to_owned(),
     };
     for node in nodes(conn).await? {
-        insert(conn, &node, id, &order, (tenant, None), effects).await?;
+        insert(conn, &node, id, &order, About::Tenant(tenant, None), effects).await?;
     }
     remember(conn, requested, id, None, effects.now).await?;
     Ok(OrderTaken::Ordered { id: id.clone(), decision: None })
@@ -126,26 +194,43 @@ pub(super) async fn impose_on(
 ) -> Result<(), StoreError> {
     let id = order_id(&decision.id);
     let order = Order::Impose { id: id.clone(), decision: Box::new(decision.clone()) };
-    insert(conn, node, &id, &order, (&decision.tenant, Some(&decision.id)), effects).await
+    insert(conn, node, &id, &order, About::Tenant(&decision.tenant, Some(&decision.id)), effects).await
 }
 
-async fn insert(
+/// What an order is about, as far as orders are searched for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    /// A tenant, and perhaps a decision.
+    Tenant(&'a TenantId, Option<&'a DecisionId>),
+    /// A pause.
+    Pause(PauseScope),
+    /// A whole node.
+    Node,
+}
+
+pub(super) async fn insert(
     conn: &mut SqliteConnection,
     node: &NodeId,
     id: &OrderId,
     order: &Order,
-    (tenant, decision): (&TenantId, Option<&DecisionId>),
+    about: About<'_>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
+    let (tenant, decision, scope) = match about {
+        About::Tenant(tenant, decision) => (Some(tenant), decision, None),
+        About::Pause(scope) => (None, None, Some(scope)),
+        About::Node => (None, None, None),
+    };
     sqlx::query(
-        "INSERT INTO orders (node, id, kind, tenant, decision, created, state, body) \
-         VALUES (?, ?, ?, ?, ?, ?, 'pending', ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO orders (node, id, kind, tenant, decision, scope, created, state, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?) ON CONFLICT DO NOTHING",
     )
     .bind(node.as_str())
     .bind(id.0.as_str())
     .bind(order.name())
-    .bind(tenant.as_str())
+    .bind(tenant.map(|tenant| tenant.as_str()))
     .bind(decision.map(|decision| decision.0.as_str()))
+    .bind(scope.map(PauseScope::name))
     .bind(nanos(effects.now))
     .bind(order.encode())
     .execute(conn)
@@ -201,18 +286,59 @@ pub async fn order_result(
                 };
                 stands(conn, node, &measure, result.at, effects).await?;
             }
-            decision.tenant.clone()
+            Some(decision.tenant.clone())
         }
         Order::Release { tenant, .. } => {
             if result.result.is_ok() {
                 lift_all(conn, node, tenant, result.at, effects).await?;
                 close_open(conn, node, tenant, result.at, effects).await?;
             }
-            tenant.clone()
+            Some(tenant.clone())
+        }
+        Order::Pause { lift, .. } => {
+            if result.result.is_ok() && *lift {
+                lift_policy(conn, node, &Lift::ALL, result.at, effects).await?;
+            }
+            None
+        }
+        Order::Resume { .. } => None,
+        Order::Lift { policy, since, .. } => {
+            if result.result.is_ok() {
+                lift_policy(conn, node, &Lift::of(policy.clone(), *since), result.at, effects).await?;
+            }
+            None
         }
     };
     let row = OrderRow { node: node.clone(), state: state.to_owned(), detail };
-    effects.events.push(What::OrderAnswered { order: result.id.clone(), tenant, row });
+    let kind = order.name();
+    effects.events.push(What::OrderAnswered { order: result.id.clone(), kind, tenant, row });
+    Ok(())
+}
+
+/// What policy did on a node until `at` is undone there: the measures stand no longer, and the episodes behind them are closed.
+async fn lift_policy(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    lift: &Lift,
+    at: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let (standing, _) = liftable(conn, lift, Some(node), usize::MAX).await?;
+    for (_, measure) in standing.iter().filter(|(_, measure)| measure.decision.at <= at) {
+        let (decision, tenant) = (&measure.decision.id, &measure.decision.tenant);
+        let lifting = Lifting { decision, tenant, reason: reeve_policy::LiftReason::Released.name(), at };
+        lifted(conn, node, lifting, None, effects).await?;
+        let Some(violation) = &measure.decision.violation else { continue };
+        let open: Option<(Vec<u8>,)> =
+            sqlx::query_as("SELECT body FROM violations WHERE id = ? AND state = 'open' AND node = ?")
+                .bind(violation.as_name().as_str())
+                .bind(node.as_str())
+                .fetch_optional(&mut *conn)
+                .await?;
+        if let Some((body,)) = open {
+            close(conn, Violation::decode(&body)?, at, effects).await?;
+        }
+    }
     Ok(())
 }
 
@@ -233,23 +359,33 @@ async fn close_open(
     .fetch_all(&mut *conn)
     .await?;
     for (body,) in open {
-        let mut violation = Violation::decode(&body)?;
-        violation.state = ViolationState::Released;
-        violation.closed = Some(at);
-        sqlx::query("UPDATE violations SET state = ?, closed = ?, body = ? WHERE id = ?")
-            .bind(violation.state.name())
-            .bind(nanos(at))
-            .bind(violation.encode())
-            .bind(violation.id.as_name().as_str())
-            .execute(&mut *conn)
-            .await?;
-        effects.touched.insert(tenant.clone());
-        effects.events.push(What::ViolationClosed(Arc::new(violation)));
+        close(conn, Violation::decode(&body)?, at, effects).await?;
     }
     Ok(())
 }
 
-async fn nodes(conn: &mut SqliteConnection) -> Result<Vec<NodeId>, StoreError> {
+/// Closes an episode as released.
+async fn close(
+    conn: &mut SqliteConnection,
+    mut violation: Violation,
+    at: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    violation.state = ViolationState::Released;
+    violation.closed = Some(at);
+    sqlx::query("UPDATE violations SET state = ?, closed = ?, body = ? WHERE id = ?")
+        .bind(violation.state.name())
+        .bind(nanos(at))
+        .bind(violation.encode())
+        .bind(violation.id.as_name().as_str())
+        .execute(conn)
+        .await?;
+    effects.touched.insert(violation.tenant.clone());
+    effects.events.push(What::ViolationClosed(Arc::new(violation)));
+    Ok(())
+}
+
+pub(super) async fn nodes(conn: &mut SqliteConnection) -> Result<Vec<NodeId>, StoreError> {
     let rows: Vec<(String,)> = sqlx::query_as("SELECT name FROM nodes ORDER BY name").fetch_all(conn).await?;
     rows.iter().map(|(node,)| name("node", node)).collect()
 }
@@ -273,7 +409,7 @@ async fn is_held(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool,
 }
 
 /// What was ordered under the same key before.
-async fn repeated(
+pub(super) async fn repeated(
     conn: &mut SqliteConnection,
     requested: &Requested,
 ) -> Result<Option<OrderTaken>, StoreError> {
@@ -293,7 +429,7 @@ async fn repeated(
     Ok(Some(OrderTaken::Ordered { id: OrderId(name("order", &id)?), decision }))
 }
 
-async fn remember(
+pub(super) async fn remember(
     conn: &mut SqliteConnection,
     requested: &Requested,
     id: &OrderId,

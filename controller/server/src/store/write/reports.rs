@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeHealth, NodeId, Origin, Report,
-    TenantId, Timestamp, Violation, ViolationState,
+    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeHealth, NodeId, Origin,
+    Report, TenantId, Timestamp, Violation, ViolationState,
 };
 use sqlx::sqlite::SqliteConnection;
 
@@ -16,6 +16,9 @@ use crate::events::What;
 
 /// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
 const EPOCHS_KEPT: i64 = 8;
+
+/// How many events of a node are kept.
+const EVENTS_KEPT: i64 = 10_000;
 
 /// Why a readable report was thrown away all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +123,8 @@ pub async fn report(
             lifted(conn, node, lift, Some(*counters), effects).await?;
         }
         Report::Counters(counters) => count_up(conn, node, counters).await?,
-        Report::Health(health) => store_health(conn, node, health, effects.now).await?,
+        Report::Health(health) => store_health(conn, node, health, effects).await?,
+        Report::Event(event) => store_event(conn, node, event, effects).await?,
     }
     Ok(Ok(()))
 }
@@ -363,14 +367,53 @@ async fn store_health(
     conn: &mut SqliteConnection,
     node: &NodeId,
     health: &NodeHealth,
-    now: Timestamp,
+    effects: &mut Effects,
 ) -> Result<(), StoreError> {
+    let before: Option<(Option<Vec<u8>>,)> = sqlx::query_as("SELECT health FROM nodes WHERE name = ?")
+        .bind(node.as_str())
+        .fetch_optional(&mut *conn)
+        .await?;
+    // What cannot be read back is as good as nothing.
+    let before = before.and_then(|(body,)| NodeHealth::decode(&body?).ok());
+    effects.pauses_changed |= before.and_then(|before| before.paused) != health.paused;
     sqlx::query("UPDATE nodes SET health = ?, agent_version = ?, last_seen = ? WHERE name = ?")
         .bind(health.encode())
         .bind(health.agent_version.as_str())
-        .bind(nanos(now))
+        .bind(nanos(effects.now))
         .bind(node.as_str())
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// Stores an event unless it is known, and forgets the oldest of the node.
+async fn store_event(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    event: &NodeEvent,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO node_events (node, at, kind, received, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(node.as_str())
+    .bind(nanos(event.at))
+    .bind(event.kind.name())
+    .bind(nanos(effects.now))
+    .bind(event.encode())
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(());
+    }
+    sqlx::query(
+        "DELETE FROM node_events WHERE node = ?1 AND (at, kind) IN \
+         (SELECT at, kind FROM node_events WHERE node = ?1 ORDER BY at DESC, kind DESC LIMIT -1 OFFSET ?2)",
+    )
+    .bind(node.as_str())
+    .bind(EVENTS_KEPT)
+    .execute(conn)
+    .await?;
+    effects.events.push(What::NodeEvent { node: node.clone(), event: Arc::new(event.clone()) });
     Ok(())
 }

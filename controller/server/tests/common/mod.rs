@@ -1,0 +1,146 @@
+//! A controller in this process, and an agent's end of a stream, for tests.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use reeve_controller::config::Config;
+use reeve_controller::server::Controller;
+use reeve_policy::{OrderId, OrderResult, PauseScope, Report, Timestamp};
+use reeve_proto::agent::v1::agent_service_client::AgentServiceClient;
+use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
+use reeve_proto::session::{Down, Hello, ProtocolVersion, Up};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A controller on a thread of its own, as the binary has it.
+pub struct Running {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    pub async fn start(dir: &Path) -> Self {
+        let config = Config::load(dir, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let (told, address) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let controller = Controller::bind(config).await.unwrap();
+                told.send(controller.address()).unwrap();
+                controller.serve(async { _ = stopped.await }, || ()).await.unwrap();
+            });
+        });
+        Self { address: address.await.unwrap(), stop: Some(stop), thread }
+    }
+
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap();
+    }
+
+    pub async fn plain(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    /// A channel with the certificate `nodes/NAME` or `operators/NAME` of one folder and the authority of another.
+    pub async fn secure(&self, authority: &Path, own: &Path, who: &str) -> Channel {
+        let read = |path: std::path::PathBuf| std::fs::read(path).unwrap();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(authority.join("ca.crt"))))
+            .identity(Identity::from_pem(
+                read(own.join(format!("{who}.crt"))),
+                read(own.join(format!("{who}.key"))),
+            ));
+        let endpoint = Endpoint::from_shared(format!("https://{}", self.address)).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+    }
+}
+
+/// An agent's end of a stream.
+pub struct Agent {
+    pub up: mpsc::Sender<ConnectRequest>,
+    pub down: Streaming<ConnectResponse>,
+}
+
+impl Agent {
+    /// Connects and is welcomed; how far the controller has the epoch.
+    pub async fn greet(channel: Channel, node: &str, epoch: u64) -> Result<(Self, u64), tonic::Status> {
+        Self::greet_with(channel, node, epoch, ProtocolVersion::CURRENT, Vec::new()).await
+    }
+
+    /// The same, with a version of the protocol and the controller's pauses that it holds.
+    pub async fn greet_with(
+        channel: Channel,
+        node: &str,
+        epoch: u64,
+        protocol: ProtocolVersion,
+        pauses: Vec<(PauseScope, OrderId)>,
+    ) -> Result<(Self, u64), tonic::Status> {
+        let (up, receiver) = mpsc::channel(64);
+        let hello = Hello {
+            node: node.parse().unwrap(),
+            agent_version: "test".into(),
+            protocol,
+            epoch,
+            tenants_version: 0,
+            measures: Vec::new(),
+            pauses,
+        };
+        up.send((&Up::Hello(hello)).into()).await.unwrap();
+        let mut client = AgentServiceClient::new(channel);
+        let down = client.connect(ReceiverStream::new(receiver)).await?.into_inner();
+        let mut agent = Self { up, down };
+        match agent.next().await? {
+            Down::Welcome(welcome) => Ok((agent, welcome.acknowledged)),
+            other => panic!("{other:?} instead of a welcome"),
+        }
+    }
+
+    pub async fn next(&mut self) -> Result<Down, tonic::Status> {
+        let message =
+            tokio::time::timeout(PATIENCE, self.down.message()).await.expect("an answer in time")?;
+        Ok(Down::try_from(message.expect("the stream goes on")).unwrap())
+    }
+
+    pub async fn report(&self, sequence: u64, report: Report) {
+        self.up.send((&Up::Report { sequence, report: Ok(Box::new(report)) }).into()).await.unwrap();
+    }
+
+    /// Reads until everything up to `sequence` is acknowledged.
+    pub async fn acknowledged(&mut self, sequence: u64) {
+        loop {
+            if let Down::Ack(number) = self.next().await.unwrap()
+                && number >= sequence
+            {
+                return;
+            }
+        }
+    }
+
+    /// The next order about a tenant.
+    pub async fn order(&mut self) -> reeve_policy::Order {
+        loop {
+            match self.next().await.unwrap() {
+                Down::Order(order) if order.id().is_some() => return order,
+                _ => {}
+            }
+        }
+    }
+
+    /// Says that an order is done.
+    pub async fn done(&self, order: &reeve_policy::Order) {
+        let id = order.id().unwrap().clone();
+        let result = OrderResult { id, at: Timestamp::from_secs(2_000_000_000), result: Ok(()) };
+        self.up.send((&Up::OrderResult(result)).into()).await.unwrap();
+    }
+}
