@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use reeve_tests::house::House;
@@ -109,6 +110,16 @@ fn the_nodes_own_stop_button_stops_survives_and_lifts() {
     scan(&house, "601-900");
     house.wait_for_state("alice", "suspended", SOON).unwrap();
 
+    // Whoever presses it, the file belongs to whom the state does.
+    let (other, text) = (house.path("other"), std::fs::read_to_string(&config).unwrap());
+    std::fs::create_dir(&other).unwrap();
+    std::os::unix::fs::chown(&other, Some(65_534), Some(65_534)).unwrap();
+    let elsewhere = house.path("other.toml").display().to_string();
+    std::fs::write(&elsewhere, text.replace("agent-state", "other")).unwrap();
+    house.reeve_agent(&["pause", "--config", &elsewhere]).unwrap().success().unwrap();
+    let owner = std::fs::metadata(other.join("pause.json")).unwrap();
+    assert_eq!((owner.uid(), owner.mode() & 0o777), (65_534, 0o600));
+
     // With no agent running the button lifts by itself what policy did, and leaves what people did.
     house.stop_agent().unwrap();
     assert!(house.lab.rt.ruleset().unwrap().contains("203.0.113.10"));
@@ -179,7 +190,7 @@ fn what_a_policy_did_is_undone_and_operators_hear_of_the_node() {
     let mut house = House::open(Lab::up().unwrap()).unwrap();
     // A table that belongs to the agent cannot be touched by others, where the kernel knows how.
     house.stop_agent().unwrap();
-    house.agent_arguments = vec!["--ownership".to_owned(), "plain".to_owned()];
+    house.agent_arguments = ["--ownership", "plain", "--log-format", "json"].map(str::to_owned).to_vec();
     house.start_agent().unwrap();
     scan(&house, "1-300");
     house.wait_for_state("alice", "suspended", SOON).unwrap();
@@ -204,6 +215,31 @@ fn what_a_policy_did_is_undone_and_operators_hear_of_the_node() {
     house.wait_for_state("alice", "suspended", SOON).unwrap();
     let all = house.ask(&["violations", "--tenant", "alice", "--state", "open"]).unwrap();
     assert_eq!(all["violations"][0]["strike"].as_u64(), Some(1), "{all}");
+
+    // Every line of the log that is about a tenant has it as a field, and the violation where there is one.
+    let log = house.agent().unwrap().stderr();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let about = |what: &str| {
+        let is_it = |line: &&Value| {
+            line["message"]
+                .as_str()
+                .or(line["fields"]["message"].as_str())
+                .is_some_and(|text| text.starts_with(what))
+        };
+        let found = lines.iter().find(is_it).unwrap_or_else(|| panic!("no `{what}` in {log}"));
+        let fields = if found["fields"].is_object() { &found["fields"] } else { found };
+        (fields["tenant"].as_str().unwrap_or_default().to_owned(), fields["violation"].is_string())
+    };
+    for (what, has_violation) in [
+        ("portscan.vertical", false),
+        ("violation open", true),
+        ("suspend all: portscan", true),
+        ("suspend lifted", true),
+        ("what the measure stopped", true),
+    ] {
+        assert_eq!(about(what), ("alice".to_owned(), has_violation), "{what}");
+    }
+    assert_eq!(about("suspend all: unpaid"), ("bob".to_owned(), false));
 
     // Somebody else empties the ruleset; the watcher is told at once, and it is kept.
     let program = reeve_tests::house::binary("reevectl").unwrap();

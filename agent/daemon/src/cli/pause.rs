@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use reeve_core::engine::{DEFAULT_FLOW_BYTES, Engine, EngineConfig, Output};
 use reeve_policy::pause::{MAX_REASON, is_plain};
 use reeve_policy::{Lift, MeasureCounters, Mode, Name, Pause, Report};
@@ -18,7 +19,7 @@ use crate::config;
 use crate::enforce::{Enforcer, Ownership};
 use crate::state::journal::Memory;
 use crate::state::pause::{self, LocalPause};
-use crate::state::{JOURNAL, StateFolder};
+use crate::state::{JOURNAL, StateError, StateFolder};
 
 /// A reason that is too long, or more than one line.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +46,12 @@ pub fn pause(args: &PauseArgs) -> anyhow::Result<String> {
     if !args.lift {
         return Ok(format!("{paused}; no agent is running"));
     }
-    let lifted = lift_alone(&args.config, &folder)?;
-    Ok(format!("{paused}; no agent is running; {lifted} measures lifted"))
+    let lifted = lift_alone(&args.config, &folder)
+        .context("it is paused, but the measures are not lifted: start the agent, which will")?;
+    Ok(match lifted {
+        Some(lifted) => format!("{paused}; no agent is running; {lifted} measures lifted"),
+        None => format!("{paused}; an agent has just started and lifts what policy did"),
+    })
 }
 
 /// Lets policy act by itself again.
@@ -76,15 +81,18 @@ fn who() -> String {
     format!("{who} on the node")
 }
 
-/// Lifts what policy did where no agent runs that would: the kernel first, then the journal, which tells the controller when an
+/// Lifts what policy did where no agent runs that would; `None` where one has started meanwhile, which finds the pause: the kernel first, then the journal, which tells the controller when an
 /// agent runs again.
-fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<usize> {
+fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<Option<usize>> {
     if !path.join(JOURNAL).exists() {
-        return Ok(0);
+        return Ok(Some(0));
     }
     let loaded = config::load(config_path)?;
     // Holding the folder's lock, no agent can come in between.
-    let folder = StateFolder::open(path)?;
+    let folder = match StateFolder::open(path) {
+        Err(StateError::InUse { .. }) => return Ok(None),
+        folder => folder?,
+    };
     let left = folder.load()?;
     let (mut journal, roster) = (left.journal, left.roster);
     let now = Clock::start().now();
@@ -112,7 +120,7 @@ fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<usize> {
         }
     }
     if lifted == 0 {
-        return Ok(0);
+        return Ok(Some(0));
     }
     if loaded.settings.mode == Mode::Enforce {
         let wanted = wanted(&loaded, roster, engine.desired(), now);
@@ -129,5 +137,5 @@ fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<usize> {
     let (desired, standing) = (engine.desired().clone(), engine.standing().clone());
     journal.append(&reports, &Memory { desired, standing })?;
     pause::give_to_owner(path, JOURNAL)?;
-    Ok(lifted)
+    Ok(Some(lifted))
 }

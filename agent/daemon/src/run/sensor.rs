@@ -1,5 +1,8 @@
 //! The sensor: frames, news of interfaces and orders into the engine; what comes out to the keeper and the controller.
 
+mod brakes;
+mod log;
+
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -7,11 +10,12 @@ use reeve_core::engine::{Engine, Input, Output};
 use reeve_policy::judge::BRAKE;
 use reeve_policy::language::check_tenants;
 use reeve_policy::{
-    Decision, DesiredState, HeldPause, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind,
-    NodeHealth, Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
-    ViolationId,
+    Decision, DesiredState, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind, NodeHealth,
+    Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
 };
-use tracing::field::{DisplayValue, display};
+
+pub(super) use log::behind;
+use log::log;
 
 use super::keeper::{Change, Lifted};
 use super::news::News;
@@ -25,7 +29,6 @@ use crate::metrics::Metrics;
 use crate::record::Recorded;
 use crate::state::Roster;
 use crate::state::journal::Memory;
-use crate::state::pause::LocalPause;
 
 /// How long the sensor waits for frames before it looks at anything else.
 const WAIT: Duration = Duration::from_millis(20);
@@ -138,25 +141,7 @@ impl Sensor {
             self.core.handle(Input::Restore { desired: DesiredState::default(), standing: memory.standing });
         }
         self.set_topology(now);
-        // A pause that began while no agent ran is told now; one that was told before is known by its time.
-        let begun: Vec<Pause> = [pauses.local.as_ref().map(|local| local.pause.clone())]
-            .into_iter()
-            .chain(
-                [&pauses.controller.fleet, &pauses.controller.node]
-                    .map(|held| Some(held.as_ref()?.pause.clone())),
-            )
-            .flatten()
-            .collect();
-        let lifts = pauses.local.as_ref().is_some_and(|local| local.lift);
-        self.pauses = pauses;
-        self.set_pause(now);
-        for pause in begun {
-            tracing::warn!("{pause}: policy takes no new measure");
-            self.tell_event(NodeEvent::new(pause.at, NodeEventKind::Paused, &pause.to_string()));
-        }
-        if lifts {
-            self.lift(&Lift::ALL, "the node's own pause", now);
-        }
+        self.restore_pauses(pauses, now);
     }
 
     /// Works until told to stop.
@@ -309,34 +294,8 @@ impl Sensor {
                 self.awaiting.push(id);
                 self.changed = true;
             }
-            Order::Pause { id, scope, pause, lift } => {
-                tracing::warn!(order = %id, scope = scope.name(), "{pause}: policy takes no new measure");
-                self.tell_event(NodeEvent::new(
-                    pause.at,
-                    NodeEventKind::Paused,
-                    &format!("{} {pause}", scope.name()),
-                ));
-                let by = format!("{}, who paused", pause.by);
-                *self.pauses.controller.of(scope) = Some(HeldPause { order: id.clone(), pause });
-                self.set_pause(now);
-                if lift {
-                    self.lift(&Lift::ALL, &by, now);
-                    self.awaiting.push(id);
-                } else {
-                    self.awaiting_disk.push(id);
-                }
-                self.changed = true;
-            }
-            Order::Resume { id, scope, by, reason } => {
-                tracing::warn!(order = %id, scope = scope.name(), by, reason, "a pause ends");
-                let held = self.pauses.controller.of(scope).take();
-                self.set_pause(now);
-                if held.is_some() {
-                    self.tell_resumed(&format!("the {}'s pause ended by {by}", scope.name()), &reason, now);
-                }
-                self.awaiting_disk.push(id);
-                self.changed = true;
-            }
+            Order::Pause { id, scope, pause, lift } => self.take_pause(id, scope, pause, lift, now),
+            Order::Resume { id, scope, by, reason } => self.take_resume(id, scope, &by, &reason, now),
             Order::Lift { id, policy, since, by, reason } => {
                 tracing::warn!(
                     order = %id, policy = %policy.name, version = policy.version, %since, by, reason,
@@ -346,94 +305,6 @@ impl Sensor {
                 self.awaiting.push(id);
                 self.changed = true;
             }
-        }
-    }
-
-    fn take_local_pause(&mut self, pause: Option<LocalPause>) {
-        let now = self.clock.now();
-        let lifts = pause.as_ref().is_some_and(|pause| pause.lift);
-        self.pauses.local.clone_from(&pause);
-        self.set_pause(now);
-        match pause {
-            Some(LocalPause { pause, .. }) => {
-                tracing::warn!("{pause}: policy takes no new measure");
-                self.tell_event(NodeEvent::new(pause.at, NodeEventKind::Paused, &pause.to_string()));
-            }
-            None => {
-                tracing::warn!("the node's own pause ends");
-                self.tell_resumed("the node's own pause ended", "", now);
-            }
-        }
-        if lifts {
-            self.lift(&Lift::ALL, "the node's own pause", now);
-        }
-    }
-
-    /// Tells the engine who has paused the node, if that is another than before.
-    fn set_pause(&mut self, now: Timestamp) {
-        let paused = self.pauses.in_force().cloned();
-        if paused == self.paused {
-            return;
-        }
-        self.paused.clone_from(&paused);
-        self.metrics.see_pause(paused.is_some());
-        self.core.handle(Input::Pause { paused, at: engine_time(now) });
-        self.tell_health();
-    }
-
-    fn tell_resumed(&mut self, what: &str, reason: &str, now: Timestamp) {
-        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        let still = match &self.paused {
-            Some(pause) => format!("; still {pause}"),
-            None => String::new(),
-        };
-        self.tell_event(NodeEvent::new(now, NodeEventKind::Resumed, &format!("{what}{why}{still}")));
-    }
-
-    /// Undoes what policy did.
-    fn lift(&mut self, lift: &Lift, by: &str, now: Timestamp) {
-        let before = self.engine().desired().measures.len();
-        self.core.handle(Input::Lift { lift: lift.clone(), at: engine_time(now) });
-        let lifted = before.saturating_sub(self.engine().desired().measures.len());
-        if lifted > 0 {
-            let what = lift.policy.as_ref().map_or_else(String::new, |policy| {
-                format!(" of policy {} v{} since {}", policy.name, policy.version, lift.since)
-            });
-            let detail = format!("{lifted} measures{what}, by {by}");
-            self.tell_event(NodeEvent::new(now, NodeEventKind::Lifted, &detail));
-        }
-    }
-
-    /// Tells operators something of the node, with what happened.
-    fn tell_event(&mut self, event: NodeEvent) {
-        self.happened.push(Report::Event(event));
-        self.changed = true;
-    }
-
-    /// The same, at most once a minute of a kind.
-    fn tell_seldom(&mut self, at: Timestamp, kind: NodeEventKind, detail: &str) {
-        if let Some(event) = self.news.tell(Instant::now(), at, kind, detail) {
-            self.tell_event(event);
-        }
-    }
-
-    /// Tells when the capture lost more than may be counted by since this was last asked.
-    fn look_at_losses(&mut self) {
-        let total = Loss { received: self.engine().counters().frames, dropped: self.dropped };
-        let since = Loss {
-            received: total.received.saturating_sub(self.losses.received),
-            dropped: total.dropped.saturating_sub(self.losses.dropped),
-        };
-        self.losses = total;
-        if since.share() > Loss::HONEST_SHARE {
-            let detail = format!(
-                "{:.0} % of the frames were lost in {} s ({} of {})",
-                since.share() * 100.0,
-                HEALTH_EVERY.as_secs(),
-                since.dropped,
-                since.dropped + since.received
-            );
-            self.tell_seldom(self.clock.now(), NodeEventKind::CaptureLoss, &detail);
         }
     }
 
@@ -569,47 +440,5 @@ impl Sensor {
 fn warn_if_blind(watch: &Watch) {
     if watch.vantages().is_empty() {
         tracing::warn!("NOTHING IS WATCHED: no interface has a name that the settings give; waiting for one");
-    }
-}
-
-/// The violation behind a decision, for the log; an operator's has none.
-pub(super) fn behind(decision: &Decision) -> Option<DisplayValue<&ViolationId>> {
-    decision.violation.as_ref().map(display)
-}
-
-/// A line in the log for what people on call want to know.
-fn log(output: &Output) {
-    match output {
-        Output::Alert(alert) => tracing::info!(tenant = %alert.tenant, "{}", alert.summary()),
-        Output::Violation(violation) if violation.alerts <= 1 || violation.closed.is_some() => {
-            tracing::info!(
-                tenant = %violation.tenant, violation = %violation.id, clause = violation.clause, strike = violation.strike,
-                "violation {}", violation.state.name()
-            )
-        }
-        Output::Violation(_) => {}
-        Output::Decision(decision) if decision.mode == Mode::Observe => tracing::info!(
-            tenant = %decision.tenant, violation = behind(decision), decision = %decision.id, clause = decision.clause,
-            "observing only; it would be: {} {}: {}", decision.action, decision.scope, decision.reason
-        ),
-        Output::Decision(decision) => tracing::warn!(
-            tenant = %decision.tenant, violation = behind(decision), decision = %decision.id, clause = decision.clause,
-            softened = decision.softened,
-            "{} {}: {}", decision.action, decision.scope, decision.reason
-        ),
-        Output::Imposed(_) => {}
-        Output::Lifted { measure, reason, .. } => tracing::info!(
-            tenant = %measure.decision.tenant, violation = behind(&measure.decision),
-            decision = %measure.decision.id, "{} lifted: {}",
-            measure.decision.action, reason.name()
-        ),
-        Output::Degraded { degraded: true, .. } => {
-            tracing::warn!(
-                "answers to several tenants collapsed together, or the way out is gone: silence is no evidence until they are back"
-            );
-        }
-        Output::Degraded { degraded: false, .. } => {
-            tracing::info!("answers are back; silence is evidence again")
-        }
     }
 }

@@ -1,0 +1,47 @@
+//! The sensor's lines in the log. Each that is about a tenant has it as a field, and the violation where there is one.
+
+use reeve_core::engine::Output;
+use reeve_policy::{Decision, Mode, ViolationId};
+use tracing::field::{DisplayValue, display};
+
+/// The violation behind a decision, for the log; an operator's has none.
+pub(in crate::run) fn behind(decision: &Decision) -> Option<DisplayValue<&ViolationId>> {
+    decision.violation.as_ref().map(display)
+}
+
+/// A line in the log for what people on call want to know.
+pub(super) fn log(output: &Output) {
+    match output {
+        Output::Alert(alert) => tracing::info!(tenant = %alert.tenant, "{}", alert.summary()),
+        Output::Violation(violation) if violation.alerts <= 1 || violation.closed.is_some() => {
+            tracing::info!(
+                tenant = %violation.tenant, violation = %violation.id, clause = violation.clause, strike = violation.strike,
+                "violation {}", violation.state.name()
+            )
+        }
+        Output::Violation(_) => {}
+        Output::Decision(decision) if decision.mode == Mode::Observe => tracing::info!(
+            tenant = %decision.tenant, violation = behind(decision), decision = %decision.id, clause = decision.clause,
+            "observing only; it would be: {} {}: {}", decision.action, decision.scope, decision.reason
+        ),
+        Output::Decision(decision) => tracing::warn!(
+            tenant = %decision.tenant, violation = behind(decision), decision = %decision.id, clause = decision.clause,
+            softened = decision.softened,
+            "{} {}: {}", decision.action, decision.scope, decision.reason
+        ),
+        Output::Imposed(_) => {}
+        Output::Lifted { measure, reason, .. } => tracing::info!(
+            tenant = %measure.decision.tenant, violation = behind(&measure.decision),
+            decision = %measure.decision.id, "{} lifted: {}",
+            measure.decision.action, reason.name()
+        ),
+        Output::Degraded { degraded: true, .. } => {
+            tracing::warn!(
+                "answers to several tenants collapsed together, or the way out is gone: silence is no evidence until they are back"
+            );
+        }
+        Output::Degraded { degraded: false, .. } => {
+            tracing::info!("answers are back; silence is evidence again")
+        }
+    }
+}
