@@ -61,7 +61,7 @@ fn without_a_controller_the_agent_goes_on_and_afterwards_all_is_there() {
     })
     .unwrap();
     let log = house.agent().unwrap().stderr();
-    let key = |line: &str| Some(line.split_once(" id=")?.1.split_whitespace().next()?.to_owned());
+    let key = |line: &str| Some(line.split_once(" violation=")?.1.split_whitespace().next()?.to_owned());
     let kept: BTreeSet<String> =
         log.lines().filter(|line| line.contains("kept in the journal")).filter_map(key).collect();
     assert!(kept.len() >= 2, "{kept:?}");

@@ -158,6 +158,54 @@ fn keeps_her_link(alice: &Namespace) {
     }
 }
 
+/// Whether packets with sources that are neither hers nor anybody's come through from alice's port: from a suspended one they do not.
+fn speaks_for_nobody_else(house: &House, expected: bool) {
+    let (from, to) = (Ipv4Addr::new(203, 0, 113, 77), WEB_V4.to_string());
+    let sources = [&[IpAddr::V4(from)][..], &BOB].concat();
+    let witness = Sniffer::start(&house.lab.net, INTERNET_INTERFACE, &sources).unwrap();
+    let argv = ["hping3", "-q", "-S", "-a", &from.to_string(), "-p", "80", "-i", "u5000", "-c", "10", &to];
+    house.lab.alice.run(&argv, PATIENCE).unwrap();
+    after_bob(house, &witness, TCP);
+    let headers = witness.headers().unwrap();
+    let came = headers.iter().any(|header| header.source == IpAddr::V4(from));
+    assert_eq!(came, expected, "{:?}", house.lab.shape());
+}
+
+/// A tenant of whom something is blocked sends nothing behind tags that nobody looks behind.
+fn hides_nothing_behind_tags(house: &House) {
+    let (alice, net) = (&house.lab.alice, &house.lab.net);
+    let counter = format!(
+        "table netdev tagged {{ chain seen {{ type filter hook ingress device \"{INTERNET_INTERFACE}\" priority 0; \
+         ether type 8021ad counter }} }}"
+    );
+    net.nft(&counter).unwrap();
+    let count = || -> u64 {
+        let listed = net.ruleset().unwrap();
+        let line = listed.lines().find(|line| line.contains("8021ad")).unwrap().to_owned();
+        let mut words = line.split_whitespace().skip_while(|word| *word != "packets");
+        words.nth(1).unwrap().parse().unwrap()
+    };
+    alice
+        .ip("link add link eth0 name outer type vlan proto 802.1ad id 5\nlink set outer up\n\
+             link add link outer name inner type vlan id 6\nlink set inner up\n\
+             addr add 192.0.2.1/24 dev inner\nneigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev inner nud permanent\n")
+        .unwrap();
+    let tagged = || {
+        let before = count();
+        let ping = ["ping", "-c", "3", "-i", "0.1", "-W", "0.2", "-I", "inner", "192.0.2.2"];
+        alice.run(&ping, PATIENCE).unwrap();
+        after_bob(house, &Sniffer::start(net, INTERNET_INTERFACE, &BOB).unwrap(), UDP);
+        count() - before
+    };
+    assert!(tagged() >= 3, "a bridge takes them as they are");
+    let block = ["block", "alice", "--port", "tcp/25", "--reason", "test"];
+    house.reevectl(&block).unwrap().success().unwrap();
+    assert_eq!(tagged(), 0, "{:?}", house.lab.shape());
+    house.reevectl(&["release", "alice", "--reason", "test"]).unwrap().success().unwrap();
+    alice.ip("link del outer\n").unwrap();
+    net.nft("delete table netdev tagged").unwrap();
+}
+
 /// What alice does is seen as hers on this way through the node, and answered.
 fn is_recognised(house: &House) {
     let (source, target) = (ALICE_V4.to_string(), VICTIM_V4.to_string());
@@ -238,10 +286,17 @@ fn walk(shape: Shape) {
         house.reevectl(&["release", "alice", "--reason", "test"]).unwrap().success().unwrap();
     }
 
-    if matches!(shape, Shape::Bridged { .. }) {
+    if shape != Shape::Local {
+        speaks_for_nobody_else(&house, true);
         house.reevectl(&["suspend", "alice", "--reason", "test"]).unwrap().success().unwrap();
-        keeps_her_link(&house.lab.alice);
+        speaks_for_nobody_else(&house, false);
+        if matches!(shape, Shape::Bridged { .. }) {
+            keeps_her_link(&house.lab.alice);
+        }
         house.reevectl(&["release", "alice", "--reason", "test"]).unwrap().success().unwrap();
+    }
+    if matches!(shape, Shape::Bridged { .. }) {
+        hides_nothing_behind_tags(&house);
     }
     send(&house).check("at last", &both, &ports, All);
     is_recognised(&house);
@@ -251,6 +306,11 @@ fn walk(shape: Shape) {
 #[test]
 fn what_is_routed() {
     walk(Shape::Routed);
+}
+
+#[test]
+fn what_is_routed_by_a_bridge() {
+    walk(Shape::Gateway);
 }
 
 #[test]

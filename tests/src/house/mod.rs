@@ -355,7 +355,9 @@ impl House {
         let dir = self.text("controller");
         let (kind, interfaces) = match self.lab.shape() {
             Shape::Local => ("uplink", format!("\"{UPLINK}\"")),
-            Shape::Routed | Shape::Bridged { .. } => ("port", format!("\"{ALICE_PORT}\", \"{BOB_PORT}\"")),
+            Shape::Routed | Shape::Gateway | Shape::Bridged { .. } => {
+                ("port", format!("\"{ALICE_PORT}\", \"{BOB_PORT}\""))
+            }
         };
         let settings = format!(
             "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"{}\"\nstate_dir = \"agent-state\"\n\n\
@@ -371,7 +373,7 @@ impl House {
                 .replace("interfaces = [\"rt/tap1\"]\n", "")
                 .replace("interfaces = [\"rt/tap2\"]\n", "")
                 .replace("2001:db8:10::/64", "2001:db8:10::10"),
-            Shape::Routed | Shape::Bridged { .. } => TENANTS.to_owned(),
+            Shape::Routed | Shape::Gateway | Shape::Bridged { .. } => TENANTS.to_owned(),
         };
         std::fs::write(self.path("tenants.toml"), tenants)?;
         Ok(())

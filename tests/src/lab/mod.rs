@@ -52,6 +52,8 @@ pub enum Shape {
         /// Whether it does.
         netfilter: bool,
     },
+    /// Their ports are ports of one bridge, and the node is their router by it.
+    Gateway,
     /// Alice is on the node itself, by an address of her own. Bob is routed.
     Local,
 }

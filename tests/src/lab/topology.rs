@@ -72,9 +72,13 @@ pub(super) fn wire(lab: &Lab, offloads: bool) -> anyhow::Result<()> {
         }
     }
     match lab.shape() {
-        Shape::Routed => wire_router(&lab.rt)?,
+        Shape::Routed => wire_router(&lab.rt, ["tap1", "tap2"])?,
+        Shape::Gateway => {
+            bridge(&lab.rt, &["tap1", "tap2"])?;
+            wire_router(&lab.rt, ["br0"; 2])?;
+        }
         Shape::Local => {
-            wire_router(&lab.rt)?;
+            wire_router(&lab.rt, ["tap1", "tap2"])?;
             lab.rt.ip("addr add 203.0.113.10/32 dev lo\naddr add 2001:db8:10::10/128 dev lo nodad\n")?;
         }
         Shape::Bridged { netfilter } => wire_bridge(&lab.rt, netfilter)?,
@@ -104,11 +108,11 @@ fn set_kernel(namespace: &Namespace, router: bool) -> anyhow::Result<()> {
     })
 }
 
-fn wire_router(rt: &Namespace) -> anyhow::Result<()> {
-    let mut lines = String::from(
+fn wire_router(rt: &Namespace, [alice, bob]: [&str; 2]) -> anyhow::Result<()> {
+    let mut lines = format!(
         "link set tap1 up\nlink set tap2 up\nlink set up0 up\n\
-         addr add 203.0.113.1/25 dev tap1\naddr add 2001:db8:10::1/64 dev tap1 nodad\n\
-         addr add 203.0.113.129/25 dev tap2\naddr add 2001:db8:20::1/64 dev tap2 nodad\n\
+         addr add 203.0.113.1/25 dev {alice}\naddr add 2001:db8:10::1/64 dev {alice} nodad\n\
+         addr add 203.0.113.129/25 dev {bob}\naddr add 2001:db8:20::1/64 dev {bob} nodad\n\
          addr add 169.254.9.1/30 dev up0\naddr add 2001:db8:9::1/64 dev up0 nodad\n",
     );
     for prefix in INTERNET_V4 {
@@ -120,11 +124,15 @@ fn wire_router(rt: &Namespace) -> anyhow::Result<()> {
     rt.ip(&lines)
 }
 
+/// Makes ports of one bridge of them.
+fn bridge(rt: &Namespace, ports: &[&str]) -> anyhow::Result<()> {
+    let ports = ports.iter().map(|port| format!("link set {port} master br0 up\n"));
+    let bridge = "link add br0 up type bridge stp_state 0 forward_delay 0\n".to_owned();
+    rt.ip(&std::iter::once(bridge).chain(ports).collect::<String>())
+}
+
 fn wire_bridge(rt: &Namespace, netfilter: bool) -> anyhow::Result<()> {
-    rt.ip(
-        "link add br0 type bridge stp_state 0 forward_delay 0\nlink set tap1 master br0\nlink set tap2 master br0\n\
-         link set up0 master br0\nlink set tap1 up\nlink set tap2 up\nlink set up0 up\nlink set br0 up\n",
-    )?;
+    bridge(rt, &["tap1", "tap2", "up0"])?;
     rt.enter(|| {
         for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
             let path = Path::new("/proc/sys/net/bridge").join(key);
@@ -147,7 +155,7 @@ fn wire_tenant(tenant: &Namespace, address: &str, gateway: &str, prefix: &str) -
 
 fn wire_internet(net: &Namespace, shape: Shape) -> anyhow::Result<()> {
     let mut lines = match shape {
-        Shape::Routed | Shape::Local => String::from(
+        Shape::Routed | Shape::Gateway | Shape::Local => String::from(
             "link set net0 up\naddr add 169.254.9.2/30 dev net0\naddr add 2001:db8:9::2/64 dev net0 nodad\n\
              route add default via 169.254.9.1\nroute add default via 2001:db8:9::1\n",
         ),

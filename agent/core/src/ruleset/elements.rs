@@ -26,6 +26,8 @@ pub enum Element {
     Suspended(IpNet),
     /// An interface of which everything is dropped.
     SuspendedPort(Arc<str>),
+    /// An interface of which only what can be read is bridged.
+    HeldPort(Arc<str>),
     /// A destination that a suspended source keeps.
     Lifeline {
         /// The source.
@@ -130,6 +132,18 @@ impl Hold {
         }
     }
 
+    /// Carries out these decisions as well; of two rates the stricter counts, and names the limit.
+    fn serve(&mut self, decisions: Vec<DecisionId>, rate: Option<Rate>) {
+        let is_stricter =
+            |(new, old): (Rate, Rate)| (new.interval(), old.burst) > (old.interval(), new.burst);
+        if rate.zip(self.rate).is_some_and(is_stricter) {
+            self.rate = rate;
+            self.decisions.splice(0..0, decisions);
+        } else {
+            self.decisions.extend(decisions);
+        }
+    }
+
     /// The name of the limit that `element` leads to, if it leads to one: its decision's, so that all of a tenant's addresses
     /// share it, and what it asks.
     #[must_use]
@@ -160,6 +174,7 @@ impl Element {
             Self::Own(net) => SetId::Own(version(net)),
             Self::Suspended(net) => SetId::Suspended(version(net)),
             Self::SuspendedPort(_) => SetId::SuspendedPort,
+            Self::HeldPort(_) => SetId::HeldPort,
             Self::Lifeline { source, .. } => SetId::Lifeline(version(source)),
             Self::Held(net) => SetId::Held(version(net)),
             Self::BlockedPort { source, .. } => SetId::BlockedPort(version(source)),
@@ -191,7 +206,7 @@ impl Element {
             | Self::Suspended(net)
             | Self::Held(net)
             | Self::Limited(net) => one(net),
-            Self::SuspendedPort(name) => panic!("{name} is an interface"),
+            Self::SuspendedPort(name) | Self::HeldPort(name) => panic!("{name} is an interface"),
             Self::Lifeline { source, destination } | Self::BlockedDestination { source, destination } => {
                 Place { destination: Some(destination), ..one(source) }
             }
@@ -264,8 +279,11 @@ pub fn elements(
         let lasting = measure.expires.map_or(Lasting::Lease, Lasting::Until);
         // One tenant's prefixes may lie within each other; a set's members may not.
         let sources = IpNet::aggregate(&tenant.addresses);
-        let own = of_measure(measure, tenant, &sources, node, owned_alone);
-        let others = beside(measure, tenant, &sources, spared.lifeline);
+        let here = tenant.interfaces.iter().filter(|selector| selector.node == *node);
+        let ports = here.map(|selector| &selector.interface).filter(|port| owned_alone(port));
+        let ports: Vec<Arc<str>> = ports.map(Arc::clone).collect();
+        let own = of_measure(measure, &sources, &ports);
+        let others = beside(measure, tenant, &sources, &ports, spared.lifeline);
         if !room.take(own.iter().chain(&others)) {
             continue;
         }
@@ -309,7 +327,7 @@ impl Room {
 fn without_overlaps(mut all: Elements) -> Elements {
     type Others = (SetId, IpNet, Option<(Protocol, u16)>);
     let mut alike: BTreeMap<Others, Vec<(IpNet, Element)>> = BTreeMap::new();
-    for element in all.keys().filter(|element| !matches!(element, Element::SuspendedPort(_))) {
+    for element in all.keys().filter(|element| !element.set().is_of_ports()) {
         let place = element.place();
         if let Some(destination) = place.destination {
             let others = (element.set(), *place.first, place.service);
@@ -320,9 +338,9 @@ fn without_overlaps(mut all: Elements) -> Elements {
         let is_wide = |net: &IpNet| net.prefix_len() < net.max_prefix_len();
         for (outer, serving) in members.iter().filter(|(net, _)| is_wide(net)) {
             for (_, element) in members.iter().filter(|(net, _)| net != outer && outer.contains(net)) {
-                let served = all.remove(element).map(|hold| hold.decisions).unwrap_or_default();
-                if let Some(hold) = all.get_mut(serving) {
-                    hold.decisions.extend(served);
+                let served = all.remove(element);
+                if let Some((hold, served)) = all.get_mut(serving).zip(served) {
+                    hold.serve(served.decisions, served.rate);
                 }
             }
         }
@@ -335,28 +353,14 @@ fn enter(all: &mut Elements, element: Element, lasting: Lasting, decision: &Deci
     let rate = decision.rate.filter(|_| matches!(element, Element::Limit { .. }));
     let hold = all.entry(element).or_insert_with(|| Hold { rate, ..Hold::new(lasting) });
     hold.lasting = hold.lasting.max(lasting);
-    let is_stricter = |(new, old): (Rate, Rate)| (new.interval(), old.burst) > (old.interval(), new.burst);
-    if rate.zip(hold.rate).is_some_and(is_stricter) {
-        hold.rate = rate;
-        hold.decisions.insert(0, decision.id.clone());
-    } else {
-        hold.decisions.push(decision.id.clone());
-    }
+    hold.serve(vec![decision.id.clone()], rate);
 }
 
-fn of_measure(
-    measure: &Measure,
-    tenant: &Tenant,
-    sources: &[IpNet],
-    node: &NodeId,
-    owned_alone: impl Fn(&str) -> bool,
-) -> Vec<Element> {
+fn of_measure(measure: &Measure, sources: &[IpNet], ports: &[Arc<str>]) -> Vec<Element> {
     let decision = &measure.decision;
     match (decision.action, &decision.scope) {
         (Action::Suspend, _) | (Action::Block, Scope::All) => {
-            let here = tenant.interfaces.iter().filter(|selector| selector.node == *node);
-            let ports = here.filter(|selector| owned_alone(&selector.interface));
-            let ports = ports.map(|selector| Element::SuspendedPort(Arc::clone(&selector.interface)));
+            let ports = ports.iter().cloned().map(Element::SuspendedPort);
             sources.iter().copied().map(Element::Suspended).chain(ports).collect()
         }
         (Action::Block, scope) => reaches(scope, sources).map(|reach| reach.blocked()).collect(),
@@ -379,7 +383,13 @@ fn of_measure(
 }
 
 /// What leads to a measure's elements, or spares somebody: it counts nothing.
-fn beside(measure: &Measure, tenant: &Tenant, sources: &[IpNet], lifeline: &[IpNet]) -> Vec<Element> {
+fn beside(
+    measure: &Measure,
+    tenant: &Tenant,
+    sources: &[IpNet],
+    ports: &[Arc<str>],
+    lifeline: &[IpNet],
+) -> Vec<Element> {
     match (measure.decision.action, &measure.decision.scope) {
         (Action::Suspend, _) | (Action::Block, Scope::All) => {
             let kept: Vec<IpNet> = lifeline.iter().chain(&tenant.lifeline).copied().collect();
@@ -387,7 +397,10 @@ fn beside(measure: &Measure, tenant: &Tenant, sources: &[IpNet], lifeline: &[IpN
                 .map(|(source, destination)| Element::Lifeline { source, destination })
                 .collect()
         }
-        (Action::Block | Action::Limit, _) => sources.iter().copied().map(Element::Held).collect(),
+        (Action::Block | Action::Limit, _) => {
+            let ports = ports.iter().cloned().map(Element::HeldPort);
+            sources.iter().copied().map(Element::Held).chain(ports).collect()
+        }
         (Action::Observe | Action::Notify, _) => Vec::new(),
     }
 }
@@ -557,6 +570,7 @@ mod tests {
         check(
             &[measure("m", Action::Block, Scope::Destinations { addresses }, Until::Released)],
             &[
+                "HeldPort(\"tap0\") Lease ",
                 "Held(203.0.113.0/25) Lease ",
                 "Held(2001:db8:10::/48) Lease ",
                 "BlockedDestination { source: 203.0.113.0/25, destination: 20.0.0.1/32 } Lease m",
@@ -568,6 +582,7 @@ mod tests {
         check(
             &[measure("m", Action::Block, Scope::DestinationPorts { targets }, Until::Released)],
             &[
+                "HeldPort(\"tap0\") Lease ",
                 "Held(203.0.113.0/25) Lease ",
                 "Held(2001:db8:10::/48) Lease ",
                 "BlockedService { source: 203.0.113.0/25, destination: 20.0.0.1/32, protocol: Udp, port: 53 } Lease m",
@@ -581,6 +596,7 @@ mod tests {
                 Until::Released,
             )],
             &[
+                "HeldPort(\"tap0\") Lease ",
                 "Held(203.0.113.0/25) Lease ",
                 "Held(2001:db8:10::/48) Lease ",
                 "BlockedPort { source: 203.0.113.0/25, protocol: Tcp, port: 25 } Lease m",
@@ -605,6 +621,7 @@ mod tests {
             check(
                 &[limited("m1", port(), first), limited("m2", port(), second)],
                 &[
+                    &format!("HeldPort(\"tap0\") {end:?} "),
                     &format!("Held(203.0.113.0/25) {end:?} "),
                     &format!("Held(2001:db8:10::/48) {end:?} "),
                     &format!("Limited(203.0.113.0/25) {end:?} m1+m2"),
@@ -636,12 +653,41 @@ mod tests {
                 measure("n", Action::Block, targets, Until::Released),
             ],
             &[
+                "HeldPort(\"tap0\") Lease ",
                 "Held(203.0.113.0/25) Lease ",
                 "Held(2001:db8:10::/48) Lease ",
                 "BlockedService { source: 203.0.113.0/25, destination: 20.80.7.0/24, protocol: Tcp, port: 443 } Until(Timestamp(3700000000000)) m+n",
                 "BlockedService { source: 203.0.113.0/25, destination: 20.80.8.7/32, protocol: Tcp, port: 443 } Lease n",
             ],
         );
+    }
+
+    #[test]
+    fn a_stricter_limit_within_a_wider_one_is_not_lost() {
+        let endpoint = |addresses: &[&str]| Scope::Endpoint {
+            name: "api".parse().unwrap(),
+            addresses: addresses.iter().map(|net| net.parse().unwrap()).collect(),
+            ports: vec![443],
+        };
+        let end = Lasting::Until(Timestamp::from_secs(3_700));
+        for (wide, narrow, told) in [("10/minute", "1/minute", "n+m"), ("1/minute", "10/minute", "m+n")] {
+            let limits = [
+                limited("m", endpoint(&["20.80.7.0/24"]), wide),
+                limited("n", endpoint(&["20.80.7.7/32"]), narrow),
+            ];
+            let to = "source: 203.0.113.0/25, destination: Some(20.80.7.0/24), service: Some((Tcp, 443))";
+            check(
+                &limits,
+                &[
+                    &format!("HeldPort(\"tap0\") {end:?} "),
+                    &format!("Held(203.0.113.0/25) {end:?} "),
+                    &format!("Held(2001:db8:10::/48) {end:?} "),
+                    &format!("Limited(203.0.113.0/25) {end:?} m+n"),
+                    &format!("Limited(2001:db8:10::/48) {end:?} m+n"),
+                    &format!("Limit {{ pace: Openings, {to} }} {end:?} {told}"),
+                ],
+            );
+        }
     }
 
     #[test]
@@ -656,6 +702,7 @@ mod tests {
         check(
             &[limited("m", endpoint, "1 calls/second")],
             &[
+                &format!("HeldPort(\"tap0\") {end:?} "),
                 &format!("Held(203.0.113.0/25) {end:?} "),
                 &format!("Held(2001:db8:10::/48) {end:?} "),
                 &format!("Limited(203.0.113.0/25) {end:?} m"),

@@ -10,9 +10,11 @@
 //! by addresses and by names of interfaces, which need not exist yet, so that a tenant's port is held from its first packet.
 //!
 //! The suspended come first: nothing of theirs goes anywhere, but to the lifeline that they may have, or a resolver on the
-//! internet would be their way out. What comes
+//! internet would be their way out, and but for what keeps their link up. What comes
 //! from a suspended port with a source that is not its tenant's is dropped without a word, since an answer would go to
-//! somebody else. Of the others only those under some measure (`held`) go further: what is too much of the limited is dropped;
+//! somebody else; so is what such a port sends to the node for it to route, which the table for bridged frames sees last. Behind
+//! tags and tunnels that are not looked into there may be any source, so from the ports of those under some measure nothing is bridged that
+//! is not plain IP or ARP. Of the others only those under some measure (`held`) go further: what is too much of the limited is dropped;
 //! then protected destinations are let through, whatever a block says; then the blocked are refused.
 //!
 //! A limit is a named object that a map leads to, so each has its own rate and the skeleton none. Limits of *openings* are asked by
@@ -21,6 +23,8 @@
 //!
 //! Left out: the netdev family. Its chains bind to devices that must exist, know neither reject nor bridges' ports by name, and would
 //! see nothing that these two do not (docs/adr/0008).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub mod elements;
 pub mod text;
@@ -100,6 +104,8 @@ pub enum SetId {
     Suspended(Version),
     /// Interfaces of which everything is dropped.
     SuspendedPort,
+    /// Interfaces of which only what can be read is bridged.
+    HeldPort,
     /// A suspended source's destinations that it keeps.
     Lifeline(Version),
     /// Sources of which something is refused or limited.
@@ -177,8 +183,8 @@ pub enum Upkeep {
     Arp,
     /// An ICMPv6 message of neighbour discovery, by its type (RFC 4861).
     Neighbours(u8),
-    /// UDP from a client's port to a server's: DHCP (RFC 2131, RFC 8415).
-    Dhcp(u16, u16),
+    /// A client's question to all DHCP servers of the link, by version (RFC 2131, RFC 8415).
+    Dhcp(Version),
 }
 
 /// A rule.
@@ -208,6 +214,8 @@ pub enum Rule {
     },
     /// Go back where this chain was called, with TCP that opens nothing.
     ReturnUnlessOpening,
+    /// Drop what came in by an interface of the set and is neither plain IP, with at most one VLAN tag, nor ARP.
+    DropUnreadable(SetId),
     /// Let what keeps a link up through this table, so often.
     Upkeep {
         /// What.
@@ -235,10 +243,14 @@ pub enum Rule {
 pub enum ChainId {
     /// What the node forwards.
     Forward,
+    /// What comes to the node itself, to be routed or not.
+    Input,
     /// What the node itself sends.
     Output,
     /// What comes from the suspended.
     Suspended,
+    /// What comes from a suspended port and cannot be answered.
+    Unheard,
     /// What may open a connection, and be one too many.
     Openings,
     /// What comes from somebody else under some measure.
@@ -279,8 +291,10 @@ const REJECTS_BURST: u32 = 50;
 pub const LOADED_ABOVE: u32 = 80;
 /// ICMPv6 types of router solicitation, neighbour solicitation and neighbour advertisement.
 const NEIGHBOURS: [u8; 3] = [133, 135, 136];
-/// Clients' and servers' ports of DHCP for IPv4 and IPv6.
-const DHCP: [(u16, u16); 2] = [(68, 67), (546, 547)];
+/// The hop limit of neighbour discovery, which no router leaves (RFC 4861, section 6.1.1).
+pub const LINK_HOPS: u8 = 255;
+/// Messages that keep a link up are shorter than this, from their IP header on; they are not to carry anything.
+pub const UPKEEP_BELOW: u32 = 129;
 
 impl Version {
     const BOTH: [Self; 2] = [Self::V4, Self::V6];
@@ -343,7 +357,7 @@ impl SetId {
         all.extend(both(Self::Protected));
         all.extend(both(Self::Own));
         all.extend(both(Self::Suspended));
-        all.push(Self::SuspendedPort);
+        all.extend([Self::SuspendedPort, Self::HeldPort]);
         all.extend(both(Self::Lifeline));
         all.extend(both(Self::Held));
         all.extend(both(Self::BlockedPort));
@@ -361,8 +375,14 @@ impl SetId {
     /// How many elements it has room for. A range in a set with one field is two members, which older kernels count as such.
     #[must_use]
     pub fn capacity(self) -> u32 {
-        let is_of_ranges = self != Self::SuspendedPort && self.key().len() == 1;
+        let is_of_ranges = !self.is_of_ports() && self.key().len() == 1;
         if is_of_ranges { SET_SIZE / 2 } else { SET_SIZE }
+    }
+
+    /// Whether it is keyed by names of interfaces.
+    #[must_use]
+    pub const fn is_of_ports(self) -> bool {
+        matches!(self, Self::SuspendedPort | Self::HeldPort)
     }
 
     /// Its name in the kernel.
@@ -373,6 +393,7 @@ impl SetId {
             Self::Own(version) => format!("own{}", version.digit()),
             Self::Suspended(version) => format!("suspended{}", version.digit()),
             Self::SuspendedPort => "suspended_port".to_owned(),
+            Self::HeldPort => "held_port".to_owned(),
             Self::Lifeline(version) => format!("lifeline{}", version.digit()),
             Self::Held(version) => format!("held{}", version.digit()),
             Self::BlockedPort(version) => format!("blocked_port{}", version.digit()),
@@ -393,7 +414,7 @@ impl SetId {
             Self::Own(version) | Self::Suspended(version) | Self::Held(version) | Self::Limited(version) => {
                 Shape::Source.key(version)
             }
-            Self::SuspendedPort => vec![Field::Interface],
+            Self::SuspendedPort | Self::HeldPort => vec![Field::Interface],
             Self::BlockedPort(version) => Shape::Port.key(version),
             Self::BlockedDestination(version) | Self::Lifeline(version) => Shape::Destination.key(version),
             Self::BlockedService(version) => Shape::Service.key(version),
@@ -404,7 +425,7 @@ impl SetId {
     const fn members(self) -> Members {
         match self {
             Self::Protected(_) | Self::Own(_) => Members::Plain,
-            Self::Held(_) | Self::Lifeline(_) => Members::Timed,
+            Self::Held(_) | Self::HeldPort | Self::Lifeline(_) => Members::Timed,
             Self::Limit(..) => Members::Limits,
             _ => Members::Counted,
         }
@@ -417,8 +438,10 @@ impl ChainId {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Input => "input",
             Self::Output => "output",
             Self::Suspended => "suspended",
+            Self::Unheard => "unheard",
             Self::Openings => "openings",
             Self::Held => "held",
             Self::Refuse => "refuse",
@@ -429,8 +452,16 @@ impl ChainId {
 impl Upkeep {
     /// What of it has an IP header.
     fn above_the_link() -> impl Iterator<Item = Self> {
-        let dhcp = DHCP.map(|(client, server)| Self::Dhcp(client, server));
-        NEIGHBOURS.map(Self::Neighbours).into_iter().chain(dhcp)
+        NEIGHBOURS.map(Self::Neighbours).into_iter().chain(Version::BOTH.map(Self::Dhcp))
+    }
+
+    /// Ports of the client and of the server, and the address of all servers of the link.
+    #[must_use]
+    pub const fn dhcp(version: Version) -> (u16, u16, IpAddr) {
+        match version {
+            Version::V4 => (68, 67, IpAddr::V4(Ipv4Addr::BROADCAST)),
+            Version::V6 => (546, 547, IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2))),
+        }
     }
 }
 
@@ -458,12 +489,7 @@ impl Ruleset {
     /// The skeleton of one table.
     #[must_use]
     pub fn new(family: Family) -> Self {
-        let set = |id: SetId| Set {
-            id,
-            key: id.key(),
-            interval: id != SetId::SuspendedPort,
-            members: id.members(),
-        };
+        let set = |id: SetId| Set { id, key: id.key(), interval: !id.is_of_ports(), members: id.members() };
         let refuse = Verdict::Goto(ChainId::Refuse);
         let chain = |id, priority, rules| Chain { id, priority, rules };
 
@@ -472,8 +498,15 @@ impl Ruleset {
             last.insert(0, Rule::Reject { per_second: REJECTS_PER_SECOND, burst: REJECTS_BURST });
         }
 
+        let keep_up = |what| upkeep(what, family == Family::Inet);
         let mut suspended = both(SetId::Lifeline, Verdict::Accept).to_vec();
+        suspended.extend(Upkeep::above_the_link().map(keep_up));
         suspended.push(Rule::Always(refuse));
+
+        let mut unheard = Vec::new();
+        unheard.extend((family == Family::Bridge).then(|| keep_up(Upkeep::Arp)));
+        unheard.extend(Upkeep::above_the_link().map(keep_up));
+        unheard.push(Rule::Always(Verdict::Drop));
 
         let mut openings = vec![Rule::ReturnUnlessOpening];
         openings.extend(limits(Pace::Openings));
@@ -487,32 +520,40 @@ impl Ruleset {
         held.extend(both(SetId::BlockedDestination, refuse));
         held.extend(both(SetId::BlockedService, refuse));
 
+        let unheard_port = || lookup(SetId::SuspendedPort, Verdict::Goto(ChainId::Unheard));
         let sources = |is_port_known: bool| {
             let mut rules = Vec::new();
             rules.extend(both(SetId::Suspended, Verdict::Goto(ChainId::Suspended)));
-            rules.extend(is_port_known.then(|| lookup(SetId::SuspendedPort, Verdict::Drop)));
+            rules.extend(is_port_known.then(unheard_port));
             rules.extend(both(SetId::Held, Verdict::Goto(ChainId::Held)));
             rules
         };
         let mut chains = vec![
             chain(ChainId::Refuse, None, last),
             chain(ChainId::Suspended, None, suspended),
+            chain(ChainId::Unheard, None, unheard),
             chain(ChainId::Openings, None, openings),
             chain(ChainId::Held, None, held),
         ];
         match family {
             Family::Inet => {
-                let mut rules: Vec<Rule> = Upkeep::above_the_link().map(|what| upkeep(what, true)).collect();
-                rules.extend(sources(true));
-                chains.push(chain(ChainId::Forward, Some(PRIORITY), rules));
+                chains.push(chain(ChainId::Forward, Some(PRIORITY), sources(true)));
                 // A tenant's prefix may have an address of the node in it, which is not the tenant's.
                 let mut rules = both(SetId::Own, Verdict::Accept).to_vec();
                 rules.extend(sources(false));
                 chains.push(chain(ChainId::Output, Some(PRIORITY), rules));
             }
             Family::Bridge => {
-                let rules = std::iter::once(Upkeep::Arp).chain(Upkeep::above_the_link());
-                let mut rules: Vec<Rule> = rules.map(|what| upkeep(what, false)).collect();
+                // What has its tenant's source is answered where it is routed, and what is for the node goes nowhere.
+                let mut rules = both(SetId::Suspended, Verdict::Accept).to_vec();
+                rules.extend(Version::BOTH.map(|version| Rule::Lookup {
+                    key: vec![Field::Destination(version)],
+                    set: SetId::Own(version),
+                    verdict: Verdict::Accept,
+                }));
+                rules.push(unheard_port());
+                chains.push(chain(ChainId::Input, Some(PRIORITY), rules));
+                let mut rules = vec![Rule::DropUnreadable(SetId::HeldPort)];
                 rules.extend(sources(true));
                 chains.push(chain(ChainId::Forward, Some(PRIORITY), rules));
             }

@@ -10,8 +10,8 @@ use reeve_policy::rate::{Rate, Unit};
 
 use super::elements::objects;
 use super::{
-    Chain, Element, Elements, Family, Field, LOADED_ABOVE, Members, Rule, Ruleset, SET_SIZE, Set, TABLE,
-    Upkeep, Verdict, Version,
+    Chain, Element, Elements, Family, Field, LINK_HOPS, LOADED_ABOVE, Members, Rule, Ruleset, SET_SIZE, Set,
+    TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
 };
 
 /// Both tables with the elements as they stand at `now`.
@@ -108,6 +108,14 @@ fn print_chain(text: &mut String, chain: &Chain) {
                     ),
                 );
             }
+            Rule::DropUnreadable(set) => line(
+                text,
+                2,
+                format_args!(
+                    "iifname @{} meta protocol != ip meta protocol != ip6 meta protocol != arp drop",
+                    set.name()
+                ),
+            ),
             Rule::ReturnUnlessOpening => line(text, 2, format_args!("tcp flags != syn / syn,ack return")),
             Rule::Upkeep { what, is_bridged, per_second, burst } => line(
                 text,
@@ -117,8 +125,17 @@ fn print_chain(text: &mut String, chain: &Chain) {
                     if *is_bridged { "meta iifkind \"bridge\" meta oifkind \"bridge\" " } else { "" },
                     match what {
                         Upkeep::Arp => "ether type arp".to_owned(),
-                        Upkeep::Neighbours(kind) => format!("icmpv6 type {}", neighbours(*kind)),
-                        Upkeep::Dhcp(client, server) => format!("udp sport {client} udp dport {server}"),
+                        Upkeep::Neighbours(kind) => {
+                            let kind = neighbours(*kind);
+                            format!(
+                                "ip6 hoplimit {LINK_HOPS} meta length < {UPKEEP_BELOW} icmpv6 type {kind}"
+                            )
+                        }
+                        Upkeep::Dhcp(version) => {
+                            let (client, server, all) = Upkeep::dhcp(*version);
+                            let destination = expression(Field::Destination(*version));
+                            format!("{destination} {all} udp sport {client} udp dport {server}")
+                        }
                     }
                 ),
             ),
@@ -228,7 +245,7 @@ fn print_element(element: &Element) -> String {
         if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
     };
     match element {
-        Element::SuspendedPort(name) => format!("{name:?}"),
+        Element::SuspendedPort(name) | Element::HeldPort(name) => format!("{name:?}"),
         other => {
             let place = other.place();
             let mut parts = vec![net(place.first)];

@@ -7,8 +7,8 @@ use std::time::Duration;
 use nftnl_sys as sys;
 use reeve_core::packet::TcpFlags;
 use reeve_core::ruleset::{
-    Chain, ChainId, Element, Elements, Family, Field, LOADED_ABOVE, Members, Rule, Ruleset, SET_SIZE, Set,
-    SetId, TABLE, Upkeep, Verdict, Version,
+    Chain, ChainId, Element, Elements, Family, Field, LINK_HOPS, LOADED_ABOVE, Members, Rule, Ruleset,
+    SET_SIZE, Set, SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
 };
 use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{Protocol, Timestamp};
@@ -53,9 +53,11 @@ const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
+const CMP_LT: u32 = 2;
 const CMP_GT: u32 = 4;
 const BYTEORDER_HTON: u32 = 1;
 /// Hooks have the same numbers in both families; ordinary filters are not at the same place.
+const HOOK_INPUT: i32 = 1;
 const HOOK_FORWARD: i32 = 2;
 const HOOK_OUTPUT: i32 = 3;
 const BRIDGE_FILTER_PRIORITY: i32 = -200;
@@ -255,7 +257,7 @@ fn skeleton_set(set: &Set, number: u32, family: u16) -> object::Set {
     object.number(sys::NFTNL_SET_KEY_LEN, key_len);
     object.number(sys::NFTNL_SET_DESC_SIZE, SET_SIZE);
     object.number(sys::NFTNL_SET_ID, number);
-    if set.id == SetId::SuspendedPort {
+    if set.id.is_of_ports() {
         // nft's own note that the key is in the processor's byte order; without it nft lists names as empty.
         object.data(sys::NFTNL_SET_USERDATA, &[0, 4, 1, 0, 0, 0]);
     }
@@ -268,7 +270,11 @@ fn chain_object(chain: &Chain, family: Family) -> object::Chain {
     object.text(sys::NFTNL_CHAIN_NAME, chain.id.name());
     object.number(sys::NFTNL_CHAIN_FAMILY, protocol_family(family).into());
     if let Some(priority) = chain.priority {
-        let hook = if chain.id == ChainId::Output { HOOK_OUTPUT } else { HOOK_FORWARD };
+        let hook = match chain.id {
+            ChainId::Input => HOOK_INPUT,
+            ChainId::Output => HOOK_OUTPUT,
+            _ => HOOK_FORWARD,
+        };
         let filter = if family == Family::Bridge { BRIDGE_FILTER_PRIORITY } else { 0 };
         object.text(sys::NFTNL_CHAIN_TYPE, "filter");
         object.number(sys::NFTNL_CHAIN_HOOKNUM, hook);
@@ -319,6 +325,15 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
             let back = Expression::new(c"immediate").number(sys::NFTNL_EXPR_IMM_DREG, VERDICT_REGISTER);
             object.push(back.number(sys::NFTNL_EXPR_IMM_VERDICT, NFT_RETURN.cast_unsigned()));
         }
+        Rule::DropUnreadable(set) => {
+            push_key(&mut object, &set.key(), ruleset.family, false);
+            object.push(lookup_expression(*set, ruleset));
+            for ethertype in [ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP] {
+                object.push(meta(META_PROTOCOL, REGISTER));
+                object.push(compare(CMP_NEQ, &ethertype.to_be_bytes()));
+            }
+            object.push(verdict_expression(Verdict::Drop));
+        }
         Rule::Upkeep { what, is_bridged, per_second, burst } => {
             if *is_bridged {
                 let mut kind = [0; IFNAME_BYTES];
@@ -355,25 +370,8 @@ fn push_key(rule: &mut object::Rule, key: &[Field], family: Family, asks: bool) 
         Field::Source(version) | Field::Destination(version) => Some(*version),
         Field::Protocol | Field::Port | Field::Interface => None,
     });
-    // The header is one of two, or in a bridge of many; which must be asked before it is read.
-    match (version.filter(|_| asks), family) {
-        (None, _) => {}
-        (Some(version), Family::Inet) => {
-            let number = match version {
-                Version::V4 => libc::NFPROTO_IPV4,
-                Version::V6 => libc::NFPROTO_IPV6,
-            };
-            rule.push(meta(META_NFPROTO, REGISTER));
-            rule.push(compare(CMP_EQ, &[number as u8]));
-        }
-        (Some(version), Family::Bridge) => {
-            let ethertype = match version {
-                Version::V4 => ETHERTYPE_IPV4,
-                Version::V6 => ETHERTYPE_IPV6,
-            };
-            rule.push(meta(META_PROTOCOL, REGISTER));
-            rule.push(compare(CMP_EQ, &ethertype.to_be_bytes()));
-        }
+    if let Some(version) = version.filter(|_| asks) {
+        push_version(rule, version, family);
     }
     let mut register = REGISTER;
     for field in key {
@@ -390,6 +388,28 @@ fn push_key(rule: &mut object::Rule, key: &[Field], family: Family, asks: bool) 
     }
 }
 
+/// The header is one of two, or in a bridge of many; which must be asked before it is read.
+fn push_version(rule: &mut object::Rule, version: Version, family: Family) {
+    match family {
+        Family::Inet => {
+            let number = match version {
+                Version::V4 => libc::NFPROTO_IPV4,
+                Version::V6 => libc::NFPROTO_IPV6,
+            };
+            rule.push(meta(META_NFPROTO, REGISTER));
+            rule.push(compare(CMP_EQ, &[number as u8]));
+        }
+        Family::Bridge => {
+            let ethertype = match version {
+                Version::V4 => ETHERTYPE_IPV4,
+                Version::V6 => ETHERTYPE_IPV6,
+            };
+            rule.push(meta(META_PROTOCOL, REGISTER));
+            rule.push(compare(CMP_EQ, &ethertype.to_be_bytes()));
+        }
+    }
+}
+
 fn push_upkeep(rule: &mut object::Rule, what: Upkeep, family: Family) {
     match what {
         Upkeep::Arp => {
@@ -397,19 +417,21 @@ fn push_upkeep(rule: &mut object::Rule, what: Upkeep, family: Family) {
             rule.push(compare(CMP_EQ, &ETHERTYPE_ARP.to_be_bytes()));
         }
         Upkeep::Neighbours(kind) => {
-            if family == Family::Bridge {
-                rule.push(payload(LINK_HEADER, 12, 2, REGISTER));
-                rule.push(compare(CMP_EQ, &ETHERTYPE_IPV6.to_be_bytes()));
-            } else {
-                rule.push(meta(META_NFPROTO, REGISTER));
-                rule.push(compare(CMP_EQ, &[libc::NFPROTO_IPV6 as u8]));
-            }
+            push_version(rule, Version::V6, family);
+            rule.push(payload(NETWORK_HEADER, 7, 1, REGISTER));
+            rule.push(compare(CMP_EQ, &[LINK_HOPS]));
+            rule.push(meta(META_LEN, REGISTER));
+            rule.push(byteorder(4));
+            rule.push(compare(CMP_LT, &UPKEEP_BELOW.to_be_bytes()));
             rule.push(meta(META_L4PROTO, REGISTER));
             rule.push(compare(CMP_EQ, &[PROTOCOL_ICMPV6]));
             rule.push(payload(TRANSPORT_HEADER, 0, 1, REGISTER));
             rule.push(compare(CMP_EQ, &[kind]));
         }
-        Upkeep::Dhcp(client, server) => {
+        Upkeep::Dhcp(version) => {
+            let (client, server, all) = Upkeep::dhcp(version);
+            push_key(rule, &[Field::Destination(version)], family, true);
+            rule.push(compare(CMP_EQ, &octets(all)));
             rule.push(meta(META_L4PROTO, REGISTER));
             rule.push(compare(CMP_EQ, &[PROTOCOL_UDP]));
             rule.push(payload(TRANSPORT_HEADER, 0, 4, REGISTER));
@@ -497,7 +519,7 @@ fn field_len(field: Field) -> u8 {
 /// The members that an element is in the kernel: a range in a set with one field is its beginning and its end.
 fn encode(element: &Element, timeout_ms: Option<u64>, object: Option<String>) -> Vec<Member> {
     let member = |key: Vec<u8>| Member { key, timeout_ms, object: object.clone(), ..Member::default() };
-    if let Element::SuspendedPort(name) = element {
+    if let Element::SuspendedPort(name) | Element::HeldPort(name) = element {
         let mut key = vec![0; IFNAME_BYTES];
         let len = name.len().min(IFNAME_BYTES - 1);
         key[..len].copy_from_slice(&name.as_bytes()[..len]);

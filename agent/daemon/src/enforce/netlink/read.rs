@@ -263,9 +263,11 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn decode_one(id: SetId, member: &Member) -> Option<Element> {
-    if id == SetId::SuspendedPort {
+    if id.is_of_ports() {
         let end = member.key.iter().position(|byte| *byte == 0).unwrap_or(member.key.len());
-        return Some(Element::SuspendedPort(std::str::from_utf8(&member.key[..end]).ok()?.into()));
+        let name = std::str::from_utf8(&member.key[..end]).ok()?.into();
+        let is_held = id == SetId::HeldPort;
+        return Some(if is_held { Element::HeldPort(name) } else { Element::SuspendedPort(name) });
     }
     let (mut key, mut end) = (member.key.as_slice(), member.key_end.as_deref().unwrap_or(&member.key));
     let (mut nets, mut service) = (Vec::new(), None);
