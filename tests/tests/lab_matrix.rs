@@ -176,11 +176,12 @@ fn hides_nothing_behind_tags(house: &House) {
     let (alice, net) = (&house.lab.alice, &house.lab.net);
     let counter = format!(
         "table netdev tagged {{ chain seen {{ type filter hook ingress device \"{INTERNET_INTERFACE}\" priority 0; \
-         ether type 8021ad counter }} }}"
+         ether type 8021ad counter; }} }}"
     );
     net.nft(&counter).unwrap();
     let count = || -> u64 {
-        let listed = net.ruleset().unwrap();
+        let argv = ["nft", "list", "table", "netdev", "tagged"];
+        let listed = net.run(&argv, PATIENCE).unwrap().success().unwrap().stdout;
         let line = listed.lines().find(|line| line.contains("8021ad")).unwrap().to_owned();
         let mut words = line.split_whitespace().skip_while(|word| *word != "packets");
         words.nth(1).unwrap().parse().unwrap()
