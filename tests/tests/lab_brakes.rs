@@ -266,3 +266,24 @@ fn what_a_policy_did_is_undone_and_operators_hear_of_the_node() {
     wait_for_event(&house, "ruleset-changed");
     wait_for_event(&house, "lifted");
 }
+
+#[test]
+fn operators_hear_of_a_brake_and_of_a_node_that_sees_nothing() {
+    let mut house = House::open(Lab::up().unwrap()).unwrap();
+    house.stop_agent().unwrap();
+    let policy = "[policy]\nname = \"cautious\"\nversion = 1\nextends = \"baseline\"\nmode = \"enforce\"\n\n\
+                  [brakes]\nmeasures_per_minute = 0\n";
+    std::fs::write(house.path("cautious.toml"), policy).unwrap();
+    let text = std::fs::read_to_string(house.path("agent.toml")).unwrap();
+    std::fs::write(house.path("agent.toml"), text.replace("\"baseline\"", "\"cautious.toml\"")).unwrap();
+    house.start_agent().unwrap();
+    scan(&house, "1-300");
+    wait_for_softened(&house, "brake");
+    wait_for_event(&house, "braked");
+    for port in ["tap1", "tap2"] {
+        house.lab.rt.run(&["ip", "link", "del", port], TOOL).unwrap().success().unwrap();
+    }
+    wait_for_event(&house, "capture-blind");
+    house.lab.rt.run(&["ip", "link", "add", "tap1", "type", "veth", "peer", "name", "far1"], TOOL).unwrap();
+    wait_for_event(&house, "capture-back");
+}

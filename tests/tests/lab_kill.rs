@@ -172,6 +172,12 @@ fn a_full_disk_holds_no_measure_up_and_is_written_again_when_there_is_room() {
         Ok(says(&house, "the journal is written again"))
     })
     .unwrap();
+    // Operators hear of both.
+    wait_until("the events", Duration::from_secs(10), || {
+        let events = house.ask(&["events"])?.to_string();
+        Ok(events.contains("journal-behind") && events.contains("journal-back"))
+    })
+    .unwrap();
     // What was written late is what the next run goes on from.
     house.kill_agent().unwrap();
     house.start_agent().unwrap();

@@ -72,6 +72,7 @@ fn a_node_that_has_what_it_takes_is_well_and_what_it_lacks_is_told() {
             ("nftables", "table inet reeve is not laid down"),
             ("interface", "tap1 can be captured on"),
             ("state folder", "can be written"),
+            ("pause", "nobody"),
             ("controller", "answers at 127.0.0.1"),
             ("agent", "none is running"),
         ] {

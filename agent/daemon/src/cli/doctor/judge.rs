@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use reeve_policy::{Mode, Timestamp};
+use reeve_policy::{Mode, Pause, Timestamp};
 
 use super::Finding;
 use super::probe::{ClockSeen, FolderSeen, InterfaceSeen, PATIENCE, Unreached};
@@ -235,6 +235,23 @@ pub(super) fn interfaces(settings: &Settings, seen: &[InterfaceSeen]) -> Vec<Fin
         });
     }
     findings
+}
+
+pub(super) fn pauses(seen: &io::Result<Vec<Pause>>) -> Finding {
+    const POINT: &str = "pause";
+    match seen.as_deref() {
+        Ok([]) => Finding::ok(POINT, "nobody has ended what policy does by itself"),
+        Ok(pauses) => {
+            let found: Vec<String> = pauses.iter().map(Pause::to_string).collect();
+            let advice = "`reeve-agent resume` ends the node's own, `reevectl resume` the controller's";
+            Finding::warning(POINT, found.join("; "), advice)
+        }
+        Err(error) => Finding::warning(
+            POINT,
+            format!("it cannot be seen whether the node is paused: {error}"),
+            "run this as root or as the agent's user",
+        ),
+    }
 }
 
 pub(super) fn state_folder(path: &Path, seen: &io::Result<FolderSeen>) -> Finding {

@@ -99,6 +99,7 @@ fn of_settings(loaded: &Loaded) -> Vec<Finding> {
         Err(error) => vec![judge::no_interfaces(&error)],
     };
     findings.push(judge::state_folder(&settings.state_dir, &probe::folder(&settings.state_dir)));
+    findings.push(judge::pauses(&probe::pauses(&settings.state_dir)));
     if let Some(controller) = &settings.controller {
         findings.push(judge::controller(&controller.address, &probe::connect(&controller.address)));
         let now = probe::now();

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use reeve_core::VantageId;
 use reeve_core::interest::Interest;
-use reeve_policy::Timestamp;
+use reeve_policy::{Pause, Timestamp};
 
 use crate::capture::ring::Ring;
 use crate::capture::{CaptureError, RingOptions};
 use crate::config::Settings;
 use crate::enforce::{EnforceError, Enforcer, Ownership};
 use crate::links::{Links, LinksError};
+use crate::state::{StateFolder, pause};
 
 /// How long the controller may take to be found and to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -55,6 +56,14 @@ pub(super) fn another_agent() -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Who has paused the node: its own pause, then the controller's.
+pub(super) fn pauses(folder: &Path) -> io::Result<Vec<Pause>> {
+    let own = pause::read(folder)?.map(|local| local.pause);
+    let held = StateFolder::peek_pauses(folder).map_err(io::Error::other)?;
+    let controllers = [held.fleet, held.node].into_iter().flatten().map(|held| held.pause);
+    Ok(own.into_iter().chain(controllers).collect())
 }
 
 /// What is known of the time.

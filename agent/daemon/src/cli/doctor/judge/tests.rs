@@ -203,3 +203,11 @@ fn a_running_agent_is_told() {
     check(&another_agent(Ok(false)), Good, 0, "none is running");
     check(&another_agent(Err(denied())), Warning, 0, "cannot be told");
 }
+
+#[test]
+fn a_pause_is_told() {
+    check(&pauses(&Ok(Vec::new())), Good, 0, "nobody");
+    let pause = Pause::new("oncall", "look", Timestamp::from_secs(0));
+    check(&pauses(&Ok(vec![pause])), Warning, 0, "paused by oncall since 1970-01-01T00:00:00Z: look");
+    check(&pauses(&Err(denied())), Warning, 0, "cannot be seen");
+}

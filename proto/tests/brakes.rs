@@ -1,0 +1,88 @@
+//! Orders that end or undo what policy did, pauses and node events: there and back, and what is refused.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+use reeve_policy::{
+    Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId, Pause, PauseScope, PolicyVersion, Report,
+    Timestamp,
+};
+use reeve_proto::session::{Hello, ProtocolVersion};
+use reeve_proto::{agent, types};
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn id(text: &str) -> OrderId {
+    OrderId(text.parse().unwrap())
+}
+
+fn orders() -> Vec<Order> {
+    let pause = Pause::new("oncall", "look", at(1));
+    let policy = PolicyVersion { name: "example".parse().unwrap(), version: 3 };
+    let (by, reason) = ("oncall".to_owned(), String::new());
+    vec![
+        Order::Pause { id: id("O1"), scope: PauseScope::Fleet, pause, lift: true },
+        Order::Resume { id: id("O2"), scope: PauseScope::Node, by: by.clone(), reason: reason.clone() },
+        Order::Lift { id: id("O3"), policy, since: at(2), by, reason },
+    ]
+}
+
+#[test]
+fn orders_come_back_as_they_were() {
+    for order in orders() {
+        let wire = agent::v1::Order::from(&order);
+        assert_eq!(Order::try_from(wire).unwrap(), order);
+        assert!(ProtocolVersion::CURRENT.knows(&order), "{}", order.name());
+        assert!(!ProtocolVersion { major: 1, minor: 0 }.knows(&order), "{}", order.name());
+    }
+}
+
+#[test]
+fn events_and_pauses_come_back_as_they_were() {
+    for kind in NodeEventKind::ALL {
+        let report = Report::Event(NodeEvent::new(at(1), *kind, "x"));
+        assert_eq!(Report::try_from(agent::v1::Report::from(&report)).unwrap(), report);
+    }
+    let health = NodeHealth {
+        at: at(1),
+        mode: Mode::Enforce,
+        policy: None,
+        tenants: 1,
+        measures: 2,
+        vantages: 3,
+        frames_received: 4,
+        frames_dropped: 5,
+        malformed: 6,
+        flows: 7,
+        evictions: 8,
+        agent_version: "1".into(),
+        paused: Some(Pause::new("root", "", at(9))),
+    };
+    assert_eq!(NodeHealth::try_from(agent::v1::NodeHealth::from(&health)).unwrap(), health);
+    let hello = Hello {
+        node: "n1".parse().unwrap(),
+        agent_version: "1".into(),
+        protocol: ProtocolVersion::CURRENT,
+        epoch: 1,
+        tenants_version: 0,
+        measures: Vec::new(),
+        pauses: vec![(PauseScope::Fleet, id("O1")), (PauseScope::Node, id("O2"))],
+    };
+    assert_eq!(Hello::try_from(agent::v1::Hello::from(&hello)).unwrap(), hello);
+}
+
+#[test]
+fn what_a_peer_makes_up_is_refused_or_made_harmless() {
+    let time = Some(reeve_proto::time_to_wire(at(1)));
+    let event = |kind, detail: &str| types::v1::NodeEvent { time, kind, detail: detail.to_owned() };
+    assert!(NodeEvent::try_from(event(0, "")).is_err());
+    assert!(NodeEvent::try_from(event(99, "")).is_err());
+    assert!(NodeEvent::try_from(event(1, &"x".repeat(10_000))).is_err());
+    let told = NodeEvent::try_from(event(1, &"\u{1b}]0;x\u{7}".repeat(200))).unwrap();
+    assert!(told.detail.len() <= NodeEvent::MAX_DETAIL && !told.detail.contains(['\u{1b}', '\u{7}']));
+    let order = agent::v1::order::Pause { id: "O1".into(), scope: 0, pause: None, lift: false };
+    let order = agent::v1::Order { order: Some(agent::v1::order::Order::Pause(order)) };
+    let error = Order::try_from(order).unwrap_err().to_string();
+    assert!(error.contains("pause.scope"), "{error}");
+}
