@@ -42,7 +42,7 @@ use crate::links::LinksError;
 use crate::metrics::Metrics;
 use crate::node;
 use crate::record::RecordError;
-use crate::state::pause::LocalPause;
+use crate::state::pause::{ControllerPauses, LocalPause};
 use crate::state::{StateError, StateFolder};
 
 use keeper::Keeper;
@@ -172,7 +172,12 @@ pub async fn run(
     let settings = loaded.settings.clone();
     let clock = Clock::start();
     let folder = StateFolder::open(&settings.state_dir)?;
-    let left = folder.load()?;
+    let mut left = folder.load()?;
+    if settings.controller.is_none() && left.pauses != ControllerPauses::default() {
+        // Nobody could ever end them.
+        tracing::warn!("a pause of a controller's is not heeded: the settings name no controller");
+        left.pauses = ControllerPauses::default();
+    }
     for trouble in &left.troubles {
         tracing::error!("what the last run left is damaged: {trouble}");
     }
