@@ -124,7 +124,7 @@ fn the_nodes_own_stop_button_stops_survives_and_lifts() {
     house.stop_agent().unwrap();
     assert!(house.lab.rt.ruleset().unwrap().contains("203.0.113.10"));
     let pressed = house.reeve_agent(&["pause", "--lift", "--config", &config]).unwrap().success().unwrap();
-    assert!(pressed.stdout.contains("1 measures lifted"), "{}", pressed.stdout);
+    assert!(pressed.stdout.contains("1 measure lifted"), "{}", pressed.stdout);
     let ruleset = house.lab.rt.ruleset().unwrap();
     assert!(!ruleset.contains("203.0.113.10") && ruleset.contains("203.0.113.138"), "{ruleset}");
     house.start_agent().unwrap();

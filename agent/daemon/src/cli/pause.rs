@@ -49,6 +49,7 @@ pub fn pause(args: &PauseArgs) -> anyhow::Result<String> {
     let lifted = lift_alone(&args.config, &folder)
         .context("it is paused, but the measures are not lifted: start the agent, which will")?;
     Ok(match lifted {
+        Some(1) => format!("{paused}; no agent is running; 1 measure lifted"),
         Some(lifted) => format!("{paused}; no agent is running; {lifted} measures lifted"),
         None => format!("{paused}; an agent has just started and lifts what policy did"),
     })
@@ -76,8 +77,11 @@ pub fn resume(args: &ResumeArgs) -> anyhow::Result<String> {
 fn who() -> String {
     let name = |variable: &str| std::env::var(variable).ok().filter(|name| name.parse::<Name>().is_ok());
     let named = name("SUDO_USER").or_else(|| name("USER")).or_else(|| name("LOGNAME"));
-    let uid = || std::fs::metadata("/proc/self").map_or(0, |own| own.uid());
-    let who = named.unwrap_or_else(|| format!("uid {}", uid()));
+    let who = named.unwrap_or_else(|| match std::fs::metadata("/proc/self").map(|own| own.uid()) {
+        Ok(0) => "root".to_owned(),
+        Ok(uid) => format!("uid {uid}"),
+        Err(_) => "somebody".to_owned(),
+    });
     format!("{who} on the node")
 }
 

@@ -57,11 +57,14 @@ pub fn lifted(policy: &str, dry_run: bool, answer: &LiftResponse) -> String {
     let list = if shown == 0 { String::new() } else { table(&rows) };
     let more = (answer.total).saturating_sub(shown as u64);
     let more = if more == 0 { String::new() } else { format!("and {more} more\n") };
-    let total = answer.total;
+    let what = match answer.total {
+        1 => format!("1 measure of {policy}"),
+        total => format!("{total} measures of {policy}"),
+    };
     if dry_run {
-        return format!("{list}{more}{total} measures of {policy} would be lifted");
+        return format!("{list}{more}{what} would be lifted");
     }
-    format!("{list}{more}{}", order(&format!("{total} measures of {policy}"), "lifted", &answer.nodes))
+    format!("{list}{more}{}", order(&what, "lifted", &answer.nodes))
 }
 
 pub fn events(entries: &[EventEntry]) -> String {

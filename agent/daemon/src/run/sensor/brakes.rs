@@ -133,7 +133,8 @@ impl Sensor {
             let what = lift.policy.as_ref().map_or_else(String::new, |policy| {
                 format!(" of policy {} v{} since {}", policy.name, policy.version, lift.since)
             });
-            let detail = format!("{lifted} measures{what}, by {by}");
+            let measures = if lifted == 1 { "measure" } else { "measures" };
+            let detail = format!("{lifted} {measures}{what}, by {by}");
             self.tell_event(NodeEvent::new(now, NodeEventKind::Lifted, &detail));
         }
     }
