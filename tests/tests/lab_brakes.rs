@@ -275,11 +275,22 @@ fn operators_hear_of_a_brake_and_of_a_node_that_sees_nothing() {
                   [brakes]\nmeasures_per_minute = 0\n";
     std::fs::write(house.path("cautious.toml"), policy).unwrap();
     let text = std::fs::read_to_string(house.path("agent.toml")).unwrap();
-    std::fs::write(house.path("agent.toml"), text.replace("\"baseline\"", "\"cautious.toml\"")).unwrap();
+    std::fs::write(
+        house.path("agent.toml"),
+        text.replace("\"baseline\"", "\"cautious.toml\"") + "\n[metrics]\nlisten = \"127.0.0.1:9464\"\n",
+    )
+    .unwrap();
     house.start_agent().unwrap();
     scan(&house, "1-300");
     wait_for_softened(&house, "brake");
     wait_for_event(&house, "braked");
+    let told = || {
+        let argv = ["curl", "--silent", "http://127.0.0.1:9464/metrics"];
+        house.lab.rt.run(&argv, TOOL).unwrap().success().unwrap().stdout
+    };
+    assert!(told().contains("\nreeve_agent_paused 0\n"), "{}", told());
+    house.reevectl(&["pause", "--node", "rt"]).unwrap().success().unwrap();
+    assert!(told().contains("\nreeve_agent_paused 1\n"), "{}", told());
     for port in ["tap1", "tap2"] {
         house.lab.rt.run(&["ip", "link", "del", port], TOOL).unwrap().success().unwrap();
     }
