@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use reeve_tests::house::House;
 use reeve_tests::lab::addresses::{
-    ALICE, ALICE_V4, ALICE_V6, BOB, BOB_V4, INTERNET_INTERFACE, OTHER_V4, VICTIM_V4, WEB_V4, WEB_V6,
+    ALICE, ALICE_V4, ALICE_V6, BOB, BOB_V4, INTERNET_INTERFACE, OTHER_V4, TENANT_INTERFACE, VICTIM_V4,
+    WEB_V4, WEB_V6,
 };
 use reeve_tests::lab::{Header, Lab, Namespace, Shape, Sniffer};
 use reeve_tests::wait::wait_until;
@@ -175,36 +176,40 @@ fn speaks_for_nobody_else(house: &House, expected: bool) {
 fn hides_nothing_behind_tags(house: &House) {
     let (alice, net) = (&house.lab.alice, &house.lab.net);
     let counter = format!(
-        "table netdev tagged {{ chain seen {{ type filter hook ingress device \"{INTERNET_INTERFACE}\" priority 0; \
-         ether type 8021ad counter; }} }}"
+        "table netdev hidden {{\nchain seen {{\ntype filter hook ingress device \"{INTERNET_INTERFACE}\" priority 0;\n\
+         ether type {{ 8021ad, 0x8864 }} counter\n}}\n}}\n"
     );
     net.nft(&counter).unwrap();
     let count = || -> u64 {
-        let argv = ["nft", "list", "table", "netdev", "tagged"];
+        let argv = ["nft", "list", "table", "netdev", "hidden"];
         let listed = net.run(&argv, PATIENCE).unwrap().success().unwrap().stdout;
-        let line = listed.lines().find(|line| line.contains("8021ad")).unwrap().to_owned();
-        let mut words = line.split_whitespace().skip_while(|word| *word != "packets");
+        let mut words = listed.split_whitespace().skip_while(|word| *word != "packets");
         words.nth(1).unwrap().parse().unwrap()
     };
-    alice
-        .ip("link add link eth0 name outer type vlan proto 802.1ad id 5\nlink set outer up\n\
-             link add link outer name inner type vlan id 6\nlink set inner up\n\
-             addr add 192.0.2.1/24 dev inner\nneigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev inner nud permanent\n")
-        .unwrap();
-    let tagged = || {
+    // To everybody; two tags (IEEE 802.1ad) before IPv4, and IPv4 in a PPPoE session (RFC 2516).
+    let frame = |behind: &[u8]| {
+        let mut frame = [0; 60];
+        frame[..6].fill(0xff);
+        frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
+        frame[12..12 + behind.len()].copy_from_slice(behind);
+        frame
+    };
+    let tagged = frame(&[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 8, 0, 0x45]);
+    let in_session = frame(&[0x88, 0x64, 0x11, 0, 0, 1, 0, 42, 0, 0x21, 0x45]);
+    let came = |frame| {
         let before = count();
-        let ping = ["ping", "-c", "3", "-i", "0.1", "-W", "0.2", "-I", "inner", "192.0.2.2"];
-        alice.run(&ping, PATIENCE).unwrap();
+        alice.send_frame(TENANT_INTERFACE, frame, 5).unwrap();
         after_bob(house, &Sniffer::start(net, INTERNET_INTERFACE, &BOB).unwrap(), UDP);
         count() - before
     };
-    assert!(tagged() >= 3, "a bridge takes them as they are");
-    let block = ["block", "alice", "--port", "tcp/25", "--reason", "test"];
-    house.reevectl(&block).unwrap().success().unwrap();
-    assert_eq!(tagged(), 0, "{:?}", house.lab.shape());
-    house.reevectl(&["release", "alice", "--reason", "test"]).unwrap().success().unwrap();
-    alice.ip("link del outer\n").unwrap();
-    net.nft("delete table netdev tagged").unwrap();
+    assert_eq!([came(tagged), came(in_session)], [5, 5], "a bridge takes them as they are");
+    for order in [&["block", "--port", "tcp/25"][..], &["limit", "--rate", "10/minute"], &["suspend"]] {
+        let order = [order, &["alice", "--reason", "test"]].concat();
+        house.reevectl(&order).unwrap().success().unwrap();
+        assert_eq!([came(tagged), came(in_session)], [0, 0], "{:?}: {order:?}", house.lab.shape());
+        house.reevectl(&["release", "alice", "--reason", "test"]).unwrap().success().unwrap();
+    }
+    net.nft("delete table netdev hidden\n").unwrap();
 }
 
 /// What alice does is seen as hers on this way through the node, and answered.

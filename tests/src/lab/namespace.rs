@@ -14,7 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 
 use super::process::{Finished, Process};
-use super::{registry, sys};
+use super::registry;
+use super::sys::{self, PacketSocket};
 
 /// A network namespace that this process made.
 #[derive(Debug)]
@@ -56,6 +57,24 @@ impl Namespace {
     /// When nft refuses it, with what it said.
     pub fn nft(&self, text: &str) -> anyhow::Result<()> {
         run_with_input(Command::new("ip").args(["netns", "exec", &self.name, "nft", "-f", "-"]), text)
+    }
+
+    /// Puts a frame on the wire as it is, from its link header on, so many times.
+    ///
+    /// # Errors
+    /// When the interface does not exist or takes none.
+    pub fn send_frame<const N: usize>(
+        &self,
+        interface: &str,
+        frame: [u8; N],
+        times: usize,
+    ) -> anyhow::Result<()> {
+        self.enter(|| {
+            let socket = PacketSocket::open(interface, false)?;
+            let sent = socket.send_batch(&mut vec![frame; times])?;
+            anyhow::ensure!(sent == times, "{interface} took {sent} frames of {times}");
+            Ok(())
+        })
     }
 
     /// What `nft --stateless list ruleset` shows inside.
