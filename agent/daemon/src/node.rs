@@ -21,15 +21,19 @@ pub struct Lifelines {
 const ANYWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
+/// Where resolvers stand; the second has those behind the stub of systemd-resolved.
+const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+
 /// Reads them. `peers` are hosts that the node must reach, such as its controller.
 #[must_use]
 pub fn lifelines(peers: &[IpNet]) -> Lifelines {
     let own = pnet_datalink::interfaces().into_iter().flat_map(|interface| interface.ips).map(|net| net.ip());
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let gateways =
-        gateways_v4(&read("/proc/net/route")).into_iter().chain(gateways_v6(&read("/proc/net/ipv6_route")));
-    let gateways: Vec<IpAddr> = gateways.filter(is_worth_protecting).collect();
-    let resolvers = resolvers(&head_of("/etc/resolv.conf"));
+    let gateways = gateways_v4(&head_of("/proc/net/route"))
+        .into_iter()
+        .chain(gateways_v6(&head_of("/proc/net/ipv6_route")));
+    let gateways: BTreeSet<IpAddr> = gateways.filter(is_worth_protecting).collect();
+    let resolvers: BTreeSet<IpAddr> =
+        RESOLVERS.iter().flat_map(|path| resolvers(&head_of(path))).filter(is_worth_protecting).collect();
     let reached =
         gateways.iter().chain(&resolvers).copied().chain(peers.iter().map(IpNet::addr)).chain(ANYWHERE);
     let sources: Vec<IpAddr> = reached.filter_map(source_towards).collect();
@@ -113,23 +117,38 @@ fn is_worth_protecting(address: &IpAddr) -> bool {
     }
 }
 
-/// The third column is the gateway, in hexadecimal as the processor stores it.
+/// The second column is the destination, the third the gateway and the eighth the mask, in hexadecimal as the processor stores them.
 fn gateways_v4(table: &str) -> Vec<IpAddr> {
-    let gateway = |line: &str| {
-        let column = line.split_whitespace().nth(2)?;
-        let raw = u32::from_str_radix(column, 16).ok()?;
-        Some(IpAddr::V4(Ipv4Addr::from(raw.to_ne_bytes())))
+    let route = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let number = |column: usize| u32::from_str_radix(columns.get(column)?, 16).ok();
+        let gateway = IpAddr::V4(Ipv4Addr::from(number(2)?.to_ne_bytes()));
+        Some((gateway, number(1) == Some(0) && number(7).unwrap_or_default() == 0))
     };
-    table.lines().skip(1).filter_map(gateway).collect()
+    gateways(table.lines().skip(1).filter_map(route))
 }
 
-/// The fifth column is the gateway, in hexadecimal as it is on the wire.
+/// The first column is the destination, the second its length and the fifth the gateway, in hexadecimal as it is on the wire.
 fn gateways_v6(table: &str) -> Vec<IpAddr> {
-    let gateway = |line: &str| {
-        let column = line.split_whitespace().nth(4)?;
-        Some(IpAddr::V6(Ipv6Addr::from(u128::from_str_radix(column, 16).ok()?)))
+    let route = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let gateway = IpAddr::V6(Ipv6Addr::from(u128::from_str_radix(columns.get(4)?, 16).ok()?));
+        let is_default = columns[0].bytes().all(|digit| digit == b'0') && columns[1] == "00";
+        Some((gateway, is_default))
     };
-    table.lines().filter_map(gateway).collect()
+    gateways(table.lines().filter_map(route))
+}
+
+/// The gateways of default routes. The gateway of another may be a tenant, to whom a prefix is routed; only where there is no
+/// default route, as on a router that has all of the internet's, are they all taken.
+fn gateways(routes: impl Iterator<Item = (IpAddr, bool)>) -> Vec<IpAddr> {
+    let routes: Vec<(IpAddr, bool)> = routes.filter(|(gateway, _)| !gateway.is_unspecified()).collect();
+    let has_default = routes.iter().any(|(_, is_default)| *is_default);
+    routes
+        .into_iter()
+        .filter(|(_, is_default)| *is_default || !has_default)
+        .map(|(gateway, _)| gateway)
+        .collect()
 }
 
 fn resolvers(text: &str) -> Vec<IpAddr> {
@@ -154,6 +173,12 @@ mod tests {
             ["192.0.2.53".parse::<IpAddr>().unwrap()]
         );
         assert_eq!(gateways_v4("rubbish\nx y z\n"), Vec::<IpAddr>::new());
+        // A tenant is the gateway of what is routed to it, and nothing that the node lives by.
+        let to_tenant = "eth1\t0002A8C0\t0202A8C0\t0003\t0\t0\t0\t00FFFFFF\n";
+        assert_eq!(gateways_v4(&format!("{v4}{to_tenant}")), [expected]);
+        assert_eq!(gateways_v4(&format!("head\n{to_tenant}")).len(), 1);
+        let v6_to_tenant = "20010db8002000000000000000000000 30 00000000000000000000000000000000 00 20010db8000000000000000000000002 00000400 00000001 00000000 00000003 eth1\n";
+        assert_eq!(gateways_v6(&format!("{v6_to_tenant}{v6}")), ["2001:db8::1".parse::<IpAddr>().unwrap()]);
         assert_eq!(ways_out_of(v4, v6), BTreeSet::from(["eth0".to_owned()]));
         let only_v6 = v6.replace("eth0", "eth1");
         assert_eq!(ways_out_of("rubbish\nx y z\n", &only_v6), BTreeSet::from(["eth1".to_owned()]));

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::IpNet;
-
+use super::tenants::spared;
 use super::thresholds::Thresholds;
 use super::{Brakes, Policy, Rule, ScopeRule, Step, thresholds_read};
 use crate::class::Class;
@@ -67,11 +66,8 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     };
     if let Some(protected) = root.section("protected") {
         sources.extend(protected.parsed_list("sources", "tenant ids").unwrap_or_default());
-        let prefixes = |key| -> Vec<IpNet> {
-            protected.parsed_list(key, "address prefixes like 192.0.2.0/24").unwrap_or_default()
-        };
-        destinations.extend(prefixes("destinations"));
-        lifeline.extend(prefixes("lifeline"));
+        destinations.extend(spared(&protected, "destinations"));
+        lifeline.extend(spared(&protected, "lifeline"));
         protected.finish();
     }
     let mut brakes = base.as_ref().map_or_else(Brakes::default, |base| base.brakes);

@@ -42,6 +42,9 @@ pub fn parse_tenants(file: &str, text: &str) -> Result<Vec<Tenant>, ConfigErrors
     })
 }
 
+/// Multicast has a length of 4, all of global IPv6 one of 3.
+const LEAST_SPARED_LEN: u8 = 4;
+
 fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let id: Option<TenantId> = section.required("id", NAME);
     let name = section.text("name").unwrap_or_default();
@@ -54,7 +57,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let macs: Option<Vec<MacAddr6>> =
         section.parsed_list("macs", "hardware addresses like 02:00:00:00:00:01");
     let mode = section.one_of("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)]);
-    let lifeline = prefixes(section, "lifeline");
+    let lifeline = spared(section, "lifeline");
     let profile = section.one_of("profile", &Profile::ALL);
     let domains = |key| -> Vec<Domain> {
         section.parsed_list(key, "domain names like mail.example").unwrap_or_default()
@@ -82,7 +85,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
 }
 
 /// Addresses and prefixes. One with bits behind its length may be meant for the address or for the prefix: it is asked.
-fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
+pub(super) fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
     let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48 without bits behind their length";
     let texts: Vec<String> = section.parsed_list(key, allowed).unwrap_or_default();
     let mut addresses = Vec::with_capacity(texts.len());
@@ -94,6 +97,16 @@ fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
         }
     }
     addresses
+}
+
+/// The same for what is spared. Half of an internet is nothing to spare: it is taken for a slip.
+pub(super) fn spared(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
+    let nets = prefixes(section, key);
+    if nets.iter().any(|net| net.prefix_len() < LEAST_SPARED_LEN) {
+        section
+            .reject(key, "prefixes with a length of at least 4; a shorter one would spare nearly everything");
+    }
+    nets
 }
 
 /// Something that two tenants have.
