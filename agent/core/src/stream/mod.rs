@@ -6,7 +6,8 @@
 //! hashes, and no text outlives the line that it stands in.
 //!
 //! **Bounds.** At most [`Streams::CAPACITY`] connections, and of each tenant its share of that, between [`LEAST_EACH`] and
-//! [`MOST_EACH`]; a tenant that has more gives up its own oldest. Each takes at most [`Streams::BYTES_EACH`] bytes, most of that only
+//! [`MOST_EACH`]; a tenant that has more gives up its own oldest. Those in which the tenant has said nothing yet go first, so that strangers
+//! who only knock do not push out what is being said. Each takes at most [`Streams::BYTES_EACH`] bytes, most of that only
 //! while segments are out of order.
 //!
 //! Left out: reassembly that is proof against an adversary who overlaps segments with different bytes. Whoever confuses this
@@ -94,6 +95,8 @@ enum Speech {
 struct Stream {
     /// Its place in the order of beginning.
     number: u64,
+    /// Whether the tenant has said something.
+    is_proven: bool,
     last: Timestamp,
     /// Whether the tenant is the client.
     is_client: bool,
@@ -106,8 +109,10 @@ struct Stream {
 #[derive(Debug)]
 pub struct Streams {
     streams: HashMap<FlowKey, Box<Stream>, FixedState>,
-    /// In the order of beginning, tenant by tenant.
-    order: BTreeMap<(TenantIx, u64), FlowKey>,
+    /// Tenant by tenant, in the order in which they would be given up: the unproven first, and the older first.
+    order: BTreeMap<(TenantIx, bool, u64), FlowKey>,
+    /// The unproven, in the order of beginning.
+    unproven: BTreeMap<u64, FlowKey>,
     counts: Vec<usize>,
     begun: u64,
     evictions: u64,
@@ -130,6 +135,7 @@ impl Streams {
         Self {
             streams: HashMap::with_hasher(FixedState::with_seed(seed)),
             order: BTreeMap::new(),
+            unproven: BTreeMap::new(),
             counts: Vec::new(),
             begun: 0,
             evictions: 0,
@@ -167,7 +173,7 @@ impl Streams {
     /// Forgets every connection of a tenant.
     pub fn forget(&mut self, tenant: TenantIx) {
         let keys: Vec<FlowKey> =
-            self.order.range((tenant, 0)..=(tenant, u64::MAX)).map(|(_, key)| *key).collect();
+            self.order.range((tenant, false, 0)..=(tenant, true, u64::MAX)).map(|(_, key)| *key).collect();
         for key in keys {
             self.remove(&key);
         }
@@ -217,7 +223,7 @@ impl Streams {
             let is_known = self.streams.get(&key).is_some_and(|stream| stream.is_first(is_sent, tcp));
             if !is_known {
                 self.end(&key, events);
-                self.begin(key, (local.1, remote.1), endpoint, at);
+                self.begin(key, (local.1, remote.1), endpoint, at, events);
             }
         }
         if !self.streams.contains_key(&key) {
@@ -225,9 +231,15 @@ impl Streams {
             if tcp.payload_len == 0 || tcp.flags.any(TcpFlags::SYN | TcpFlags::RST) {
                 return;
             }
-            self.begin(key, (local.1, remote.1), endpoint, at);
+            self.begin(key, (local.1, remote.1), endpoint, at, events);
         }
         let Some(stream) = self.streams.get_mut(&key) else { return };
+        if !stream.is_proven && is_sent && tcp.payload_len > 0 {
+            stream.is_proven = true;
+            self.unproven.remove(&stream.number);
+            self.order.remove(&(tenant, false, stream.number));
+            self.order.insert((tenant, true, stream.number), key);
+        }
         let is_client = stream.is_client;
         let server_port = if is_client { remote.1 } else { local.1 };
         let from_client = is_client == is_sent;
@@ -247,7 +259,7 @@ impl Streams {
         }
     }
 
-    /// Gives up what has been idle too long at `now`, in the order of beginning.
+    /// Gives up what has been idle too long at `now`.
     pub fn sweep(&mut self, now: Timestamp, events: &mut Vec<StreamEvent>) {
         let is_idle =
             |key: &&FlowKey| self.streams.get(*key).is_none_or(|stream| now.since(stream.last) >= IDLE);
@@ -257,21 +269,29 @@ impl Streams {
         }
     }
 
-    fn begin(&mut self, key: FlowKey, ports: (u16, u16), endpoint: Option<usize>, at: Timestamp) {
+    fn begin(
+        &mut self,
+        key: FlowKey,
+        ports: (u16, u16),
+        endpoint: Option<usize>,
+        at: Timestamp,
+        events: &mut Vec<StreamEvent>,
+    ) {
         let place = key.tenant.0 as usize;
         if place >= self.counts.len() {
             self.counts.resize(place + 1, 0);
         }
         let share = (Self::CAPACITY / self.counts.len().max(1)).clamp(LEAST_EACH, MOST_EACH);
-        if self.counts[place] >= share {
-            let oldest = self.order.range((key.tenant, 0)..).next().map(|(_, key)| *key);
-            if let Some(oldest) = oldest {
-                self.remove(&oldest);
-                self.evictions += 1;
-            }
-        } else if self.streams.len() >= Self::CAPACITY {
-            self.passed_over += 1;
-            return;
+        let is_share_full = self.counts[place] >= share;
+        if is_share_full || self.streams.len() >= Self::CAPACITY {
+            let of_tenant = self.order.range((key.tenant, false, 0)..).next();
+            let of_all = self.unproven.first_key_value().map(|(_, key)| *key);
+            let Some(gone) = (if is_share_full { of_tenant.map(|(_, key)| *key) } else { of_all }) else {
+                self.passed_over += 1;
+                return;
+            };
+            self.end(&gone, events);
+            self.evictions += 1;
         }
         let (local_port, remote_port) = ports;
         let (is_client, speech) = match endpoint {
@@ -286,8 +306,12 @@ impl Streams {
         let number = self.begun;
         self.begun += 1;
         let (client, server) = (Order::default(), Order::default());
-        self.streams.insert(key, Box::new(Stream { number, last: at, is_client, client, server, speech }));
-        self.order.insert((key.tenant, number), key);
+        self.streams.insert(
+            key,
+            Box::new(Stream { number, is_proven: false, last: at, is_client, client, server, speech }),
+        );
+        self.order.insert((key.tenant, false, number), key);
+        self.unproven.insert(number, key);
         self.counts[place] += 1;
     }
 
@@ -320,7 +344,8 @@ impl Streams {
 
     fn remove(&mut self, key: &FlowKey) -> Option<Box<Stream>> {
         let stream = self.streams.remove(key)?;
-        self.order.remove(&(key.tenant, stream.number));
+        self.order.remove(&(key.tenant, stream.is_proven, stream.number));
+        self.unproven.remove(&stream.number);
         self.counts[key.tenant.0 as usize] -= 1;
         Some(stream)
     }

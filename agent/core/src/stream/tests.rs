@@ -124,7 +124,41 @@ fn room_is_bounded_and_shared() {
     let mut events = Vec::new();
     play.streams.sweep(play.at + IDLE, &mut events);
     assert!(play.streams.is_empty());
-    assert!(play.streams.order.is_empty() && play.streams.counts.iter().all(|count| *count == 0));
+    assert!(play.streams.order.is_empty() && play.streams.unproven.is_empty());
+    assert!(play.streams.counts.iter().all(|count| *count == 0));
+}
+
+#[test]
+fn strangers_who_knock_do_not_push_out_what_is_being_said() {
+    let mut play = Play::new(1_000);
+    let talking = LEAST_EACH as u16 - 1;
+    for number in 0..talking {
+        let ports = (25, 10_000 + number);
+        play.packet(7, false, ports, 0, TcpFlags::SYN, b"");
+        play.packet(7, true, ports, 0, TcpFlags::SYN | TcpFlags::ACK, b"");
+        play.packet(7, true, ports, 1, TcpFlags::ACK, b"220 mx\r\n");
+    }
+    for number in 0..5_000 {
+        play.packet(7, false, (25, 20_000 + number), 0, TcpFlags::SYN, b"");
+    }
+    // All of the room is taken, by others' knocks too; somebody who comes then is heard as well.
+    for tenant in 10..300 {
+        for number in 0..LEAST_EACH as u16 {
+            play.packet(tenant, false, (25, 30_000 + number), 0, TcpFlags::SYN, b"");
+        }
+    }
+    assert_eq!(play.streams.len(), Streams::CAPACITY);
+    play.packet(500, false, (25, 9), 0, TcpFlags::SYN, b"");
+    play.packet(500, true, (25, 9), 0, TcpFlags::SYN | TcpFlags::ACK, b"");
+    play.packet(500, true, (25, 9), 1, TcpFlags::ACK, b"220 mx\r\n");
+    play.events.clear();
+    for (tenant, port) in (0..talking).map(|number| (7, 10_000 + number)).chain([(500, 9)]) {
+        play.packet(tenant, false, (25, port), 1, TcpFlags::ACK, b"RCPT TO:<a@b.example>\r\n");
+        play.packet(tenant, true, (25, port), 9, TcpFlags::ACK, b"250 ok\r\n");
+    }
+    let is_recipient =
+        |event: &&StreamEvent| matches!(event, StreamEvent::Mail { event: MailEvent::Recipient { .. }, .. });
+    assert_eq!(play.events.iter().filter(is_recipient).count(), usize::from(talking) + 1);
 }
 
 proptest! {
