@@ -146,6 +146,10 @@ pub struct Alert {
     pub samples: Vec<HeaderSample>,
     /// Capture loss in the window.
     pub loss: Loss,
+    /// Whether it is a suspicion only: told to people, no strike, and never a reason for a measure until an alert of the
+    /// same rule confirms it.
+    #[serde(default)]
+    pub is_suspicion: bool,
 }
 
 impl Alert {
@@ -158,7 +162,7 @@ impl Alert {
     #[must_use]
     pub fn summary(&self) -> String {
         use fmt::Write as _;
-        let mut text = format!("{}:", self.class);
+        let mut text = format!("{}{}:", if self.is_suspicion { "suspected " } else { "" }, self.class);
         for (number, metric) in self.metrics.iter().enumerate() {
             let separator = if number == 0 { "" } else { "," };
             // Writing to a String cannot fail.

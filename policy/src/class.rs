@@ -13,14 +13,30 @@ pub enum Class {
     PortscanHorizontal,
     /// Many ports tried on one host.
     PortscanVertical,
+    /// Either, patiently: few targets a minute, over hours.
+    PortscanSlow,
     /// Probes that open nothing: NULL, FIN, XMAS, Maimon, ACK, and scans over IP protocols.
     PortscanStealth,
     /// Connection requests to one host that are hardly ever completed.
     FloodSyn,
+    /// TCP outside any connection at a high rate: ACK, FIN, RST, odd flags.
+    FloodTcp,
+    /// Completed connections to one service at a high rate that carry nothing.
+    FloodConnect,
     /// One-sided UDP at a high rate.
     FloodUdp,
     /// ICMP to one destination at a high rate.
     FloodIcmp,
+    /// Fragments at a high rate.
+    FloodFrag,
+    /// Other IP protocols, or extension headers, at a high rate.
+    FloodOther,
+    /// More bytes a second, one-sided, than the plan allows.
+    FloodVolume,
+    /// Large answers to small requests from forged sources: a reflector.
+    FloodAmplify,
+    /// Packets that are made to crash a stack: land, ping of death, overlapping fragments.
+    Crash,
     /// Mail in bulk: too many messages, or too many exchangers.
     Spam,
     /// Very many messages to one recipient.
@@ -29,21 +45,53 @@ pub enum Class {
     SmtpRelay,
     /// Calls to a protected endpoint above its rate, in parallel, or without a pause.
     ApiBurst,
+    /// Pages of one site fetched at a high rate, in their breadth.
+    Crawl,
+    /// Logins that are refused again and again.
+    Bruteforce,
+    /// Packets from addresses that are not the sender's.
+    SpoofSource,
+    /// ARP that claims another's address.
+    SpoofArp,
+    /// Neighbour discovery that claims another's address.
+    SpoofNd,
+    /// What only routers and servers of the provider may say: routing protocols, router advertisements, DHCP answers.
+    SpoofRouting,
+    /// Traffic to destinations on imported blocklists.
+    Malware,
+    /// More traffic in a month than the plan includes.
+    Quota,
 }
 
 impl Class {
     /// Every class, in the order reports list them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 26] = [
         Self::PortscanHorizontal,
         Self::PortscanVertical,
+        Self::PortscanSlow,
         Self::PortscanStealth,
         Self::FloodSyn,
+        Self::FloodTcp,
+        Self::FloodConnect,
         Self::FloodUdp,
         Self::FloodIcmp,
+        Self::FloodFrag,
+        Self::FloodOther,
+        Self::FloodVolume,
+        Self::FloodAmplify,
+        Self::Crash,
         Self::Spam,
         Self::SpamMailbomb,
         Self::SmtpRelay,
         Self::ApiBurst,
+        Self::Crawl,
+        Self::Bruteforce,
+        Self::SpoofSource,
+        Self::SpoofArp,
+        Self::SpoofNd,
+        Self::SpoofRouting,
+        Self::Malware,
+        Self::Quota,
     ];
 
     /// The dotted name: family first.
@@ -52,14 +100,30 @@ impl Class {
         match self {
             Self::PortscanHorizontal => "portscan.horizontal",
             Self::PortscanVertical => "portscan.vertical",
+            Self::PortscanSlow => "portscan.slow",
             Self::PortscanStealth => "portscan.stealth",
             Self::FloodSyn => "flood.syn",
+            Self::FloodTcp => "flood.tcp",
+            Self::FloodConnect => "flood.connect",
             Self::FloodUdp => "flood.udp",
             Self::FloodIcmp => "flood.icmp",
+            Self::FloodFrag => "flood.frag",
+            Self::FloodOther => "flood.other",
+            Self::FloodVolume => "flood.volume",
+            Self::FloodAmplify => "flood.amplify",
+            Self::Crash => "crash",
             Self::Spam => "spam",
             Self::SpamMailbomb => "spam.mailbomb",
             Self::SmtpRelay => "smtp_relay",
             Self::ApiBurst => "api_burst",
+            Self::Crawl => "crawl",
+            Self::Bruteforce => "bruteforce",
+            Self::SpoofSource => "spoof.source",
+            Self::SpoofArp => "spoof.arp",
+            Self::SpoofNd => "spoof.nd",
+            Self::SpoofRouting => "spoof.routing",
+            Self::Malware => "malware",
+            Self::Quota => "quota",
         }
     }
 
@@ -73,13 +137,25 @@ impl Class {
     /// rather than a rate, which they can only make look smaller.
     #[must_use]
     pub const fn counts_distinct(self) -> bool {
-        matches!(self, Self::PortscanHorizontal | Self::PortscanVertical | Self::PortscanStealth)
+        matches!(
+            self,
+            Self::PortscanHorizontal | Self::PortscanVertical | Self::PortscanSlow | Self::PortscanStealth
+        )
     }
 
     /// Whether its numbers were counted over the alert's window, so that they mean nothing without its length.
     #[must_use]
     pub const fn counts_over_window(self) -> bool {
-        self.counts_distinct() || matches!(self, Self::Spam | Self::SpamMailbomb | Self::SmtpRelay)
+        self.counts_distinct()
+            || matches!(
+                self,
+                Self::Spam
+                    | Self::SpamMailbomb
+                    | Self::SmtpRelay
+                    | Self::Bruteforce
+                    | Self::Malware
+                    | Self::SpoofSource
+            )
     }
 
     /// The classes that `pattern` names: a class by name, or a family as `portscan.*`. Empty if it names none.
@@ -138,7 +214,7 @@ mod tests {
         for class in Class::ALL {
             assert_eq!(class.name().parse(), Ok(class));
         }
-        assert_eq!(Class::matching("portscan.*").len(), 3);
+        assert_eq!(Class::matching("portscan.*").len(), 4);
         assert_eq!(Class::matching("flood.syn"), [Class::FloodSyn]);
         assert_eq!(Class::matching("spam.*"), [Class::Spam, Class::SpamMailbomb]);
         assert_eq!(Class::matching("spam"), [Class::Spam]);

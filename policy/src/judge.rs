@@ -169,25 +169,32 @@ impl Judge {
         let quiet_at = alert.at + rule.quiet;
         let mode = self.mode(&policy, rule, tenant);
         let record = self.record(&alert.tenant, &rule.id);
-        let is_new = record.episode.is_none();
-        if is_new {
+        // A suspicion is no strike. What confirms it later is one, as of when the episode was opened.
+        let was_strike = record.episode.as_ref().is_some_and(|episode| episode.violation.strike > 0);
+        let is_strike = !was_strike && !alert.is_suspicion;
+        if is_strike {
             let horizon = alert.at.minus(rule.memory);
             record.strikes.retain(|strike| *strike >= horizon);
             if record.strikes.len() == MAX_STRIKES {
                 record.strikes.pop_front();
             }
             if mode == Mode::Enforce {
-                record.strikes.push_back(alert.at);
+                let opened = record.episode.as_ref().map_or(alert.at, |episode| episode.violation.opened);
+                record.strikes.push_back(opened);
             }
         }
         // What is only observed is told as the strike that it would have been, and is none.
         let would_be = usize::from(mode == Mode::Observe);
         let strike = u32::try_from(record.strikes.len() + would_be).expect("at most 65");
+        let strike = if alert.is_suspicion { 0 } else { strike };
         let node = &self.node.clone();
         let record = self.record(&alert.tenant, &rule.id);
         let episode = record.episode.get_or_insert_with(|| {
             Box::new(Episode::open(open_violation(node, rule, alert, strike), quiet_at))
         });
+        if is_strike {
+            episode.violation.strike = strike;
+        }
         let was_quiet_at = episode.quiet_at;
         let now_quiet_at = was_quiet_at.max(quiet_at);
         episode.quiet_at = now_quiet_at;
@@ -197,7 +204,9 @@ impl Judge {
         self.quiet_at.remove(&key(was_quiet_at));
         self.quiet_at.insert(key(now_quiet_at));
         self.judgements.push_back(Judgement::Violation(violation));
-        self.decide(&policy, rule, alert, tenant, occupancy);
+        if !alert.is_suspicion {
+            self.decide(&policy, rule, alert, tenant, occupancy);
+        }
     }
 
     /// An operator lets a tenant go: its open episodes are closed. Strikes stay on record.

@@ -144,6 +144,7 @@ impl From<&Alert> for wire::Alert {
             targets: alert.targets.iter().take(MAX_TARGETS).map(Into::into).collect(),
             samples: alert.samples[late..].iter().map(Into::into).collect(),
             loss: Some(wire::Loss { received: alert.loss.received, dropped: alert.loss.dropped }),
+            suspicion: alert.is_suspicion,
         }
     }
 }
@@ -170,6 +171,7 @@ impl TryFrom<wire::Alert> for Alert {
             targets: list("targets", alert.targets, MAX_TARGETS, TargetSeen::try_from)?,
             samples: list("samples", alert.samples, MAX_SAMPLES, HeaderSample::try_from)?,
             loss: Loss { received: loss.received, dropped: loss.dropped },
+            is_suspicion: alert.suspicion,
         })
     }
 }

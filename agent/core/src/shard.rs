@@ -515,6 +515,7 @@ impl Shard {
             targets: finding.targets,
             samples: samples.unwrap_or_default(),
             loss,
+            is_suspicion: finding.is_suspicion,
         }
     }
 

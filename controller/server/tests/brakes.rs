@@ -265,6 +265,7 @@ fn answered(secs: u64, version: u32) -> [Report; 3] {
             targets: Vec::new(),
             samples: Vec::new(),
             loss: Loss::default(),
+            is_suspicion: false,
         },
     };
     let decision = Decision {

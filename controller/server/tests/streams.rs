@@ -42,6 +42,7 @@ fn violation(tenant: &str, secs: u64) -> Report {
             targets: Vec::new(),
             samples: Vec::new(),
             loss: Loss::default(),
+            is_suspicion: false,
         },
     })
 }

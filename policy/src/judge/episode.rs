@@ -70,7 +70,10 @@ impl Episode {
     pub fn see(&mut self, alert: &Alert) {
         self.violation.alerts = self.violation.alerts.saturating_add(1);
         self.violation.last_seen = self.violation.last_seen.max(alert.at);
-        self.violation.evidence = alert.clone();
+        // What is known for certain is not put in the shade by what is only suspected.
+        if !alert.is_suspicion || self.violation.evidence.is_suspicion {
+            self.violation.evidence = alert.clone();
+        }
     }
 
     /// The violation as it stands at its end.

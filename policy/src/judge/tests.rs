@@ -29,6 +29,7 @@ fn alert(class: Class, secs: u64, host: u8, lost_percent: u64) -> Alert {
         targets: vec![TargetSeen { target, first: at(secs), last: at(secs), outcome: Outcome::Silent }],
         samples: Vec::new(),
         loss: Loss { received: 100 - lost_percent, dropped: lost_percent },
+        is_suspicion: false,
     }
 }
 
@@ -37,6 +38,8 @@ enum Event {
     Scan(u64),
     LossyScan(u64),
     Flood(u64, u8),
+    /// A scan that is only suspected.
+    Suspicion(u64),
     Release(u64),
     /// Somebody pauses, or ends it.
     Pause(u64, bool),
@@ -44,7 +47,7 @@ enum Event {
     Lift(u64, bool),
     Quiet(u64),
 }
-use Event::{Flood, Lift, LossyScan, Pause, Quiet, Release, Scan};
+use Event::{Flood, Lift, LossyScan, Pause, Quiet, Release, Scan, Suspicion};
 
 fn judge(policy: Policy, mode: Mode) -> Judge {
     Judge::new("n1".parse().unwrap(), mode, Arc::new(policy))
@@ -56,6 +59,7 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
         let time = match event {
             Scan(secs)
             | LossyScan(secs)
+            | Suspicion(secs)
             | Flood(secs, _)
             | Release(secs)
             | Pause(secs, _)
@@ -74,6 +78,10 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
                 tenant,
                 Occupancy::default(),
             ),
+            Suspicion(secs) => {
+                let suspicion = Alert { is_suspicion: true, ..alert(Class::PortscanHorizontal, *secs, 1, 0) };
+                judge.handle_alert(&suspicion, tenant, Occupancy::default());
+            }
             Flood(secs, host) => {
                 judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant, Occupancy::default())
             }
@@ -112,6 +120,29 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
 fn check(events: &[Event], expect: &[&str]) {
     let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
     assert_eq!(play(&mut judge, &tenant("a", None), events), expect);
+}
+
+#[test]
+fn a_suspicion_is_no_strike_until_it_is_confirmed() {
+    let only = ["0 strike 0 under baseline/portscan", "610 quiet after 2 alerts"];
+    check(&[Suspicion(0), Suspicion(10), Quiet(700)], &only);
+    check(
+        &[Suspicion(0), Scan(10), Suspicion(20), Quiet(700)],
+        &["0 strike 0 under baseline/portscan", "10 suspend all [enforce]", "620 quiet after 3 alerts"],
+    );
+    let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
+    let mut violation = None;
+    for (secs, is_suspicion) in [(0, true), (10, false), (20, true)] {
+        let one = Alert { is_suspicion, ..alert(Class::PortscanHorizontal, secs, 1, 0) };
+        judge.handle_alert(&one, &tenant("a", None), Occupancy::default());
+        while let Some(judgement) = judge.poll() {
+            if let Judgement::Violation(told) = judgement {
+                violation = Some(told);
+            }
+        }
+    }
+    let violation = violation.unwrap();
+    assert_eq!((violation.strike, violation.opened, violation.evidence.at), (1, at(0), at(10)));
 }
 
 #[test]

@@ -235,6 +235,7 @@ impl Calls {
             at,
             metrics,
             confidence_percent: 90,
+            is_suspicion: false,
             targets: vec![TargetSeen {
                 target: self.target,
                 first: self.since,

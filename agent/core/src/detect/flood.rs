@@ -126,6 +126,7 @@ impl UdpTotal {
                 share("answered", answered, Some(numbers.answered)),
             ],
             confidence_percent: 90,
+            is_suspicion: false,
             targets: Vec::new(),
         })
     }
@@ -143,7 +144,15 @@ fn finding(
     let target = Target { address: bucket.destination, protocol, port };
     let last = bucket.start + BUCKET;
     let seen = TargetSeen { target, first: since, last, outcome: Outcome::Unknown };
-    Finding { class, start: since, at: now, metrics, confidence_percent: 95, targets: vec![seen] }
+    Finding {
+        class,
+        start: since,
+        at: now,
+        metrics,
+        confidence_percent: 95,
+        is_suspicion: false,
+        targets: vec![seen],
+    }
 }
 
 /// `a` of `b` as a share, 0 to 1 and beyond; 1 where `b` is nothing.

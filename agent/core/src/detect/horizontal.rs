@@ -70,6 +70,7 @@ pub fn judge(
             share("unanswered", tally.unanswered_share(), scan.then_some(numbers.unanswered)),
         ],
         confidence_percent: if scan { 95 } else { 80 },
+        is_suspicion: false,
         targets: window.list(group, at, numbers.window, reeve_policy::Alert::MAX_TARGETS),
     })
 }

@@ -223,6 +223,7 @@ impl Mail {
             at,
             metrics,
             confidence_percent: if is_dirty { 95 } else { 85 },
+            is_suspicion: false,
             targets,
         })
     }
@@ -266,6 +267,7 @@ impl Mail {
             at,
             metrics: vec![count("messages", bombed.messages, numbers.messages)],
             confidence_percent: 90,
+            is_suspicion: false,
             targets: vec![TargetSeen {
                 target: exchanger,
                 first: bombed.since,
@@ -329,6 +331,7 @@ impl Mail {
                     count("next_hops", next_hops, numbers.next_hops),
                 ],
                 confidence_percent: 95,
+                is_suspicion: false,
                 targets: hops.iter().take(Alert::MAX_TARGETS).map(target).collect(),
             }
         })

@@ -41,6 +41,8 @@ pub struct Finding {
     pub confidence_percent: u8,
     /// The targets that weigh most.
     pub targets: Vec<TargetSeen>,
+    /// Whether it is a suspicion only (see [`reeve_policy::Alert::is_suspicion`]).
+    pub is_suspicion: bool,
 }
 
 /// A count beside its threshold.

@@ -116,6 +116,7 @@ fn finding(probes: &[Probe], (name, value, threshold): (&'static str, u32, u32),
         at,
         metrics: vec![count(name, value, threshold)],
         confidence_percent: 95,
+        is_suspicion: false,
         targets: probes.iter().rev().take(Alert::MAX_TARGETS).map(seen).collect(),
     }
 }

@@ -56,6 +56,7 @@ pub fn judge(
         at,
         metrics,
         confidence_percent: if scan { 95 } else { 80 },
+        is_suspicion: false,
         targets: window.list(group, at, numbers.window, reeve_policy::Alert::MAX_TARGETS),
     })
 }

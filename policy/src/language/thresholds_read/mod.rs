@@ -1,11 +1,15 @@
 //! The detectors' numbers in a file: a table for each class, every key of it optional.
 
+mod call;
+mod flood;
+mod identity;
+mod login;
+mod mail;
+mod scan;
+
 use std::time::Duration;
 
-use super::thresholds::{
-    ApiBurst, Endpoint, FloodIcmp, FloodSyn, FloodUdp, Horizontal, Mailbomb, Relay, Spam, Stealth,
-    Thresholds, Vertical,
-};
+use super::thresholds::{ApiBurst, Endpoint, Thresholds};
 use crate::class::Class;
 use crate::reader::Section;
 use crate::tenant::Name;
@@ -25,16 +29,32 @@ pub(super) fn read(section: &Section<'_, '_>, numbers: &mut Thresholds) {
     for class in Class::ALL {
         let Some(table) = section.section(class.name()) else { continue };
         match class {
-            Class::PortscanHorizontal => horizontal(&table, &mut numbers.horizontal),
-            Class::PortscanVertical => vertical(&table, &mut numbers.vertical),
-            Class::PortscanStealth => stealth(&table, &mut numbers.stealth),
-            Class::FloodSyn => flood_syn(&table, &mut numbers.flood_syn),
-            Class::FloodUdp => flood_udp(&table, &mut numbers.flood_udp),
-            Class::FloodIcmp => flood_icmp(&table, &mut numbers.flood_icmp),
-            Class::Spam => spam(&table, &mut numbers.spam),
-            Class::SpamMailbomb => mailbomb(&table, &mut numbers.mailbomb),
-            Class::SmtpRelay => relay(&table, &mut numbers.relay),
-            Class::ApiBurst => api_burst(&table, &mut numbers.api),
+            Class::PortscanHorizontal => scan::horizontal(&table, &mut numbers.horizontal),
+            Class::PortscanVertical => scan::vertical(&table, &mut numbers.vertical),
+            Class::PortscanSlow => scan::slow(&table, &mut numbers.slow),
+            Class::PortscanStealth => scan::stealth(&table, &mut numbers.stealth),
+            Class::FloodSyn => flood::flood_syn(&table, &mut numbers.flood_syn),
+            Class::FloodTcp => flood::flood_tcp(&table, &mut numbers.flood_tcp),
+            Class::FloodConnect => flood::flood_connect(&table, &mut numbers.flood_connect),
+            Class::FloodUdp => flood::flood_udp(&table, &mut numbers.flood_udp),
+            Class::FloodIcmp => flood::flood_icmp(&table, &mut numbers.flood_icmp),
+            Class::FloodFrag => flood::flood_frag(&table, &mut numbers.flood_frag),
+            Class::FloodOther => flood::flood_other(&table, &mut numbers.flood_other),
+            Class::FloodVolume => flood::flood_volume(&table, &mut numbers.flood_volume),
+            Class::FloodAmplify => flood::flood_amplify(&table, &mut numbers.flood_amplify),
+            Class::Crash => identity::crash(&table, &mut numbers.crash),
+            Class::Spam => mail::spam(&table, &mut numbers.spam),
+            Class::SpamMailbomb => mail::mailbomb(&table, &mut numbers.mailbomb),
+            Class::SmtpRelay => mail::relay(&table, &mut numbers.relay),
+            Class::ApiBurst => call::api_burst(&table, &mut numbers.api),
+            Class::Crawl => call::crawl(&table, &mut numbers.crawl),
+            Class::Bruteforce => login::bruteforce(&table, &mut numbers.bruteforce),
+            Class::SpoofSource => identity::spoof_source(&table, &mut numbers.spoof_source),
+            Class::SpoofArp => identity::claims(&table, &mut numbers.spoof_arp),
+            Class::SpoofNd => identity::claims(&table, &mut numbers.spoof_nd),
+            Class::SpoofRouting => identity::spoof_routing(&table, &mut numbers.spoof_routing),
+            Class::Malware => identity::malware(&table, &mut numbers.malware),
+            Class::Quota => identity::quota(&table, &mut numbers.quota),
         }
         table.finish();
     }
@@ -65,11 +85,6 @@ fn ports(table: &Section<'_, '_>, key: &str, place: &mut Vec<u16>) {
     }
 }
 
-/// A sliding window: from a second to ten minutes.
-fn window(table: &Section<'_, '_>, place: &mut Duration) {
-    span(table, "window", 600, "\"10m\"", place);
-}
-
 /// A time from a second to `most_seconds`, which people write as `most`.
 fn span(table: &Section<'_, '_>, key: &str, most_seconds: u64, most: &str, place: &mut Duration) {
     if let Some(span) = table.duration(key) {
@@ -81,78 +96,17 @@ fn span(table: &Section<'_, '_>, key: &str, most_seconds: u64, most: &str, place
     }
 }
 
-fn horizontal(table: &Section<'_, '_>, numbers: &mut Horizontal) {
-    count(table, "hosts", &mut numbers.hosts);
-    window(table, &mut numbers.window);
-    share(table, "unanswered", &mut numbers.unanswered);
-    count(table, "udp_factor", &mut numbers.udp_factor);
-    count(table, "wide_hosts", &mut numbers.wide_hosts);
-    ports(table, "intruder_ports", &mut numbers.intruder_ports);
-    count(table, "intruder_hosts", &mut numbers.intruder_hosts);
-    ports(table, "peer_ports", &mut numbers.peer_ports);
-    count(table, "peer_hosts", &mut numbers.peer_hosts);
-}
-
-fn vertical(table: &Section<'_, '_>, numbers: &mut Vertical) {
-    count(table, "ports", &mut numbers.ports);
-    count(table, "low_ports", &mut numbers.low_ports);
-    window(table, &mut numbers.window);
-    share(table, "unanswered", &mut numbers.unanswered);
-    count(table, "udp_factor", &mut numbers.udp_factor);
-}
-
-fn stealth(table: &Section<'_, '_>, numbers: &mut Stealth) {
-    count(table, "probes", &mut numbers.probes);
-    count(table, "ack_probes", &mut numbers.ack_probes);
-    count(table, "protocols", &mut numbers.protocols);
-    window(table, &mut numbers.window);
-}
-
-fn flood_syn(table: &Section<'_, '_>, numbers: &mut FloodSyn) {
-    rate(table, "packets_per_second", &mut numbers.packets_per_second);
-    share(table, "completed", &mut numbers.completed);
-}
-
-fn flood_udp(table: &Section<'_, '_>, numbers: &mut FloodUdp) {
-    rate(table, "packets_per_second", &mut numbers.packets_per_second);
-    rate(table, "bits_per_second", &mut numbers.bits_per_second);
-    share(table, "answered", &mut numbers.answered);
-    rate(table, "total_packets_per_second", &mut numbers.total_packets_per_second);
-}
-
-fn flood_icmp(table: &Section<'_, '_>, numbers: &mut FloodIcmp) {
-    rate(table, "packets_per_second", &mut numbers.packets_per_second);
-    count(table, "seconds", &mut numbers.seconds);
-}
-
-fn spam(table: &Section<'_, '_>, numbers: &mut Spam) {
-    big_count(table, "messages_per_minute", &mut numbers.messages_per_minute);
-    big_count(table, "messages_per_hour", &mut numbers.messages_per_hour);
-    count(table, "exchangers", &mut numbers.exchangers);
-    share(table, "rejected", &mut numbers.rejected);
-    count(table, "mail_factor", &mut numbers.mail_factor);
-}
-
-fn mailbomb(table: &Section<'_, '_>, numbers: &mut Mailbomb) {
-    big_count(table, "messages", &mut numbers.messages);
-    window(table, &mut numbers.window);
-}
-
-fn relay(table: &Section<'_, '_>, numbers: &mut Relay) {
-    few(table, "messages", &mut numbers.messages);
-    few(table, "domains", &mut numbers.domains);
-    few(table, "next_hops", &mut numbers.next_hops);
-    span(table, "window", 3_600, "\"1h\"", &mut numbers.window);
-}
-
-fn api_burst(table: &Section<'_, '_>, numbers: &mut ApiBurst) {
-    if let Some(rate) = table.float("calls_per_second", 0.001..=1_000_000.0) {
-        numbers.calls_per_second = rate;
+fn float(table: &Section<'_, '_>, key: &str, range: std::ops::RangeInclusive<f64>, place: &mut f64) {
+    if let Some(number) = table.float(key, range) {
+        *place = number;
     }
-    big_count(table, "burst", &mut numbers.burst);
-    big_count(table, "in_flight", &mut numbers.in_flight);
-    span(table, "in_flight_window", 600, "\"10m\"", &mut numbers.in_flight_window);
-    span(table, "continuous", 86_400, "\"1d\"", &mut numbers.continuous);
+}
+
+/// An amount; 0 is none.
+fn bytes(table: &Section<'_, '_>, key: &str, place: &mut u64) {
+    if let Some(number) = table.integer(key, 0..=u64::MAX) {
+        *place = number;
+    }
 }
 
 /// Messages and calls come in greater numbers than hosts.
@@ -197,7 +151,7 @@ fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> 
         section.reject("ports", "1 to 16 TCP ports, 1 to 65535");
     }
     let mut numbers = defaults.clone();
-    api_burst(section, &mut numbers);
+    call::api_burst(section, &mut numbers);
     Some(Endpoint { name: name?, addresses: addresses?, ports: ports?, numbers })
 }
 
