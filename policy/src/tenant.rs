@@ -228,17 +228,20 @@ pub enum Profile {
     Crawler,
     /// Scanning with permission.
     Scanner,
+    /// A server that speaks with many others of its kind, of which some are always gone: Matrix, XMPP, Mastodon.
+    Federation,
 }
 
 impl Profile {
     /// Every profile by its word.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("none", Self::None),
         ("web", Self::Web),
         ("mail", Self::Mail),
         ("p2p", Self::P2p),
         ("crawler", Self::Crawler),
         ("scanner", Self::Scanner),
+        ("federation", Self::Federation),
     ];
 
     /// The word in files and reports.

@@ -27,16 +27,22 @@ impl From<Mode> for wire::Mode {
 
 /// Reads a profile.
 fn profile(field: &str, value: i32) -> Result<Profile, WireError> {
-    choice(field, value, "0 (none), 1 (web), 2 (mail), 3 (p2p), 4 (crawler) or 5 (scanner)", |profile| {
-        Some(match profile {
-            wire::Profile::Unspecified => Profile::None,
-            wire::Profile::Web => Profile::Web,
-            wire::Profile::Mail => Profile::Mail,
-            wire::Profile::P2p => Profile::P2p,
-            wire::Profile::Crawler => Profile::Crawler,
-            wire::Profile::Scanner => Profile::Scanner,
-        })
-    })
+    choice(
+        field,
+        value,
+        "0 (none), 1 (web), 2 (mail), 3 (p2p), 4 (crawler), 5 (scanner) or 6 (federation)",
+        |profile| {
+            Some(match profile {
+                wire::Profile::Unspecified => Profile::None,
+                wire::Profile::Web => Profile::Web,
+                wire::Profile::Mail => Profile::Mail,
+                wire::Profile::P2p => Profile::P2p,
+                wire::Profile::Crawler => Profile::Crawler,
+                wire::Profile::Scanner => Profile::Scanner,
+                wire::Profile::Federation => Profile::Federation,
+            })
+        },
+    )
 }
 
 impl From<Profile> for wire::Profile {
@@ -48,6 +54,7 @@ impl From<Profile> for wire::Profile {
             Profile::P2p => Self::P2p,
             Profile::Crawler => Self::Crawler,
             Profile::Scanner => Self::Scanner,
+            Profile::Federation => Self::Federation,
         }
     }
 }

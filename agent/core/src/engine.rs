@@ -116,9 +116,8 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         let topology = Arc::new(Topology::new(0, &config.node, Vec::new(), Vec::new()));
         let capacity = config.flow_bytes / FLOW_BYTES;
-        let thresholds = config.policy.thresholds.clone();
         Self {
-            shards: Shards::new(&topology, &thresholds, capacity, config.seed, config.shards),
+            shards: Shards::new(&topology, &config.policy, capacity, config.seed, config.shards),
             judge: Judge::new(config.node.clone(), config.mode, config.policy),
             ledger: Ledger::default(),
             topology,
@@ -190,7 +189,7 @@ impl Engine {
     /// Takes another policy or mode.
     pub fn handle_policy(&mut self, policy: Arc<Policy>, mode: Mode, at: Timestamp) {
         self.advance(at);
-        self.shards.set_thresholds(&policy.thresholds);
+        self.shards.set_thresholds(&policy);
         self.judge.set_policy(policy);
         self.judge.set_node_mode(mode);
         self.drain();

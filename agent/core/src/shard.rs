@@ -28,14 +28,31 @@ struct TenantState {
     detectors: Option<Box<Detectors>>,
     restrictions: Restrictions,
     home: Home,
+    /// The numbers it is held to; tenants with the same ones share them.
+    numbers: Arc<Thresholds>,
     /// Weak probes that were sent before this may belong to connections that a measure broke.
     pardoned_until: Timestamp,
 }
 
 impl TenantState {
-    fn new(home: Home) -> Self {
+    fn new(home: Home, numbers: Arc<Thresholds>) -> Self {
         let restrictions = Restrictions::default();
-        Self { detectors: None, restrictions, home, pardoned_until: Timestamp::EPOCH }
+        Self { detectors: None, restrictions, home, numbers, pardoned_until: Timestamp::EPOCH }
+    }
+}
+
+/// What the detectors' numbers are, for each tenant of a topology.
+#[derive(Clone, Debug)]
+pub struct Allotment {
+    /// Those of whoever nothing is known.
+    pub common: Arc<Thresholds>,
+    /// By [`TenantIx`].
+    pub by_tenant: Vec<Arc<Thresholds>>,
+}
+
+impl Allotment {
+    fn of(&self, index: usize) -> Arc<Thresholds> {
+        Arc::clone(self.by_tenant.get(index).unwrap_or(&self.common))
     }
 }
 
@@ -75,7 +92,8 @@ pub enum Hearing {
 #[derive(Debug)]
 pub struct Shard {
     topology: Arc<Topology>,
-    thresholds: Thresholds,
+    /// Whose endpoints are those of every tenant's numbers.
+    thresholds: Arc<Thresholds>,
     flows: Flows,
     streams: Streams,
     tenants: Vec<TenantState>,
@@ -109,7 +127,7 @@ impl Shard {
     #[must_use]
     pub fn new(
         topology: Arc<Topology>,
-        thresholds: Thresholds,
+        allotment: &Allotment,
         flow_capacity: usize,
         seed: u64,
         part: Part,
@@ -117,7 +135,7 @@ impl Shard {
         let flows = Flows::new(flow_capacity, topology.tenants().len(), seed);
         let mut shard = Self {
             topology: Arc::clone(&topology),
-            thresholds,
+            thresholds: Arc::clone(&allotment.common),
             flows,
             streams: Streams::new(seed),
             tenants: Vec::new(),
@@ -139,27 +157,27 @@ impl Shard {
             alerts: Vec::new(),
         };
         shard.streams.set_endpoints(&shard.thresholds.endpoints);
-        shard.set_topology(topology);
+        shard.set_topology(topology, allotment);
         shard
     }
 
     /// Goes on with another topology. A tenant that keeps its index keeps its state; one whose id at an index is new
     /// starts afresh.
-    pub fn set_topology(&mut self, topology: Arc<Topology>) {
+    pub fn set_topology(&mut self, topology: Arc<Topology>, allotment: &Allotment) {
         for (index, tenant) in topology.tenants().iter().enumerate() {
             let ix = TenantIx(u32::try_from(index).expect("tenants fit 32 bits"));
             let public = tenant.addresses.iter().any(|prefix| !horizontal::is_bogon(prefix.addr()));
             let home = if public { Home::Public } else { Home::Private };
             let known = self.topology.tenants().get(index).is_some_and(|before| before.id == tenant.id);
             match self.tenants.get_mut(index) {
-                Some(state) if known => state.home = home,
+                Some(state) if known => (state.home, state.numbers) = (home, allotment.of(index)),
                 Some(state) => {
-                    *state = TenantState::new(home);
+                    *state = TenantState::new(home, allotment.of(index));
                     self.active.retain(|&active| active != ix);
                     self.flows.forget(ix);
                     self.streams.forget(ix);
                 }
-                None => self.tenants.push(TenantState::new(home)),
+                None => self.tenants.push(TenantState::new(home, allotment.of(index))),
             }
         }
         self.flows.set_tenants(topology.tenants().len());
@@ -173,7 +191,8 @@ impl Shard {
     }
 
     /// Goes on with other numbers.
-    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+    pub fn set_thresholds(&mut self, allotment: &Allotment) {
+        let thresholds = Arc::clone(&allotment.common);
         if self.thresholds.endpoints != thresholds.endpoints {
             self.streams.set_endpoints(&thresholds.endpoints);
             for detectors in self.tenants.iter_mut().filter_map(|state| state.detectors.as_mut()) {
@@ -181,6 +200,9 @@ impl Shard {
             }
         }
         self.thresholds = thresholds;
+        for (index, state) in self.tenants.iter_mut().enumerate() {
+            state.numbers = allotment.of(index);
+        }
     }
 
     /// Says what measures hold back of a tenant's traffic from now on.
@@ -353,8 +375,9 @@ impl Shard {
         self.active.sort_unstable();
         for index in 0..self.active.len() {
             let ix = self.active[index];
-            if let Some(detectors) = &mut self.tenants[ix.0 as usize].detectors {
-                detectors.handle_timeout(&self.thresholds, now, &mut self.findings);
+            let state = &mut self.tenants[ix.0 as usize];
+            if let Some(detectors) = &mut state.detectors {
+                detectors.handle_timeout(&state.numbers, now, &mut self.findings);
                 self.raise(ix);
             }
         }
@@ -362,8 +385,10 @@ impl Shard {
             self.drop_idle(now);
             self.next_idle_check = now + IDLE_CHECK;
         }
-        let due =
-            |ix: &TenantIx| self.tenants[ix.0 as usize].detectors.as_ref()?.next_deadline(&self.thresholds);
+        let due = |ix: &TenantIx| {
+            let state = &self.tenants[ix.0 as usize];
+            state.detectors.as_ref()?.next_deadline(&state.numbers)
+        };
         self.detectors_due = self.active.iter().filter_map(due).min();
     }
 
@@ -372,8 +397,8 @@ impl Shard {
         // What a suspended tenant still sends reaches nobody. It tells that the abuse goes on, which the measure's own
         // counters tell too, and it is no evidence of anything else.
         if !state.restrictions.is_total() {
-            let detectors = wake(&mut state.detectors, &mut self.active, sender, &self.thresholds, at);
-            detectors.handle_sent(&self.thresholds, &state.restrictions, ip, at, &mut self.findings);
+            let detectors = wake(&mut state.detectors, &mut self.active, sender, &state.numbers, at);
+            detectors.handle_sent(&state.numbers, &state.restrictions, ip, at, &mut self.findings);
             let earliest = at + BUCKET + RateTable::PATIENCE;
             self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
         }
@@ -438,9 +463,9 @@ impl Shard {
             let (profile, clients) = (known.profile, &known.mail_clients);
             let is_trusted = || clients.iter().any(|prefix| prefix.contains(peer));
             let is_outside = self.topology.by_address(*peer) != Some(tenant) && !is_trusted();
-            let detectors = wake(&mut state.detectors, &mut self.active, tenant, &self.thresholds, at);
-            detectors.handle_stream(&self.thresholds, profile, &event, is_outside, at, &mut self.findings);
-            if let Some(due) = detectors.next_deadline(&self.thresholds) {
+            let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
+            detectors.handle_stream(&state.numbers, profile, &event, is_outside, at, &mut self.findings);
+            if let Some(due) = detectors.next_deadline(&state.numbers) {
                 self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
             }
             self.raise(tenant);
@@ -470,9 +495,8 @@ impl Shard {
                 continue;
             }
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
-            let detectors =
-                wake(&mut state.detectors, &mut self.active, tenant, &self.thresholds, event.at());
-            detectors.handle_flow(&self.thresholds, event, state.home, &mut self.findings);
+            let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, event.at());
+            detectors.handle_flow(&state.numbers, event, state.home, &mut self.findings);
             self.raise(tenant);
         }
     }
@@ -536,10 +560,11 @@ impl Shard {
     }
 
     fn drop_idle(&mut self, now: Timestamp) {
-        let (tenants, thresholds) = (&mut self.tenants, &self.thresholds);
+        let tenants = &mut self.tenants;
         self.active.retain(|ix| {
             let state = &mut tenants[ix.0 as usize];
-            let idle = state.detectors.as_ref().is_none_or(|detectors| detectors.is_idle(thresholds, now));
+            let numbers = &state.numbers;
+            let idle = state.detectors.as_ref().is_none_or(|detectors| detectors.is_idle(numbers, now));
             if idle {
                 state.detectors = None;
             }

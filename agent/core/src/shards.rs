@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reeve_policy::language::thresholds::Thresholds;
+use reeve_policy::language::Policy;
+use reeve_policy::language::numbers::Numbers;
 use reeve_policy::{Alert, TenantId, Timestamp};
 
 use crate::flow::Restrictions;
 use crate::flow::guard::OutageGuard;
 use crate::frame::{Frame, VantageId};
-use crate::shard::{Hearing, Part, Shard, ShardCounters};
+use crate::shard::{Allotment, Hearing, Part, Shard, ShardCounters};
 use crate::stream::StreamEvent;
 use crate::topology::{TenantIx, Topology};
 
@@ -24,6 +25,7 @@ use crate::topology::{TenantIx, Topology};
 pub struct Shards {
     shards: Vec<Shard>,
     topology: Arc<Topology>,
+    numbers: Numbers,
     outage: OutageGuard,
     /// Whether the node has lost its way to the outside.
     is_cut_off: bool,
@@ -35,19 +37,22 @@ impl Shards {
     #[must_use]
     pub fn new(
         topology: &Arc<Topology>,
-        thresholds: &Thresholds,
+        policy: &Arc<Policy>,
         flow_capacity: usize,
         seed: u64,
         number: u32,
     ) -> Self {
         let of = number.max(1);
+        let mut numbers = Numbers::new(policy);
+        let allotment = allot(&mut numbers, topology);
         let shard = |number| {
             let capacity = flow_capacity / of as usize;
-            Shard::new(Arc::clone(topology), thresholds.clone(), capacity, seed, Part { number, of })
+            Shard::new(Arc::clone(topology), &allotment, capacity, seed, Part { number, of })
         };
         Self {
             shards: (0..of).map(shard).collect(),
             topology: Arc::clone(topology),
+            numbers,
             outage: OutageGuard::new(topology.tenants().len()),
             is_cut_off: false,
             alerts: Vec::new(),
@@ -75,12 +80,16 @@ impl Shards {
     pub fn set_topology(&mut self, topology: &Arc<Topology>) {
         self.topology = Arc::clone(topology);
         self.outage.set_tenants(topology.tenants().len());
-        self.shards.iter_mut().for_each(|shard| shard.set_topology(Arc::clone(topology)));
+        self.numbers.keep(topology.tenants().iter());
+        let allotment = allot(&mut self.numbers, topology);
+        self.shards.iter_mut().for_each(|shard| shard.set_topology(Arc::clone(topology), &allotment));
     }
 
     /// See [`Shard::set_thresholds`].
-    pub fn set_thresholds(&mut self, thresholds: &Thresholds) {
-        self.shards.iter_mut().for_each(|shard| shard.set_thresholds(thresholds.clone()));
+    pub fn set_thresholds(&mut self, policy: &Arc<Policy>) {
+        self.numbers = Numbers::new(policy);
+        let allotment = allot(&mut self.numbers, &self.topology);
+        self.shards.iter_mut().for_each(|shard| shard.set_thresholds(&allotment));
     }
 
     /// Says what measures hold back of each tenant's traffic from now on.
@@ -173,4 +182,10 @@ impl Shards {
         let is_degraded = self.is_degraded();
         self.shards.iter_mut().for_each(|shard| shard.set_degraded(is_degraded));
     }
+}
+
+/// Each tenant's numbers.
+fn allot(numbers: &mut Numbers, topology: &Topology) -> Allotment {
+    let by_tenant = topology.tenants().iter().map(|tenant| numbers.of(tenant)).collect();
+    Allotment { common: Arc::clone(numbers.common()), by_tenant }
 }

@@ -40,6 +40,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor(args) => cli::doctor::doctor(&args),
         Command::Replay(args) => cli::play::play(&args),
         Command::Score(args) => cli::play::score(&args),
+        Command::Thresholds(args) => say(&cli::thresholds::thresholds(&args)?),
         Command::Ruleset(args) => say(cli::table::ruleset(&args)?.trim_end()),
         Command::Clear(args) => say(&cli::table::clear(&args)?),
         Command::Pause(args) => say(&cli::pause::pause(&args)?),
@@ -57,6 +58,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
 fn live(args: &RunArgs) -> anyhow::Result<()> {
     reeve_telemetry::logs::init(&args.log, args.log_format)?;
     let loaded = config::load(&args.config)?;
+    loaded.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let record = args.record.clone().map(|path| run::Record { path, limit: args.record_limit << 20 });
     runtime.block_on(run::run(&args.config, loaded, record.as_ref(), args.ownership))?;

@@ -191,11 +191,11 @@ fn score_row(
     };
     let profile = match row.profile.as_str() {
         "" => Profile::None,
-        word => Profile::ALL
-            .iter()
-            .find(|(name, _)| *name == word)
-            .map(|(_, profile)| *profile)
-            .ok_or_else(|| field("profile", word, "none, web, mail, p2p, crawler or scanner"))?,
+        word => {
+            Profile::ALL.iter().find(|(name, _)| *name == word).map(|(_, profile)| *profile).ok_or_else(
+                || field("profile", word, "none, web, mail, p2p, crawler, scanner or federation"),
+            )?
+        }
     };
     let tenant =
         Tenant { profile, addresses, ..Tenant::new("tenant".parse().expect("a fixed name is valid")) };

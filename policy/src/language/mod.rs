@@ -6,6 +6,7 @@
 //!
 //! Left out: what happens when (see [`crate::judge`]), and tenants' standing.
 
+pub mod numbers;
 mod read;
 mod tenants;
 pub mod thresholds;
@@ -23,6 +24,7 @@ use crate::net::{Protocol, Target};
 use crate::rate::Rate;
 use crate::reader::ConfigErrors;
 use crate::tenant::{Mode, Name, Tenant, TenantId};
+use numbers::Tailoring;
 pub use tenants::{check_tenants, parse_tenants};
 use thresholds::{Endpoint, Thresholds};
 
@@ -39,6 +41,9 @@ pub struct Policy {
     pub mode: Mode,
     /// The detectors' numbers.
     pub thresholds: Thresholds,
+    /// How they differ for some tenants.
+    #[serde(default)]
+    pub tailoring: Tailoring,
     /// Its rules.
     pub rules: Vec<Rule>,
     /// Tenants to whom nothing is done, only told.

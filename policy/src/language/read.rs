@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::numbers::Tailoring;
 use super::tenants::spared;
 use super::thresholds::Thresholds;
 use super::{Brakes, Policy, Rule, ScopeRule, Step, thresholds_read};
@@ -52,6 +53,8 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     thresholds_read::endpoints(root, &mut thresholds);
     let clause_root = name.clone();
     let own = rules(root, clause_root.as_ref(), &mut thresholds);
+    let mut tailoring = base.as_ref().map_or_else(Tailoring::default, |base| base.tailoring.clone());
+    tailoring.read(root, &thresholds);
     let mut rules = base.as_ref().map_or_else(Vec::new, |base| base.rules.clone());
     override_rules(&mut rules, own);
     if rules.is_empty() && !root.has("rule") {
@@ -82,6 +85,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
             .unwrap_or_else(english),
         mode: mode.or_else(|| base.as_ref().map(|base| base.mode)).unwrap_or_default(),
         thresholds,
+        tailoring,
         rules,
         protected_sources: sources,
         protected_destinations: destinations,

@@ -1,7 +1,7 @@
 //! Engine tests: frames in, the whole way, outputs out; and that time passing in other steps changes nothing.
 
 use proptest::prelude::*;
-use reeve_policy::{Action, Decision, DecisionId, Origin, Scope, Until, ViolationState};
+use reeve_policy::{Action, Decision, DecisionId, Origin, Profile, Scope, Until, ViolationState};
 
 use super::*;
 use crate::frame::{LinkType, Passage};
@@ -168,6 +168,43 @@ fn a_released_tenant_starts_afresh() {
     assert_eq!(words(&play(&mut engine, &few)), Vec::<String>::new());
     let last = Input::Try(9_500, 1, 3_000, true);
     assert_eq!(words(&play(&mut engine, &[last]))[0], "9501 portscan.vertical");
+}
+
+/// Whether forty refused ports of one host are a scan of alice's.
+fn check_profile(policy: &str, profile: Profile, expect: bool) {
+    let head = "[policy]\nname = \"p\"\nversion = 1\nextends = \"baseline\"\n";
+    let tailored = Arc::new(Policy::parse("p.toml", &format!("{head}{policy}")).unwrap());
+    let with = |profile| {
+        let mut tenants = tenants();
+        tenants[0] = Arc::new(Tenant { profile, ..Tenant::clone(&tenants[0]) });
+        tenants
+    };
+    // Numbers come with the policy, with the tenants, or with what the tenants turn into.
+    for order in 0..3 {
+        let mut engine = engine(Mode::Enforce);
+        let vantages = engine.topology().vantages().to_vec();
+        let before = if order == 2 { Profile::None } else { profile };
+        if order == 0 {
+            engine.handle_policy(Arc::clone(&tailored), Mode::Enforce, at(1));
+        }
+        engine.handle_topology(with(before), vantages.clone(), at(2));
+        engine.handle_policy(Arc::clone(&tailored), Mode::Enforce, at(3));
+        engine.handle_topology(with(profile), vantages, at(4));
+        let told = words(&play(&mut engine, &scan(1_000, true)));
+        let is_told = told.iter().any(|word| word.contains("portscan"));
+        assert_eq!(is_told, expect, "{policy} {profile:?} in order {order}: {told:?}");
+    }
+}
+
+#[test]
+fn a_tenant_is_held_to_its_own_numbers() {
+    let (factor, own) =
+        ("[profile.p2p]\n\"portscan.*\" = 10\n", "[tenant.alice.thresholds.\"portscan.vertical\"]\n");
+    check_profile(factor, Profile::None, true);
+    check_profile(factor, Profile::P2p, false);
+    check_profile(&format!("{factor}{own}ports = 30\n"), Profile::P2p, true);
+    check_profile(&format!("{own}ports = 300\n").replace("alice", "bob"), Profile::None, true);
+    check_profile(&format!("{own}ports = 300\n"), Profile::None, false);
 }
 
 #[test]

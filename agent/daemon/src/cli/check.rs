@@ -81,5 +81,8 @@ fn summary(args: &CheckArgs, loaded: &Loaded, watched: Option<&[String]>) -> Str
     };
     let _ = writeln!(text, "interfaces  {interfaces}");
     let _ = write!(text, "controller  {controller} (not called)");
+    for warning in loaded.warnings() {
+        let _ = write!(text, "\nwarning     {warning}");
+    }
     text
 }

@@ -6,6 +6,7 @@ use super::check::MissingInterface;
 use super::doctor::Unwell;
 use super::pause::BadReason;
 use super::play::Clashing;
+use super::thresholds::NoSuchClass;
 use crate::capture::{CaptureError, FileError};
 use crate::config::ConfigError;
 use crate::control::LinkError;
@@ -67,7 +68,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(unwell) = error.downcast_ref::<Unwell>() {
         return Some(unwell.code);
     }
-    if error.is::<BadReason>() {
+    if error.is::<BadReason>() || error.is::<NoSuchClass>() {
         return Some(USAGE);
     }
     if error.is::<Clashing>() {

@@ -7,6 +7,7 @@ pub mod exit;
 pub mod pause;
 pub mod play;
 pub mod table;
+pub mod thresholds;
 
 use std::path::PathBuf;
 
@@ -63,6 +64,10 @@ pub enum Command {
     /// The manifest is a CSV file with the columns file, tenant, vantage, label, class, also and must; see the corpus'
     /// README. With --json: {"summary": {"found", "missed", "false_alarms", "optional_found"}, "rows": [...]}.
     Score(ScoreArgs),
+    /// Prints the numbers that a tenant is held to, after its profile and what the policy says of it alone
+    ///
+    /// Each number says whether it is the policy's, its profile's or the tenant's own. Without a tenant, those of a profile.
+    Thresholds(ThresholdsArgs),
     /// Prints the ruleset that the agent keeps in the kernel, as nft text
     ///
     /// With the settings, its protected addresses and the measures of the state folder are in it; without, the bare skeleton.
@@ -196,6 +201,29 @@ pub struct ScoreArgs {
     /// A preset's name, or a policy file.
     #[arg(long, value_name = "POLICY", default_value = "baseline")]
     pub policy: String,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `thresholds`.
+#[derive(Debug, Args)]
+pub struct ThresholdsArgs {
+    /// The settings.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// A preset's name, or a policy file, instead of the one in the settings.
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+    /// The tenant. One that is not known on this node is taken to have the profile `none`.
+    #[arg(long, value_name = "ID")]
+    pub tenant: Option<reeve_policy::TenantId>,
+    /// A profile, instead of the tenant's.
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    pub profile: Option<thresholds::ProfileArg>,
+    /// A class, or a family of them such as portscan.*; all if left out.
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
     /// JSON instead of a table.
     #[arg(long)]
     pub json: bool,

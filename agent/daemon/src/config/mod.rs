@@ -98,6 +98,20 @@ impl Default for Limits {
     }
 }
 
+impl Loaded {
+    /// What is probably a slip, in words. Not an error: a tenant may come later.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        if self.settings.tenants.is_none() || self.settings.controller.is_some() {
+            // Only the controller knows all tenants.
+            return Vec::new();
+        }
+        let told =
+            |id| format!("the policy has numbers for tenant `{id}`, which is not in the file of tenants");
+        self.policy.unknown_tenants(&self.tenants).into_iter().map(told).collect()
+    }
+}
+
 impl Settings {
     /// What an interface is to the node, by the first rule that names it.
     #[must_use]

@@ -320,6 +320,7 @@ async fn serve(
                 service::reloading();
                 match config::load(config_path) {
                     Ok(mut loaded) => {
+                        loaded.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
                         add_lifelines(&mut loaded);
                         let _ = commands.send(Command::Reload(Box::new(loaded)));
                     }

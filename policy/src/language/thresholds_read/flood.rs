@@ -1,52 +1,51 @@
 //! The numbers of the floods, and of reflectors. Read from a file.
 
-use super::{count, float, rate, share};
+use super::{Table, float, rate, share, steady};
 use crate::language::thresholds::{
     FloodAmplify, FloodConnect, FloodFrag, FloodIcmp, FloodOther, FloodSyn, FloodTcp, FloodUdp, FloodVolume,
 };
-use crate::reader::Section;
 
-pub(super) fn flood_syn(table: &Section<'_, '_>, numbers: &mut FloodSyn) {
+pub(super) fn flood_syn(table: &Table<'_, '_, '_>, numbers: &mut FloodSyn) {
     rate(table, "packets_per_second", &mut numbers.packets_per_second);
     share(table, "completed", &mut numbers.completed);
 }
 
-pub(super) fn flood_tcp(table: &Section<'_, '_>, numbers: &mut FloodTcp) {
+pub(super) fn flood_tcp(table: &Table<'_, '_, '_>, numbers: &mut FloodTcp) {
     rate(table, "packets_per_second", &mut numbers.packets_per_second);
 }
 
-pub(super) fn flood_connect(table: &Section<'_, '_>, numbers: &mut FloodConnect) {
+pub(super) fn flood_connect(table: &Table<'_, '_, '_>, numbers: &mut FloodConnect) {
     rate(table, "connections_per_second", &mut numbers.connections_per_second);
 }
 
-pub(super) fn flood_udp(table: &Section<'_, '_>, numbers: &mut FloodUdp) {
+pub(super) fn flood_udp(table: &Table<'_, '_, '_>, numbers: &mut FloodUdp) {
     rate(table, "packets_per_second", &mut numbers.packets_per_second);
     rate(table, "bits_per_second", &mut numbers.bits_per_second);
     share(table, "answered", &mut numbers.answered);
     rate(table, "total_packets_per_second", &mut numbers.total_packets_per_second);
 }
 
-pub(super) fn flood_icmp(table: &Section<'_, '_>, numbers: &mut FloodIcmp) {
+pub(super) fn flood_icmp(table: &Table<'_, '_, '_>, numbers: &mut FloodIcmp) {
     rate(table, "packets_per_second", &mut numbers.packets_per_second);
-    count(table, "seconds", &mut numbers.seconds);
+    steady(table, "seconds", &mut numbers.seconds);
 }
 
-pub(super) fn flood_frag(table: &Section<'_, '_>, numbers: &mut FloodFrag) {
-    rate(table, "packets_per_second", &mut numbers.packets_per_second);
-}
-
-pub(super) fn flood_other(table: &Section<'_, '_>, numbers: &mut FloodOther) {
+pub(super) fn flood_frag(table: &Table<'_, '_, '_>, numbers: &mut FloodFrag) {
     rate(table, "packets_per_second", &mut numbers.packets_per_second);
 }
 
-pub(super) fn flood_volume(table: &Section<'_, '_>, numbers: &mut FloodVolume) {
+pub(super) fn flood_other(table: &Table<'_, '_, '_>, numbers: &mut FloodOther) {
+    rate(table, "packets_per_second", &mut numbers.packets_per_second);
+}
+
+pub(super) fn flood_volume(table: &Table<'_, '_, '_>, numbers: &mut FloodVolume) {
     rate(table, "bits_per_second", &mut numbers.bits_per_second);
-    count(table, "seconds", &mut numbers.seconds);
+    steady(table, "seconds", &mut numbers.seconds);
 }
 
-pub(super) fn flood_amplify(table: &Section<'_, '_>, numbers: &mut FloodAmplify) {
+pub(super) fn flood_amplify(table: &Table<'_, '_, '_>, numbers: &mut FloodAmplify) {
     float(table, "factor", 1.0..=10_000.0, &mut numbers.factor);
     rate(table, "bits_per_second", &mut numbers.bits_per_second);
     rate(table, "packets_per_second", &mut numbers.packets_per_second);
-    count(table, "seconds", &mut numbers.seconds);
+    steady(table, "seconds", &mut numbers.seconds);
 }

@@ -1,30 +1,29 @@
 //! The numbers of forged sources and claims, of harmful packets and destinations, and of the month's traffic. Read from a file.
 
-use super::{bytes, count};
+use super::{Table, bytes, count};
 use crate::language::thresholds::{Claims, Crash, Malware, Quota, SpoofRouting, SpoofSource};
-use crate::reader::Section;
 
-pub(super) fn crash(table: &Section<'_, '_>, numbers: &mut Crash) {
+pub(super) fn crash(table: &Table<'_, '_, '_>, numbers: &mut Crash) {
     count(table, "packets", &mut numbers.packets);
 }
 
-pub(super) fn spoof_source(table: &Section<'_, '_>, numbers: &mut SpoofSource) {
+pub(super) fn spoof_source(table: &Table<'_, '_, '_>, numbers: &mut SpoofSource) {
     count(table, "packets", &mut numbers.packets);
 }
 
-pub(super) fn claims(table: &Section<'_, '_>, numbers: &mut Claims) {
+pub(super) fn claims(table: &Table<'_, '_, '_>, numbers: &mut Claims) {
     count(table, "claims", &mut numbers.claims);
 }
 
-pub(super) fn spoof_routing(table: &Section<'_, '_>, numbers: &mut SpoofRouting) {
+pub(super) fn spoof_routing(table: &Table<'_, '_, '_>, numbers: &mut SpoofRouting) {
     count(table, "packets", &mut numbers.packets);
 }
 
-pub(super) fn malware(table: &Section<'_, '_>, numbers: &mut Malware) {
+pub(super) fn malware(table: &Table<'_, '_, '_>, numbers: &mut Malware) {
     count(table, "answered", &mut numbers.answered);
     count(table, "silent", &mut numbers.silent);
 }
 
-pub(super) fn quota(table: &Section<'_, '_>, numbers: &mut Quota) {
+pub(super) fn quota(table: &Table<'_, '_, '_>, numbers: &mut Quota) {
     bytes(table, "bytes_per_month", &mut numbers.bytes_per_month);
 }

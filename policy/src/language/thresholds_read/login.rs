@@ -1,12 +1,11 @@
 //! The numbers of refused logins. Read from a file.
 
-use super::{count, span};
+use super::{Table, count, span, steady};
 use crate::language::thresholds::Bruteforce;
-use crate::reader::Section;
 
-pub(super) fn bruteforce(table: &Section<'_, '_>, numbers: &mut Bruteforce) {
+pub(super) fn bruteforce(table: &Table<'_, '_, '_>, numbers: &mut Bruteforce) {
     count(table, "refusals", &mut numbers.refusals);
     count(table, "hosts", &mut numbers.hosts);
-    count(table, "refusals_each", &mut numbers.refusals_each);
+    steady(table, "refusals_each", &mut numbers.refusals_each);
     span(table, "window", 600, "\"10m\"", &mut numbers.window);
 }

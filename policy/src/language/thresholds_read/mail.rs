@@ -1,23 +1,22 @@
 //! The numbers of the mail classes. Read from a file.
 
-use super::{big_count, count, few, share, span};
+use super::{Table, big_count, count, few, share, span, steady};
 use crate::language::thresholds::{Mailbomb, Relay, Spam};
-use crate::reader::Section;
 
-pub(super) fn spam(table: &Section<'_, '_>, numbers: &mut Spam) {
+pub(super) fn spam(table: &Table<'_, '_, '_>, numbers: &mut Spam) {
     big_count(table, "messages_per_minute", &mut numbers.messages_per_minute);
     big_count(table, "messages_per_hour", &mut numbers.messages_per_hour);
     count(table, "exchangers", &mut numbers.exchangers);
     share(table, "rejected", &mut numbers.rejected);
-    count(table, "mail_factor", &mut numbers.mail_factor);
+    steady(table, "mail_factor", &mut numbers.mail_factor);
 }
 
-pub(super) fn mailbomb(table: &Section<'_, '_>, numbers: &mut Mailbomb) {
+pub(super) fn mailbomb(table: &Table<'_, '_, '_>, numbers: &mut Mailbomb) {
     big_count(table, "messages", &mut numbers.messages);
     span(table, "window", 600, "\"10m\"", &mut numbers.window);
 }
 
-pub(super) fn relay(table: &Section<'_, '_>, numbers: &mut Relay) {
+pub(super) fn relay(table: &Table<'_, '_, '_>, numbers: &mut Relay) {
     few(table, "messages", &mut numbers.messages);
     few(table, "domains", &mut numbers.domains);
     few(table, "next_hops", &mut numbers.next_hops);

@@ -6,13 +6,18 @@ mod identity;
 mod login;
 mod mail;
 mod scan;
+mod table;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::numbers::{Number, Value};
 use super::thresholds::{ApiBurst, Endpoint, Thresholds};
 use crate::class::Class;
 use crate::reader::Section;
 use crate::tenant::Name;
+pub(in crate::language) use table::Table;
 
 /// An endpoint is compared with every TCP packet, and stands in the capture's filter.
 const MAX_ENDPOINTS: usize = 32;
@@ -28,99 +33,127 @@ const SHARE: std::ops::RangeInclusive<f64> = 0.0..=1.0;
 pub(super) fn read(section: &Section<'_, '_>, numbers: &mut Thresholds) {
     for class in Class::ALL {
         let Some(table) = section.section(class.name()) else { continue };
-        match class {
-            Class::PortscanHorizontal => scan::horizontal(&table, &mut numbers.horizontal),
-            Class::PortscanVertical => scan::vertical(&table, &mut numbers.vertical),
-            Class::PortscanSlow => scan::slow(&table, &mut numbers.slow),
-            Class::PortscanStealth => scan::stealth(&table, &mut numbers.stealth),
-            Class::FloodSyn => flood::flood_syn(&table, &mut numbers.flood_syn),
-            Class::FloodTcp => flood::flood_tcp(&table, &mut numbers.flood_tcp),
-            Class::FloodConnect => flood::flood_connect(&table, &mut numbers.flood_connect),
-            Class::FloodUdp => flood::flood_udp(&table, &mut numbers.flood_udp),
-            Class::FloodIcmp => flood::flood_icmp(&table, &mut numbers.flood_icmp),
-            Class::FloodFrag => flood::flood_frag(&table, &mut numbers.flood_frag),
-            Class::FloodOther => flood::flood_other(&table, &mut numbers.flood_other),
-            Class::FloodVolume => flood::flood_volume(&table, &mut numbers.flood_volume),
-            Class::FloodAmplify => flood::flood_amplify(&table, &mut numbers.flood_amplify),
-            Class::Crash => identity::crash(&table, &mut numbers.crash),
-            Class::Spam => mail::spam(&table, &mut numbers.spam),
-            Class::SpamMailbomb => mail::mailbomb(&table, &mut numbers.mailbomb),
-            Class::SmtpRelay => mail::relay(&table, &mut numbers.relay),
-            Class::ApiBurst => call::api_burst(&table, &mut numbers.api),
-            Class::Crawl => call::crawl(&table, &mut numbers.crawl),
-            Class::Bruteforce => login::bruteforce(&table, &mut numbers.bruteforce),
-            Class::SpoofSource => identity::spoof_source(&table, &mut numbers.spoof_source),
-            Class::SpoofArp => identity::claims(&table, &mut numbers.spoof_arp),
-            Class::SpoofNd => identity::claims(&table, &mut numbers.spoof_nd),
-            Class::SpoofRouting => identity::spoof_routing(&table, &mut numbers.spoof_routing),
-            Class::Malware => identity::malware(&table, &mut numbers.malware),
-            Class::Quota => identity::quota(&table, &mut numbers.quota),
-        }
+        visit(class, &Table::File(&table), numbers);
         table.finish();
     }
     section.finish();
 }
 
-fn count(table: &Section<'_, '_>, key: &str, place: &mut u32) {
-    if let Some(number) = table.integer(key, COUNT) {
-        *place = u32::try_from(number).expect("the range fits");
+/// The numbers of a class, key by key.
+pub(super) fn list(class: Class, numbers: &Thresholds) -> Vec<Number> {
+    let listed = RefCell::default();
+    visit(class, &Table::List(&listed), &mut numbers.clone());
+    listed.into_inner()
+}
+
+/// Multiplies the counts and rates of a class; those of `api_burst` at every endpoint.
+pub(super) fn scale(class: Class, factor: f64, numbers: &mut Thresholds) {
+    change(class, &Table::Scale(factor), numbers);
+}
+
+/// Replaces numbers of a class; those of `api_burst` at every endpoint.
+pub(super) fn put(class: Class, values: &BTreeMap<String, Value>, numbers: &mut Thresholds) {
+    change(class, &Table::Put(values), numbers);
+}
+
+fn change(class: Class, table: &Table<'_, '_, '_>, numbers: &mut Thresholds) {
+    visit(class, table, numbers);
+    if class == Class::ApiBurst {
+        numbers.endpoints.iter_mut().for_each(|endpoint| call::api_burst(table, &mut endpoint.numbers));
     }
 }
 
-fn rate(table: &Section<'_, '_>, key: &str, place: &mut u64) {
-    if let Some(number) = table.integer(key, RATE) {
-        *place = number;
+fn visit(class: Class, table: &Table<'_, '_, '_>, numbers: &mut Thresholds) {
+    match class {
+        Class::PortscanHorizontal => scan::horizontal(table, &mut numbers.horizontal),
+        Class::PortscanVertical => scan::vertical(table, &mut numbers.vertical),
+        Class::PortscanSlow => scan::slow(table, &mut numbers.slow),
+        Class::PortscanStealth => scan::stealth(table, &mut numbers.stealth),
+        Class::FloodSyn => flood::flood_syn(table, &mut numbers.flood_syn),
+        Class::FloodTcp => flood::flood_tcp(table, &mut numbers.flood_tcp),
+        Class::FloodConnect => flood::flood_connect(table, &mut numbers.flood_connect),
+        Class::FloodUdp => flood::flood_udp(table, &mut numbers.flood_udp),
+        Class::FloodIcmp => flood::flood_icmp(table, &mut numbers.flood_icmp),
+        Class::FloodFrag => flood::flood_frag(table, &mut numbers.flood_frag),
+        Class::FloodOther => flood::flood_other(table, &mut numbers.flood_other),
+        Class::FloodVolume => flood::flood_volume(table, &mut numbers.flood_volume),
+        Class::FloodAmplify => flood::flood_amplify(table, &mut numbers.flood_amplify),
+        Class::Crash => identity::crash(table, &mut numbers.crash),
+        Class::Spam => mail::spam(table, &mut numbers.spam),
+        Class::SpamMailbomb => mail::mailbomb(table, &mut numbers.mailbomb),
+        Class::SmtpRelay => mail::relay(table, &mut numbers.relay),
+        Class::ApiBurst => call::api_burst(table, &mut numbers.api),
+        Class::Crawl => call::crawl(table, &mut numbers.crawl),
+        Class::Bruteforce => login::bruteforce(table, &mut numbers.bruteforce),
+        Class::SpoofSource => identity::spoof_source(table, &mut numbers.spoof_source),
+        Class::SpoofArp => identity::claims(table, &mut numbers.spoof_arp),
+        Class::SpoofNd => identity::claims(table, &mut numbers.spoof_nd),
+        Class::SpoofRouting => identity::spoof_routing(table, &mut numbers.spoof_routing),
+        Class::Malware => identity::malware(table, &mut numbers.malware),
+        Class::Quota => identity::quota(table, &mut numbers.quota),
     }
 }
 
-fn share(table: &Section<'_, '_>, key: &str, place: &mut f64) {
-    if let Some(number) = table.float(key, SHARE) {
-        *place = number;
-    }
+/// A count of what a window holds.
+fn count(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
+    table.whole_32(key, COUNT, true, place);
 }
 
-fn ports(table: &Section<'_, '_>, key: &str, place: &mut Vec<u16>) {
-    if let Some(list) = table.parsed_list(key, "port numbers, 0 to 65535") {
-        *place = list;
-    }
+/// A whole number that is no count of what a tenant does: seconds, or times as much. No profile multiplies it.
+fn steady(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
+    table.whole_32(key, COUNT, false, place);
+}
+
+fn rate(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u64) {
+    table.whole(key, RATE, true, place);
+}
+
+fn share(table: &Table<'_, '_, '_>, key: &'static str, place: &mut f64) {
+    table.number(key, SHARE, false, place);
+}
+
+fn ports(table: &Table<'_, '_, '_>, key: &'static str, place: &mut Vec<u16>) {
+    table.ports(key, place);
 }
 
 /// A time from a second to `most_seconds`, which people write as `most`.
-fn span(table: &Section<'_, '_>, key: &str, most_seconds: u64, most: &str, place: &mut Duration) {
-    if let Some(span) = table.duration(key) {
-        if (1..=most_seconds).contains(&span.as_secs()) {
-            *place = span;
-        } else {
-            table.reject(key, &format!("a time from \"1s\" to {most}"));
-        }
-    }
+fn span(table: &Table<'_, '_, '_>, key: &'static str, most_seconds: u64, most: &str, place: &mut Duration) {
+    table.span(key, most_seconds, most, place);
 }
 
-fn float(table: &Section<'_, '_>, key: &str, range: std::ops::RangeInclusive<f64>, place: &mut f64) {
-    if let Some(number) = table.float(key, range) {
-        *place = number;
-    }
+/// A proportion; no profile multiplies it.
+fn float(
+    table: &Table<'_, '_, '_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<f64>,
+    place: &mut f64,
+) {
+    table.number(key, range, false, place);
+}
+
+/// A rate that may be less than one.
+fn float_rate(
+    table: &Table<'_, '_, '_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<f64>,
+    place: &mut f64,
+) {
+    table.number(key, range, true, place);
 }
 
 /// An amount; 0 is none.
-fn bytes(table: &Section<'_, '_>, key: &str, place: &mut u64) {
-    if let Some(number) = table.integer(key, 0..=u64::MAX) {
-        *place = number;
-    }
+fn bytes(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u64) {
+    table.whole(key, 0..=u64::MAX, true, place);
 }
 
 /// Messages and calls come in greater numbers than hosts.
-fn big_count(table: &Section<'_, '_>, key: &str, place: &mut u32) {
-    if let Some(number) = table.integer(key, 1..=1_000_000) {
-        *place = u32::try_from(number).expect("the range fits");
-    }
+fn big_count(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
+    table.whole_32(key, 1..=1_000_000, true, place);
 }
 
 /// As many as the memory of a relay holds.
-fn few(table: &Section<'_, '_>, key: &str, place: &mut u32) {
-    if let Some(number) = table.integer(key, 1..=32) {
-        *place = u32::try_from(number).expect("the range fits");
-    }
+fn few(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
+    table.whole_32(key, 1..=32, true, place);
 }
 
 /// Reads the `[[endpoint]]` tables of `root` into `numbers`: those with a name that is known replace it.
@@ -151,7 +184,7 @@ fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> 
         section.reject("ports", "1 to 16 TCP ports, 1 to 65535");
     }
     let mut numbers = defaults.clone();
-    call::api_burst(section, &mut numbers);
+    call::api_burst(&Table::File(section), &mut numbers);
     Some(Endpoint { name: name?, addresses: addresses?, ports: ports?, numbers })
 }
 

@@ -1,14 +1,13 @@
 //! The numbers of the scans. Read from a file.
 
-use super::{count, ports, share, span};
+use super::{Table, count, ports, share, span, steady};
 use crate::language::thresholds::{Horizontal, Slow, Stealth, Vertical};
-use crate::reader::Section;
 
-pub(super) fn horizontal(table: &Section<'_, '_>, numbers: &mut Horizontal) {
+pub(super) fn horizontal(table: &Table<'_, '_, '_>, numbers: &mut Horizontal) {
     count(table, "hosts", &mut numbers.hosts);
     span(table, "window", 600, "\"10m\"", &mut numbers.window);
     share(table, "unanswered", &mut numbers.unanswered);
-    count(table, "udp_factor", &mut numbers.udp_factor);
+    steady(table, "udp_factor", &mut numbers.udp_factor);
     count(table, "wide_hosts", &mut numbers.wide_hosts);
     ports(table, "intruder_ports", &mut numbers.intruder_ports);
     count(table, "intruder_hosts", &mut numbers.intruder_hosts);
@@ -16,21 +15,21 @@ pub(super) fn horizontal(table: &Section<'_, '_>, numbers: &mut Horizontal) {
     count(table, "peer_hosts", &mut numbers.peer_hosts);
 }
 
-pub(super) fn vertical(table: &Section<'_, '_>, numbers: &mut Vertical) {
+pub(super) fn vertical(table: &Table<'_, '_, '_>, numbers: &mut Vertical) {
     count(table, "ports", &mut numbers.ports);
     count(table, "low_ports", &mut numbers.low_ports);
     span(table, "window", 600, "\"10m\"", &mut numbers.window);
     share(table, "unanswered", &mut numbers.unanswered);
-    count(table, "udp_factor", &mut numbers.udp_factor);
+    steady(table, "udp_factor", &mut numbers.udp_factor);
 }
 
-pub(super) fn slow(table: &Section<'_, '_>, numbers: &mut Slow) {
+pub(super) fn slow(table: &Table<'_, '_, '_>, numbers: &mut Slow) {
     count(table, "targets_per_hour", &mut numbers.targets_per_hour);
     count(table, "targets_per_day", &mut numbers.targets_per_day);
     share(table, "unanswered", &mut numbers.unanswered);
 }
 
-pub(super) fn stealth(table: &Section<'_, '_>, numbers: &mut Stealth) {
+pub(super) fn stealth(table: &Table<'_, '_, '_>, numbers: &mut Stealth) {
     count(table, "probes", &mut numbers.probes);
     count(table, "ack_probes", &mut numbers.ack_probes);
     count(table, "protocols", &mut numbers.protocols);

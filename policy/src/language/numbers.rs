@@ -1,0 +1,362 @@
+//! Numbers that fit a tenant: a policy's, times the factors of the tenant's profile, with what is said of that tenant alone.
+//!
+//! **Precedence**, the later over the earlier: the detectors' defaults; the extended policy's numbers; `[thresholds]` and the
+//! rules' `thresholds`; times the factors of `[profile.NAME]` (of the extended policy, class by class replaced by the policy's
+//! own); `[tenant."ID".thresholds]`, which no factor multiplies.
+//!
+//! A factor multiplies the counts and rates of a class, not its windows, shares and lists. A number that grows beyond what its
+//! detector can count is never reached: the class is silent for such tenants.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::thresholds::Thresholds;
+use super::{Policy, thresholds_read};
+use crate::class::Class;
+use crate::reader::{Section, format_duration};
+use crate::tenant::{Profile, Tenant, TenantId};
+
+/// A number's value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// A whole number.
+    Count(u64),
+    /// A number with a point in it.
+    Number(f64),
+    /// A time.
+    Span(Duration),
+    /// Port numbers.
+    Ports(Vec<u16>),
+    /// Yes or no.
+    Flag(bool),
+}
+
+impl fmt::Display for Value {
+    /// As it stands in a file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(number) => write!(f, "{number}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Span(span) => write!(f, "\"{}\"", format_duration(*span)),
+            Self::Ports(ports) => {
+                let all: Vec<String> = ports.iter().map(ToString::to_string).collect();
+                write!(f, "[{}]", all.join(", "))
+            }
+            Self::Flag(flag) => write!(f, "{flag}"),
+        }
+    }
+}
+
+/// One number of a class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Number {
+    /// Its key in a policy.
+    pub key: &'static str,
+    /// What it is.
+    pub value: Value,
+    /// What it may be.
+    pub allowed: String,
+    /// Whether a profile's factor multiplies it.
+    pub scales: bool,
+    /// The most that its detector can count, for whole numbers.
+    pub most: Option<u64>,
+}
+
+impl Number {
+    /// Whether it has grown beyond what can be counted.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!((&self.value, self.most), (Value::Count(number), Some(most)) if *number > most)
+    }
+}
+
+impl Thresholds {
+    /// The numbers of a class, in the order of their importance.
+    #[must_use]
+    pub fn list(&self, class: Class) -> Vec<Number> {
+        thresholds_read::list(class, self)
+    }
+}
+
+/// What a policy says of profiles and of tenants.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tailoring {
+    /// By how much the numbers of a class are multiplied for tenants with a profile.
+    pub profiles: BTreeMap<Profile, BTreeMap<Class, f64>>,
+    /// Numbers of a tenant's own, by key.
+    pub tenants: BTreeMap<TenantId, BTreeMap<Class, BTreeMap<String, Value>>>,
+}
+
+/// Tenants with numbers of their own take memory each.
+const MAX_TENANTS: usize = 4_096;
+/// A factor below would make an alert of anything, one above none of everything.
+const FACTOR: std::ops::RangeInclusive<f64> = 0.01..=1_000_000.0;
+
+impl Tailoring {
+    /// Reads `[profile.NAME]` and `[tenant."ID".thresholds]` of `root`, over what is there. `numbers` are the policy's.
+    pub(super) fn read(&mut self, root: &Section<'_, '_>, numbers: &Thresholds) {
+        if let Some(all) = root.section("profile") {
+            for (word, profile) in Profile::ALL {
+                if let Some(section) = all.section(word) {
+                    factors(&section, self.profiles.entry(profile).or_default());
+                }
+            }
+            all.finish();
+        }
+        let Some(all) = root.section("tenant") else { return };
+        let ids: Vec<String> = all.keys().map(ToOwned::to_owned).collect();
+        for id in ids {
+            let Some(section) = all.section(&id) else { continue };
+            match id.parse::<TenantId>() {
+                Ok(tenant) => own_numbers(&section, numbers, self.tenants.entry(tenant).or_default()),
+                Err(_) => all.reject(&id, "the key of a tenant"),
+            }
+        }
+        if self.tenants.len() > MAX_TENANTS {
+            root.reject("tenant", "at most 4096 tenants with numbers of their own");
+        }
+        all.finish();
+    }
+}
+
+fn factors(section: &Section<'_, '_>, factors: &mut BTreeMap<Class, f64>) {
+    let mut take = |pattern: &str| {
+        if let Some(factor) = section.float(pattern, FACTOR) {
+            factors.extend(Class::matching(pattern).into_iter().map(|class| (class, factor)));
+        }
+    };
+    // A class's own factor goes before its family's, wherever it stands.
+    let mut families: Vec<&str> = Class::ALL.iter().map(|class| class.family()).collect();
+    families.dedup();
+    families.iter().map(|family| format!("{family}.*")).for_each(|pattern| {
+        if Class::matching(&pattern).len() > 1 {
+            take(&pattern);
+        }
+    });
+    Class::ALL.iter().for_each(|class| take(class.name()));
+    section.finish();
+}
+
+fn own_numbers(
+    section: &Section<'_, '_>,
+    numbers: &Thresholds,
+    own: &mut BTreeMap<Class, BTreeMap<String, Value>>,
+) {
+    if let Some(written) = section.section("thresholds") {
+        let mut scratch = numbers.clone();
+        thresholds_read::read(&written, &mut scratch);
+        for class in Class::ALL.into_iter().filter(|class| written.has(class.name())) {
+            let Some(table) = written.section(class.name()) else { continue };
+            let named = scratch.list(class).into_iter().filter(|number| table.has(number.key));
+            own.entry(class).or_default().extend(named.map(|number| (number.key.to_owned(), number.value)));
+        }
+    }
+    section.finish();
+}
+
+/// A profile, and a tenant if the policy speaks of it alone.
+type MadeFor = (Profile, Option<TenantId>);
+
+/// A policy's numbers for each tenant, made once and shared by those for whom they are the same.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    policy: Arc<Policy>,
+    common: Arc<Thresholds>,
+    /// Those that differ, with what they were made for.
+    made: Vec<(MadeFor, Arc<Thresholds>)>,
+}
+
+impl Numbers {
+    /// The numbers of a policy.
+    #[must_use]
+    pub fn new(policy: &Arc<Policy>) -> Self {
+        let common = Arc::new(policy.thresholds.clone());
+        Self { policy: Arc::clone(policy), common, made: Vec::new() }
+    }
+
+    /// Those of whoever nothing is known.
+    #[must_use]
+    pub fn common(&self) -> &Arc<Thresholds> {
+        &self.common
+    }
+
+    /// Those of a tenant.
+    #[must_use]
+    pub fn of(&mut self, tenant: &Tenant) -> Arc<Thresholds> {
+        let tailoring = &self.policy.tailoring;
+        let profile = Some(tenant.profile).filter(|profile| tailoring.profiles.contains_key(profile));
+        let own = tailoring.tenants.get(&tenant.id);
+        if profile.is_none() && own.is_none() {
+            return Arc::clone(&self.common);
+        }
+        let key = (tenant.profile, own.map(|_| tenant.id.clone()));
+        if let Some((_, made)) = self.made.iter().find(|(made_for, _)| *made_for == key) {
+            return Arc::clone(made);
+        }
+        let numbers = self.policy.thresholds_for(tenant.profile, Some(&tenant.id));
+        let known =
+            self.made.iter().map(|(_, made)| made).chain([&self.common]).find(|made| ***made == numbers);
+        let numbers = known.map_or_else(|| Arc::new(numbers), Arc::clone);
+        self.made.push((key, Arc::clone(&numbers)));
+        numbers
+    }
+
+    /// Forgets those of tenants that are none of `tenants` any more.
+    pub fn keep<'t>(&mut self, tenants: impl Iterator<Item = &'t Arc<Tenant>>) {
+        let own = &self.policy.tailoring.tenants;
+        let present: Vec<_> = tenants.filter(|tenant| own.contains_key(&tenant.id)).collect();
+        self.made.retain(|((profile, id), _)| {
+            let is_it = |tenant: &&Arc<Tenant>| Some(&tenant.id) == id.as_ref() && tenant.profile == *profile;
+            id.is_none() || present.iter().any(is_it)
+        });
+    }
+}
+
+impl Policy {
+    /// The numbers for a tenant, or for any with a profile.
+    #[must_use]
+    pub fn thresholds_for(&self, profile: Profile, tenant: Option<&TenantId>) -> Thresholds {
+        let mut numbers = self.thresholds.clone();
+        for (class, factor) in self.tailoring.profiles.get(&profile).into_iter().flatten() {
+            thresholds_read::scale(*class, *factor, &mut numbers);
+        }
+        for (class, values) in tenant.and_then(|id| self.tailoring.tenants.get(id)).into_iter().flatten() {
+            thresholds_read::put(*class, values, &mut numbers);
+        }
+        numbers
+    }
+
+    /// The tenants with numbers of their own that are none of `tenants`: probably slips.
+    #[must_use]
+    pub fn unknown_tenants(&self, tenants: &[Tenant]) -> Vec<&TenantId> {
+        let is_known = |id: &&TenantId| tenants.iter().any(|tenant| tenant.id == **id);
+        self.tailoring.tenants.keys().filter(|id| !is_known(id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "[policy]\nname = \"p\"\nversion = 1\nextends = \"baseline\"\n";
+
+    fn policy(text: &str) -> Arc<Policy> {
+        Arc::new(Policy::parse("p.toml", &format!("{HEAD}{text}")).unwrap())
+    }
+
+    fn tenant(id: &str, profile: Profile) -> Tenant {
+        Tenant { profile, ..Tenant::new(id.parse().unwrap()) }
+    }
+
+    /// What is wrong with a policy, a line an error.
+    fn check(text: &str, expect: &[&str]) {
+        let told: Vec<String> = match Policy::parse("p.toml", &format!("{HEAD}{text}")) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.0.iter().map(|e| e.to_string().replace("p.toml:", "")).collect(),
+        };
+        assert_eq!(told.len(), expect.len(), "{text}\n{told:#?}");
+        for (told, expect) in told.iter().zip(expect) {
+            assert!(told.starts_with(expect), "{told}\nis not\n{expect}");
+        }
+    }
+
+    #[test]
+    fn a_factor_multiplies_counts_and_rates_and_nothing_else() {
+        let policy =
+            policy("[profile.web]\n\"portscan.*\" = 10\n\"portscan.slow\" = 3\n\"flood.icmp\" = 0.001e2");
+        let (plain, web) = (&policy.thresholds, policy.thresholds_for(Profile::Web, None));
+        assert_eq!(web.horizontal.hosts, plain.horizontal.hosts * 10);
+        assert_eq!(web.horizontal.window, plain.horizontal.window);
+        assert_eq!(web.horizontal.unanswered, plain.horizontal.unanswered);
+        assert_eq!(web.horizontal.udp_factor, plain.horizontal.udp_factor);
+        assert_eq!(web.horizontal.peer_ports, plain.horizontal.peer_ports);
+        assert_eq!(web.slow.targets_per_hour, plain.slow.targets_per_hour * 3);
+        assert_eq!(web.flood_icmp.packets_per_second, plain.flood_icmp.packets_per_second / 10);
+        assert_eq!(web.flood_icmp.seconds, plain.flood_icmp.seconds);
+        assert_eq!(web.flood_syn, plain.flood_syn);
+        assert_eq!(policy.thresholds_for(Profile::None, None), *plain);
+    }
+
+    #[test]
+    fn a_tenants_own_numbers_come_last_and_reach_every_endpoint() {
+        let policy = policy(
+            "[profile.web]\n\"api_burst\" = 4\n\"portscan.horizontal\" = 2\n\
+             [[endpoint]]\nname = \"a\"\naddresses = [\"192.0.2.1/32\"]\nports = [443]\ncalls_per_second = 0.5\n\
+             [tenant.\"t-1\".thresholds.\"portscan.horizontal\"]\nhosts = 50\n\
+             [tenant.t-1.thresholds.api_burst]\nburst = 7\n",
+        );
+        let own = policy.thresholds_for(Profile::Web, Some(&"t-1".parse().unwrap()));
+        assert_eq!((own.horizontal.hosts, own.horizontal.intruder_hosts), (50, 30));
+        assert_eq!((own.endpoints[0].numbers.burst, own.endpoints[0].numbers.calls_per_second), (7, 2.0));
+        let other = policy.thresholds_for(Profile::Web, Some(&"t-2".parse().unwrap()));
+        assert_eq!((other.horizontal.hosts, other.endpoints[0].numbers.burst), (50, 40));
+        assert_eq!(policy.unknown_tenants(&[tenant("t-2", Profile::Web)]), [&"t-1".parse().unwrap()]);
+        assert!(policy.unknown_tenants(&[tenant("t-1", Profile::Web)]).is_empty());
+    }
+
+    #[test]
+    fn tenants_share_numbers_that_are_the_same() {
+        let policy = policy("[profile.web]\n\"spam\" = 2\n[tenant.a.thresholds.spam]\nexchangers = 9\n");
+        let mut numbers = Numbers::new(&policy);
+        let (b, c) = (numbers.of(&tenant("b", Profile::Web)), numbers.of(&tenant("c", Profile::Web)));
+        assert!(Arc::ptr_eq(&b, &c));
+        let plain = numbers.of(&tenant("d", Profile::None));
+        assert!(Arc::ptr_eq(&plain, numbers.common()));
+        let a = numbers.of(&tenant("a", Profile::None));
+        assert_eq!(a.spam.exchangers, 9);
+        let tenants = [Arc::new(tenant("a", Profile::None))];
+        numbers.keep(tenants.iter());
+        assert!(Arc::ptr_eq(&a, &numbers.of(&tenants[0])));
+        numbers.keep([].iter());
+        assert!(!Arc::ptr_eq(&a, &numbers.of(&tenants[0])));
+    }
+
+    #[test]
+    fn a_policys_factors_replace_those_of_what_it_extends_class_by_class() {
+        let base = Policy::preset("baseline").unwrap();
+        let (class, factor) = base.tailoring.profiles[&Profile::P2p].iter().next().unwrap();
+        let policy = policy("[profile.p2p]\nquota = 3\n");
+        let factors = &policy.tailoring.profiles[&Profile::P2p];
+        assert_eq!((factors.get(class), factors.get(&Class::Quota)), (Some(factor), Some(&3.0)));
+    }
+
+    #[test]
+    fn every_class_lists_its_numbers_and_says_what_cannot_be_reached() {
+        let numbers = Thresholds::default();
+        for class in Class::ALL {
+            let listed = numbers.list(class);
+            assert!(!listed.is_empty(), "{class}");
+            assert!(listed.iter().all(|number| !number.is_out_of_reach()), "{class}: {listed:?}");
+        }
+        let policy = policy("[profile.web]\n\"portscan.horizontal\" = 1000");
+        let web = policy.thresholds_for(Profile::Web, None);
+        assert!(web.list(Class::PortscanHorizontal)[0].is_out_of_reach());
+    }
+
+    #[test]
+    fn slips_are_told_with_their_place() {
+        check(
+            "[profile.web]\n\"portscan\" = 2",
+            &["6:1: `profile.web.portscan`: found a key that is not known"],
+        );
+        check("[profile.web]\nspam = 0", &["6:8: `profile.web.spam`: found 0; allowed: a number from 0.01"]);
+        check("[profile.post]\n", &["5:10: `profile.post`: found a key that is not known; allowed: crawler"]);
+        check(
+            "[tenant.a.thresholds.\"portscan.horizontal\"]\nhosts = 0",
+            &[
+                "6:9: `tenant.a.thresholds.\"portscan.horizontal\".hosts`: found 0; allowed: a whole number from 1",
+            ],
+        );
+        check(
+            "[tenant.a.thresholds.\"portscan.horizontal\"]\nhost = 9",
+            &["6:1: `tenant.a.thresholds.\"portscan.horizontal\".host`: found a key that is not known"],
+        );
+        check("[tenant.a]\nhosts = 9", &["6:1: `tenant.a.hosts`: found a key that is not known"]);
+        check("[tenant.\"a b\"]\n", &["5:"]);
+    }
+}
