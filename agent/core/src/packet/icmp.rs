@@ -10,6 +10,10 @@ use super::{Icmp, IcmpKind, Quoted, Transport, ipv6};
 /// "Fragmentation needed" among the codes of "destination unreachable" (RFC 1191).
 const FRAGMENTATION_NEEDED: u8 = 4;
 
+/// How much of a quoted packet is looked at: an IPv6 header with two extensions and the ports behind them. A record keeps as
+/// much, so that its replay sees what was seen.
+pub(super) const QUOTED: usize = 72;
+
 /// Reads at least eight captured bytes.
 pub(super) fn parse_v4(captured: &[u8]) -> Read<'_> {
     parse(captured, |icmp_type, code| match (icmp_type, code) {
@@ -51,7 +55,7 @@ fn parse(captured: &[u8], kind_of: impl Fn(u8, u8) -> IcmpKind) -> Read<'_> {
         IcmpKind::Request | IcmpKind::Reply => u16::from_be_bytes([b[4], b[5]]),
         _ => 0,
     };
-    let quoted = if is_error { quoted(&captured[8..]) } else { None };
+    let quoted = if is_error { quoted(&captured[8..captured.len().min(8 + QUOTED)]) } else { None };
     let transport = Transport::Icmp(Icmp { kind, icmp_type: b[0], code: b[1], identifier, quoted });
     Read { transport, header_len: 8, segments: 1 }
 }

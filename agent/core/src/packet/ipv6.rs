@@ -37,7 +37,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
     let (source, destination) = (address(&b[8..24]).into(), address(&b[24..40]).into());
     let chain = match walk(captured, 40, b[6], length) {
         Ok(chain) => chain,
-        Err(reason) => {
+        Err((reason, end)) => {
             return Ok(Body::Ip(Ip {
                 source,
                 destination,
@@ -47,7 +47,8 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
                 extensions: MAX_EXTENSIONS,
                 length,
                 segments: 1,
-                headers: &captured[..40],
+                // Up to the extension at which it broke, so that a record of headers breaks at the same one.
+                headers: &captured[..(end + 8).min(captured.len())],
                 transport: Transport::Malformed(reason),
             }));
         }
@@ -83,20 +84,22 @@ pub(super) struct Chain {
     pub is_cut: bool,
 }
 
-/// Walks the extension headers of `packet`, of which `length` bytes were on the wire, from `start` on.
-pub(super) fn walk(packet: &[u8], start: usize, first: u8, length: u32) -> Result<Chain, Malformed> {
+/// Walks the extension headers of `packet`, of which `length` bytes were on the wire, from `start` on. Where it breaks it tells the place of
+/// the extension that is wrong.
+pub(super) fn walk(packet: &[u8], start: usize, first: u8, length: u32) -> Result<Chain, (Malformed, usize)> {
     let mut chain = Chain { next: first, end: start, fragment: Fragment::No, count: 0, is_cut: false };
     while is_extension(chain.next) {
         if chain.count == MAX_EXTENSIONS {
-            return Err(Malformed::Ipv6Extensions);
+            return Err((Malformed::Ipv6Extensions, chain.end));
         }
         if chain.end as u64 + 8 > u64::from(length) {
-            return Err(Malformed::Ipv6Extension);
+            return Err((Malformed::Ipv6Extension, chain.end));
         }
         let Some(header) = packet.get(chain.end..).and_then(|rest| rest.first_chunk::<8>()) else {
             chain.is_cut = true;
             return Ok(chain);
         };
+        let place = chain.end;
         chain.end += match chain.next {
             FRAGMENT => {
                 let offset = u16::from_be_bytes([header[2], header[3]]);
@@ -114,7 +117,7 @@ pub(super) fn walk(packet: &[u8], start: usize, first: u8, length: u32) -> Resul
         chain.next = header[0];
         chain.count += 1;
         if chain.end as u64 > u64::from(length) {
-            return Err(Malformed::Ipv6Extension);
+            return Err((Malformed::Ipv6Extension, place));
         }
         // What follows a later fragment's header is the middle of something.
         if chain.fragment == Fragment::Later {

@@ -42,13 +42,11 @@ pub fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, M
 pub fn headers_len(link: LinkType, data: &[u8], wire_len: u32) -> usize {
     /// A link header with tags, the longest IPv4 header and one of TCP.
     const UNREADABLE: usize = 128;
-    /// An IPv6 header with two extensions and the ports behind them, quoted.
-    const QUOTED: usize = 72;
     let len = match parse(link, data, wire_len).map(|packet| packet.body) {
         Ok(Body::Ip(ip)) => {
             let end = ip.headers.as_ptr_range().end.addr() - data.as_ptr().addr();
             match ip.transport {
-                Transport::Icmp(icmp) if icmp.quoted.is_some() => end + QUOTED,
+                Transport::Icmp(icmp) if icmp.quoted.is_some() => end + icmp::QUOTED,
                 Transport::Sctp(_) => end + 1,
                 Transport::Malformed(_) => UNREADABLE.max(end),
                 _ => end,
