@@ -12,4 +12,5 @@ pub mod bench;
 pub mod demo;
 pub mod house;
 pub mod lab;
+pub mod street;
 pub mod wait;

@@ -85,7 +85,7 @@ impl Violation {
 }
 
 /// Reads RFC 3339 in UTC, as `date` does.
-fn since_epoch(text: &str) -> anyhow::Result<Duration> {
+pub(crate) fn since_epoch(text: &str) -> anyhow::Result<Duration> {
     let output = std::process::Command::new("date").args(["+%s.%N", "--date", text]).output()?;
     let seconds: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
     Ok(Duration::from_secs_f64(seconds))

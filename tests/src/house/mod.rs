@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
+pub(crate) use answers::since_epoch;
 pub use answers::{Status, Violation};
 pub use record::Played;
 

@@ -149,6 +149,14 @@ impl Lab {
         ]
     }
 
+    /// Lets every packet that an interface sends be a packet: no bundles of segments.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn switch_offloads_off(&self, namespace: &Namespace, interface: &str) -> anyhow::Result<()> {
+        topology::switch_offloads_off(namespace, interface)
+    }
+
     /// A directory that lives as long as the lab.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -29,6 +29,10 @@ pub enum Program {
     HttpService,
     /// A client that calls it at a steady pace.
     HttpSteady,
+    /// A service that answers much to little.
+    Reflector,
+    /// What asks it.
+    Asker,
 }
 
 impl Program {
@@ -38,11 +42,16 @@ impl Program {
             Self::MailSend => ("mail_send.py", include_str!("programs/mail_send.py")),
             Self::HttpService => ("http_service.py", include_str!("programs/http_service.py")),
             Self::HttpSteady => ("http_steady.py", include_str!("programs/http_steady.py")),
+            Self::Reflector => ("reflector.py", include_str!("programs/reflector.py")),
+            Self::Asker => ("asker.py", include_str!("programs/asker.py")),
         }
     }
 
     /// Its path in the lab's folder, where it is put if it is not there.
-    fn path(self, lab: &Lab) -> anyhow::Result<PathBuf> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn path(self, lab: &Lab) -> anyhow::Result<PathBuf> {
         let (name, text) = self.source();
         let path = lab.dir().join(name);
         if !path.exists() {

@@ -57,11 +57,27 @@ impl Sniffer {
     /// # Errors
     /// When the interface does not exist.
     pub fn start(namespace: &Namespace, interface: &str, sources: &[IpAddr]) -> anyhow::Result<Self> {
+        Self::start_for(namespace, interface, Some(sources.to_vec()))
+    }
+
+    /// The same for whatever arrives, requests of ARP among it.
+    ///
+    /// # Errors
+    /// As [`Sniffer::start`].
+    pub fn start_on_all(namespace: &Namespace, interface: &str) -> anyhow::Result<Self> {
+        Self::start_for(namespace, interface, None)
+    }
+
+    fn start_for(
+        namespace: &Namespace,
+        interface: &str,
+        sources: Option<Vec<IpAddr>>,
+    ) -> anyhow::Result<Self> {
         let mut sniffer = Self { record: Arc::default(), stop: Arc::default(), thread: None };
         let (ready, is_ready) = channel();
         let witness = Witness {
             interface: interface.to_owned(),
-            sources: sources.to_vec(),
+            sources,
             record: Arc::clone(&sniffer.record),
             stop: Arc::clone(&sniffer.stop),
         };
@@ -111,7 +127,8 @@ impl Drop for Sniffer {
 
 struct Witness {
     interface: String,
-    sources: Vec<IpAddr>,
+    /// `None` is all.
+    sources: Option<Vec<IpAddr>>,
     record: Arc<Mutex<Record>>,
     stop: Arc<AtomicBool>,
 }
@@ -141,8 +158,12 @@ impl Witness {
                 }
                 continue;
             };
-            let header = buffer.get(..received.len).and_then(|frame| parse(frame, received.at));
-            if let Some(header) = header.filter(|header| self.sources.contains(&header.source)) {
+            let frame = buffer.get(..received.len).unwrap_or_default();
+            let header = match &self.sources {
+                Some(sources) => parse(frame, received.at).filter(|header| sources.contains(&header.source)),
+                None => parse(frame, received.at).or_else(|| parse_request(frame, received.at)),
+            };
+            if let Some(header) = header {
                 let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
                 if record.headers.len() == MAX_HEADERS {
                     return Err(format!("more than {MAX_HEADERS} packets"));
@@ -176,6 +197,22 @@ fn parse(frame: &[u8], at: Duration) -> Option<Header> {
     let port = address::<2>(rest, 2).filter(|_| has_ports).map_or(0, u16::from_be_bytes);
     let flags = rest.get(13).copied().filter(|_| protocol == 6).unwrap_or(0);
     Some(Header { at, source, destination, protocol, port, flags })
+}
+
+/// Reads a request of ARP (RFC 826) as a packet of no protocol to whom it asks for.
+fn parse_request(frame: &[u8], at: Duration) -> Option<Header> {
+    if frame.get(12..22)? != [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1] {
+        return None;
+    }
+    let (source, destination) = (address::<4>(frame, 28)?, address::<4>(frame, 38)?);
+    Some(Header {
+        at,
+        source: source.into(),
+        destination: destination.into(),
+        protocol: 0,
+        port: 0,
+        flags: 0,
+    })
 }
 
 fn address<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
