@@ -7,6 +7,8 @@
 //! **Time.** Before an input at `t` every deadline up to `t` is fired, on a grid of [`TICK`], in a fixed order: shard,
 //! judge, ledger. What a deadline yields carries the deadline's time. Inputs that come late count as of the newest time.
 
+#[cfg(test)]
+mod identity;
 mod input;
 #[cfg(test)]
 mod shards;
@@ -178,7 +180,7 @@ impl Engine {
         let tenants = arrange(self.topology.tenants(), tenants);
         let version = self.topology.version() + 1;
         self.topology = Arc::new(Topology::new(version, &self.node, tenants, vantages));
-        self.shards.set_topology(&self.topology);
+        self.shards.set_topology(&self.topology, self.now);
         let topology = Arc::clone(&self.topology);
         let present = |id: &TenantId| topology.index_of(id).is_some_and(|ix| is_present(topology.tenant(ix)));
         let events = self.ledger.lift_departed(present);

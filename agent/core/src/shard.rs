@@ -4,10 +4,12 @@
 //! measures hold back ([`Restrictions`]), so that it does not take our own doing for evidence.
 
 mod counters;
+mod identity;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use reeve_policy::language::thresholds::Thresholds;
 use reeve_policy::{Alert, Loss, Outcome, Tenant, Timestamp, Window};
 
@@ -30,6 +32,7 @@ struct TenantState {
     home: Home,
     /// The numbers it is held to; tenants with the same ones share them.
     numbers: Arc<Thresholds>,
+    identity: identity::Known,
     /// Weak probes that were sent before this may belong to connections that a measure broke.
     pardoned_until: Timestamp,
 }
@@ -37,7 +40,8 @@ struct TenantState {
 impl TenantState {
     fn new(home: Home, numbers: Arc<Thresholds>) -> Self {
         let restrictions = Restrictions::default();
-        Self { detectors: None, restrictions, home, numbers, pardoned_until: Timestamp::EPOCH }
+        let identity = identity::Known::default();
+        Self { detectors: None, restrictions, home, numbers, identity, pardoned_until: Timestamp::EPOCH }
     }
 }
 
@@ -48,6 +52,8 @@ pub struct Allotment {
     pub common: Arc<Thresholds>,
     /// By [`TenantIx`].
     pub by_tenant: Vec<Arc<Thresholds>>,
+    /// Addresses of the provider's that no tenant may claim.
+    pub protected: Arc<[IpNet]>,
 }
 
 impl Allotment {
@@ -94,6 +100,8 @@ pub struct Shard {
     topology: Arc<Topology>,
     /// Whose endpoints are those of every tenant's numbers.
     thresholds: Arc<Thresholds>,
+    /// Addresses of the provider's.
+    protected: Arc<[IpNet]>,
     flows: Flows,
     streams: Streams,
     tenants: Vec<TenantState>,
@@ -136,6 +144,7 @@ impl Shard {
         let mut shard = Self {
             topology: Arc::clone(&topology),
             thresholds: Arc::clone(&allotment.common),
+            protected: Arc::clone(&allotment.protected),
             flows,
             streams: Streams::new(seed),
             tenants: Vec::new(),
@@ -157,20 +166,24 @@ impl Shard {
             alerts: Vec::new(),
         };
         shard.streams.set_endpoints(&shard.thresholds.endpoints);
-        shard.set_topology(topology, allotment);
+        shard.set_topology(topology, allotment, Timestamp::EPOCH);
         shard
     }
 
     /// Goes on with another topology. A tenant that keeps its index keeps its state; one whose id at an index is new
     /// starts afresh.
-    pub fn set_topology(&mut self, topology: Arc<Topology>, allotment: &Allotment) {
+    pub fn set_topology(&mut self, topology: Arc<Topology>, allotment: &Allotment, now: Timestamp) {
         for (index, tenant) in topology.tenants().iter().enumerate() {
             let ix = TenantIx(u32::try_from(index).expect("tenants fit 32 bits"));
             let public = tenant.addresses.iter().any(|prefix| !horizontal::is_bogon(prefix.addr()));
             let home = if public { Home::Public } else { Home::Private };
             let known = self.topology.tenants().get(index).is_some_and(|before| before.id == tenant.id);
             match self.tenants.get_mut(index) {
-                Some(state) if known => (state.home, state.numbers) = (home, allotment.of(index)),
+                Some(state) if known => {
+                    (state.home, state.numbers) = (home, allotment.of(index));
+                    let before = &self.topology.tenants()[index].addresses;
+                    state.identity.renumber(before, &tenant.addresses, now);
+                }
                 Some(state) => {
                     *state = TenantState::new(home, allotment.of(index));
                     self.active.retain(|&active| active != ix);
@@ -200,6 +213,7 @@ impl Shard {
             }
         }
         self.thresholds = thresholds;
+        self.protected = Arc::clone(&allotment.protected);
         for (index, state) in self.tenants.iter_mut().enumerate() {
             state.numbers = allotment.of(index);
         }
@@ -309,11 +323,16 @@ impl Shard {
                 return;
             }
         };
-        let Body::Ip(ip) = &packet.body else { return };
+        let ip = match &packet.body {
+            Body::Ip(ip) => ip,
+            Body::Arp(arp) => return self.resolved(frame, &packet, arp, at),
+            Body::Other(_) => return,
+        };
         if let Transport::Malformed(reason) = ip.transport {
             self.counters.malformed[reason.index()] += counts;
         }
         let who = self.topology.attribute(frame.vantage, frame.passage, &packet);
+        let who = self.recognise(frame, &packet, who);
         if who.sender.is_none() && who.receiver.is_none() {
             self.counters.unassigned += counts;
             return;
@@ -330,8 +349,14 @@ impl Shard {
             (who.sender.filter(|ix| part.owns(*ix)), who.receiver.filter(|ix| part.owns(*ix)));
         if let Some(sender) = sender {
             self.sent(sender, who.spoofed, ip, at, frame);
+            if who.spoofed || who.by_link {
+                self.identify(sender, &who, &packet, ip, (frame.passage, at));
+            }
         }
         if let Some(receiver) = receiver {
+            if who.astray || matches!(ip.transport, Transport::Icmp(_)) {
+                self.met(receiver, who.astray, &packet, ip, at);
+            }
             self.received(receiver, ip, at);
         }
         if self.hearing != Hearing::Told {
@@ -401,9 +426,6 @@ impl Shard {
             detectors.handle_sent(&state.numbers, &state.restrictions, ip, at, &mut self.findings);
             let earliest = at + BUCKET + RateTable::PATIENCE;
             self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
-        }
-        if spoofed {
-            self.counters.spoofed += 1;
         }
         // Live, the port says who sent it, and its answers come back by that port: whatever source it scans from, it
         // scans. A capture without directions cannot tell that from others' traffic.

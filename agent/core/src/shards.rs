@@ -77,12 +77,12 @@ impl Shards {
     }
 
     /// See [`Shard::set_topology`].
-    pub fn set_topology(&mut self, topology: &Arc<Topology>) {
+    pub fn set_topology(&mut self, topology: &Arc<Topology>, now: Timestamp) {
         self.topology = Arc::clone(topology);
         self.outage.set_tenants(topology.tenants().len());
         self.numbers.keep(topology.tenants().iter());
         let allotment = allot(&mut self.numbers, topology);
-        self.shards.iter_mut().for_each(|shard| shard.set_topology(Arc::clone(topology), &allotment));
+        self.shards.iter_mut().for_each(|shard| shard.set_topology(Arc::clone(topology), &allotment, now));
     }
 
     /// See [`Shard::set_thresholds`].
@@ -187,5 +187,5 @@ impl Shards {
 /// Each tenant's numbers.
 fn allot(numbers: &mut Numbers, topology: &Topology) -> Allotment {
     let by_tenant = topology.tenants().iter().map(|tenant| numbers.of(tenant)).collect();
-    Allotment { common: Arc::clone(numbers.common()), by_tenant }
+    Allotment { common: Arc::clone(numbers.common()), by_tenant, protected: numbers.protected() }
 }

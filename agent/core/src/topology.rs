@@ -18,6 +18,7 @@ use macaddr::MacAddr6;
 use reeve_policy::{NodeId, Tenant, TenantId};
 use serde::{Deserialize, Serialize};
 
+use crate::detect::horizontal::is_bogon;
 use crate::frame::{Passage, VantageId};
 use crate::packet::{Body, Packet};
 
@@ -60,6 +61,23 @@ pub struct Attribution {
     pub receiver: Option<TenantIx>,
     /// Its source is not its sender's.
     pub spoofed: bool,
+    /// Its destination is not its receiver's: it was routed to it all the same, or flooded.
+    pub astray: bool,
+    /// The link tells who sent it, and not an address that anybody may write.
+    pub by_link: bool,
+}
+
+/// Whose an address is that a tenant used or claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Its own.
+    Own,
+    /// Another tenant's.
+    Tenant,
+    /// One that nobody can have on the internet, or that the settings may well have left out: it slipped out.
+    Leak,
+    /// Nobody's that is known here.
+    Nobody,
 }
 
 /// Prefixes of one address family, by length, longest first.
@@ -233,32 +251,85 @@ impl Topology {
             (VantageKind::Port, Passage::In) => {
                 let sender = self.of_port(vantage, packet.source_mac, source);
                 let spoofed = sender.is_some_and(|ix| self.is_foreign(ix, source));
-                Attribution { sender, receiver: None, spoofed }
+                let by_link = sender.is_some()
+                    && (self.lone_tenant(vantage).is_some() || self.by_mac(packet.source_mac) == sender);
+                Attribution { sender, spoofed, by_link, ..Attribution::default() }
             }
             (VantageKind::Port, Passage::Out) => {
                 let receiver = self.of_port(vantage, packet.destination_mac, destination);
-                Attribution { sender: None, receiver, spoofed: false }
+                let astray = receiver.is_some_and(|ix| self.is_foreign(ix, destination));
+                Attribution { receiver, astray, ..Attribution::default() }
             }
-            (VantageKind::Port, Passage::Unknown) => self.of_capture(vantage, source, destination),
+            (VantageKind::Port, Passage::Unknown) => match packet.body {
+                Body::Arp(_) => Attribution::default(),
+                _ => self.of_capture(vantage, source, destination),
+            },
             (VantageKind::Uplink, Passage::Out) => {
                 // Where a frame still has its sender's hardware address, that is harder to lie about than an address: nobody
                 // is to be blamed for what a neighbour sends in their name.
-                let by_mac = packet.source_mac.and_then(|mac| self.by_mac.get(&mac).copied());
+                let by_mac = self.by_mac(packet.source_mac);
                 let sender =
                     by_mac.or_else(|| self.by_address(source)).filter(|ix| !self.is_seen_at_port(*ix));
                 let spoofed = sender.is_some_and(|ix| self.is_foreign(ix, source));
-                Attribution { sender, receiver: None, spoofed }
+                let by_link = sender.is_some() && by_mac.is_some();
+                Attribution { sender, spoofed, by_link, ..Attribution::default() }
             }
             (VantageKind::Uplink, Passage::In) => {
-                let receiver = self.by_address(destination).filter(|ix| !self.is_seen_at_port(*ix));
-                Attribution { sender: None, receiver, spoofed: false }
+                let by_address = self.by_address(destination);
+                let receiver = by_address
+                    .or_else(|| self.by_mac(packet.destination_mac))
+                    .filter(|ix| !self.is_seen_at_port(*ix));
+                let astray =
+                    receiver.is_some_and(|ix| by_address.is_none() && self.is_foreign(ix, destination));
+                Attribution { receiver, astray, ..Attribution::default() }
             }
             (VantageKind::Mirror, _) | (VantageKind::Uplink, Passage::Unknown) => Attribution {
                 sender: self.by_address(source),
                 receiver: self.by_address(destination),
-                spoofed: false,
+                ..Attribution::default()
             },
         }
+    }
+
+    fn by_mac(&self, mac: Option<MacAddr6>) -> Option<TenantIx> {
+        self.by_mac.get(&mac?).copied()
+    }
+
+    /// The tenant of a port that is one tenant's alone.
+    #[must_use]
+    pub fn lone_tenant(&self, vantage: VantageId) -> Option<TenantIx> {
+        match self.ports.get(usize::from(vantage.0))?.tenants.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+
+    /// Whose an address is that tenant `ix` used as its source, or claimed.
+    ///
+    /// Private and other addresses that nobody has on the internet slip out of container hosts and tunnels; they are
+    /// another's only where the tenant itself lives beside them. A family in which the tenant has nothing was left out of
+    /// its settings, and in IPv6 a host makes addresses of its own within the link's prefix (RFC 4862).
+    #[must_use]
+    pub fn owner(&self, ix: TenantIx, address: IpAddr) -> Owner {
+        let own = &self.tenant(ix).addresses;
+        match self.by_address(address) {
+            Some(owner) if owner == ix => Owner::Own,
+            Some(_) if !is_bogon(address) || self.is_beside(ix, address) => Owner::Tenant,
+            _ if is_bogon(address) || !is_global(address) => Owner::Leak,
+            _ if !own.iter().any(|prefix| prefix.addr().is_ipv4() == address.is_ipv4()) => Owner::Leak,
+            _ if address.is_ipv6() && self.is_beside(ix, address) => Owner::Leak,
+            _ => Owner::Nobody,
+        }
+    }
+
+    /// Whether the tenant has an address in the same network, as far as that can be told: 16 bits of IPv4, 64 of IPv6.
+    #[must_use]
+    pub fn is_beside(&self, ix: TenantIx, address: IpAddr) -> bool {
+        self.tenant(ix).addresses.iter().any(|prefix| match (prefix.addr(), address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => own.octets()[..2] == other.octets()[..2],
+            (IpAddr::V6(own), IpAddr::V6(other)) => own.octets()[..8] == other.octets()[..8],
+            _ => false,
+        })
     }
 
     /// Which tenant of a port a packet belongs to, by the address on the tenant's side.
@@ -288,7 +359,7 @@ impl Topology {
         if sender.is_some() || receiver.is_some() {
             // Between two addresses of one tenant nothing leaves it.
             let receiver = receiver.filter(|_| sender.is_none());
-            return Attribution { sender, receiver, spoofed: false };
+            return Attribution { sender, receiver, ..Attribution::default() };
         }
         // What is for everybody on the link may well be from anybody on it.
         let for_all = match destination {
@@ -297,7 +368,7 @@ impl Topology {
         };
         let behind = if for_all { None } else { self.of_port(vantage, None, source) };
         let sender = behind.filter(|&ix| self.is_foreign(ix, source));
-        Attribution { sender, receiver: None, spoofed: sender.is_some() }
+        Attribution { sender, spoofed: sender.is_some(), ..Attribution::default() }
     }
 
     /// Whether a tenant is judged at a port of its own: an uplink would see the same packets again, and there anybody may
@@ -315,6 +386,18 @@ impl Topology {
         };
         let has_addresses = !self.tenant(ix).addresses.is_empty();
         !own_business && has_addresses && self.by_address(source) != Some(ix)
+    }
+}
+
+/// Whether an address can be a host's at all, beyond those that [`is_bogon`] knows: not multicast, and in IPv6 neither the
+/// old site-local ones (RFC 3879) nor those that stand for IPv4 within a machine or a translator (RFC 4291, RFC 6052).
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_unspecified(),
+        IpAddr::V6(v6) => {
+            let [first, second, ..] = v6.segments();
+            first & 0xe000 == 0x2000 && (first, second) != (0x2001, 0)
+        }
     }
 }
 
@@ -441,6 +524,37 @@ mod tests {
         check(0, Unknown, 99, (OUT, "20.0.0.2"), "a>!");
         check(0, Unknown, 99, (OUT, "224.0.0.251"), ">");
         check(0, Unknown, 99, ("203.0.113.1", "203.0.113.2"), "a>");
+    }
+
+    #[test]
+    fn foreign_addresses_are_told_apart() {
+        let topology = topology();
+        let owner = |id: &str, address: &str| {
+            topology.owner(topology.index_of(&id.parse().unwrap()).unwrap(), address.parse().unwrap())
+        };
+        assert_eq!(owner("a", "203.0.113.1"), Owner::Own);
+        assert_eq!(owner("a", "203.0.113.8"), Owner::Tenant);
+        assert_eq!(owner("a", "8.8.8.8"), Owner::Nobody);
+        for leak in ["10.0.0.1", "172.17.0.2", "100.64.0.1", "127.0.0.1", "0.0.0.0", "224.0.0.1", "240.0.0.1"]
+        {
+            assert_eq!(owner("a", leak), Owner::Leak, "{leak}");
+        }
+        for leak in [
+            "fd00::1",
+            "fe80::1",
+            "ff02::1",
+            "::",
+            "::1",
+            "64:ff9b::808:808",
+            "2001:0:1::1",
+            "2001:db8:a::1:1",
+        ] {
+            assert_ne!(owner("a", leak), Owner::Nobody, "{leak}");
+        }
+        assert_eq!(owner("a", "2a00::1"), Owner::Nobody);
+        // Of one that has no IPv6 in the settings, nothing can be said; but another's is another's.
+        assert_eq!(owner("d", "2a00::1"), Owner::Leak);
+        assert_eq!(owner("d", "2001:db8:a::5"), Owner::Tenant);
     }
 
     #[test]

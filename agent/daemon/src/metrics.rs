@@ -48,6 +48,7 @@ pub struct Metrics {
     malformed: Family<Reason, Counter>,
     unassigned: Counter,
     spoofed: Counter,
+    leaked: Counter,
     flows: Unsigned,
     flow_evictions: Counter,
     tenants: Unsigned,
@@ -87,7 +88,12 @@ impl Metrics {
         counter("frames", "Frames that the capture handed over", &self.frames);
         counter("frames_lost", "Frames that the kernel had no room for", &self.frames_lost);
         counter("packets_unassigned", "Packets of none of the tenants", &self.unassigned);
-        counter("packets_spoofed", "Packets with a source that is not their sender's", &self.spoofed);
+        counter("packets_spoofed", "Packets with a source that is another's, or nobody's", &self.spoofed);
+        counter(
+            "packets_leaked",
+            "Packets with a source that slipped out, such as a private one",
+            &self.leaked,
+        );
         counter("flow_evictions", "Flows that were given up for want of room", &self.flow_evictions);
         let help = "Connections of mail and to endpoints that were given up for want of room";
         counter("stream_evictions", help, &self.stream_evictions);
@@ -132,6 +138,7 @@ impl Metrics {
         set(&self.frames_lost, lost);
         set(&self.unassigned, counters.unassigned);
         set(&self.spoofed, counters.spoofed);
+        set(&self.leaked, counters.leaked);
         for (reason, &count) in Malformed::ALL.iter().zip(&counters.malformed) {
             if count > 0 {
                 set(&self.malformed.get_or_create(&Reason { reason: reason.name() }), count);

@@ -49,8 +49,10 @@ pub struct Replayed {
     pub malformed: BTreeMap<&'static str, u64>,
     /// Packets of none of the tenants.
     pub unassigned: u64,
-    /// Packets with a source that is not the tenant's.
+    /// Packets with a source that is another's, or nobody's.
     pub spoofed: u64,
+    /// Packets with a source that slipped out, such as a private one.
+    pub leaked: u64,
     /// The last packet's time.
     pub end: Option<Timestamp>,
     /// The first file that ended in the middle of a frame; what stood before the cut was played.
@@ -122,6 +124,7 @@ pub fn replay(
     replayed.frames = counters.frames;
     replayed.unassigned = counters.unassigned;
     replayed.spoofed = counters.spoofed;
+    replayed.leaked = counters.leaked;
     for (reason, &count) in Malformed::ALL.iter().zip(&counters.malformed) {
         if count > 0 {
             replayed.malformed.insert(reason.name(), count);

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::thresholds::Thresholds;
@@ -204,6 +205,12 @@ impl Numbers {
         let numbers = known.map_or_else(|| Arc::new(numbers), Arc::clone);
         self.made.push((key, Arc::clone(&numbers)));
         numbers
+    }
+
+    /// Addresses of the provider's that no tenant may claim: gateways and whatever else is never cut off, and the node's own.
+    #[must_use]
+    pub fn protected(&self) -> Arc<[IpNet]> {
+        self.policy.protected_destinations.iter().chain(&self.policy.own_addresses).copied().collect()
     }
 
     /// Forgets those of tenants that are none of `tenants` any more.

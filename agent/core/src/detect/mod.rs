@@ -5,9 +5,13 @@
 //! [`Detectors::BYTES`], made when the tenant first does something worth noting, dropped when it has been idle.
 
 pub mod api;
+pub mod claims;
 pub mod flood;
 pub mod horizontal;
+pub mod identity;
 pub mod mail;
+pub mod routing;
+pub mod source;
 pub mod stealth;
 pub mod vertical;
 
@@ -78,7 +82,10 @@ pub struct Detectors {
     /// Made when the tenant first has to do with mail, and with a protected endpoint.
     mail: Option<Box<mail::Mail>>,
     api: Option<Box<api::Api>>,
+    /// Made when the tenant first says that it is somebody else.
+    identity: Option<Box<identity::Identity>>,
     last_alert: [Option<Timestamp>; Class::ALL.len()],
+    last_suspicion: [Option<Timestamp>; Class::ALL.len()],
     last_active: Timestamp,
 }
 
@@ -90,7 +97,8 @@ impl Detectors {
         + 3 * RateTable::BYTES
         + Samples::BYTES
         + mail::Mail::BYTES
-        + api::Api::BYTES;
+        + api::Api::BYTES
+        + identity::Identity::BYTES;
 
     /// Takes a packet that the tenant sent, of whose traffic measures hold back `restrictions`.
     pub fn handle_sent(
@@ -203,6 +211,19 @@ impl Detectors {
         }
     }
 
+    /// Takes a sign that the tenant says that it is somebody else.
+    pub fn handle_sign(
+        &mut self,
+        numbers: &Thresholds,
+        sign: identity::Sign,
+        at: Timestamp,
+        found: &mut Vec<Finding>,
+    ) {
+        self.last_active = at;
+        let finding = self.identity.get_or_insert_default().handle(numbers, sign, at);
+        self.raise(finding, found);
+    }
+
     /// Begins to count anew, where windows are longer than the time after which a ladder goes on.
     pub fn restart(&mut self) {
         if let Some(mail) = &mut self.mail {
@@ -219,7 +240,11 @@ impl Detectors {
     #[must_use]
     pub fn next_deadline(&self, numbers: &Thresholds) -> Option<Timestamp> {
         let api = self.api.as_ref().and_then(|api| api.next_deadline(&numbers.endpoints));
-        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due(), api].into_iter().flatten().min()
+        let identity = self.identity.as_ref().and_then(|identity| identity.next_deadline());
+        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due(), api, identity]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Judges the seconds that are over.
@@ -230,6 +255,7 @@ impl Detectors {
         if let Some(api) = &mut self.api {
             api.handle_timeout(&numbers.endpoints, now, found);
         }
+        found.extend(self.identity.as_mut().and_then(|identity| identity.handle_timeout(numbers, now)));
     }
 
     /// The last packet headers.
@@ -246,6 +272,7 @@ impl Detectors {
             && self.probes.idle(now, numbers.stealth.window)
             && self.mail.as_ref().is_none_or(|mail| mail.is_idle(numbers, now))
             && self.api.as_ref().is_none_or(|api| api.is_idle(now))
+            && self.identity.as_ref().is_none_or(|identity| identity.is_idle(now))
     }
 
     fn handle_outcome(
@@ -287,7 +314,9 @@ impl Detectors {
     /// Lets a finding through unless its class has just been told.
     fn raise(&mut self, finding: Option<Finding>, found: &mut Vec<Finding>) {
         let Some(finding) = finding else { return };
-        let last = &mut self.last_alert[finding.class as usize];
+        // A suspicion does not keep what confirms it from being told.
+        let last = if finding.is_suspicion { &mut self.last_suspicion } else { &mut self.last_alert };
+        let last = &mut last[finding.class as usize];
         if last.is_none_or(|last| finding.at.since(last) >= REPEAT) {
             *last = Some(finding.at);
             found.push(finding);
@@ -297,5 +326,6 @@ impl Detectors {
 
 // One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
 // endpoints.
-const _: () = assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES <= 64 * 1024);
-const _: () = assert!(Detectors::BYTES <= 96 * 1024);
+const _: () =
+    assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES - identity::Identity::BYTES <= 64 * 1024);
+const _: () = assert!(Detectors::BYTES - identity::Identity::BYTES <= 96 * 1024);

@@ -119,8 +119,14 @@ fn play(script: &[Step], restrictions: &Restrictions) -> Vec<FlowEvent> {
                     destination_port: port,
                 };
                 for quoted in [quoted(Protocol::Tcp, 22), quoted(Protocol::Udp, 53)] {
-                    let icmp =
-                        Icmp { kind: *kind, icmp_type: 3, code: 3, identifier: 0, quoted: Some(quoted) };
+                    let icmp = Icmp {
+                        kind: *kind,
+                        icmp_type: 3,
+                        code: 3,
+                        identifier: 0,
+                        quoted: Some(quoted),
+                        body_len: 0,
+                    };
                     let packet = ip("10.9.9.9", TENANT, Protocol::Icmp, Transport::Icmp(icmp));
                     flows.handle_received(ME, &packet, now, &mut events);
                 }

@@ -7,6 +7,10 @@ use reeve_policy::Protocol;
 use super::transport::Read;
 use super::{Icmp, IcmpKind, Quoted, Transport, ipv6};
 
+/// How much of a neighbour discovery message counts as header: as much as the addresses, the flags and the options that are read.
+/// None of it is payload (RFC 4861, section 4).
+const MAX_NEIGHBOUR: usize = 64;
+
 /// "Fragmentation needed" among the codes of "destination unreachable" (RFC 1191).
 const FRAGMENTATION_NEEDED: u8 = 4;
 
@@ -56,8 +60,10 @@ fn parse(captured: &[u8], kind_of: impl Fn(u8, u8) -> IcmpKind) -> Read<'_> {
         _ => 0,
     };
     let quoted = if is_error { quoted(&captured[8..captured.len().min(8 + QUOTED)]) } else { None };
-    let transport = Transport::Icmp(Icmp { kind, icmp_type: b[0], code: b[1], identifier, quoted });
-    Read { transport, header_len: 8, segments: 1 }
+    let header_len = if kind == IcmpKind::Neighbour { captured.len().min(MAX_NEIGHBOUR) } else { 8 };
+    let body_len = u8::try_from(header_len - 8).expect("at most 56");
+    let transport = Transport::Icmp(Icmp { kind, icmp_type: b[0], code: b[1], identifier, quoted, body_len });
+    Read { transport, header_len, segments: 1 }
 }
 
 /// Reads the quoted packet's headers; `None` where not even its addresses and protocol are there.

@@ -13,9 +13,11 @@ mod ipv4;
 mod ipv6;
 mod link;
 mod malformed;
+pub mod neighbour;
 #[cfg(test)]
 mod tests;
 mod transport;
+pub mod vrrp;
 
 use std::net::IpAddr;
 
@@ -243,6 +245,8 @@ pub struct Icmp {
     pub identifier: u16,
     /// The packet that an error speaks of, as far as it was quoted and captured.
     pub quoted: Option<Quoted>,
+    /// How many bytes behind the first eight are in [`Ip::headers`]: those of neighbour discovery, which is all header.
+    pub body_len: u8,
 }
 
 /// What an ICMP message is, over both versions.

@@ -5,7 +5,7 @@
 
 use reeve_policy::Protocol;
 
-use super::{Fragment, Malformed, Sctp, Tcp, TcpFlags, Transport, Udp, icmp};
+use super::{Fragment, Malformed, Sctp, Tcp, TcpFlags, Transport, Udp, icmp, vrrp};
 
 /// Payload bytes of a full TCP segment on Ethernet with timestamps, and of a full UDP datagram.
 const TCP_SEGMENT: u32 = 1448;
@@ -58,6 +58,12 @@ fn read(
         Protocol::Icmp if room(8, Malformed::Icmp)? => Ok(icmp::parse_v4(captured)),
         Protocol::Icmpv6 if room(8, Malformed::Icmp)? => Ok(icmp::parse_v6(captured)),
         Protocol::Tcp if fragment == Fragment::First && length < 20 => Ok(tiny(captured)),
+        // Which addresses it claims stands in no other place, and nothing in it is anybody's payload.
+        Protocol::Other(vrrp::PROTOCOL) => Ok(Read {
+            transport: Transport::Other,
+            header_len: captured.len().min(vrrp::MAX_LEN),
+            segments: 1,
+        }),
         Protocol::Other(_) | Protocol::Arp => Ok(Read { transport: Transport::Other, ..NOTHING }),
         _ => Ok(NOTHING),
     }

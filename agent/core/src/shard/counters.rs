@@ -14,8 +14,10 @@ pub struct ShardCounters {
     pub malformed: [u64; Malformed::ALL.len()],
     /// IP packets of nobody's.
     pub unassigned: u64,
-    /// Packets from a tenant's port with a source that is not the tenant's.
+    /// Packets from a tenant's port with a source that is another's, or nobody's.
     pub spoofed: u64,
+    /// Packets from a tenant's port with a source that slipped out: a private one behind it, or one that it had until just now.
+    pub leaked: u64,
     /// Frames older than the newest before them, which count as of then.
     pub behind: u64,
 }
@@ -27,6 +29,7 @@ impl ShardCounters {
         self.frames += other.frames;
         self.unassigned += other.unassigned;
         self.spoofed += other.spoofed;
+        self.leaked += other.leaked;
         self.behind += other.behind;
         for (sum, number) in self.malformed.iter_mut().zip(&other.malformed) {
             *sum += number;

@@ -3,12 +3,15 @@
 use super::{Table, bytes, count};
 use crate::language::thresholds::{Claims, Crash, Malware, Quota, SpoofRouting, SpoofSource};
 
+/// As many packets as are remembered one by one.
+const REMEMBERED: std::ops::RangeInclusive<u64> = 1..=128;
+
 pub(super) fn crash(table: &Table<'_, '_, '_>, numbers: &mut Crash) {
     count(table, "packets", &mut numbers.packets);
 }
 
 pub(super) fn spoof_source(table: &Table<'_, '_, '_>, numbers: &mut SpoofSource) {
-    count(table, "packets", &mut numbers.packets);
+    table.whole_32("packets", REMEMBERED, true, &mut numbers.packets);
 }
 
 pub(super) fn claims(table: &Table<'_, '_, '_>, numbers: &mut Claims) {

@@ -1,0 +1,291 @@
+//! Who says that it is somebody else: what a shard sees of that, before the detectors judge it.
+//!
+//! Sources and claims mean something only where the link tells who spoke: on a tenant's port, or where a frame still has
+//! the tenant's hardware address. A capture of a port whose directions are not known is read the same way once the tenant
+//! has been seen to speak from an address of its own: then its hardware address is known.
+//!
+//! What excuses is kept here as well, as long as the tenant is known: addresses that were taken from it within the last
+//! hour ([`RENUMBERED`]), and where it heard others' addresses to be ([`Heard`]).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use macaddr::MacAddr6;
+use reeve_policy::{Target, Timestamp};
+
+use super::{Shard, wake};
+use crate::detect::claims::Heard;
+use crate::detect::horizontal::is_bogon;
+use crate::detect::identity::Sign;
+use crate::detect::routing::{Speech, is_for_all};
+use crate::frame::{Frame, Passage};
+use crate::packet::neighbour::{self, Neighbour};
+use crate::packet::{Arp, Ip, Packet, Transport, vrrp};
+use crate::topology::{Attribution, Owner, TenantIx, VantageKind};
+
+/// How long a tenant may go on to use an address that was taken from it: leases and connections last.
+const RENUMBERED: Duration = Duration::from_secs(3_600);
+/// The most prefixes of before that are remembered of a tenant.
+const MAX_FORMER: usize = 32;
+
+/// What is known of one tenant on its link.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Prefixes that it had, and until when that excuses.
+    former: Vec<(IpNet, Timestamp)>,
+    heard: Heard,
+    /// The hardware address that it spoke from with an address of its own, where only that tells directions.
+    mac: Option<MacAddr6>,
+}
+
+impl Known {
+    /// Takes note that the tenant has other addresses from now on.
+    pub fn renumber(&mut self, before: &[IpNet], after: &[IpNet], now: Timestamp) {
+        if before == after {
+            return;
+        }
+        self.former.retain(|(prefix, until)| *until > now && !after.contains(prefix));
+        let gone = before.iter().filter(|prefix| !after.contains(prefix));
+        self.former.extend(gone.map(|prefix| (*prefix, now + RENUMBERED)));
+        let surplus = self.former.len().saturating_sub(MAX_FORMER);
+        self.former.drain(..surplus);
+    }
+
+    fn had(&self, address: IpAddr, at: Timestamp) -> bool {
+        self.former.iter().any(|(prefix, until)| at < *until && prefix.contains(&address))
+    }
+}
+
+impl Shard {
+    /// Corrects whose a packet is by what is known of the tenant's hardware address, where a capture does not tell directions.
+    pub(super) fn recognise(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        who: Attribution,
+    ) -> Attribution {
+        if frame.passage != Passage::Unknown {
+            return who;
+        }
+        let Some((tenant, state)) = self.captured_port(frame) else { return who };
+        if who.sender == Some(tenant) && !who.spoofed {
+            state.identity.mac = packet.source_mac;
+            return Attribution { by_link: packet.source_mac.is_some(), ..who };
+        }
+        let Some(mac) = state.identity.mac else { return who };
+        if packet.source_mac == Some(mac) && who.receiver.is_none() {
+            // Link-local and group traffic too: whose it is does not stand in its addresses.
+            return Attribution { sender: Some(tenant), by_link: true, ..who };
+        }
+        let is_to_it = packet.destination_mac == Some(mac);
+        match who {
+            Attribution { spoofed: true, .. } if is_to_it => {
+                Attribution { receiver: Some(tenant), astray: true, ..Attribution::default() }
+            }
+            // Another machine's, that a switch has sent everywhere.
+            Attribution { spoofed: true, .. } => Attribution::default(),
+            who => who,
+        }
+    }
+
+    /// The tenant of the port that a capture without directions was taken at.
+    fn captured_port(&mut self, frame: &Frame<'_>) -> Option<(TenantIx, &mut super::TenantState)> {
+        let is_port = self.topology.vantage(frame.vantage)?.kind == VantageKind::Port;
+        let tenant = self.topology.lone_tenant(frame.vantage).filter(|_| is_port)?;
+        Some((tenant, self.tenants.get_mut(tenant.0 as usize)?))
+    }
+
+    /// Reads an ARP message.
+    pub(super) fn resolved(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, arp: &Arp, at: Timestamp) {
+        // Whoever asks from no address only looks whether one is taken (RFC 5227).
+        if arp.sender.is_unspecified() {
+            return;
+        }
+        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+        let (mut sender, mut receiver) = (who.sender.filter(|_| who.by_link), who.receiver);
+        if frame.passage == Passage::Unknown
+            && let Some((tenant, state)) = self.captured_port(frame)
+            && let Some(mac) = state.identity.mac
+        {
+            let is_its = packet.source_mac == Some(mac);
+            (sender, receiver) = (is_its.then_some(tenant), (!is_its).then_some(tenant));
+        }
+        let (address, mac) = (arp.sender.into(), arp.sender_mac);
+        if let Some(sender) = sender.filter(|ix| self.part.owns(*ix)) {
+            self.claimed(sender, address, mac, at);
+        }
+        if let Some(receiver) = receiver.filter(|ix| self.part.owns(*ix)) {
+            self.heard(receiver, address, mac, at);
+        }
+    }
+
+    /// Looks at what a tenant sent for signs that it says it is somebody else.
+    pub(super) fn identify(
+        &mut self,
+        sender: TenantIx,
+        who: &Attribution,
+        packet: &Packet<'_>,
+        ip: &Ip<'_>,
+        (passage, at): (Passage, Timestamp),
+    ) {
+        if who.spoofed {
+            self.disguised(sender, ip, passage, at);
+        }
+        if !who.by_link {
+            return;
+        }
+        if let Transport::Icmp(_) = ip.transport
+            && let Some(Neighbour::Claim { address, mac }) = neighbour::read(ip)
+            && let Some(mac) = mac.or(packet.source_mac)
+        {
+            self.claimed(sender, address.into(), mac, at);
+        }
+        if let Some(speech) = Speech::of(ip)
+            && self.is_forbidden(sender, speech, packet, ip, at)
+        {
+            let port = match &ip.transport {
+                Transport::Udp(udp) => Some(udp.destination_port),
+                Transport::Tcp(tcp) => Some(tcp.destination_port),
+                _ => None,
+            };
+            let target = Target { address: ip.destination, protocol: ip.protocol, port };
+            self.sign(sender, Sign::Said(speech, target), at);
+        }
+    }
+
+    /// Looks at what reached a tenant for what excuses it, and for where others' addresses are.
+    pub(super) fn met(
+        &mut self,
+        receiver: TenantIx,
+        astray: bool,
+        packet: &Packet<'_>,
+        ip: &Ip<'_>,
+        at: Timestamp,
+    ) {
+        let is_group = packet.destination_mac.is_some_and(|mac| mac.is_multicast());
+        if astray && !is_group && self.topology.owner(receiver, ip.destination) == Owner::Nobody {
+            self.sign(receiver, Sign::Delivered(ip.destination), at);
+        }
+        let said = match neighbour::read(ip) {
+            Some(Neighbour::Claim { address, mac }) => Some((address.into(), mac)),
+            Some(Neighbour::Router) => Some((ip.source, None)),
+            None => None,
+        };
+        if let Some((address, mac)) = said
+            && let Some(mac) = mac.or(packet.source_mac)
+        {
+            self.heard(receiver, address, mac, at);
+        }
+    }
+
+    /// Takes a packet whose source is not its sender's.
+    fn disguised(&mut self, sender: TenantIx, ip: &Ip<'_>, passage: Passage, at: Timestamp) {
+        let owner = self.topology.owner(sender, ip.source);
+        let had = self.tenants[sender.0 as usize].identity.had(ip.source, at);
+        match owner {
+            Owner::Own => {}
+            _ if had => self.counters.leaked += 1,
+            // What is for everybody on the link goes no further; a loop behind the tenant sends back what it heard.
+            _ if is_for_all(ip.destination) => self.counters.leaked += 1,
+            Owner::Leak => self.counters.leaked += 1,
+            Owner::Tenant | Owner::Nobody => {
+                self.counters.spoofed += 1;
+                // Where directions are not known, this may as well have been delivered.
+                if passage == Passage::Unknown {
+                    self.sign(sender, Sign::Delivered(ip.destination), at);
+                }
+                let port = match &ip.transport {
+                    Transport::Tcp(tcp) => Some(tcp.destination_port),
+                    Transport::Udp(udp) => Some(udp.destination_port),
+                    Transport::Sctp(sctp) => Some(sctp.destination_port),
+                    Transport::Tiny { destination_port, .. } => Some(*destination_port),
+                    _ => None,
+                };
+                let target = Target { address: ip.destination, protocol: ip.protocol, port };
+                let is_assigned = owner == Owner::Tenant;
+                self.sign(sender, Sign::Forged { source: ip.source, target, is_assigned }, at);
+            }
+        }
+    }
+
+    /// Takes a claim: the tenant says that an address is at a hardware address.
+    fn claimed(&mut self, sender: TenantIx, address: IpAddr, mac: MacAddr6, at: Timestamp) {
+        let is_its = self.topology.owner(sender, address) == Owner::Own;
+        let state = &mut self.tenants[sender.0 as usize];
+        if is_its || state.identity.had(address, at) || state.identity.heard.is_known(address, mac, at) {
+            return;
+        }
+        if self.is_anothers(sender, address) {
+            self.sign(sender, Sign::Claimed(address), at);
+        } else if let Some((turns, since)) =
+            self.tenants[sender.0 as usize].identity.heard.claim(address, mac, at)
+        {
+            self.sign(sender, Sign::Contested(address, turns, since), at);
+        }
+    }
+
+    /// Takes note of where others say an address is.
+    fn heard(&mut self, receiver: TenantIx, address: IpAddr, mac: MacAddr6, at: Timestamp) {
+        if self.topology.owner(receiver, address) != Owner::Own {
+            self.tenants[receiver.0 as usize].identity.heard.hear(address, mac, at);
+        }
+    }
+
+    /// Whether an address is another tenant's or the provider's, as far as the tenant is concerned.
+    fn is_anothers(&self, tenant: TenantIx, address: IpAddr) -> bool {
+        match self.topology.owner(tenant, address) {
+            Owner::Own => false,
+            Owner::Tenant => true,
+            // The node's bridges for containers have the addresses that everybody's have.
+            Owner::Leak if is_bogon(address) && !self.topology.is_beside(tenant, address) => false,
+            Owner::Leak | Owner::Nobody => self.is_protected(address),
+        }
+    }
+
+    fn is_protected(&self, address: IpAddr) -> bool {
+        self.protected.iter().any(|prefix| prefix.contains(&address))
+    }
+
+    /// Whether what was said is the provider's to say.
+    fn is_forbidden(
+        &self,
+        sender: TenantIx,
+        speech: Speech,
+        packet: &Packet<'_>,
+        ip: &Ip<'_>,
+        at: Timestamp,
+    ) -> bool {
+        let to = ip.destination;
+        let is_its = || self.topology.owner(sender, to) == Owner::Own;
+        match speech {
+            Speech::Routing(_) => is_for_all(to) || (self.is_protected(to) && !is_its()),
+            Speech::Bgp => self.is_protected(to) && !is_its(),
+            Speech::Dhcp(_) => !is_its(),
+            Speech::Vrrp => {
+                let had = |address| self.tenants[sender.0 as usize].identity.had(address, at);
+                vrrp::claims(ip).any(|address| self.is_anothers(sender, address) && !had(address))
+            }
+            // What a loop behind the tenant sends back has the router's own hardware address.
+            Speech::Router => {
+                let heard = &self.tenants[sender.0 as usize].identity.heard;
+                !packet.source_mac.is_some_and(|mac| heard.is_known(ip.source, mac, at))
+            }
+        }
+    }
+
+    /// Hands a sign to the tenant's detectors.
+    fn sign(&mut self, tenant: TenantIx, sign: Sign, at: Timestamp) {
+        let state = &mut self.tenants[tenant.0 as usize];
+        // What a suspended tenant says reaches nobody.
+        if state.restrictions.is_total() {
+            return;
+        }
+        let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
+        detectors.handle_sign(&state.numbers, sign, at, &mut self.findings);
+        if let Some(due) = detectors.next_deadline(&state.numbers) {
+            self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
+        }
+        self.raise(tenant);
+    }
+}
