@@ -33,6 +33,12 @@ pub enum Program {
     Reflector,
     /// What asks it.
     Asker,
+    /// The internet that ordinary hosts meet.
+    Outside,
+    /// What ordinary hosts do.
+    Ordinary,
+    /// Those who come to them from outside.
+    Visitors,
 }
 
 impl Program {
@@ -44,6 +50,9 @@ impl Program {
             Self::HttpSteady => ("http_steady.py", include_str!("programs/http_steady.py")),
             Self::Reflector => ("reflector.py", include_str!("programs/reflector.py")),
             Self::Asker => ("asker.py", include_str!("programs/asker.py")),
+            Self::Outside => ("outside.py", include_str!("programs/outside.py")),
+            Self::Ordinary => ("ordinary.py", include_str!("programs/ordinary.py")),
+            Self::Visitors => ("visitors.py", include_str!("programs/visitors.py")),
         }
     }
 

@@ -163,7 +163,7 @@ impl Street {
                 home.mac(),
             )?;
             if !home.profile.is_empty() {
-                writeln!(tenants, "plan = {{ profile = \"{}\" }}", home.profile)?;
+                writeln!(tenants, "profile = \"{}\"", home.profile)?;
             }
         }
         let dir = self.lab.dir();
@@ -175,7 +175,7 @@ impl Street {
         let settings = format!(
             "node = \"rt\"\nmode = \"observe\"\npolicy = \"{policy}\"\ntenants = \"street-tenants.toml\"\n\
              state_dir = \"street-state\"\n\n[[vantage]]\nkind = \"port\"\ninterfaces = [\"tap1?\", \"tap[2-9]?\", \"tap???\"]\n\n\
-             [limits]\nring_mib = 8\n"
+             [limits]\nring_mib = 4\n"
         );
         std::fs::write(dir.join("street.toml"), settings)?;
         let (program, config, record) =

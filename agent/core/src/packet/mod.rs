@@ -44,13 +44,16 @@ pub fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, M
 pub fn headers_len(link: LinkType, data: &[u8], wire_len: u32) -> usize {
     /// A link header with tags, the longest IPv4 header and one of TCP.
     const UNREADABLE: usize = 128;
+    /// What a transport header that is malformed is judged by.
+    const TRANSPORT: usize = 20;
     let len = match parse(link, data, wire_len).map(|packet| packet.body) {
         Ok(Body::Ip(ip)) => {
             let end = ip.headers.as_ptr_range().end.addr() - data.as_ptr().addr();
             match ip.transport {
                 Transport::Icmp(icmp) if icmp.quoted.is_some() => end + icmp::QUOTED,
                 Transport::Sctp(_) => end + 1,
-                Transport::Malformed(_) => UNREADABLE.max(end),
+                // What is wrong may stand in the transport header itself.
+                Transport::Malformed(_) => UNREADABLE.max(end + TRANSPORT),
                 _ => end,
             }
         }
