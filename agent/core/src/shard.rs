@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use reeve_policy::language::thresholds::Thresholds;
 use reeve_policy::{Alert, Loss, Outcome, Tenant, Timestamp, Window};
 
+use crate::detect::mail::Whence;
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
 use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
@@ -485,8 +486,10 @@ impl Shard {
             let (profile, clients) = (known.profile, &known.mail_clients);
             let is_trusted = || clients.iter().any(|prefix| prefix.contains(peer));
             let is_outside = self.topology.by_address(*peer) != Some(tenant) && !is_trusted();
+            let relays = u32::try_from(known.relay_domains.len()).unwrap_or(u32::MAX);
+            let whence = Whence { is_outside, relays };
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
-            detectors.handle_stream(&state.numbers, profile, &event, is_outside, at, &mut self.findings);
+            detectors.handle_stream(&state.numbers, profile, &event, whence, at, &mut self.findings);
             if let Some(due) = detectors.next_deadline(&state.numbers) {
                 self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
             }

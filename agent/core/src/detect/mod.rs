@@ -15,6 +15,7 @@ pub mod source;
 pub mod stealth;
 pub mod vertical;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reeve_policy::language::thresholds::Thresholds;
@@ -172,6 +173,9 @@ impl Detectors {
         match event {
             FlowEvent::Outcome { target, opened, at, outcome, .. } => {
                 self.last_active = *at;
+                if *outcome == Outcome::Refused && mail::is_exchanger(target) {
+                    self.mail.get_or_insert_default().handle_refused(*target, *at);
+                }
                 self.handle_outcome(numbers, target, (*opened, *at), *outcome, home, found);
             }
             FlowEvent::Probe { target, opened, at, kind, .. } => {
@@ -182,26 +186,26 @@ impl Detectors {
         }
     }
 
-    /// Takes what was told of a connection. `is_outside` says whether its other end is not the tenant's own.
+    /// Takes what was told of a connection. `whence` says what is known of its other end.
     pub fn handle_stream(
         &mut self,
         numbers: &Thresholds,
         profile: Profile,
         event: &StreamEvent,
-        is_outside: bool,
+        whence: mail::Whence,
         at: Timestamp,
         found: &mut Vec<Finding>,
     ) {
         self.last_active = at;
         match event {
-            StreamEvent::Mail { peer, port, is_client, event, .. } => {
+            StreamEvent::Mail { local, peer, port, is_client, event, .. } => {
                 let mail = self.mail.get_or_insert_default();
                 if *is_client {
                     let mut told = Vec::new();
                     mail.handle_sent(numbers, profile, mail::exchanger(*peer, *port), event, at, &mut told);
                     told.into_iter().for_each(|finding| self.raise(Some(finding), found));
                 } else {
-                    mail.handle_received(event, is_outside, at);
+                    mail.handle_received((*local, *port), event, whence, at);
                 }
             }
             StreamEvent::Call { peer, port, endpoint, call, .. } => {
@@ -229,6 +233,12 @@ impl Detectors {
         if let Some(mail) = &mut self.mail {
             mail.restart();
         }
+    }
+
+    /// The tenant's mail server that is to be asked whether it is an open relay, where there is one.
+    #[must_use]
+    pub fn mail_server(&self) -> Option<IpAddr> {
+        self.mail.as_ref()?.server()
     }
 
     /// Forgets what was called: the endpoints are others.

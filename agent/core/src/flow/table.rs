@@ -80,6 +80,12 @@ impl FlowKey {
         }
     }
 
+    /// The tenant's own end of the flow.
+    #[must_use]
+    pub fn local(&self) -> (IpAddr, u16) {
+        (address(u128::from_be_bytes(self.local)), self.local_port)
+    }
+
     pub(super) fn is_tcp(&self) -> bool {
         self.protocol == 6
     }

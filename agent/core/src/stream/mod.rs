@@ -15,6 +15,7 @@
 
 pub mod calls;
 mod order;
+mod sealed;
 pub mod smtp;
 #[cfg(test)]
 mod tests;
@@ -48,8 +49,6 @@ const IDLE: Duration = Duration::from_secs(600);
 /// TCP ports on which servers take mail: from other servers, and from their users with TLS from the start or without (IANA;
 /// RFC 8314), and the one that is used where 25 is closed.
 pub const MAIL_PORTS: [u16; 4] = [25, 465, 587, 2525];
-/// The one with TLS from the start.
-const PORT_SMTPS: u16 = 465;
 
 /// What a stream tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +58,8 @@ pub enum StreamEvent {
     Mail {
         /// Whose connection.
         tenant: TenantIx,
+        /// The tenant's own address.
+        local: IpAddr,
         /// The other end.
         peer: IpAddr,
         /// The server's port.
@@ -246,9 +247,14 @@ impl Streams {
         stream.last = at;
         stream.read(from_client, tcp, |said| {
             events.push(match said {
-                Said::Mail(event) => {
-                    StreamEvent::Mail { tenant, peer: remote.0, port: server_port, is_client, event }
-                }
+                Said::Mail(event) => StreamEvent::Mail {
+                    tenant,
+                    local: local.0,
+                    peer: remote.0,
+                    port: server_port,
+                    is_client,
+                    event,
+                },
                 Said::Call(endpoint, call) => {
                     StreamEvent::Call { tenant, peer: remote.0, port: server_port, endpoint, call }
                 }
@@ -300,7 +306,7 @@ impl Streams {
                 let is_client = MAIL_PORTS.contains(&remote_port);
                 let port = if is_client { remote_port } else { local_port };
                 let own = self.own.get(place).cloned().unwrap_or_default();
-                (is_client, Speech::Mail(Box::new(Smtp::new(own, port == PORT_SMTPS))))
+                (is_client, Speech::Mail(Box::new(Smtp::new(own, port))))
             }
         };
         let number = self.begun;
@@ -317,10 +323,10 @@ impl Streams {
 
     /// Ends a connection; what was in flight in it is in flight no more.
     fn end(&mut self, key: &FlowKey, events: &mut Vec<StreamEvent>) {
-        let Some(stream) = self.remove(key) else { return };
+        let Some(mut stream) = self.remove(key) else { return };
         let target = key.target();
         let port = target.port.unwrap_or_default();
-        match &stream.speech {
+        match &mut stream.speech {
             Speech::Calls { endpoint, calls } => {
                 if let Some(call) = calls.ended() {
                     let (tenant, endpoint) = (key.tenant, *endpoint);
@@ -329,11 +335,12 @@ impl Streams {
             }
             Speech::Mail(smtp) => {
                 if let Some(event) = smtp.ended() {
-                    let is_client = stream.is_client;
+                    let (is_client, (local, local_port)) = (stream.is_client, key.local());
                     events.push(StreamEvent::Mail {
                         tenant: key.tenant,
+                        local,
                         peer: target.address,
-                        port,
+                        port: if is_client { port } else { local_port },
                         is_client,
                         event,
                     });
@@ -371,10 +378,15 @@ impl Stream {
 
     fn read(&mut self, from_client: bool, tcp: &Tcp<'_>, mut say: impl FnMut(Said)) {
         let Self { client, server, speech, .. } = self;
+        let other_is_over = if from_client { server.is_ending() } else { client.is_ending() };
         let side = if from_client { client } else { server };
         match speech {
             Speech::Mail(smtp) => {
+                let is_open = side.is_begun() && !from_client && !other_is_over;
                 side.take(tcp, |piece| smtp.read(from_client, piece, &mut |event| say(Said::Mail(event))));
+                if is_open && tcp.flags.any(TcpFlags::FIN | TcpFlags::RST) {
+                    smtp.cut_off(&mut |event| say(Said::Mail(event)));
+                }
             }
             Speech::Calls { endpoint, calls } => {
                 let endpoint = *endpoint;

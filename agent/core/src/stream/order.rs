@@ -63,6 +63,16 @@ impl Order {
         self.next == Some(sequence)
     }
 
+    /// Whether it has begun.
+    pub fn is_begun(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Whether a FIN was seen.
+    pub fn is_ending(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// Whether everything up to the FIN has come.
     pub fn is_closed(&self) -> bool {
         self.end.is_some() && self.end == self.next

@@ -3,10 +3,9 @@
 //!
 //! Replies come in the order of the commands, so each command waits for its reply in a queue; only what the server made of a
 //! recipient or message is told. The reply to a message ends it, even where the dot that should end its content was cut off by the
-//! capture. After STARTTLS nothing can be read any more: a turn of the client's with at least [`SEALED_MESSAGE`] bytes
-//! counts as a message.
+//! capture. After STARTTLS nothing can be read any more: turns of the client's are told from each other by their lengths ([`super::sealed`]).
 //!
-//! Privacy: an address becomes a hash when its line is read; content and passwords are passed over and never held.
+//! Privacy: an address becomes a hash when its line is read; content and passwords are passed over and never held. Of content its length is told.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
@@ -17,7 +16,7 @@ use reeve_policy::Domain;
 use serde::{Deserialize, Serialize};
 
 use super::order::Piece;
-use super::tls::Records;
+use super::sealed::Turns;
 
 /// Commands and their replies are shorter: 512 bytes and what extensions add (RFC 5321, section 4.5.3.1).
 const LINE_MAX: usize = 1_024;
@@ -27,8 +26,11 @@ const REPLY_START: usize = 4;
 const RECIPIENTS_MAX: usize = 100;
 /// The most commands that wait for their replies.
 const PENDING_MAX: usize = 256;
-/// Encrypted, commands and their likes stay below this many bytes in a turn, and messages seldom do.
-pub const SEALED_MESSAGE: u32 = 512;
+
+/// The port with TLS from the start.
+const PORT_SMTPS: u16 = 465;
+/// Those where users say who they are first (RFC 6409, RFC 8314).
+const PORTS_WITH_LOGIN: [u16; 3] = [465, 587, 2525];
 
 /// Any seed does: hashes are compared with each other, and shown to nobody.
 const HASHER: FixedState = FixedState::with_seed(0x6d61_696c);
@@ -61,12 +63,20 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MailEvent {
+    /// The client wants to send: it named a sender, or was turned away before it could. Told once a connection; who only looks at a
+    /// server's first words is not told of.
+    Met {
+        /// What the server made of it; a connection that it broke without a word is put off.
+        answer: Answer,
+    },
     /// A recipient was named, and the server answered.
     Recipient {
         /// Who.
         recipient: Recipient,
         /// What became of it.
         answer: Answer,
+        /// Whether the sender is nobody, as of bounces and of servers that ask whether a sender exists (RFC 5321, section 4.5.5).
+        is_bounce: bool,
     },
     /// A message was handed over, and the server answered.
     Message {
@@ -76,11 +86,18 @@ pub enum MailEvent {
         answer: Answer,
         /// Whether the client had said who it is.
         is_authenticated: bool,
+        /// Who sent it, by the envelope; `None` is nobody, as of bounces.
+        sender: Option<u64>,
+        /// How long its content was, in bytes.
+        size: u32,
     },
-    /// From here on nothing can be read.
+    /// A client that nothing can be read of said more than a greeting.
     Sealed,
     /// What looks like a message went by, encrypted.
-    SealedMessage,
+    SealedMessage {
+        /// How long it was, in bytes, as well as that can be told.
+        size: u32,
+    },
 }
 
 /// The domains that a tenant takes mail in for.
@@ -134,7 +151,8 @@ enum Phase {
 enum Pending {
     /// The server's first words.
     Greeting,
-    Mail,
+    /// The sender, if it is not nobody.
+    Mail(Option<u64>),
     Recipient(Recipient),
     Data,
     /// The content of a message, or its last chunk.
@@ -163,34 +181,42 @@ pub(super) struct Smtp {
     /// Bytes were lost, so that commands and replies do not fit each other: whether the server has spoken since.
     lost: Option<bool>,
     is_authenticated: bool,
+    sender: Option<u64>,
     recipients: Vec<Recipient>,
-    client: Records,
-    /// Bytes of the client's turn at hand, encrypted.
-    turn: u32,
-    /// Whether it was told that nothing can be read.
-    is_sealed_told: bool,
+    /// Bytes of the content at hand.
+    size: u32,
+    /// Whether it was told that the client wants to send.
+    is_met: bool,
+    /// Whether the server has said anything.
+    has_greeted: bool,
+    sealed: Turns,
 }
+
+/// A sender that was not seen.
+const UNKNOWN: Option<u64> = Some(0);
 
 impl Smtp {
     /// The most bytes beside itself that a session takes.
     pub const HELD_BYTES: usize =
         LINE_MAX + REPLY_START + PENDING_MAX * size_of::<Pending>() + RECIPIENTS_MAX * size_of::<Recipient>();
 
-    /// A session of a tenant with these domains; `is_sealed` where TLS comes before anything else.
-    pub fn new(own: Arc<OwnDomains>, is_sealed: bool) -> Self {
+    /// A session of a tenant with these domains at this port of the server's.
+    pub fn new(own: Arc<OwnDomains>, port: u16) -> Self {
         Self {
             own,
-            phase: if is_sealed { Phase::Sealed } else { Phase::Commands },
+            phase: if port == PORT_SMTPS { Phase::Sealed } else { Phase::Commands },
             line: Vec::new(),
             is_overlong: false,
             reply: Vec::new(),
             pending: VecDeque::from([Pending::Greeting]),
             lost: None,
             is_authenticated: false,
+            sender: UNKNOWN,
             recipients: Vec::new(),
-            client: Records::default(),
-            turn: 0,
-            is_sealed_told: false,
+            size: 0,
+            is_met: false,
+            has_greeted: false,
+            sealed: Turns::new(PORTS_WITH_LOGIN.contains(&port)),
         }
     }
 
@@ -210,20 +236,36 @@ impl Smtp {
         }
     }
 
+    /// Takes note that the server ended the connection before the client did.
+    pub fn cut_off(&mut self, say: &mut impl FnMut(MailEvent)) {
+        if !self.has_greeted && self.phase == Phase::Commands {
+            self.meet(Answer::Deferred, say);
+        }
+    }
+
     /// What is to be told now that the connection is over.
-    pub fn ended(&self) -> Option<MailEvent> {
-        (self.turn >= SEALED_MESSAGE).then_some(MailEvent::SealedMessage)
+    pub fn ended(&mut self) -> Option<MailEvent> {
+        let size = self.sealed.ended()?;
+        Some(MailEvent::SealedMessage { size })
+    }
+
+    fn meet(&mut self, answer: Answer, say: &mut impl FnMut(MailEvent)) {
+        if !std::mem::replace(&mut self.is_met, true) {
+            say(MailEvent::Met { answer });
+        }
     }
 
     fn sealed(&mut self, from_client: bool, piece: Piece<'_>, say: &mut impl FnMut(MailEvent)) {
         if from_client {
-            let bytes = self.client.take(piece);
-            self.turn = self.turn.saturating_add(bytes);
-            if bytes > 0 && !std::mem::replace(&mut self.is_sealed_told, true) {
-                say(MailEvent::Sealed);
-            }
-        } else if std::mem::take(&mut self.turn) >= SEALED_MESSAGE {
-            say(MailEvent::SealedMessage);
+            self.sealed.client(piece);
+            return;
+        }
+        let size = self.sealed.server();
+        if self.sealed.says_much() {
+            say(MailEvent::Sealed);
+        }
+        if let Some(size) = size {
+            say(MailEvent::SealedMessage { size });
         }
     }
 
@@ -233,6 +275,7 @@ impl Smtp {
                 Phase::Sealed => return self.sealed(true, Piece::Data(data), say),
                 Phase::Chunk(left) => {
                     let taken = data.len().min(left as usize);
+                    self.count(taken);
                     data = &data[taken..];
                     let left = left - u32::try_from(taken).unwrap_or(left);
                     self.phase = if left == 0 { Phase::Commands } else { Phase::Chunk(left) };
@@ -266,15 +309,24 @@ impl Smtp {
             };
             if seen == CONTENT_END.len() {
                 self.phase = Phase::Commands;
+                self.count(place + 1);
                 self.wait_for(Pending::Content);
                 return &data[place + 1..];
             }
         }
+        self.count(data.len());
         self.phase = Phase::Content(seen);
         &[]
     }
 
+    fn count(&mut self, len: usize) {
+        self.size = self.size.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+    }
+
     fn client_lost(&mut self, len: u32) {
+        if matches!(self.phase, Phase::Chunk(_) | Phase::Content(_)) {
+            self.size = self.size.saturating_add(len);
+        }
         match self.phase {
             Phase::Chunk(left) if left > len => self.phase = Phase::Chunk(left - len),
             Phase::Chunk(left) if left == len => self.phase = Phase::Commands,
@@ -319,7 +371,7 @@ impl Smtp {
         let pending = if is_overlong {
             Pending::Other
         } else if is(b"MAIL FROM:") {
-            Pending::Mail
+            Pending::Mail(sender(&text[10..]))
         } else if is(b"RCPT TO:") {
             self.recipient(&text[8..]).map_or(Pending::Other, Pending::Recipient)
         } else if is(b"DATA") && text.len() == 4 {
@@ -347,11 +399,7 @@ impl Smtp {
 
     /// The address of a path (RFC 5321, section 4.1.2), without a route before it.
     fn recipient(&self, path: &[u8]) -> Option<Recipient> {
-        let path = path.trim_ascii_start();
-        let inner = match path.strip_prefix(b"<") {
-            Some(inner) => inner.split(|byte| *byte == b'>').next()?,
-            None => path.split(|byte| *byte == b' ').next()?,
-        };
+        let inner = inner(path);
         let address = match (inner.starts_with(b"@"), inner.iter().position(|byte| *byte == b':')) {
             (true, Some(colon)) => &inner[colon + 1..],
             _ => inner,
@@ -367,6 +415,7 @@ impl Smtp {
     }
 
     fn server_data(&mut self, data: &[u8], say: &mut impl FnMut(MailEvent)) {
+        self.has_greeted = true;
         for byte in data {
             if *byte != b'\n' {
                 if self.reply.len() < REPLY_START {
@@ -394,6 +443,7 @@ impl Smtp {
             if code == 354 {
                 self.lost = None;
                 self.recipients.clear();
+                (self.sender, self.size) = (UNKNOWN, 0);
                 self.phase = Phase::Content(AFTER_BREAK);
             }
             return;
@@ -410,18 +460,30 @@ impl Smtp {
             _ => Answer::Deferred,
         };
         match pending {
-            Some(Pending::Mail | Pending::Reset) => self.recipients.clear(),
+            Some(Pending::Greeting) if answer != Answer::Accepted => self.meet(answer, say),
+            Some(Pending::Reset) => self.recipients.clear(),
+            Some(Pending::Mail(sender)) => {
+                self.recipients.clear();
+                // Where TLS or a login is asked for first, nothing was refused.
+                let answer = if code == NEEDS_MORE { Answer::Deferred } else { answer };
+                self.sender = sender;
+                self.meet(answer, say);
+            }
             Some(Pending::Recipient(recipient)) => {
                 if answer == Answer::Accepted && self.recipients.len() < RECIPIENTS_MAX {
                     self.recipients.push(recipient);
                 }
-                say(MailEvent::Recipient { recipient, answer });
+                say(MailEvent::Recipient { recipient, answer, is_bounce: self.sender.is_none() });
             }
-            Some(Pending::Data) if code == 354 => self.phase = Phase::Content(AFTER_BREAK),
+            Some(Pending::Data) if code == 354 => {
+                self.size = 0;
+                self.phase = Phase::Content(AFTER_BREAK);
+            }
             Some(Pending::Content) => {
-                let (recipients, is_authenticated) =
-                    (std::mem::take(&mut self.recipients), self.is_authenticated);
-                say(MailEvent::Message { recipients, answer, is_authenticated });
+                let recipients = std::mem::take(&mut self.recipients);
+                let (is_authenticated, sender) = (self.is_authenticated, self.sender);
+                let size = std::mem::take(&mut self.size);
+                say(MailEvent::Message { recipients, answer, is_authenticated, sender, size });
             }
             Some(Pending::StartTls) if code == 220 => self.phase = Phase::Sealed,
             Some(Pending::Auth) if code == 334 => self.phase = Phase::Secret,
@@ -429,6 +491,25 @@ impl Smtp {
             _ => {}
         }
     }
+}
+
+/// The reply to a client that is to begin TLS, or say who it is, before anything else (RFC 3207, RFC 4954).
+const NEEDS_MORE: u16 = 530;
+
+/// What stands in a path (RFC 5321, section 4.1.2).
+fn inner(path: &[u8]) -> &[u8] {
+    let path = path.trim_ascii_start();
+    let (rest, end) = match path.strip_prefix(b"<") {
+        Some(rest) => (rest, b'>'),
+        None => (path, b' '),
+    };
+    rest.split(|byte| *byte == end).next().unwrap_or_default()
+}
+
+/// Who sends; `None` is nobody, as of bounces.
+fn sender(path: &[u8]) -> Option<u64> {
+    let inner = inner(path).trim_ascii();
+    (!inner.is_empty()).then(|| hash(&inner.to_ascii_lowercase()))
 }
 
 /// How long a chunk is, and whether it is the last.
@@ -451,18 +532,22 @@ mod tests {
     fn check(said: &[&str], expect: &[&str]) {
         for step in [1, 3, 1_000] {
             let own = Arc::new(OwnDomains::new(&domains(&["local.example"]), &domains(&["partner.example"])));
-            let (mut smtp, mut told) = (Smtp::new(own, false), Vec::new());
+            let (mut smtp, mut told) = (Smtp::new(own, 25), Vec::new());
             let mut say = |event: MailEvent| {
                 told.push(match event {
-                    MailEvent::Recipient { recipient, answer } => {
-                        format!("to {}{answer:?}", if recipient.is_own { "own " } else { "" })
+                    MailEvent::Met { answer: Answer::Accepted } => return,
+                    MailEvent::Met { answer } => format!("turned away {answer:?}"),
+                    MailEvent::Recipient { recipient, answer, is_bounce } => {
+                        let own = if recipient.is_own { "own " } else { "" };
+                        format!("{}to {own}{answer:?}", if is_bounce { "bounce " } else { "" })
                     }
-                    MailEvent::Message { recipients, answer, is_authenticated } => {
+                    MailEvent::Message { recipients, answer, is_authenticated, sender, size } => {
                         let who = if is_authenticated { " by a user" } else { "" };
-                        format!("message to {} {answer:?}{who}", recipients.len())
+                        let what = if sender.is_none() { "bounce" } else { "message" };
+                        format!("{what} of {size} to {} {answer:?}{who}", recipients.len())
                     }
                     MailEvent::Sealed => "sealed".into(),
-                    MailEvent::SealedMessage => "sealed message".into(),
+                    MailEvent::SealedMessage { size } => format!("sealed message of {size}"),
                 });
             };
             for line in said {
@@ -507,7 +592,7 @@ mod tests {
             "C:QUIT",
             "S:221 bye",
         ]);
-        let told = ["to own Accepted", "to Refused", "message to 1 Accepted"];
+        let told = ["to own Accepted", "to Refused", "message of 42 to 1 Accepted"];
         check(&turns, &told);
         let pipelined = with(&[
             "C:MAIL FROM:<a@b.example>\r\nRCPT TO:<x@local.example>\r\nRCPT TO:<y@c.example>\r\nDATA",
@@ -515,7 +600,8 @@ mod tests {
             "C:text\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<@r.example:u@x.partner.example>",
             "S:250 queued\r\n250 ok\r\n451 later",
         ]);
-        check(&pipelined, &["to own Accepted", "to Refused", "message to 1 Accepted", "to own Deferred"]);
+        let told = ["to own Accepted", "to Refused", "message of 9 to 1 Accepted", "bounce to own Deferred"];
+        check(&pipelined, &told);
     }
 
     #[test]
@@ -531,7 +617,7 @@ mod tests {
                 "C:BDAT 4 LAST\r\nab",
                 "S:250 ok",
             ]),
-            &["to Accepted", "message to 1 Accepted"],
+            &["to Accepted", "message of 10 to 1 Accepted"],
         );
     }
 
@@ -554,7 +640,7 @@ mod tests {
                 "C:.",
                 "S:250 ok",
             ]),
-            &["to Accepted", "message to 1 Accepted by a user"],
+            &["to Accepted", "message of 3 to 1 Accepted by a user"],
         );
     }
 
@@ -574,15 +660,49 @@ mod tests {
                 "C:MAIL FROM:<>",
                 "S:250 ok",
             ]),
-            &["to Accepted", "message to 1 Accepted"],
+            &["to Accepted", "message of 56 to 1 Accepted"],
         );
-        check(&with(&["C-", "S:354 go", "C:text", "C:.", "S:554 no"]), &["message to 0 Refused"]);
+        check(&with(&["C-", "S:354 go", "C:text", "C:.", "S:554 no"]), &["message of 9 to 0 Refused"]);
         check(&with(&["S-", "C:RCPT TO:<x@c.example>", "S:250 ok", "C:NOOP", "S:250 ok"]), &[]);
     }
 
     #[test]
+    fn who_wants_to_send_is_told_once_and_who_only_looks_is_not() {
+        let met = |said: &[(bool, &str)], is_cut_off: bool| {
+            let (mut smtp, mut told) = (Smtp::new(Arc::default(), 25), Vec::new());
+            let mut say = |event| told.push(event);
+            for (from_client, text) in said {
+                smtp.read(*from_client, Piece::Data(text.as_bytes()), &mut say);
+            }
+            if is_cut_off {
+                smtp.cut_off(&mut say);
+            }
+            told.retain(|event| matches!(event, MailEvent::Met { .. }));
+            told
+        };
+        let greeting = (false, "220 mx\r\n");
+        let twice = "MAIL FROM:<a@b.example>\r\nRSET\r\nMAIL FROM:<a@b.example>\r\n";
+        let accepted = [MailEvent::Met { answer: Answer::Accepted }];
+        assert_eq!(
+            met(&[greeting, (true, twice), (false, "250 ok\r\n250 ok\r\n250 ok\r\n")], true),
+            accepted
+        );
+        assert_eq!(
+            met(&[greeting, (true, "EHLO a\r\n"), (false, "250 mx\r\n"), (true, "QUIT\r\n")], true),
+            []
+        );
+        let refused = [MailEvent::Met { answer: Answer::Refused }];
+        assert_eq!(met(&[(false, "554-no\r\n554 listed\r\n")], true), refused);
+        let later = [MailEvent::Met { answer: Answer::Deferred }];
+        assert_eq!(met(&[(false, "421 busy\r\n")], false), later);
+        assert_eq!(met(&[], true), later, "broken without a word");
+        let login_first = [greeting, (true, "MAIL FROM:<a@b.example>\r\n"), (false, "530 TLS first\r\n")];
+        assert_eq!(met(&login_first, false), later);
+    }
+
+    #[test]
     fn tls_ends_the_reading_and_not_the_counting() {
-        let mut smtp = Smtp::new(Arc::default(), false);
+        let mut smtp = Smtp::new(Arc::default(), 25);
         let mut told = Vec::new();
         let mut say = |event| told.push(event);
         let record =
@@ -605,7 +725,7 @@ mod tests {
         ] {
             smtp.read(from_client, Piece::Data(&record(kind, len)), &mut say);
         }
-        assert_eq!(told, [MailEvent::Sealed, MailEvent::SealedMessage]);
+        assert_eq!(told, [MailEvent::Sealed, MailEvent::SealedMessage { size: 680 }]);
     }
 
     #[test]

@@ -209,6 +209,6 @@ proptest! {
             play.packet(0, true, ports, 1 + from as u32, TcpFlags::ACK, &said[from..to]);
         }
         play.packet(0, false, ports, 9, TcpFlags::ACK, b"250 hi\r\n250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n");
-        prop_assert_eq!(play.events.len(), 2);
+        prop_assert_eq!(play.events.len(), 3, "it is met, and two recipients are answered for");
     }
 }

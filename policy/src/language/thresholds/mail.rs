@@ -15,6 +15,12 @@ pub struct Spam {
     pub exchangers: u32,
     /// The share of recipients, 0 to 1, whose refusal halves the numbers above.
     pub rejected: f64,
+    /// Messages of like size within an hour, to at least `alike_sites` domains (where those are sealed: servers).
+    pub alike_messages: u32,
+    /// See `alike_messages`.
+    pub alike_sites: u32,
+    /// Messages from nobody, as bounces are, within an hour, if they are at least half of all: told as a suspicion.
+    pub bounces_per_hour: u32,
     /// A tenant with the profile `mail` may do this many times as much.
     pub mail_factor: u32,
 }
@@ -26,6 +32,9 @@ impl Default for Spam {
             messages_per_hour: 500,
             exchangers: 30,
             rejected: 0.2,
+            alike_messages: 100,
+            alike_sites: 40,
+            bounces_per_hour: 100,
             mail_factor: 10,
         }
     }
@@ -36,13 +45,15 @@ impl Default for Spam {
 pub struct Mailbomb {
     /// Messages to one recipient within `window`.
     pub messages: u32,
+    /// Messages to one domain within `window`, where they are for few recipients or mostly refused.
+    pub site_messages: u32,
     /// The window.
     pub window: Duration,
 }
 
 impl Default for Mailbomb {
     fn default() -> Self {
-        Self { messages: 100, window: Duration::from_secs(600) }
+        Self { messages: 100, site_messages: 500, window: Duration::from_secs(600) }
     }
 }
 
@@ -55,12 +66,14 @@ pub struct Relay {
     pub domains: u32,
     /// Exchangers that they went to.
     pub next_hops: u32,
+    /// Where either side is encrypted: messages that were followed by one of like size. A suspicion only.
+    pub sealed_messages: u32,
     /// The window.
     pub window: Duration,
 }
 
 impl Default for Relay {
     fn default() -> Self {
-        Self { messages: 3, domains: 3, next_hops: 3, window: Duration::from_secs(3_600) }
+        Self { messages: 3, domains: 3, next_hops: 3, sealed_messages: 8, window: Duration::from_secs(3_600) }
     }
 }

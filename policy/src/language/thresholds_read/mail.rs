@@ -8,11 +8,16 @@ pub(super) fn spam(table: &Table<'_, '_, '_>, numbers: &mut Spam) {
     big_count(table, "messages_per_hour", &mut numbers.messages_per_hour);
     count(table, "exchangers", &mut numbers.exchangers);
     share(table, "rejected", &mut numbers.rejected);
+    big_count(table, "alike_messages", &mut numbers.alike_messages);
+    // As many as are remembered of each kind of message.
+    table.whole_32("alike_sites", 1..=64, false, &mut numbers.alike_sites);
+    big_count(table, "bounces_per_hour", &mut numbers.bounces_per_hour);
     steady(table, "mail_factor", &mut numbers.mail_factor);
 }
 
 pub(super) fn mailbomb(table: &Table<'_, '_, '_>, numbers: &mut Mailbomb) {
     big_count(table, "messages", &mut numbers.messages);
+    big_count(table, "site_messages", &mut numbers.site_messages);
     span(table, "window", 600, "\"10m\"", &mut numbers.window);
 }
 
@@ -20,5 +25,6 @@ pub(super) fn relay(table: &Table<'_, '_, '_>, numbers: &mut Relay) {
     few(table, "messages", &mut numbers.messages);
     few(table, "domains", &mut numbers.domains);
     few(table, "next_hops", &mut numbers.next_hops);
+    few(table, "sealed_messages", &mut numbers.sealed_messages);
     span(table, "window", 3_600, "\"1h\"", &mut numbers.window);
 }
