@@ -30,11 +30,13 @@ pub(super) struct Records {
 
 impl Records {
     /// Takes what comes next; how many bytes of it were application data.
+    #[cfg(test)]
     pub fn take(&mut self, piece: Piece<'_>) -> u32 {
         self.take_each(piece, |_| ())
     }
 
-    /// The same, and tells `begun` how long each record of application data is that begins there.
+    /// Takes what comes next and tells `begun` how long each record of application data is that begins there; how many bytes were
+    /// application data.
     pub fn take_each(&mut self, piece: Piece<'_>, begun: impl FnMut(u32)) -> u32 {
         match piece {
             Piece::Data(data) => self.data(data, begun),

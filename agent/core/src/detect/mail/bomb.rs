@@ -71,19 +71,19 @@ impl Bombs {
     ) -> Option<Finding> {
         match event {
             MailEvent::Recipient { recipient, answer, .. } if *answer != Answer::Deferred => {
-                let to_one = self.to_recipient(numbers, recipient, exchanger, at);
+                let to_one = self.bomb_recipient(numbers, recipient, exchanger, at);
                 let is_refused = *answer == Answer::Refused;
-                let to_site = self.to_site(numbers, recipient, is_refused, exchanger, at);
+                let to_site = self.bomb_site(numbers, recipient, is_refused, exchanger, at);
                 to_one.or(to_site)
             }
             MailEvent::SealedMessage { .. } if exchanger.port == Some(PORT_SMTP) => {
-                self.to_sealed(numbers, exchanger, at)
+                self.bomb_sealed(numbers, exchanger, at)
             }
             _ => None,
         }
     }
 
-    fn to_recipient(
+    fn bomb_recipient(
         &mut self,
         numbers: &Mailbomb,
         recipient: &Recipient,
@@ -102,7 +102,7 @@ impl Bombs {
         (bombed.messages >= numbers.messages).then(|| bombed.finding("messages", numbers.messages, false, at))
     }
 
-    fn to_site(
+    fn bomb_site(
         &mut self,
         numbers: &Mailbomb,
         recipient: &Recipient,
@@ -122,7 +122,7 @@ impl Bombs {
             .then(|| site.bombed.finding("site_messages", numbers.site_messages, false, at))
     }
 
-    fn to_sealed(&mut self, numbers: &Mailbomb, exchanger: Target, at: Timestamp) -> Option<Finding> {
+    fn bomb_sealed(&mut self, numbers: &Mailbomb, exchanger: Target, at: Timestamp) -> Option<Finding> {
         let bits = bits(exchanger.address);
         let site = self.site(numbers, (bits ^ bits >> 64) as u64, true, exchanger, at);
         let (messages, limit) = (site.bombed.messages, numbers.site_messages.saturating_mul(2));
