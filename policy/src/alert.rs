@@ -96,7 +96,7 @@ pub struct TargetSeen {
 pub struct HeaderSample {
     /// When it was seen.
     pub at: Timestamp,
-    /// Its length on the wire in bytes, link header included.
+    /// Its length on the wire in bytes, from the network header on; that of a bundle where the sensor saw one.
     pub wire_len: u32,
     /// From the network header to the end of the transport header.
     pub headers: Vec<u8>,
@@ -142,7 +142,7 @@ pub struct Alert {
     pub confidence_percent: u8,
     /// The targets, at most [`Alert::MAX_TARGETS`], those that weigh most first.
     pub targets: Vec<TargetSeen>,
-    /// The last packet headers, at most [`Alert::MAX_SAMPLES`], oldest first.
+    /// The last packet headers of what it is about, at most [`Alert::MAX_SAMPLES`], oldest first.
     pub samples: Vec<HeaderSample>,
     /// Capture loss in the window.
     pub loss: Loss,

@@ -9,6 +9,7 @@
 
 pub mod alert;
 pub mod class;
+mod complaint;
 pub mod decision;
 pub mod event;
 pub mod judge;
@@ -17,9 +18,11 @@ pub mod measure;
 pub mod net;
 pub mod order;
 pub mod pause;
+pub mod pcapng;
 pub mod rate;
 pub mod reader;
 pub mod report;
+mod sample;
 pub mod tenant;
 pub mod time;
 pub mod violation;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::Alert;
+use crate::alert::{Alert, HeaderSample};
+use crate::pcapng;
 use crate::tenant::{Name, NodeId, TenantId};
 use crate::time::Timestamp;
 
@@ -100,12 +101,27 @@ pub struct Violation {
     pub closed: Option<Timestamp>,
     /// Where it stands.
     pub state: ViolationState,
-    /// Which strike it is within the rule's memory, counted from 1.
+    /// Which strike it is within the rule's memory, counted from 1; 0 while it is only suspected.
     pub strike: u32,
     /// How many alerts it holds.
     pub alerts: u64,
     /// The newest alert, as evidence.
     pub evidence: Alert,
+}
+
+impl Violation {
+    /// Whether nothing confirms it yet: people are told, and it is no strike.
+    #[must_use]
+    pub const fn is_suspicion(&self) -> bool {
+        self.evidence.is_suspicion
+    }
+
+    /// The packet headers of its evidence as a capture (see [`crate::pcapng`]), with what they are evidence of.
+    #[must_use]
+    pub fn capture(&self, samples: &[HeaderSample]) -> Vec<u8> {
+        let what = format!("Violation {} of {}. {}", self.id, self.clause, self.evidence.complaint());
+        pcapng::capture(&what, samples)
+    }
 }
 
 #[cfg(test)]

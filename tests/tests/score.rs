@@ -12,10 +12,6 @@ use std::process::Command;
 use reeve_tests::house::binary;
 use serde_json::Value;
 
-/// What is looked for so far, and the share of it that must be found at least.
-const CLASSES: [&str; 5] = ["portscan", "flood", "spam", "smtp_relay", "api_burst"];
-const FOUND_SHARE: f64 = 0.85;
-
 #[test]
 fn abuse_is_found_and_nobody_is_accused_wrongly() {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus"));
@@ -31,18 +27,23 @@ fn abuse_is_found_and_nobody_is_accused_wrongly() {
         .arg(&manifest)
         .arg("--policy")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/data/corpus.toml"))
+        .arg("--fail-below")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/data/marks.toml"))
         .arg("--json")
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8_lossy(&output.stderr);
     let score: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = score["rows"].as_array().unwrap();
     let false_alarms: Vec<&Value> = rows.iter().filter(|row| row["verdict"] == "false-alarm").collect();
     assert!(false_alarms.is_empty(), "{false_alarms:#?}");
     assert_eq!(score["summary"]["false_alarms"], 0);
-    let of_ours = |row: &&Value| CLASSES.iter().any(|class| row["class"] == *class);
-    let must: Vec<&Value> = rows.iter().filter(of_ours).filter(|row| row["expectation"] == "must").collect();
-    let found = must.iter().filter(|row| row["verdict"] == "found").count();
-    assert!(!must.is_empty());
-    assert!(found as f64 >= FOUND_SHARE * must.len() as f64, "{found} of {}", must.len());
+    let amiss =
+        |row: &&Value| ["missed", "wrong-class", "suspected"].iter().any(|word| row["verdict"] == *word);
+    let amiss: Vec<&Value> = rows.iter().filter(amiss).collect();
+    assert!(output.status.success(), "{told}{amiss:#?}");
+    assert!(score["summary"]["found"].as_u64().unwrap() > 0);
+    // Time and attempts are measured for whatever is found.
+    let found = rows.iter().filter(|row| row["verdict"] == "found");
+    found.for_each(|row| assert!(row["detect_s"].as_f64().is_some_and(|secs| secs >= 0.0), "{row}"));
 }

@@ -552,8 +552,12 @@ impl Shard {
     fn alert(&mut self, tenant: TenantIx, finding: Finding) -> Alert {
         let loss = self.loss_of(tenant, &Window { start: finding.start, end: finding.at });
         let window = Window { start: finding.start, end: finding.at };
-        let samples =
-            self.tenants[tenant.0 as usize].detectors.as_ref().map(|detectors| detectors.samples().list());
+        let topology = &self.topology;
+        let is_own = |source| topology.by_address(source) == Some(tenant);
+        let samples = self.tenants[tenant.0 as usize]
+            .detectors
+            .as_ref()
+            .map(|detectors| detectors.samples().about(finding.class, &finding.targets, is_own));
         Alert {
             class: finding.class,
             tenant: self.topology.tenant(tenant).id.clone(),

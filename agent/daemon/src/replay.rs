@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reeve_core::VantageId;
 use reeve_core::engine::{DEFAULT_FLOW_BYTES, Engine, EngineConfig, Output};
-use reeve_core::packet::Malformed;
+use reeve_core::packet::{self, Malformed};
 use reeve_core::topology::{Vantage, VantageKind};
+use reeve_core::{Frame, VantageId};
 use reeve_policy::language::Policy;
 use reeve_policy::{Mode, NodeId, Tenant, Timestamp};
 use serde::Serialize;
@@ -53,6 +53,8 @@ pub struct Replayed {
     pub spoofed: u64,
     /// Packets with a source that slipped out, such as a private one.
     pub leaked: u64,
+    /// The first packet that one of the tenants sent.
+    pub first_sent: Option<Timestamp>,
     /// The last packet's time.
     pub end: Option<Timestamp>,
     /// The first file that ended in the middle of a frame; what stood before the cut was played.
@@ -107,7 +109,7 @@ pub fn replay(
     let mut engine = scene.engine();
     let mut replayed = Replayed::default();
     for file in files {
-        match play(file, &mut engine, &mut replayed.end, &mut sink) {
+        match play(file, &mut engine, &mut replayed, &mut sink) {
             Err(error @ CaptureError::File { source: FileError::Truncated { .. }, .. }) => {
                 replayed.truncated.get_or_insert(error);
             }
@@ -140,13 +142,16 @@ fn as_text<S: serde::Serializer>(error: &Option<CaptureError>, serializer: S) ->
 fn play(
     file: &Path,
     engine: &mut Engine,
-    end: &mut Option<Timestamp>,
+    replayed: &mut Replayed,
     sink: &mut impl FnMut(Output),
 ) -> Result<(), CaptureError> {
     let mut source = FileSource::open(file)?;
     loop {
         let progress = source.poll(Duration::ZERO, &mut |frame| {
-            *end = Some(end.map_or(frame.at, |end: Timestamp| end.max(frame.at)));
+            replayed.end = Some(replayed.end.map_or(frame.at, |end: Timestamp| end.max(frame.at)));
+            if replayed.first_sent.is_none() && is_sent(engine, &frame) {
+                replayed.first_sent = Some(frame.at);
+            }
             engine.handle_frame(&frame);
         })?;
         while let Some(output) = engine.poll() {
@@ -158,11 +163,40 @@ fn play(
     }
 }
 
+/// Whether a tenant sent it.
+fn is_sent(engine: &Engine, frame: &Frame<'_>) -> bool {
+    packet::parse(frame.link, frame.data, frame.wire_len).is_ok_and(|packet| {
+        engine.topology().attribute(frame.vantage, frame.passage, &packet).sender.is_some()
+    })
+}
+
 /// One output as a line of JSON: `{"event": "...", ...}`.
 ///
 /// # Errors
 /// Never for the outputs that the engine makes; the signature is serde's.
 pub fn json_line(output: &Output) -> serde_json::Result<String> {
+    serde_json::to_string(&json(output)?)
+}
+
+/// The same with what people are told of alerts and violations: `complaint`, `sources`. A record does without.
+///
+/// # Errors
+/// Never for the outputs that the engine makes; the signature is serde's.
+pub fn told_line(output: &Output) -> serde_json::Result<String> {
+    let evidence = match output {
+        Output::Alert(alert) => Some(alert),
+        Output::Violation(violation) => Some(&violation.evidence),
+        _ => None,
+    };
+    let mut value = json(output)?;
+    if let (Some(object), Some(alert)) = (value.as_object_mut(), evidence) {
+        object.insert("complaint".into(), alert.complaint().into());
+        object.insert("sources".into(), serde_json::to_value(alert.sources())?);
+    }
+    serde_json::to_string(&value)
+}
+
+fn json(output: &Output) -> serde_json::Result<serde_json::Value> {
     let (event, mut value) = match output {
         Output::Alert(alert) => ("alert", serde_json::to_value(alert)?),
         Output::Violation(violation) => ("violation", serde_json::to_value(violation)?),
@@ -178,7 +212,7 @@ pub fn json_line(output: &Output) -> serde_json::Result<String> {
     if let Some(object) = value.as_object_mut() {
         object.insert("event".into(), event.into());
     }
-    serde_json::to_string(&value)
+    Ok(value)
 }
 
 /// One output as a line for people; `None` for those that only repeat another.
@@ -187,16 +221,21 @@ pub fn text_line(output: &Output) -> Option<String> {
     Some(match output {
         Output::Alert(alert) => {
             let numbers: Vec<String> = alert.metrics.iter().map(metric).collect();
-            format!("{}  {}  {}  {}", alert.at, alert.tenant, alert.class, numbers.join(", "))
+            let suspected = if alert.is_suspicion { "suspected " } else { "" };
+            format!("{}  {}  {suspected}{}  {}", alert.at, alert.tenant, alert.class, numbers.join(", "))
         }
         Output::Violation(violation) => format!(
-            "{}  {}  violation {} of {} ({}), strike {}, {} alerts",
+            "{}  {}  violation {} of {} ({}), {}, {} alerts",
             violation.closed.unwrap_or(violation.last_seen),
             violation.tenant,
             violation.state.name(),
             violation.clause,
             violation.id,
-            violation.strike,
+            if violation.is_suspicion() {
+                "suspected".to_owned()
+            } else {
+                format!("strike {}", violation.strike)
+            },
             violation.alerts,
         ),
         Output::Decision(decision) => format!(

@@ -29,6 +29,7 @@ const AFTER: &str = "Examples:
   reevectl status customer-17
   reevectl status 203.0.113.10 --json
   reevectl violations --tenant customer-17 --state open
+  reevectl evidence 01HF7YAT00000000000000000A --pcapng scan.pcapng
   reevectl release customer-17 --reason \"server reinstalled, ticket 4711\"
   reevectl pause --fleet --lift --reason \"the new policy hits resolvers\"
 
@@ -84,6 +85,17 @@ pub enum Command {
         /// What to do; by default they are listed.
         #[command(subcommand)]
         command: Option<ViolationsCommand>,
+    },
+    /// Tells what a violation rests on, in one line fit for a mail, and writes its packet headers
+    Evidence {
+        /// The violation's id.
+        #[arg(value_name = "VIOLATION")]
+        id: Name,
+        /// Write the packet headers to this file, as pcapng.
+        ///
+        /// Raw IP with the lengths that the packets had; payload is never kept. The file's comment names the violation.
+        #[arg(long, value_name = "FILE")]
+        pcapng: Option<PathBuf>,
     },
     /// Suspends a tenant on every node
     Suspend {
@@ -384,6 +396,7 @@ mod tests {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(parse("reevectl status alice --json").is_ok());
         assert!(parse("reevectl --json violations --tenant a --state open show X").is_ok());
+        assert!(parse("reevectl evidence X --pcapng scan.pcapng").is_ok());
         assert!(parse("reevectl suspend a --reason x --for 1h").is_ok());
         assert!(parse("reevectl suspend a").is_err());
         assert!(parse("reevectl suspend a --reason x --for 10").is_err());

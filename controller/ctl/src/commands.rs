@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::path::Path;
 
 use clap::CommandFactory as _;
 use reeve_policy::language::parse_tenants;
-use reeve_policy::{Rate, Tenant};
+use reeve_policy::{Rate, Tenant, Violation};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
     ListNodesRequest, ListTenantsRequest, ListViolationsRequest, NodeOrder, PauseRequest, PauseTarget,
@@ -63,6 +64,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         }
         Command::Violations { command: Some(ViolationsCommand::List(filter)), .. }
         | Command::Violations { command: None, filter } => call.violations(filter).await,
+        Command::Evidence { id, pcapng } => call.evidence(id.to_string(), pcapng.as_deref()).await,
         Command::Suspend { tenant, reason, clause, span, no_wait } => {
             let request = SuspendRequest {
                 tenant: call.tenant(tenant).await?,
@@ -231,6 +233,19 @@ impl Call {
         let answer = self.controller.operator().get_violation(request).await?.into_inner();
         let violation = answer.violation.as_ref().ok_or(CallError::Answer("it holds no violation"))?;
         self.tell(|| json::violation(violation, &answer), || show::violation(violation, &answer))
+    }
+
+    async fn evidence(&self, id: String, file: Option<&Path>) -> Result<(), CallError> {
+        let request = self.request(GetViolationRequest { id });
+        let answer = self.controller.operator().get_violation(request).await?.into_inner();
+        let violation = answer.violation.and_then(|violation| Violation::try_from(violation).ok());
+        let violation = violation.ok_or(CallError::Answer("it holds no violation that can be read"))?;
+        if let Some(path) = file {
+            let capture = violation.capture(&violation.evidence.samples);
+            std::fs::write(path, capture)
+                .map_err(|source| CallError::File { path: path.to_owned(), source })?;
+        }
+        self.tell(|| json::evidence(&violation, file), || show::evidence(&violation, file))
     }
 
     async fn suspend(&self, request: SuspendRequest) -> Result<(), CallError> {

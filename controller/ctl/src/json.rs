@@ -1,5 +1,7 @@
 //! Answers as JSON, for programs. Every list is an array within an object, so that fields may be added beside it.
 
+use std::path::Path;
+
 use reeve_policy::{Decision, Measure, NodeEvent, Pause, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
@@ -24,6 +26,32 @@ fn none_if_empty(text: &str) -> Option<&str> {
 /// A domain value's own JSON, which is the one that `reeve-agent replay --json` writes too.
 fn own<T: serde::Serialize>(value: Option<T>) -> Value {
     value.and_then(|value| serde_json::to_value(value).ok()).unwrap_or(Value::Null)
+}
+
+/// A violation with what people are told of it.
+fn own_violation(wire: &types::v1::Violation) -> Value {
+    let Ok(violation) = Violation::try_from(wire.clone()) else { return Value::Null };
+    let (complaint, sources) = (violation.evidence.complaint(), violation.evidence.sources());
+    let is_suspicion = violation.is_suspicion();
+    let mut value = own(Some(violation));
+    value["complaint"] = complaint.into();
+    value["sources"] = json!(sources);
+    value["suspected"] = is_suspicion.into();
+    value
+}
+
+pub fn evidence(violation: &Violation, file: Option<&Path>) -> Value {
+    json!({
+        "violation": violation.id,
+        "tenant": violation.tenant,
+        "clause": violation.clause,
+        "suspected": violation.is_suspicion(),
+        "complaint": violation.evidence.complaint(),
+        "sources": violation.evidence.sources(),
+        "packets": violation.evidence.samples.len(),
+        "file": file,
+        "evidence": own(Some(&violation.evidence)),
+    })
 }
 
 pub fn status(status: &GetStatusResponse) -> Value {
@@ -111,7 +139,7 @@ pub fn nodes(nodes: &ListNodesResponse) -> Value {
 }
 
 pub fn violations(violations: &[types::v1::Violation]) -> Value {
-    let each = violations.iter().map(|one| own(Violation::try_from(one.clone()).ok()));
+    let each = violations.iter().map(own_violation);
     json!({ "violations": each.collect::<Vec<_>>() })
 }
 
@@ -131,7 +159,7 @@ pub fn violation(violation: &types::v1::Violation, answer: &GetViolationResponse
     };
     let decisions = answer.decisions.iter().map(|one| own(Decision::try_from(one.clone()).ok()));
     json!({
-        "violation": own(Violation::try_from(violation.clone()).ok()),
+        "violation": own_violation(violation),
         "decisions": decisions.collect::<Vec<_>>(),
         "measures": answer.measures.iter().map(measure).collect::<Vec<_>>(),
     })
@@ -188,12 +216,8 @@ fn node_order(node: &NodeOrder) -> Value {
 pub fn event(event: &WatchResponse) -> Value {
     let (kind, mut value) = match &event.event {
         None => ("unknown", json!({})),
-        Some(Event::ViolationOpened(one)) => {
-            ("violation-opened", json!({ "violation": own(Violation::try_from(one.clone()).ok()) }))
-        }
-        Some(Event::ViolationClosed(one)) => {
-            ("violation-closed", json!({ "violation": own(Violation::try_from(one.clone()).ok()) }))
-        }
+        Some(Event::ViolationOpened(one)) => ("violation-opened", json!({ "violation": own_violation(one) })),
+        Some(Event::ViolationClosed(one)) => ("violation-closed", json!({ "violation": own_violation(one) })),
         Some(Event::Decision(one)) => {
             ("decision", json!({ "decision": own(Decision::try_from(one.clone()).ok()) }))
         }

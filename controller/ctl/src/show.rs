@@ -3,6 +3,7 @@
 mod brakes;
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brakes::pause_line;
@@ -253,8 +254,8 @@ pub fn violations(violations: &[types::v1::Violation]) -> String {
             violation.id.to_string(),
             violation.tenant.to_string(),
             violation.state.name().to_owned(),
-            violation.clause,
-            violation.strike.to_string(),
+            violation.clause.clone(),
+            strike(&violation),
             violation.node.to_string(),
             when_from(violation.opened, now()),
             violation.evidence.class.to_string(),
@@ -272,20 +273,37 @@ pub fn violation(wire: &types::v1::Violation, answer: &GetViolationResponse) -> 
         ("state", violation.state.name().to_owned()),
         ("clause", violation.clause.clone()),
         ("rule", violation.rule.to_string()),
-        ("strike", violation.strike.to_string()),
+        ("strike", strike(&violation)),
         ("node", violation.node.to_string()),
         ("opened", when_from(violation.opened, now)),
         ("last seen", when_from(violation.last_seen, now)),
         ("closed", violation.closed.map(|at| when_from(at, now)).unwrap_or_default()),
         ("alerts", violation.alerts.to_string()),
     ]);
-    evidence(&mut text, &violation.evidence);
+    numbers(&mut text, &violation.evidence);
     decisions(&mut text, answer);
     text
 }
 
-fn evidence(text: &mut String, alert: &Alert) {
-    let _ = writeln!(text, "\nEvidence: {} ({} % sure)", alert.class, alert.confidence_percent);
+/// Which strike it is; what nothing confirms yet is none.
+fn strike(violation: &Violation) -> String {
+    if violation.is_suspicion() { "suspected".to_owned() } else { violation.strike.to_string() }
+}
+
+/// The line for a mail, and where the packets went.
+pub fn evidence(violation: &Violation, file: Option<&Path>) -> String {
+    let alert = &violation.evidence;
+    let mut text = format!("{}\n", plain(&alert.complaint()));
+    if let Some(path) = file {
+        let _ = writeln!(text, "{} packet headers in {}", alert.samples.len(), path.display());
+    }
+    text
+}
+
+fn numbers(text: &mut String, alert: &Alert) {
+    let suspected = if alert.is_suspicion { "only suspected, " } else { "" };
+    let _ = writeln!(text, "\nEvidence: {} ({suspected}{} % sure)", alert.class, alert.confidence_percent);
+    let _ = writeln!(text, "  {}", plain(&alert.complaint()));
     let mut rows = vec![cells(["  NUMBER", "SEEN", "LIMIT"])];
     for metric in &alert.metrics {
         let round = |number: f64| ((number * 100.0).round() / 100.0).to_string();
@@ -297,15 +315,23 @@ fn evidence(text: &mut String, alert: &Alert) {
     let seconds = alert.window.end.since(alert.window.start).as_secs_f64();
     let _ = writeln!(text, "  within {seconds:.1} s; {loss:.1} % of the frames were lost");
     if !alert.targets.is_empty() {
-        let mut rows = vec![cells(["  TARGET", "OUTCOME", "FIRST TRIED"])];
+        let mut rows = vec![cells(["  TARGET", "OUTCOME", "FIRST TRIED", "LAST TRIED"])];
         for seen in alert.targets.iter().take(TARGETS_SHOWN) {
-            rows.push(vec![format!("  {}", seen.target), seen.outcome.to_string(), seen.first.to_string()]);
+            rows.push(vec![
+                format!("  {}", seen.target),
+                seen.outcome.to_string(),
+                seen.first.to_string(),
+                seen.last.to_string(),
+            ]);
         }
         text.push_str(&table(&rows));
         let more = alert.targets.len().saturating_sub(TARGETS_SHOWN);
         if more > 0 {
-            let _ = writeln!(text, "  and {more} more, with {} packet headers: --json", alert.samples.len());
+            let _ = writeln!(text, "  and {more} more: --json");
         }
+    }
+    if !alert.samples.is_empty() {
+        let _ = writeln!(text, "  {} packet headers: reevectl evidence --pcapng FILE", alert.samples.len());
     }
 }
 
@@ -409,14 +435,12 @@ pub fn event(event: &WatchResponse) -> String {
 
 fn violation_line(what: &str, wire: &types::v1::Violation) -> String {
     match Violation::try_from(wire.clone()) {
-        Ok(one) => format!(
-            "{}  {what} {} (strike {}, {}): {}",
-            one.tenant,
-            one.clause,
-            one.strike,
-            one.id,
-            one.evidence.summary()
-        ),
+        Ok(one) => {
+            let strike =
+                if one.is_suspicion() { "suspected".to_owned() } else { format!("strike {}", one.strike) };
+            let summary = one.evidence.summary();
+            format!("{}  {what} {} ({strike}, {}): {summary}", one.tenant, one.clause, one.id)
+        }
         Err(error) => error.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! **Precedence**, the later over the earlier: the detectors' defaults; the extended policy's numbers; `[thresholds]` and the
 //! rules' `thresholds`; times the factors of `[profile.NAME]` (of the extended policy, class by class replaced by the policy's
-//! own); `[tenant."ID".thresholds]`, which no factor multiplies.
+//! own); `[profile.NAME.thresholds]`; `[tenant."ID".thresholds]`. The last two replace, and no factor multiplies them.
 //!
 //! A factor multiplies the counts and rates of a class, not its windows, shares and lists. A number that grows beyond what its
 //! detector can count is never reached: the class is silent for such tenants.
@@ -89,9 +89,15 @@ impl Thresholds {
 pub struct Tailoring {
     /// By how much the numbers of a class are multiplied for tenants with a profile.
     pub profiles: BTreeMap<Profile, BTreeMap<Class, f64>>,
+    /// Numbers that tenants with a profile have instead, by key.
+    #[serde(default)]
+    pub instead: BTreeMap<Profile, Own>,
     /// Numbers of a tenant's own, by key.
-    pub tenants: BTreeMap<TenantId, BTreeMap<Class, BTreeMap<String, Value>>>,
+    pub tenants: BTreeMap<TenantId, Own>,
 }
+
+/// Numbers that replace others, by class and key.
+pub type Own = BTreeMap<Class, BTreeMap<String, Value>>;
 
 /// Tenants with numbers of their own take memory each.
 const MAX_TENANTS: usize = 4_096;
@@ -104,6 +110,7 @@ impl Tailoring {
         if let Some(all) = root.section("profile") {
             for (word, profile) in Profile::ALL {
                 if let Some(section) = all.section(word) {
+                    own_numbers(&section, numbers, self.instead.entry(profile).or_default());
                     factors(&section, self.profiles.entry(profile).or_default());
                 }
             }
@@ -114,7 +121,10 @@ impl Tailoring {
         for id in ids {
             let Some(section) = all.section(&id) else { continue };
             match id.parse::<TenantId>() {
-                Ok(tenant) => own_numbers(&section, numbers, self.tenants.entry(tenant).or_default()),
+                Ok(tenant) => {
+                    own_numbers(&section, numbers, self.tenants.entry(tenant).or_default());
+                    section.finish();
+                }
                 Err(_) => all.reject(&id, "the key of a tenant"),
             }
         }
@@ -143,11 +153,7 @@ fn factors(section: &Section<'_, '_>, factors: &mut BTreeMap<Class, f64>) {
     section.finish();
 }
 
-fn own_numbers(
-    section: &Section<'_, '_>,
-    numbers: &Thresholds,
-    own: &mut BTreeMap<Class, BTreeMap<String, Value>>,
-) {
+fn own_numbers(section: &Section<'_, '_>, numbers: &Thresholds, own: &mut Own) {
     if let Some(written) = section.section("thresholds") {
         let mut scratch = numbers.clone();
         thresholds_read::read(&written, &mut scratch);
@@ -157,7 +163,6 @@ fn own_numbers(
             own.entry(class).or_default().extend(named.map(|number| (number.key.to_owned(), number.value)));
         }
     }
-    section.finish();
 }
 
 /// A profile, and a tenant if the policy speaks of it alone.
@@ -232,6 +237,9 @@ impl Policy {
         for (class, factor) in self.tailoring.profiles.get(&profile).into_iter().flatten() {
             thresholds_read::scale(*class, *factor, &mut numbers);
         }
+        for (class, values) in self.tailoring.instead.get(&profile).into_iter().flatten() {
+            thresholds_read::put(*class, values, &mut numbers);
+        }
         for (class, values) in tenant.and_then(|id| self.tailoring.tenants.get(id)).into_iter().flatten() {
             thresholds_read::put(*class, values, &mut numbers);
         }
@@ -304,6 +312,18 @@ mod tests {
         assert_eq!((other.horizontal.hosts, other.endpoints[0].numbers.burst), (50, 40));
         assert_eq!(policy.unknown_tenants(&[tenant("t-2", Profile::Web)]), [&"t-1".parse().unwrap()]);
         assert!(policy.unknown_tenants(&[tenant("t-1", Profile::Web)]).is_empty());
+    }
+
+    #[test]
+    fn a_profile_may_have_other_numbers_instead() {
+        let policy = policy(
+            "[profile.web]\n\"portscan.*\" = 2\n[profile.web.thresholds.\"portscan.horizontal\"]\nhosts = 9\n",
+        );
+        let web = policy.thresholds_for(Profile::Web, None);
+        assert_eq!((web.horizontal.hosts, web.horizontal.intruder_hosts), (9, 30));
+        let federation = policy.thresholds_for(Profile::Federation, None);
+        assert!(federation.horizontal.peer_ports.contains(&443));
+        assert_eq!(federation.horizontal.intruder_hosts, policy.thresholds.horizontal.intruder_hosts);
     }
 
     #[test]

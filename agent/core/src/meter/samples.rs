@@ -1,9 +1,18 @@
 //! The last packet headers of a tenant, as evidence. Payload never gets in: a sample ends with the transport header.
+//!
+//! Attempts at connections, other odd TCP, and everything else are kept apart, so that a busy name server's answers do not push
+//! out its scan; of what is kept an alert takes what it is about.
 
-use reeve_policy::{Alert, HeaderSample, Timestamp};
+use std::collections::VecDeque;
+use std::net::IpAddr;
 
-/// Headers longer than this are cut; an IPv6 header with a TCP header and all its options has 100 bytes.
-const MAX_HEADERS: usize = 112;
+use reeve_policy::{Alert, Class, HeaderSample, Protocol, TargetSeen, Timestamp};
+
+/// Headers longer than this are cut: IPv4 with a common SYN's options fits, and IPv6 with all of TCP but the options.
+const MAX_HEADERS: usize = 67;
+/// So many are kept in all.
+const SLOTS: usize = 96;
+const KINDS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -13,59 +22,152 @@ struct Sample {
     headers: [u8; MAX_HEADERS],
 }
 
-/// A ring of the last [`Alert::MAX_SAMPLES`] headers.
+/// The last headers. One kind alone may fill all slots; where several want them, the one that has most gives way.
 #[derive(Debug, Default)]
 pub struct Samples {
-    ring: Vec<Sample>,
-    next: usize,
+    slots: Vec<Sample>,
+    /// The slots of each kind, oldest first.
+    order: [VecDeque<u8>; KINDS],
 }
 
 impl Samples {
-    /// Bytes that a full ring takes.
-    pub const BYTES: usize = Alert::MAX_SAMPLES * size_of::<Sample>();
+    /// Bytes that full slots take; a queue grows by doubling.
+    pub const BYTES: usize = SLOTS * size_of::<Sample>() + KINDS * SLOTS.next_power_of_two();
 
     /// Keeps a packet's headers.
     pub fn record(&mut self, at: Timestamp, wire_len: u32, headers: &[u8]) {
+        let mut sample = Sample { at, wire_len, len: 0, headers: [0; MAX_HEADERS] };
         let len = headers.len().min(MAX_HEADERS);
-        if self.ring.len() < Alert::MAX_SAMPLES {
-            self.ring.push(Sample { at, wire_len, len: 0, headers: [0; MAX_HEADERS] });
-            self.next = self.ring.len() - 1;
-        }
-        let sample = &mut self.ring[self.next];
-        (sample.at, sample.wire_len) = (at, wire_len);
-        sample.len = u8::try_from(len).expect("at most 112");
         sample.headers[..len].copy_from_slice(&headers[..len]);
-        self.next = (self.next + 1) % Alert::MAX_SAMPLES;
+        sample.len = u8::try_from(len).expect("at most 67");
+        let slot = if self.slots.len() < SLOTS {
+            self.slots.push(sample);
+            u8::try_from(self.slots.len() - 1).expect("at most 96 slots")
+        } else {
+            let most = (0..KINDS).max_by_key(|kind| self.order[*kind].len()).unwrap_or(0);
+            let slot = self.order[most].pop_front().expect("one of three has a third of the slots");
+            self.slots[usize::from(slot)] = sample;
+            slot
+        };
+        self.order[kind(headers)].push_back(slot);
     }
 
-    /// What is kept, oldest first.
+    /// The last ones that an alert of `class` about `targets` is about, oldest first, at most [`Alert::MAX_SAMPLES`].
+    /// `is_own` says whether a source is the tenant's.
     #[must_use]
-    pub fn list(&self) -> Vec<HeaderSample> {
-        let start = if self.ring.len() < Alert::MAX_SAMPLES { 0 } else { self.next };
-        let (newer, older) = self.ring.split_at(start.min(self.ring.len()));
-        let copy = |sample: &Sample| HeaderSample {
-            at: sample.at,
-            wire_len: sample.wire_len,
-            headers: sample.headers[..usize::from(sample.len)].to_vec(),
-        };
-        older.iter().chain(newer).map(copy).collect()
+    pub fn about(
+        &self,
+        class: Class,
+        targets: &[TargetSeen],
+        is_own: impl Fn(IpAddr) -> bool,
+    ) -> Vec<HeaderSample> {
+        let slots = self.order.iter().flatten().map(|slot| &self.slots[usize::from(*slot)]);
+        let mut all: Vec<HeaderSample> = slots.map(copy).collect();
+        all.retain(|sample| match class {
+            Class::SpoofSource => sample.source().is_none_or(|source| !is_own(source)),
+            _ => targets.is_empty() || is_about(class, targets, sample),
+        });
+        // The sort is stable, and each kind is in order.
+        all.sort_by_key(|sample| sample.at);
+        let late = all.len().saturating_sub(Alert::MAX_SAMPLES);
+        all.split_off(late)
     }
+}
+
+/// Whether a packet went to one of the targets; for a scan also whether it went to the same port of another host, since only some
+/// of its targets are named.
+fn is_about(class: Class, targets: &[TargetSeen], sample: &HeaderSample) -> bool {
+    let Some(to) = sample.target() else { return false };
+    targets.iter().map(|seen| &seen.target).any(|target| {
+        let is_likewise = class == Class::PortscanHorizontal && target.port == to.port;
+        // A scan over IP protocols names each; a later fragment has no port.
+        let same_protocol = target.protocol == to.protocol || target.protocol == Protocol::Arp;
+        same_protocol && (target.address == to.address || is_likewise)
+    })
+}
+
+fn copy(sample: &Sample) -> HeaderSample {
+    HeaderSample {
+        at: sample.at,
+        wire_len: sample.wire_len,
+        headers: sample.headers[..usize::from(sample.len)].to_vec(),
+    }
+}
+
+/// 0 for a connection's first packet, 1 for other TCP, 2 for the rest. Behind IPv6 extension headers is the rest, too.
+fn kind(headers: &[u8]) -> usize {
+    let (protocol, transport) = match headers {
+        [first, ..] if first >> 4 == 6 => (headers.get(6), 40),
+        [first, ..] => (headers.get(9), usize::from(first & 0x0f) * 4),
+        [] => (None, 0),
+    };
+    if protocol != Some(&6) {
+        return 2;
+    }
+    // SYN, without ACK and RST.
+    let opens = |flags: &u8| flags & 0x16 == 0x02;
+    usize::from(!headers.get(transport + 13).is_some_and(opens))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reeve_policy::{Outcome, Target};
+
+    fn header(protocol: u8, host: u8, port: u8, flags: u8) -> Vec<u8> {
+        let mut bytes = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, protocol, 0, 0, 203, 0, 113, 10, 20, 0, 0, host];
+        bytes.extend([0, 9, 0, port, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+        bytes
+    }
+
+    fn seen(protocol: Protocol, host: u8, port: Option<u16>) -> TargetSeen {
+        let target = Target { address: [20, 0, 0, host].into(), protocol, port };
+        let at = Timestamp::EPOCH;
+        TargetSeen { target, first: at, last: at, outcome: Outcome::Silent }
+    }
+
+    /// SYNs to port 22 of ten hosts, then a thousand datagrams and a hundred ACKs; how many are evidence.
+    fn check(class: Class, targets: &[TargetSeen], expect: usize) {
+        let mut samples = Samples::default();
+        let mut now = 0;
+        let mut record = |headers: &[u8]| {
+            now += 1;
+            samples.record(Timestamp::from_secs(now), 60, headers);
+        };
+        (0..10).for_each(|host| record(&header(6, host, 22, 0x02)));
+        (0..1_000_u32).for_each(|number| record(&header(17, (number % 7) as u8, 53, 0)));
+        (0..100).for_each(|_| record(&header(6, 1, 80, 0x10)));
+        let list = samples.about(class, targets, |source| source == IpAddr::from([203, 0, 113, 10]));
+        assert_eq!(list.len(), expect, "{class} {targets:?}");
+        assert!(list.is_sorted_by_key(|sample| sample.at));
+    }
 
     #[test]
-    fn the_last_ones_are_kept_in_order() {
+    fn an_alert_takes_what_it_is_about() {
+        check(Class::PortscanHorizontal, &[seen(Protocol::Tcp, 3, Some(22))], 10);
+        check(Class::PortscanVertical, &[seen(Protocol::Tcp, 3, Some(22))], 1);
+        check(Class::FloodUdp, &[seen(Protocol::Udp, 200, Some(53))], 0);
+        check(Class::FloodTcp, &[seen(Protocol::Tcp, 1, None)], 45);
+        check(Class::FloodUdp, &[], 64);
+        check(Class::SpoofSource, &[], 0);
+    }
+
+    #[test]
+    fn the_last_ones_are_kept_in_order_and_cut() {
         let mut samples = Samples::default();
-        assert!(samples.list().is_empty());
+        assert!(samples.about(Class::FloodUdp, &[], |_| true).is_empty());
         for number in 0..100_u32 {
-            samples.record(Timestamp::from_secs(number.into()), number, &[number as u8; 200]);
+            let mut headers = header(6, 0, 22, 0x02);
+            headers.resize(200, number as u8);
+            samples.record(Timestamp::from_secs(number.into()), number, &headers);
             let expected: Vec<u32> = ((number + 1).saturating_sub(64)..=number).collect();
-            let lens: Vec<u32> = samples.list().iter().map(|sample| sample.wire_len).collect();
+            let list = samples.about(Class::FloodSyn, &[], |_| true);
+            let lens: Vec<u32> = list.iter().map(|sample| sample.wire_len).collect();
             assert_eq!(lens, expected);
+            assert!(list.iter().all(|sample| sample.headers.len() == MAX_HEADERS));
         }
-        assert_eq!(samples.list()[0].headers, vec![36; MAX_HEADERS]);
+        for bytes in [&[][..], &[0x45], &[0x6f; 50], &[0x4f; 41]] {
+            samples.record(Timestamp::EPOCH, 1, bytes);
+        }
     }
 }

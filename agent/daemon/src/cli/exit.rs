@@ -14,7 +14,7 @@ use crate::enforce::EnforceError;
 use crate::links::LinksError;
 use crate::record::RecordError;
 use crate::run::RunError;
-use crate::score::ScoreError;
+use crate::score::{MarksError, ScoreError};
 use crate::state::StateError;
 
 /// Something else.
@@ -60,6 +60,12 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             },
             ScoreError::Field { .. } => DATA,
             ScoreError::Capture(error) => of_capture(error),
+        });
+    }
+    if let Some(error) = error.downcast_ref::<MarksError>() {
+        return Some(match error {
+            MarksError::Read { source, .. } => of_io(source, IO),
+            MarksError::Content(_) => DATA,
         });
     }
     if error.is::<MissingInterface>() || error.is::<LinksError>() {

@@ -62,7 +62,10 @@ pub enum Command {
     /// Plays labelled captures and tells which were recognised
     ///
     /// The manifest is a CSV file with the columns file, tenant, vantage, label, class, also and must; see the corpus'
-    /// README. With --json: {"summary": {"found", "missed", "false_alarms", "optional_found"}, "rows": [...]}.
+    /// README. Abuse found only under another class is the wrong class and missed; a `suspect` row is found when it is at least
+    /// suspected. The time to detect is the capture's, from the tenant's first packet to the first right alert; attempts are
+    /// the number that the class is named for in that alert. With --json: {"summary": {"found", "missed", "wrong_class",
+    /// "only_suspected", "false_alarms", "benign_suspected", "optional_found", "classes": {...}}, "rows": [...]}.
     Score(ScoreArgs),
     /// Prints the numbers that a tenant is held to, after its profile and what the policy says of it alone
     ///
@@ -190,6 +193,11 @@ pub struct ReplayArgs {
     /// A JSON object a line instead of text.
     #[arg(long)]
     pub json: bool,
+    /// Write the packet headers behind each violation into this folder, as VIOLATION.pcapng.
+    ///
+    /// Raw IP with the lengths that the packets had; the file's comment says what it is evidence of. Payload is never kept.
+    #[arg(long, value_name = "DIR")]
+    pub pcapng: Option<PathBuf>,
 }
 
 /// Arguments of `score`.
@@ -204,6 +212,11 @@ pub struct ScoreArgs {
     /// JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+    /// A file of marks; the exit code is 1 if they are not reached.
+    ///
+    /// TOML: false_alarms and wrong_class are the most there may be, [found] has the least by class.
+    #[arg(long, value_name = "FILE")]
+    pub fail_below: Option<PathBuf>,
 }
 
 /// Arguments of `thresholds`.

@@ -1,23 +1,25 @@
 //! `replay` and `score`: captures instead of interfaces.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::{Policy, check_tenants, parse_tenants};
-use reeve_policy::{Mode, Tenant, TenantId};
+use reeve_policy::{HeaderSample, Mode, Tenant, TenantId, Timestamp, Violation, ViolationId};
 
 use super::{ReplayArgs, ScoreArgs};
 use crate::config::{ConfigError, PolicySource, load_policy};
 use crate::record;
-use crate::replay::{Scene, json_line, replay, text_line};
-use crate::score;
+use crate::replay::{Scene, replay, text_line, told_line};
+use crate::score::{self, Marks};
 
 /// Where a capture was taken.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -64,8 +66,11 @@ pub struct Clashing(String);
 /// # Errors
 /// When a file cannot be read or is cut short (what stood before the cut has been played then).
 pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
+    let mut evidence = Evidence::default();
     if args.recorded {
-        return args.files.iter().try_for_each(|file| play_record(file, args.shards, args.json));
+        let mut each = args.files.iter();
+        each.try_for_each(|file| play_record(file, args.shards, args.json, &mut evidence))?;
+        return evidence.write(args.pcapng.as_deref());
     }
     let scene = Scene {
         tenants: tenants(args)?,
@@ -80,6 +85,7 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
     let replayed = replay(&scene, &args.files, |output| {
+        evidence.take(&output);
         if written.is_ok() {
             written = write_output(&mut out, &output, args.json);
         }
@@ -94,6 +100,7 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
         writeln!(out, "{frames} frames, {malformed} malformed, {unassigned} of none of the tenants")?;
     }
     out.flush()?;
+    evidence.write(args.pcapng.as_deref())?;
     match replayed.truncated {
         Some(error) => Err(error.into()),
         None => Ok(()),
@@ -101,10 +108,11 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
 }
 
 /// Plays a record, and holds it against what ran live.
-fn play_record(file: &Path, shards: Option<u32>, json: bool) -> anyhow::Result<()> {
+fn play_record(file: &Path, shards: Option<u32>, json: bool, evidence: &mut Evidence) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
     let played = record::play(file, shards, |output| {
+        evidence.take(&output);
         if written.is_ok() {
             written = write_output(&mut out, &output, json);
         }
@@ -126,9 +134,41 @@ fn play_record(file: &Path, shards: Option<u32>, json: bool) -> anyhow::Result<(
     Ok(out.flush()?)
 }
 
+/// A packet's time, length and headers, in the order of time.
+type Packets = BTreeSet<(Timestamp, u32, Vec<u8>)>;
+
+/// The packet headers behind each violation, of all its alerts.
+#[derive(Debug, Default)]
+struct Evidence {
+    violations: BTreeMap<ViolationId, (Violation, Packets)>,
+}
+
+impl Evidence {
+    fn take(&mut self, output: &Output) {
+        let Output::Violation(violation) = output else { return };
+        let fresh = || (violation.clone(), BTreeSet::new());
+        let (newest, samples) = self.violations.entry(violation.id.clone()).or_insert_with(fresh);
+        newest.clone_from(violation);
+        let each = violation.evidence.samples.iter();
+        samples.extend(each.map(|sample| (sample.at, sample.wire_len, sample.headers.clone())));
+    }
+
+    fn write(self, folder: Option<&Path>) -> anyhow::Result<()> {
+        let Some(folder) = folder else { return Ok(()) };
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        for (id, (violation, samples)) in self.violations {
+            let path = folder.join(format!("{id}.pcapng"));
+            let sample = |(at, wire_len, headers)| HeaderSample { at, wire_len, headers };
+            let samples: Vec<HeaderSample> = samples.into_iter().map(sample).collect();
+            std::fs::write(&path, violation.capture(&samples)).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
 fn write_output(out: &mut impl io::Write, output: &Output, json: bool) -> io::Result<()> {
     if json {
-        json_line(output).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"))
+        told_line(output).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"))
     } else {
         text_line(output).map_or(Ok(()), |line| writeln!(out, "{line}"))
     }
@@ -137,8 +177,9 @@ fn write_output(out: &mut impl io::Write, output: &Output, json: bool) -> io::Re
 /// Plays labelled captures.
 ///
 /// # Errors
-/// When the manifest or a capture cannot be read.
+/// When the manifest or a capture cannot be read, or the marks are not reached.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
+    let marks = args.fail_below.as_deref().map(Marks::load).transpose()?;
     let score = score::score(&args.manifest, &policy(&args.policy)?)?;
     let mut out = io::stdout().lock();
     if args.json {
@@ -147,7 +188,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     } else {
         write!(out, "{}", score::table(&score))?;
     }
-    Ok(())
+    Ok(marks.map_or(Ok(()), |marks| marks.check(&score))?)
 }
 
 fn tenants(args: &ReplayArgs) -> anyhow::Result<Vec<Arc<Tenant>>> {

@@ -14,9 +14,10 @@ pub(super) fn log(output: &Output) {
     match output {
         Output::Alert(alert) => tracing::info!(tenant = %alert.tenant, "{}", alert.summary()),
         Output::Violation(violation) if violation.alerts <= 1 || violation.closed.is_some() => {
+            let suspected = if violation.is_suspicion() { "suspected " } else { "" };
             tracing::info!(
                 tenant = %violation.tenant, violation = %violation.id, clause = violation.clause, strike = violation.strike,
-                "violation {}", violation.state.name()
+                "{suspected}violation {}", violation.state.name()
             )
         }
         Output::Violation(_) => {}

@@ -1,11 +1,18 @@
 //! Score: labelled captures through the engine, and how it did.
 //!
 //! The manifest is a CSV file; each row names a capture, the tenant's addresses, the vantage and the label. An abusive
-//! row is found when an alert of its class, or of one that is right too, names the tenant. A benign row is a false alarm
-//! when anything above `observe` is decided.
+//! row is found when an alert of its class, or of one that is right too, names the tenant; a suspicion is enough where the
+//! manifest says so. Alerts of other classes alone are the *wrong class*. A benign row is a false alarm when anything above
+//! `observe` is decided.
+//!
+//! The *time to detect* is the capture's time from the first packet that the tenant sends to the first right alert: captures of
+//! abuse begin with it, give or take. The *attempts used* are the number that the class is named for, as that alert has it.
+
+mod marks;
+mod sums;
+mod table;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +20,12 @@ use ipnet::IpNet;
 use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::Policy;
-use reeve_policy::{Action, Class, Mode, Profile, Tenant};
+use reeve_policy::{Action, Class, Mode, Profile, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
+
+pub use marks::{BelowMarks, Marks, MarksError};
+pub use sums::{ClassSums, Summary};
+pub use table::table;
 
 use crate::capture::CaptureError;
 use crate::replay::{Scene, replay};
@@ -84,8 +95,12 @@ pub enum Expectation {
 pub enum Verdict {
     /// Abuse, and recognised.
     Found,
-    /// Abuse that had to be found, and was not.
+    /// Abuse that had to be found, and was not, nor anything else.
     Missed,
+    /// Abuse that had to be found, and was only suspected.
+    Suspected,
+    /// Abuse that was taken for something else.
+    WrongClass,
     /// Abuse that need not be found, and was not.
     NotFound,
     /// Benign, and left alone.
@@ -107,23 +122,16 @@ pub struct RowScore {
     pub verdict: Verdict,
     /// The classes that were alerted.
     pub alerts: BTreeSet<Class>,
+    /// Those that were only suspected.
+    pub suspected: BTreeSet<Class>,
+    /// Seconds of the capture from the tenant's first packet to the first right alert.
+    pub detect_s: Option<f64>,
+    /// The number that the class is named for, in that alert: targets, messages, calls, packets a second.
+    pub attempts: Option<f64>,
     /// Decisions above `observe`.
     pub decisions: usize,
     /// Frames in it.
     pub frames: u64,
-}
-
-/// The sums.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// Abusive captures that must (or may be suspected to) be found, and were.
-    pub found: usize,
-    /// Those that were not.
-    pub missed: usize,
-    /// Benign captures that were acted upon.
-    pub false_alarms: usize,
-    /// Optional ones that were found.
-    pub optional_found: usize,
 }
 
 /// The whole result.
@@ -148,15 +156,9 @@ pub fn score(manifest: &Path, policy: &Arc<Policy>) -> Result<Score, ScoreError>
         let row: Row = row.map_err(broken)?;
         let line = score.rows.len() as u64 + 2;
         let row = score_row(&row, folder, policy, manifest, line)?;
-        match row.verdict {
-            Verdict::Found if row.expectation == Expectation::Optional => score.summary.optional_found += 1,
-            Verdict::Found => score.summary.found += 1,
-            Verdict::Missed => score.summary.missed += 1,
-            Verdict::FalseAlarm => score.summary.false_alarms += 1,
-            Verdict::NotFound | Verdict::Silent => {}
-        }
         score.rows.push(row);
     }
+    score.summary = Summary::of(&score.rows);
     Ok(score)
 }
 
@@ -206,33 +208,58 @@ fn score_row(
         mode: Mode::Enforce,
         shards: 1,
     };
-    let (mut alerts, mut decisions) = (BTreeSet::new(), 0);
+    let right =
+        |class: Class| is_right(class, &row.class) || row.also.split(';').any(|also| is_right(class, also));
+    let mut seen = Seen::default();
     let replayed = replay(&scene, &[folder.join(&row.file)], |output| match output {
         Output::Alert(alert) => {
-            alerts.insert(alert.class);
+            let counts = !alert.is_suspicion || expectation == Expectation::Suspect;
+            let place = if alert.is_suspicion { &mut seen.suspected } else { &mut seen.alerts };
+            place.insert(alert.class);
+            if counts && right(alert.class) && seen.first.is_none() {
+                seen.first = Some((alert.at, alert.metrics.first().map(|metric| metric.value)));
+            }
         }
-        Output::Decision(decision) if decision.action > Action::Observe => decisions += 1,
+        Output::Decision(decision) if decision.action > Action::Observe => seen.decisions += 1,
         _ => {}
     })?;
-    let right = |class: &Class| {
-        is_right(*class, &row.class) || row.also.split(';').any(|also| is_right(*class, also))
-    };
-    let verdict = match expectation {
-        Expectation::Benign if decisions > 0 => Verdict::FalseAlarm,
-        Expectation::Benign => Verdict::Silent,
-        _ if alerts.iter().any(right) => Verdict::Found,
-        Expectation::Optional => Verdict::NotFound,
-        Expectation::Must | Expectation::Suspect => Verdict::Missed,
-    };
+    let since = |at: Timestamp| replayed.first_sent.map(|first| at.since(first).as_secs_f64());
     Ok(RowScore {
         file: row.file.clone(),
         class: row.class.clone(),
         expectation,
-        verdict,
-        alerts,
-        decisions,
+        verdict: seen.verdict(expectation, &right),
+        detect_s: seen.first.and_then(|(at, _)| since(at)),
+        attempts: seen.first.and_then(|(_, attempts)| attempts),
+        alerts: seen.alerts,
+        suspected: seen.suspected,
+        decisions: seen.decisions,
         frames: replayed.frames,
     })
+}
+
+/// What came of one capture.
+#[derive(Debug, Default)]
+struct Seen {
+    alerts: BTreeSet<Class>,
+    suspected: BTreeSet<Class>,
+    decisions: usize,
+    /// The first right alert, and its first number.
+    first: Option<(Timestamp, Option<f64>)>,
+}
+
+impl Seen {
+    fn verdict(&self, expectation: Expectation, right: &impl Fn(Class) -> bool) -> Verdict {
+        match expectation {
+            Expectation::Benign if self.decisions > 0 => Verdict::FalseAlarm,
+            Expectation::Benign => Verdict::Silent,
+            _ if self.first.is_some() => Verdict::Found,
+            Expectation::Optional => Verdict::NotFound,
+            _ if self.suspected.iter().any(|class| right(*class)) => Verdict::Suspected,
+            _ if !self.alerts.is_empty() => Verdict::WrongClass,
+            Expectation::Must | Expectation::Suspect => Verdict::Missed,
+        }
+    }
 }
 
 /// Whether an alert of `class` is what a manifest means by `expected`, which names families.
@@ -255,59 +282,48 @@ fn parse_addresses(text: &str) -> Result<Vec<IpNet>, String> {
         .collect()
 }
 
-/// The result as a table for people: sums per class, then every row that is not as it should be.
-#[must_use]
-pub fn table(score: &Score) -> String {
-    let mut text = String::new();
-    let mut classes: Vec<&str> = score.rows.iter().map(|row| row.class.as_str()).collect();
-    classes.sort_unstable();
-    classes.dedup();
-    let put = |text: &mut String, line: std::fmt::Arguments<'_>| {
-        text.write_fmt(line).expect("writing to a String cannot fail");
-        text.push('\n');
-    };
-    put(
-        &mut text,
-        format_args!("{:<16}{:>9}{:>8}{:>8}{:>10}", "class", "captures", "found", "missed", "optional"),
-    );
-    for class in classes.iter().filter(|class| **class != "none") {
-        let of = |wanted: &dyn Fn(&RowScore) -> bool| {
-            score.rows.iter().filter(|row| row.class == *class && wanted(row)).count()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(
+        expectation: Expectation,
+        alerts: &[Class],
+        suspected: &[Class],
+        decisions: usize,
+        expect: Verdict,
+    ) {
+        let right = |class| is_right(class, "portscan");
+        let first = alerts.iter().any(|class| right(*class))
+            || expectation == Expectation::Suspect && suspected.iter().any(|class| right(*class));
+        let seen = Seen {
+            alerts: alerts.iter().copied().collect(),
+            suspected: suspected.iter().copied().collect(),
+            decisions,
+            first: first.then_some((Timestamp::EPOCH, None)),
         };
-        let optional = |row: &RowScore| row.expectation == Expectation::Optional;
-        put(
-            &mut text,
-            format_args!(
-                "{class:<16}{:>9}{:>8}{:>8}{:>10}",
-                of(&|_| true),
-                of(&|row| row.verdict == Verdict::Found && !optional(row)),
-                of(&|row| row.verdict == Verdict::Missed),
-                of(&|row| row.verdict == Verdict::Found && optional(row)),
-            ),
-        );
+        assert_eq!(seen.verdict(expectation, &right), expect, "{expectation:?} {alerts:?} {suspected:?}");
     }
-    let benign = score.rows.iter().filter(|row| row.expectation == Expectation::Benign).count();
-    put(
-        &mut text,
-        format_args!("{:<16}{benign:>9}{:>18} false alarms", "benign", score.summary.false_alarms),
-    );
-    for row in &score.rows {
-        if matches!(row.verdict, Verdict::Missed | Verdict::FalseAlarm | Verdict::NotFound) {
-            let word = match row.verdict {
-                Verdict::Missed => "missed",
-                Verdict::FalseAlarm => "false alarm",
-                _ => "not found",
-            };
-            let alerts: Vec<&str> = row.alerts.iter().map(|class| class.name()).collect();
-            put(&mut text, format_args!("{word:<12} {:<14} {} {}", row.class, row.file, alerts.join(" ")));
-        }
+
+    #[test]
+    fn what_is_told_is_held_against_what_was_expected() {
+        let (scan, flood) = (Class::PortscanSlow, Class::FloodSyn);
+        check(Expectation::Must, &[scan], &[], 1, Verdict::Found);
+        check(Expectation::Must, &[scan, flood], &[], 1, Verdict::Found);
+        check(Expectation::Must, &[], &[scan], 0, Verdict::Suspected);
+        check(Expectation::Suspect, &[], &[scan], 0, Verdict::Found);
+        check(Expectation::Must, &[flood], &[], 1, Verdict::WrongClass);
+        check(Expectation::Must, &[], &[], 0, Verdict::Missed);
+        check(Expectation::Optional, &[flood], &[], 1, Verdict::NotFound);
+        check(Expectation::Benign, &[], &[scan], 0, Verdict::Silent);
+        check(Expectation::Benign, &[scan], &[], 1, Verdict::FalseAlarm);
     }
-    let Summary { found, missed, false_alarms, optional_found } = score.summary;
-    put(
-        &mut text,
-        format_args!(
-            "found {found}, missed {missed}, false alarms {false_alarms}, optional found {optional_found}"
-        ),
-    );
-    text
+
+    #[test]
+    fn a_manifests_words_name_classes() {
+        assert!(is_right(Class::FloodAmplify, "amplification") && !is_right(Class::FloodAmplify, "flood"));
+        assert!(is_right(Class::FloodSyn, "flood") && !is_right(Class::FloodSyn, "amplification"));
+        assert!(is_right(Class::SpamMailbomb, "spam") && is_right(Class::ApiBurst, "api_burst"));
+        assert!(!is_right(Class::Spam, ""));
+    }
 }

@@ -1,0 +1,189 @@
+//! `docs/detectors.md` says what the code says: what each class sees, what looks like it and how it may be evaded are the detectors'
+//! own module texts, and the tables hold the numbers of the baseline policy with the texts of their fields.
+//!
+//! After a change of either: `REEVE_UPDATE_DOCS=1 cargo test -p reeve-agent --test detectors`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use reeve_policy::Class;
+use reeve_policy::language::Policy;
+use reeve_policy::language::numbers::Value;
+
+const MARK: &str =
+    "<!-- What follows is made by `REEVE_UPDATE_DOCS=1 cargo test -p reeve-agent --test detectors`. -->\n";
+
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+#[test]
+fn the_manual_of_the_detectors_says_what_the_code_says() {
+    let path = root().join("docs/detectors.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (head, _) = text.split_once(MARK).expect("the manual has its mark");
+    let wanted = format!("{head}{MARK}{}", chapters());
+    if std::env::var_os("REEVE_UPDATE_DOCS").is_some() {
+        fs::write(&path, wanted).unwrap();
+        return;
+    }
+    let line = wanted.lines().zip(text.lines()).find(|(wanted, found)| wanted != found);
+    assert!(
+        wanted == text,
+        "docs/detectors.md is not what the code says, first here: {line:#?}\n\
+         REEVE_UPDATE_DOCS=1 cargo test -p reeve-agent --test detectors"
+    );
+}
+
+fn chapters() -> String {
+    let (modules, meanings) = (modules(), meanings());
+    let policy = Policy::preset("baseline").unwrap();
+    let mut text = String::new();
+    for class in Class::ALL {
+        let _ = write!(text, "\n## `{class}`\n\n");
+        let about: Vec<&Module> = modules.iter().filter(|module| module.is_about(class)).collect();
+        for module in about {
+            text.push_str(&module.text());
+        }
+        let _ = writeln!(text, "| key | number | may be | profiles | meaning |\n|---|---|---|---|---|");
+        for number in policy.thresholds.list(class) {
+            let meaning = meanings.get(&(class.name().to_owned(), number.key.to_owned()));
+            let meaning =
+                meaning.unwrap_or_else(|| panic!("{class}: nothing says what `{}` means", number.key));
+            let value = match &number.value {
+                Value::Span(_) => number.value.to_string().trim_matches('"').to_owned(),
+                _ => number.value.to_string(),
+            };
+            let scales = if number.scales { "×" } else { "" };
+            let allowed = number.allowed.replace("0 to 18446744073709551615", "0 (none) and more");
+            let _ = writeln!(text, "| `{}` | {value} | {allowed} | {scales} | {meaning} |", number.key);
+        }
+    }
+    text
+}
+
+/// A detector's own text.
+struct Module {
+    paragraphs: Vec<String>,
+}
+
+impl Module {
+    fn is_about(&self, class: Class) -> bool {
+        let name = format!("`{class}`");
+        let says = |paragraph: &String| paragraph.contains(&name);
+        self.paragraphs.first().is_some_and(says)
+            || self.paragraphs.iter().any(|one| one.starts_with("**Abuse.**") && says(one))
+    }
+
+    /// All but its numbers, which the table has.
+    fn text(&self) -> String {
+        let kept = self.paragraphs.iter().filter(|one| !one.starts_with("**Numbers.**"));
+        kept.map(|one| format!("{one}\n\n")).collect()
+    }
+}
+
+/// The module texts of all detectors, in the order of their files.
+fn modules() -> Vec<Module> {
+    let mut files = Vec::new();
+    list(&root().join("agent/core/src/detect"), &mut files);
+    files.sort();
+    files.iter().map(|path| module(&fs::read_to_string(path).unwrap())).collect()
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            list(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn module(source: &str) -> Module {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+    let (mut paragraphs, mut last) = (Vec::new(), String::new());
+    for line in lines.chain([""]) {
+        if line.is_empty() {
+            if !last.is_empty() {
+                paragraphs.push(unlinked(&std::mem::take(&mut last)));
+            }
+        } else {
+            // A list keeps its lines; the rest is one.
+            last.push_str(if last.is_empty() {
+                ""
+            } else if line.starts_with("- ") {
+                "\n"
+            } else {
+                " "
+            });
+            last.push_str(line);
+        }
+    }
+    Module { paragraphs }
+}
+
+/// Links within the code are names here.
+fn unlinked(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once("[`") {
+        let Some((name, behind)) = link.split_once("`]") else { break };
+        let name = name.rsplit("::").next().unwrap_or(name);
+        plain.push_str(before);
+        let _ = write!(plain, "`{name}`");
+        // A link with words of its own.
+        rest =
+            behind.strip_prefix('(').and_then(|link| link.split_once(')')).map_or(behind, |(_, after)| after);
+    }
+    plain + rest
+}
+
+/// What each number means, by class and key: the texts of the fields.
+fn meanings() -> BTreeMap<(String, String), String> {
+    let mut files = Vec::new();
+    list(&root().join("policy/src/language/thresholds"), &mut files);
+    // (structure, field) to its text and type.
+    let mut fields: BTreeMap<(String, String), (String, String)> = BTreeMap::new();
+    for path in files {
+        let (mut structure, mut doc) = (String::new(), String::new());
+        for line in fs::read_to_string(path).unwrap().lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("///") {
+                doc = format!("{doc} {}", text.trim()).trim().to_owned();
+            } else if let Some(name) = line.strip_prefix("pub struct ") {
+                structure = name.trim_end_matches(" {").to_owned();
+                doc.clear();
+            } else if let Some((name, kind)) =
+                line.strip_prefix("pub ").and_then(|line| line.split_once(": "))
+            {
+                let place = (structure.clone(), name.to_owned());
+                fields.insert(place, (std::mem::take(&mut doc), kind.trim_end_matches(',').to_owned()));
+            } else if !line.starts_with('#') {
+                doc.clear();
+            }
+        }
+    }
+    let classes = fields.iter().filter(|((structure, _), _)| structure == "Thresholds");
+    let mut meanings = BTreeMap::new();
+    for (_, (doc, kind)) in classes {
+        let class = doc.split('`').nth(1).unwrap_or_default();
+        for ((_, key), (meaning, _)) in fields.iter().filter(|((structure, _), _)| structure == kind) {
+            meanings.insert((class.to_owned(), key.clone()), meaning.clone());
+        }
+    }
+    meanings
+}
+
+#[test]
+fn module_texts_are_read_as_paragraphs_without_links() {
+    let module = module(
+        "//! `spam`: mail.\n//!\n//! **Measure.** As in [`super::alike`],\n//! and\n//! - [`X::Y`](that)\n\nuse a;\n//! no",
+    );
+    assert_eq!(module.paragraphs, ["`spam`: mail.", "**Measure.** As in `alike`, and\n- `Y`"]);
+    assert!(module.is_about(Class::Spam) && !module.is_about(Class::SpamMailbomb));
+}
