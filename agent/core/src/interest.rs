@@ -54,6 +54,8 @@ pub struct Interest {
     pub read_ports: Vec<u16>,
     /// Addresses, of either end, whose TCP packets are kept likewise: protected endpoints.
     pub read_addresses: Vec<IpNet>,
+    /// UDP ports of servers where QUIC is opened that is to be read: of packets to them that begin a connection as much is kept.
+    pub quic_ports: Vec<u16>,
     /// How many bytes of those are kept; 0 keeps them whole.
     pub read_len: u32,
 }
@@ -68,6 +70,7 @@ impl Default for Interest {
             whole_ports: vec![21, 22, 23, 110, 143, 993, 995, 3306, 3389, 5432, 6379],
             read_ports: MAIL_PORTS.to_vec(),
             read_addresses: Vec::new(),
+            quic_ports: Vec::new(),
             // A full frame, or the commands that stand at the beginning of a bundle of them.
             read_len: 2_048,
         }
@@ -119,6 +122,8 @@ const ETHERNET_LEN: u32 = 14;
 const ETHERTYPE_AT: u32 = 12;
 
 const PROTOCOL_TCP: u32 = 6;
+const PROTOCOL_UDP: u32 = 17;
+const UDP_HEADER_LEN: u32 = 8;
 /// An IPv4 header without options, a TCP header without options (RFC 791, RFC 9293).
 const IPV4_HEADER_LEN: u32 = 20;
 const IPV6_HEADER_LEN: u32 = 40;
@@ -132,7 +137,8 @@ const SEGMENT_LEN: u32 = 0;
 
 /// The classic BPF program for frames that begin with `link`. It returns how many bytes to keep, 0 for none.
 ///
-/// At most 4,096 instructions (the kernel's limit, `BPF_MAXINSNS`) as long as there are no more than 60 ports and 64 addresses.
+/// At most 4,096 instructions (the kernel's limit, `BPF_MAXINSNS`) as long as there are no more than 60 ports, 64 addresses, half of them of IPv6,
+/// and 32 ports of QUIC; a policy that asks for more is refused.
 ///
 /// There is a lane for every place where a header may begin: most frames have no tag, and the kernel's compiler makes a plain
 /// read of a load from a fixed place and a call of every other. A lane costs instructions, and no time for those that take another.
@@ -233,6 +239,7 @@ fn ipv4(code: &mut Assembler, base: Base, config: &Interest) {
     // "More fragments" and the fragment offset.
     code.load(Load::HalfFrom(base, 6));
     code.when_any(0x3fff, keep, Label::Next);
+    quic(code, base, (9, IPV4_HEADER_LEN), config);
     code.load(Load::Byte(base, 9));
     code.when_equal(PROTOCOL_TCP, Label::Next, keep);
     code.load(Load::HalfFrom(base, 2));
@@ -256,6 +263,7 @@ fn ipv6(code: &mut Assembler, base: Base, config: &Interest) {
     code.and(0xf0);
     code.when_equal(0x60, Label::Next, keep);
     // Any extension header stands here in place of TCP.
+    quic(code, base, (6, IPV6_HEADER_LEN), config);
     code.load(Load::Byte(base, 6));
     code.when_equal(PROTOCOL_TCP, Label::Next, keep);
     code.load(Load::HalfFrom(base, 4));
@@ -267,6 +275,31 @@ fn ipv6(code: &mut Assembler, base: Base, config: &Interest) {
     code.store(SEGMENT_LEN);
     let segment = advance(code, base, IPV6_HEADER_LEN);
     tcp(code, segment, (keep, Label::Ports6(base)), config, |prefix| matches!(prefix, IpNet::V6(_)));
+}
+
+/// Keeps as much as is read of a packet that may open a connection of QUIC to a port where that is read: UDP, of which the first byte says
+/// that its header is a long one (RFC 9000, section 17.2). Other UDP is kept as ever. The protocol stands at `protocol_at`.
+///
+/// An IP and a TCP header's bytes are there, so those of UDP and the one behind it are.
+fn quic(code: &mut Assembler, base: Base, (protocol_at, header_len): (u32, u32), config: &Interest) {
+    if config.quic_ports.is_empty() {
+        return;
+    }
+    let (other, shorter) = (code.fresh_label(), code.fresh_label());
+    code.load(Load::Byte(base, protocol_at));
+    code.when_equal(PROTOCOL_UDP, Label::AfterNext, Label::Next);
+    code.jump(other);
+    code.load(Load::Byte(base, header_len + UDP_HEADER_LEN));
+    code.and(0xc0);
+    code.when_equal(0xc0, Label::AfterNext, Label::Next);
+    code.jump(shorter);
+    code.load(Load::HalfFrom(base, header_len + 2));
+    for port in &config.quic_ports {
+        code.ret_when_equal(u32::from(*port), config.keep_to_read());
+    }
+    code.mark(shorter);
+    code.ret(config.keep());
+    code.mark(other);
 }
 
 /// Where the header behind one of `len` bytes begins.

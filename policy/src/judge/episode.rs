@@ -9,7 +9,7 @@ use super::MAX_DECISIONS;
 use crate::alert::Alert;
 use crate::decision::Decision;
 use crate::language::{Rule, ScopeRule};
-use crate::net::Target;
+use crate::net::{Protocol, Target};
 use crate::tenant::{Mode, Name};
 use crate::time::Timestamp;
 use crate::violation::{Violation, ViolationState};
@@ -147,7 +147,9 @@ impl Episode {
             (Reach::Addresses(known), ScopeRule::Destinations) => {
                 seen.any(|target| !known.contains(&target.address))
             }
-            (Reach::Targets(known), ScopeRule::DestinationPorts) => {
+            // An endpoint as such is held over TCP only.
+            (Reach::Endpoints(_), ScopeRule::Endpoint) => seen.any(|target| target.protocol != Protocol::Tcp),
+            (Reach::Targets(known), ScopeRule::DestinationPorts | ScopeRule::Endpoint) => {
                 seen.any(|target| target.port.is_some() && !known.contains(&target))
             }
             _ => false,

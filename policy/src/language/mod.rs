@@ -157,7 +157,8 @@ impl ScopeRule {
     }
 
     /// The scope for what was seen. `Destinations` without any target means everything the class is about is unknown, so
-    /// nothing. `endpoints` are those that are protected; the first target tells which of them is meant.
+    /// nothing. `endpoints` are those that are protected; the first target tells which of them is meant. One that is known by name
+    /// only, or was called over QUIC, is held where it was seen.
     #[must_use]
     pub fn resolve(self, targets: &[Target], endpoints: &[Endpoint]) -> Scope {
         match self {
@@ -174,7 +175,7 @@ impl ScopeRule {
             }
             Self::Endpoint => {
                 let at = |target: &Target| {
-                    let port = target.port?;
+                    let port = target.port.filter(|_| target.protocol == Protocol::Tcp)?;
                     endpoints.iter().find(|endpoint| endpoint.is_at(target.address, port))
                 };
                 match targets.iter().find_map(at) {
@@ -183,7 +184,7 @@ impl ScopeRule {
                         addresses: endpoint.addresses.clone(),
                         ports: endpoint.ports.clone(),
                     },
-                    None => Scope::DestinationPorts { targets: Vec::new() },
+                    None => Self::DestinationPorts.resolve(targets, endpoints),
                 }
             }
         }

@@ -414,6 +414,23 @@ mod tests {
         let endpoint = |lines: &str| format!("{head}{RULE}[[endpoint]]\n{lines}\n");
         check(&endpoint("name = \"api\"\naddresses = [\"192.0.2.1/32\"]\nports = [443]\nburst = 5"), &[]);
         check(
+            &endpoint(
+                "name = \"api\"\nhosts = [\"api.example\", \"*.api.example\"]\nports = [443]\npaths = [\"/v1/\"]\n\
+                 kind = \"signup\"\nsignups = 3",
+            ),
+            &[],
+        );
+        check(
+            &endpoint(
+                "name = \"api\"\nhosts = [\"192.0.2.1\"]\nports = [443]\npaths = [\"v1\"]\nkind = \"shop\"",
+            ),
+            &[
+                "10:10: `endpoint[1].hosts[1]`: found \"192.0.2.1\"; allowed: 1 to 16 host names",
+                "12:10: `endpoint[1].paths[1]`: found \"v1\"",
+                "13:8: `endpoint[1].kind`: found \"shop\"; allowed: api, signup, login",
+            ],
+        );
+        check(
             &endpoint("addresses = []\nports = [0]\nbust = 1"),
             &[
                 "8:1: `endpoint[1].name`: found nothing",

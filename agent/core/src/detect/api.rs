@@ -1,19 +1,22 @@
-//! `api_burst`: a protected endpoint called above its rate, in parallel, or without ever a pause.
+//! `api_burst`: a protected endpoint called above its rate, in parallel, or without ever a pause; or accounts made there in numbers.
 //!
 //! **Measure.** The generic cell rate algorithm (ITU-T I.371) on the calls to each endpoint, driven by the packets' time: a
 //! call is in order if it comes no earlier than its rate and burst allow. Calls in flight, for how long more than allowed.
-//! How long calls have gone on without a pause of ten seconds.
+//! How long calls have gone on without a pause of ten seconds. At endpoints of the kind `signup` none of these, but how many
+//! sign-ups there were within a window: what is posted, and inside TLS and QUIC visits. A visit is a connection that does not come
+//! within two seconds of the one before, since a page may take several.
 //!
-//! **Numbers.** One call a second, ten at once; more than one in flight for 5 s; 10 minutes without a pause. Each endpoint may have
-//! its own.
+//! **Numbers.** One call a second, ten at once; more than one in flight for 5 s; 10 minutes without a pause. Five sign-ups in ten
+//! minutes. Each endpoint may have its own.
 //!
 //! **Look-alikes that stay silent.** A client at the rate, however long its connection lives. A page that fetches a few things at
-//! once: the burst. Attempts at an endpoint that is down: only what was answered is a call.
+//! once: the burst. Attempts at an endpoint that is down: only what was answered is a call. Streams of messages, downloads and uploads: a
+//! call each. Requests for other paths, or for other hosts at the same address.
 //!
 //! **Evasion.** Calls that are multiplexed over one encrypted connection count by turns, so as fewer than they are, and those as short as
-//! what keeps such a connection up do not count.
+//! what keeps such a connection up do not count. Where an endpoint is known by name only, a hidden or a missing name (Encrypted
+//! Client Hello, no SNI) hides the connection. An account made in one connection with others is one visit.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +27,20 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use reeve_policy::language::thresholds::{ApiBurst, Endpoint};
-use reeve_policy::{Class, Metric, Outcome, Protocol, Target, TargetSeen, Timestamp};
+use reeve_policy::language::thresholds::{ApiBurst, Endpoint, EndpointKind};
+use reeve_policy::{Class, Metric, Outcome, Target, TargetSeen, Timestamp};
 
 use super::{Finding, REPEAT};
+use crate::meter::sliding::Sliding;
 use crate::stream::calls::Call;
 
 /// Without a call for this long, calling was paused.
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// Connections to a place for sign-ups that come closer than this are one visit.
+const VISIT: Duration = Duration::from_secs(2);
+/// Into so many parts the window of sign-ups is divided.
+const SIGNUP_PARTS: usize = 10;
 
 /// A moment of packet time, as the rate limiter wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +89,8 @@ struct Calls {
     since: Timestamp,
     number: u64,
     last: Timestamp,
+    signups: Sliding<SIGNUP_PARTS>,
+    last_connection: Option<Timestamp>,
     target: Target,
     last_alert: Option<Timestamp>,
 }
@@ -95,12 +106,12 @@ impl Api {
     /// The most bytes that it takes, for the 32 endpoints that a policy may have.
     pub const BYTES: usize = size_of::<Self>() + 32 * (size_of::<Calls>() + size_of::<usize>());
 
-    /// Takes what was told of a connection to endpoint `place`, which is at `address`.
+    /// Takes what was told of a connection to endpoint `place`, which is at `target`.
     pub fn handle(
         &mut self,
         endpoints: &[Endpoint],
         place: usize,
-        (address, port): (IpAddr, u16),
+        target: Target,
         call: Call,
         at: Timestamp,
         found: &mut Vec<Finding>,
@@ -109,9 +120,12 @@ impl Api {
         if self.calls.len() <= place {
             self.calls.resize_with(place + 1, || None);
         }
-        let target = Target { address, protocol: Protocol::Tcp, port: Some(port) };
         let calls =
             self.calls[place].get_or_insert_with(|| Box::new(Calls::new(&endpoint.numbers, target, at)));
+        if endpoint.kind == EndpointKind::Signup {
+            found.extend(calls.sign_up(endpoint, target, call, at));
+            return;
+        }
         match call {
             Call::Opened => found.extend(calls.count(endpoint, target, at)),
             Call::Began { counts } => {
@@ -151,11 +165,13 @@ impl Api {
 
     /// Whether nothing here matters any more at `now`.
     #[must_use]
-    pub fn is_idle(&self, now: Timestamp) -> bool {
-        self.calls
-            .iter()
-            .flatten()
-            .all(|calls| calls.in_flight == 0 && now.since(calls.last) > Duration::from_secs(60))
+    pub fn is_idle(&self, endpoints: &[Endpoint], now: Timestamp) -> bool {
+        const KEPT: Duration = Duration::from_secs(60);
+        self.calls.iter().zip(endpoints).all(|(calls, endpoint)| {
+            let is_signup = endpoint.kind == EndpointKind::Signup;
+            let kept = if is_signup { KEPT.max(endpoint.numbers.signup_window) } else { KEPT };
+            calls.as_ref().is_none_or(|calls| calls.in_flight == 0 && now.since(calls.last) > kept)
+        })
     }
 }
 
@@ -171,6 +187,8 @@ impl Calls {
             since: at,
             number: 0,
             last: at,
+            signups: Sliding::default(),
+            last_connection: None,
             target,
             last_alert: None,
         }
@@ -189,6 +207,31 @@ impl Calls {
         }
         let is_continuous = at.since(self.since) >= endpoint.numbers.continuous;
         if is_continuous { self.judge(endpoint, "continuous_seconds", at) } else { None }
+    }
+
+    /// Counts a sign-up.
+    fn sign_up(&mut self, endpoint: &Endpoint, target: Target, call: Call, at: Timestamp) -> Option<Finding> {
+        let is_one = match call {
+            // A connection over which nothing can be read, or the first request of one, which follows at once.
+            Call::Opened => {
+                let before = self.last_connection.replace(at);
+                before.is_none_or(|before| at.since(before) >= VISIT)
+            }
+            Call::Began { counts } => counts,
+            Call::Answered | Call::Dropped(_) => false,
+        };
+        if !is_one {
+            return None;
+        }
+        (self.last, self.target) = (at, target);
+        let part = endpoint.numbers.signup_window / SIGNUP_PARTS as u32;
+        if self.signups.sum(at, part) == 0 {
+            self.since = at;
+        }
+        self.signups.add(at, part, 1);
+        let number = self.signups.sum(at, part);
+        self.number = number.into();
+        if number > endpoint.numbers.signups { self.judge(endpoint, "signups", at) } else { None }
     }
 
     /// Takes note of how many are in flight now.
@@ -221,14 +264,23 @@ impl Calls {
             value,
             threshold: Some(threshold),
         };
-        let mut metrics = vec![
-            metric("calls_per_second", rate, numbers.calls_per_second),
-            metric("in_flight", self.in_flight.into(), numbers.in_flight.into()),
-            metric("continuous_seconds", seconds, numbers.continuous.as_secs_f64()),
-        ];
+        let mut metrics = if endpoint.kind == EndpointKind::Signup {
+            vec![
+                metric("signups", self.number as f64, numbers.signups.into()),
+                Metric { name: "seconds".into(), value: seconds, threshold: None },
+            ]
+        } else {
+            vec![
+                metric("calls_per_second", rate, numbers.calls_per_second),
+                metric("in_flight", self.in_flight.into(), numbers.in_flight.into()),
+                metric("continuous_seconds", seconds, numbers.continuous.as_secs_f64()),
+            ]
+        };
         let first = metrics.iter().position(|metric| metric.name == which).unwrap_or(0);
         metrics.swap(0, first);
-        metrics.push(Metric { name: "calls".into(), value: self.number as f64, threshold: None });
+        // Which endpoint it was: people know it by its name, and one that is known by name has no address of its own.
+        let name = format!("calls_at_{}", endpoint.name);
+        metrics.push(Metric { name: name.into(), value: self.number as f64, threshold: None });
         Some(Finding {
             class: Class::ApiBurst,
             start: self.since,
@@ -248,6 +300,8 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
+    use reeve_policy::Protocol;
+
     use super::*;
 
     fn at(millis: u64) -> Timestamp {
@@ -257,10 +311,17 @@ mod tests {
     fn endpoint() -> Endpoint {
         Endpoint {
             name: "api".parse().unwrap(),
+            kind: EndpointKind::Api,
             addresses: vec!["20.80.7.7/32".parse().unwrap()],
+            hosts: Vec::new(),
             ports: vec![443],
+            paths: Vec::new(),
             numbers: ApiBurst::default(),
         }
+    }
+
+    fn target() -> Target {
+        Target { address: [20, 80, 7, 7].into(), protocol: Protocol::Tcp, port: Some(443) }
     }
 
     /// Plays `calls` calls of `long_ms` each, one every `step_ms`; the first numbers of what is found.
@@ -279,7 +340,7 @@ mod tests {
             while let Some(due) = api.next_deadline(&endpoints).filter(|due| *due <= at(millis)) {
                 api.handle_timeout(&endpoints, due, &mut found);
             }
-            api.handle(&endpoints, 0, ([20, 80, 7, 7].into(), 443), call, at(millis), &mut found);
+            api.handle(&endpoints, 0, target(), call, at(millis), &mut found);
         }
         let mut told: Vec<&str> = found.iter().map(|finding| finding.metrics[0].name.as_ref()).collect();
         told.dedup();
@@ -307,8 +368,43 @@ mod tests {
         let (mut api, mut found, endpoints) = (Api::default(), Vec::new(), [endpoint()]);
         for number in 0..250 {
             let call = Call::Began { counts: true };
-            api.handle(&endpoints, 0, ([20, 80, 7, 7].into(), 443), call, at(number * 100), &mut found);
+            api.handle(&endpoints, 0, target(), call, at(number * 100), &mut found);
         }
         assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn a_call_a_second_is_in_order_for_ever() {
+        let mut endpoint = endpoint();
+        endpoint.numbers.continuous = Duration::from_secs(86_400);
+        let (mut api, mut found, endpoints) = (Api::default(), Vec::new(), [endpoint]);
+        for number in 0..6 * 3_600 {
+            for call in [Call::Began { counts: true }, Call::Answered] {
+                api.handle(&endpoints, 0, target(), call, at(number * 1_000), &mut found);
+            }
+        }
+        assert!(found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn sign_ups_are_counted_within_their_window() {
+        let signup = Endpoint { kind: EndpointKind::Signup, ..endpoint() };
+        let check = |calls: &[(u64, Call)], expect: usize| {
+            let (mut api, mut found, endpoints) = (Api::default(), Vec::new(), [signup.clone()]);
+            for (seconds, call) in calls {
+                api.handle(&endpoints, 0, target(), *call, at(seconds * 1_000), &mut found);
+            }
+            assert_eq!(found.len(), expect, "{calls:?}");
+            assert!(found.iter().all(|finding| finding.metrics[0].name == "signups"));
+        };
+        let posts = |number: u64, step| (0..number).map(move |n| (n * step, Call::Began { counts: true }));
+        check(&posts(6, 100).collect::<Vec<_>>(), 1);
+        check(&posts(5, 1).collect::<Vec<_>>(), 0);
+        check(&posts(40, 121).collect::<Vec<_>>(), 0);
+        // A page takes six connections at once; a visit each minute is another matter.
+        check(&[(0, Call::Opened); 6], 0);
+        check(&(0..6).map(|n| (n * 60, Call::Opened)).collect::<Vec<_>>(), 1);
+        // Reading the form is no sign-up, and it may go on as long as it likes.
+        check(&[(0, Call::Answered), (900, Call::Dropped(1))], 0);
     }
 }

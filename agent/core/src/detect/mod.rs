@@ -208,9 +208,11 @@ impl Detectors {
                     mail.handle_received((*local, *port), event, whence, at);
                 }
             }
-            StreamEvent::Call { peer, port, endpoint, call, .. } => {
+            StreamEvent::Call { peer, port, is_quic, endpoint, call, .. } => {
+                let protocol = if *is_quic { Protocol::Udp } else { Protocol::Tcp };
+                let target = Target { address: *peer, protocol, port: Some(*port) };
                 let api = self.api.get_or_insert_default();
-                api.handle(&numbers.endpoints, *endpoint, (*peer, *port), *call, at, found);
+                api.handle(&numbers.endpoints, *endpoint, target, *call, at, found);
             }
         }
     }
@@ -281,7 +283,7 @@ impl Detectors {
         now.since(self.last_active) > longest + REPEAT
             && self.probes.idle(now, numbers.stealth.window)
             && self.mail.as_ref().is_none_or(|mail| mail.is_idle(numbers, now))
-            && self.api.as_ref().is_none_or(|api| api.is_idle(now))
+            && self.api.as_ref().is_none_or(|api| api.is_idle(&numbers.endpoints, now))
             && self.identity.as_ref().is_none_or(|identity| identity.is_idle(now))
     }
 

@@ -354,6 +354,28 @@ fn what_is_read_is_kept_further() {
 }
 
 #[test]
+fn what_opens_quic_is_kept_further() {
+    let interest = Interest { quic_ports: vec![443, 8443], ..Interest::default() };
+    for (six, tags) in [(false, 0), (true, 0), (false, 2), (true, 1)] {
+        let check = |port: u16, first: u8, protocol: u8, expect: u32| {
+            let mut frame = Described { six, tags, ports: (40_000, port), ..Described::default() }.bytes();
+            let ip = 14 + 4 * tags;
+            let (at, header) = if six { (6, 40) } else { (9, 20) };
+            frame[ip + at] = protocol;
+            frame[ip + header + 8] = first;
+            let program = program(FilterLink::Ethernet, &interest);
+            assert_eq!(run(&program, &frame, 1), expect, "{port} {first:#x} {protocol}");
+        };
+        check(443, 0xc3, 17, interest.read_len);
+        check(8443, 0xff, 17, interest.read_len);
+        check(443, 0x43, 17, interest.snap_len);
+        check(444, 0xc3, 17, interest.snap_len);
+        check(443, 0xc3, 132, interest.snap_len);
+        check(443, 0xc3, 6, 0);
+    }
+}
+
+#[test]
 fn without_sampling_everything_stands_for_itself() {
     for sampling in [0, 1] {
         let interest = Interest { sampling, ..Interest::default() };
@@ -378,9 +400,11 @@ fn many_ports_stay_within_the_kernels_limit() {
     let interest = Interest {
         whole_ports: (142..=201).filter(|port| *port != 201).collect(),
         read_addresses: read_addresses.collect(),
+        quic_ports: (1_000..1_032).collect(),
         ..Interest::default()
     };
-    assert!(program(FilterLink::Ethernet, &interest).len() <= 4096);
+    let len = program(FilterLink::Ethernet, &interest).len();
+    assert!(len <= 4096, "{len}");
     let far = Described { ports: (199, 60_000), ..Described::default() };
     assert_eq!(fate(FilterLink::Ethernet, &interest, &far.bytes()), Fate::Kept);
     let none = Described { ports: (201, 60_000), ..Described::default() };

@@ -3,7 +3,8 @@
 //! Everything else in Reeve gets by with headers. Whether a tenant sends mail in bulk, passes on mail of others, or calls a service
 //! too often cannot be told without reading a protocol's commands, so for these few connections, and no others, payload is
 //! put in order ([`order`]) and read ([`smtp`], [`calls`]). What is read becomes numbers at once: recipients are kept as
-//! hashes, and no text outlives the line that it stands in.
+//! hashes, and no text outlives the line that it stands in; of calls the names and paths are compared and let go. QUIC to such
+//! endpoints is read as far as anybody can ([`quic`]).
 //!
 //! **Bounds.** At most [`Streams::CAPACITY`] connections, and of each tenant its share of that, between [`LEAST_EACH`] and
 //! [`MOST_EACH`]; a tenant that has more gives up its own oldest. Those in which the tenant has said nothing yet go first, so that strangers
@@ -14,8 +15,11 @@
 //! reader may hide commands, not connections: those are counted by the flow stage.
 
 pub mod calls;
+mod hello;
 mod order;
+mod quic;
 mod sealed;
+mod sites;
 pub mod smtp;
 #[cfg(test)]
 mod tests;
@@ -33,10 +37,12 @@ use reeve_policy::language::thresholds::Endpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::table::FlowKey;
-use crate::packet::{Ip, Tcp, TcpFlags, Transport};
+use crate::packet::{Ip, Tcp, TcpFlags, Transport, Udp};
 use crate::topology::TenantIx;
-use calls::{Call, CallStream};
+use calls::{Call, CallStream, Site};
 use order::Order;
+use quic::Quic;
+use sites::{Look, Sites};
 use smtp::{MailEvent, OwnDomains, Smtp};
 
 /// The fewest connections that are followed of a tenant, and the most.
@@ -77,6 +83,9 @@ pub enum StreamEvent {
         peer: IpAddr,
         /// Its port.
         port: u16,
+        /// Whether it was called over QUIC, rather than TCP.
+        #[serde(default)]
+        is_quic: bool,
         /// The endpoint's place among those that are protected.
         endpoint: usize,
         /// What.
@@ -88,7 +97,8 @@ pub enum StreamEvent {
 #[derive(Debug)]
 enum Speech {
     Mail(Box<Smtp>),
-    Calls { endpoint: usize, calls: CallStream },
+    Calls(CallStream),
+    Quic(Box<Quic>),
 }
 
 /// One connection that is followed.
@@ -120,7 +130,9 @@ pub struct Streams {
     /// Connections that found no room.
     passed_over: u64,
     own: Vec<Arc<OwnDomains>>,
-    endpoints: Vec<Endpoint>,
+    sites: Sites,
+    /// By tenant: the second at hand, and how many first packets of QUIC were opened in it.
+    work: Vec<(u64, u16)>,
 }
 
 impl Streams {
@@ -142,7 +154,8 @@ impl Streams {
             evictions: 0,
             passed_over: 0,
             own: Vec::new(),
-            endpoints: Vec::new(),
+            sites: Sites::default(),
+            work: Vec::new(),
         }
     }
 
@@ -155,11 +168,11 @@ impl Streams {
     /// Says which endpoints are protected. Connections to those before are given up; what was in flight there is forgotten by
     /// whoever counts it.
     pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
-        if self.endpoints == endpoints {
+        if self.sites.endpoints() == endpoints {
             return;
         }
-        self.endpoints = endpoints.to_vec();
-        let calls = |stream: &Stream| matches!(stream.speech, Speech::Calls { .. });
+        self.sites = Sites::new(endpoints);
+        let calls = |stream: &Stream| !matches!(stream.speech, Speech::Mail(_));
         let gone: Vec<FlowKey> = self
             .order
             .values()
@@ -207,62 +220,137 @@ impl Streams {
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
-        let Transport::Tcp(tcp) = &ip.transport else { return };
-        let (local, remote) = if is_sent {
-            ((ip.source, tcp.source_port), (ip.destination, tcp.destination_port))
-        } else {
-            ((ip.destination, tcp.destination_port), (ip.source, tcp.source_port))
-        };
-        let is_mail = MAIL_PORTS.contains(&remote.1) || MAIL_PORTS.contains(&local.1);
-        let endpoint = self.endpoints.iter().position(|endpoint| endpoint.is_at(remote.0, remote.1));
-        if !is_mail && endpoint.is_none() {
-            return;
+        match &ip.transport {
+            Transport::Tcp(tcp) => {
+                let ports = (tcp.source_port, tcp.destination_port);
+                let (local, remote) = ends(is_sent, ip, ports);
+                let is_mail = MAIL_PORTS.contains(&remote.1) || MAIL_PORTS.contains(&local.1);
+                let look = self.sites.look(remote);
+                if is_mail || look != Look::Away {
+                    let key = FlowKey::new(tenant, ip.protocol, local, remote);
+                    self.segment(key, (local, remote), look, (is_sent, tcp, at), events);
+                }
+            }
+            Transport::Udp(udp) => {
+                let (local, remote) = ends(is_sent, ip, (udp.source_port, udp.destination_port));
+                let look = self.sites.look(remote);
+                if look != Look::Away {
+                    let key = FlowKey::new(tenant, ip.protocol, local, remote);
+                    self.datagram(key, remote, look, (is_sent, udp, at), events);
+                }
+            }
+            _ => {}
         }
-        let key = FlowKey::new(tenant, ip.protocol, local, remote);
+    }
+
+    /// Reads a segment of TCP.
+    fn segment(
+        &mut self,
+        key: FlowKey,
+        (local, remote): (Socket, Socket),
+        look: Look,
+        (is_sent, tcp, at): (bool, &Tcp<'_>, Timestamp),
+        events: &mut Vec<StreamEvent>,
+    ) {
         let opens = tcp.flags.any(TcpFlags::SYN) && !tcp.flags.any(TcpFlags::ACK);
         if opens {
             let is_known = self.streams.get(&key).is_some_and(|stream| stream.is_first(is_sent, tcp));
             if !is_known {
                 self.end(&key, events);
-                self.begin(key, (local.1, remote.1), endpoint, at, events);
+                let (is_client, speech) = self.speech(&key, (local.1, remote.1), look);
+                self.begin(key, is_client, speech, at, events);
             }
         }
         if !self.streams.contains_key(&key) {
-            // Met in the middle: a segment with something in it begins it.
-            if tcp.payload_len == 0 || tcp.flags.any(TcpFlags::SYN | TcpFlags::RST) {
+            // Met in the middle: a segment with something in it begins it. To whom the connection is cannot be known by name then.
+            let is_nameless = matches!(look, Look::Open { is_at: false });
+            if tcp.payload_len == 0 || tcp.flags.any(TcpFlags::SYN | TcpFlags::RST) || is_nameless {
                 return;
             }
-            self.begin(key, (local.1, remote.1), endpoint, at, events);
+            let (is_client, speech) = self.speech(&key, (local.1, remote.1), look);
+            self.begin(key, is_client, speech, at, events);
+        }
+        if is_sent && tcp.payload_len > 0 {
+            self.prove(&key);
         }
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        if !stream.is_proven && is_sent && tcp.payload_len > 0 {
-            stream.is_proven = true;
-            self.unproven.remove(&stream.number);
-            self.order.remove(&(tenant, false, stream.number));
-            self.order.insert((tenant, true, stream.number), key);
-        }
         let is_client = stream.is_client;
         let server_port = if is_client { remote.1 } else { local.1 };
         let from_client = is_client == is_sent;
         stream.last = at;
-        stream.read(from_client, tcp, |said| {
+        let site = Site { sites: &self.sites, remote };
+        let (tenant, peer) = (key.tenant, remote.0);
+        stream.read(from_client, tcp, site, |said| {
             events.push(match said {
                 Said::Mail(event) => StreamEvent::Mail {
                     tenant,
                     local: local.0,
-                    peer: remote.0,
+                    peer,
                     port: server_port,
                     is_client,
                     event,
                 },
                 Said::Call(endpoint, call) => {
-                    StreamEvent::Call { tenant, peer: remote.0, port: server_port, endpoint, call }
+                    StreamEvent::Call { tenant, peer, port: server_port, is_quic: false, endpoint, call }
                 }
             });
         });
         if tcp.flags.any(TcpFlags::RST) || stream.is_over() {
             self.end(&key, events);
         }
+    }
+
+    /// Reads a datagram that is QUIC, if anything.
+    fn datagram(
+        &mut self,
+        key: FlowKey,
+        remote: Socket,
+        look: Look,
+        (is_sent, udp, at): (bool, &Udp<'_>, Timestamp),
+        events: &mut Vec<StreamEvent>,
+    ) {
+        let said = (udp.payload, udp.payload_len);
+        let is_fresh = match self.streams.get(&key).map(|stream| &stream.speech) {
+            Some(Speech::Quic(quic)) => is_sent && quic.is_another(said.0, said.1),
+            Some(_) => return,
+            None => is_sent && quic::opens(said.0, said.1),
+        };
+        if is_fresh {
+            self.end(&key, events);
+            self.begin(key, true, Speech::Quic(Box::new(Quic::new(look, said.0))), at, events);
+        }
+        if !is_sent {
+            self.prove(&key);
+        }
+        let place = key.tenant.0 as usize;
+        if self.work.len() <= place {
+            self.work.resize(place + 1, (0, 0));
+        }
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Speech::Quic(quic) = &mut stream.speech else { return };
+        stream.last = at;
+        let work = &mut self.work[place];
+        let may_open = || {
+            let second = at.as_nanos() / 1_000_000_000;
+            *work = if work.0 == second { (second, work.1.saturating_add(1)) } else { (second, 1) };
+            work.1 <= quic::WORK_MAX
+        };
+        let (tenant, (peer, port)) = (key.tenant, remote);
+        quic.read(is_sent, said, Site { sites: &self.sites, remote }, may_open, &mut |endpoint, call| {
+            events.push(StreamEvent::Call { tenant, peer, port, is_quic: true, endpoint, call });
+        });
+        if quic.is_nobodys() {
+            self.remove(&key);
+        }
+    }
+
+    /// Takes note that both ends of a connection are there.
+    fn prove(&mut self, key: &FlowKey) {
+        let Some(stream) = self.streams.get_mut(key).filter(|stream| !stream.is_proven) else { return };
+        stream.is_proven = true;
+        self.unproven.remove(&stream.number);
+        self.order.remove(&(key.tenant, false, stream.number));
+        self.order.insert((key.tenant, true, stream.number), *key);
     }
 
     /// Gives up what has been idle too long at `now`.
@@ -275,11 +363,22 @@ impl Streams {
         }
     }
 
+    /// What is to be read in a connection over TCP, and whether the tenant is its client.
+    fn speech(&self, key: &FlowKey, (local_port, remote_port): (u16, u16), look: Look) -> (bool, Speech) {
+        if look != Look::Away {
+            return (true, Speech::Calls(CallStream::new(look)));
+        }
+        let is_client = MAIL_PORTS.contains(&remote_port);
+        let port = if is_client { remote_port } else { local_port };
+        let own = self.own.get(key.tenant.0 as usize).cloned().unwrap_or_default();
+        (is_client, Speech::Mail(Box::new(Smtp::new(own, port))))
+    }
+
     fn begin(
         &mut self,
         key: FlowKey,
-        ports: (u16, u16),
-        endpoint: Option<usize>,
+        is_client: bool,
+        speech: Speech,
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
@@ -299,16 +398,6 @@ impl Streams {
             self.end(&gone, events);
             self.evictions += 1;
         }
-        let (local_port, remote_port) = ports;
-        let (is_client, speech) = match endpoint {
-            Some(endpoint) => (true, Speech::Calls { endpoint, calls: CallStream::default() }),
-            None => {
-                let is_client = MAIL_PORTS.contains(&remote_port);
-                let port = if is_client { remote_port } else { local_port };
-                let own = self.own.get(place).cloned().unwrap_or_default();
-                (is_client, Speech::Mail(Box::new(Smtp::new(own, port))))
-            }
-        };
         let number = self.begun;
         self.begun += 1;
         let (client, server) = (Order::default(), Order::default());
@@ -326,13 +415,12 @@ impl Streams {
         let Some(mut stream) = self.remove(key) else { return };
         let target = key.target();
         let port = target.port.unwrap_or_default();
+        let (tenant, peer) = (key.tenant, target.address);
+        let tell =
+            |is_quic| move |endpoint, call| StreamEvent::Call { tenant, peer, port, is_quic, endpoint, call };
         match &mut stream.speech {
-            Speech::Calls { endpoint, calls } => {
-                if let Some(call) = calls.ended() {
-                    let (tenant, endpoint) = (key.tenant, *endpoint);
-                    events.push(StreamEvent::Call { tenant, peer: target.address, port, endpoint, call });
-                }
-            }
+            Speech::Calls(calls) => calls.ended(|endpoint, call| events.push(tell(false)(endpoint, call))),
+            Speech::Quic(quic) => quic.ended(|endpoint, call| events.push(tell(true)(endpoint, call))),
             Speech::Mail(smtp) => {
                 if let Some(event) = smtp.ended() {
                     let (is_client, (local, local_port)) = (stream.is_client, key.local());
@@ -358,6 +446,15 @@ impl Streams {
     }
 }
 
+/// An address and a port.
+type Socket = (IpAddr, u16);
+
+/// The tenant's end of a packet and the other, of its source and destination ports.
+fn ends(is_sent: bool, ip: &Ip<'_>, (source, destination): (u16, u16)) -> (Socket, Socket) {
+    let (from, to) = ((ip.source, source), (ip.destination, destination));
+    if is_sent { (from, to) } else { (to, from) }
+}
+
 /// What the reader of a connection says.
 enum Said {
     Mail(MailEvent),
@@ -373,10 +470,11 @@ impl Stream {
     }
 
     fn is_over(&self) -> bool {
-        self.client.is_closed() && self.server.is_closed()
+        let is_nobodys = matches!(&self.speech, Speech::Calls(calls) if calls.is_nobodys());
+        is_nobodys || (self.client.is_closed() && self.server.is_closed())
     }
 
-    fn read(&mut self, from_client: bool, tcp: &Tcp<'_>, mut say: impl FnMut(Said)) {
+    fn read(&mut self, from_client: bool, tcp: &Tcp<'_>, site: Site<'_>, mut say: impl FnMut(Said)) {
         let Self { client, server, speech, .. } = self;
         let other_is_over = if from_client { server.is_ending() } else { client.is_ending() };
         let side = if from_client { client } else { server };
@@ -388,15 +486,14 @@ impl Stream {
                     smtp.cut_off(&mut |event| say(Said::Mail(event)));
                 }
             }
-            Speech::Calls { endpoint, calls } => {
-                let endpoint = *endpoint;
+            Speech::Calls(calls) => {
+                let mut say = |endpoint, call| say(Said::Call(endpoint, call));
                 if tcp.flags.all(TcpFlags::SYN | TcpFlags::ACK) && !from_client {
-                    calls.opened(&mut |call| say(Said::Call(endpoint, call)));
+                    calls.opened(&mut say);
                 }
-                side.take(tcp, |piece| {
-                    calls.read(from_client, piece, &mut |call| say(Said::Call(endpoint, call)));
-                });
+                side.take(tcp, |piece| calls.read(from_client, piece, site, &mut say));
             }
+            Speech::Quic(_) => {}
         }
     }
 }

@@ -83,6 +83,9 @@ fn a_connection_that_begins_anew_or_ends_takes_its_calls_along() {
     let endpoint = Endpoint {
         name: "api".parse().unwrap(),
         addresses: vec!["34.0.0.7/32".parse().unwrap()],
+        kind: Default::default(),
+        hosts: Vec::new(),
+        paths: Vec::new(),
         ports: vec![80],
         numbers: Default::default(),
     };
@@ -173,6 +176,9 @@ proptest! {
         let endpoint = Endpoint {
             name: "api".parse().unwrap(),
             addresses: vec!["34.0.0.0/8".parse().unwrap()],
+            kind: Default::default(),
+            hosts: Vec::new(),
+            paths: Vec::new(),
             ports: vec![80],
             numbers: Default::default(),
         };

@@ -9,7 +9,7 @@ mod scan;
 
 use serde::{Deserialize, Serialize};
 
-pub use call::{ApiBurst, Crawl, Endpoint};
+pub use call::{ApiBurst, Crawl, Endpoint, EndpointKind, Host, ParseHostError};
 pub use flood::{
     FloodAmplify, FloodConnect, FloodFrag, FloodIcmp, FloodOther, FloodSyn, FloodTcp, FloodUdp, FloodVolume,
 };

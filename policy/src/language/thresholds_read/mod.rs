@@ -13,16 +13,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::numbers::{Number, Value};
-use super::thresholds::{ApiBurst, Endpoint, Thresholds};
+use super::thresholds::Thresholds;
 use crate::class::Class;
 use crate::reader::Section;
-use crate::tenant::Name;
+pub(super) use call::endpoints;
 pub(in crate::language) use table::Table;
-
-/// An endpoint is compared with every TCP packet, and stands in the capture's filter.
-const MAX_ENDPOINTS: usize = 32;
-/// What one endpoint may have of addresses and of ports.
-const MAX_PLACES: usize = 16;
 
 /// Counts that make no sense beyond what the windows hold.
 const COUNT: std::ops::RangeInclusive<u64> = 1..=450;
@@ -154,46 +149,4 @@ fn big_count(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
 /// As many as the memory of a relay holds.
 fn few(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
     table.whole_32(key, 1..=32, true, place);
-}
-
-/// Reads the `[[endpoint]]` tables of `root` into `numbers`: those with a name that is known replace it.
-pub(super) fn endpoints(root: &Section<'_, '_>, numbers: &mut Thresholds) {
-    let mut own: Vec<Endpoint> = Vec::new();
-    for section in root.sections("endpoint") {
-        if let Some(endpoint) = endpoint(&section, &numbers.api) {
-            if own.iter().any(|other| other.name == endpoint.name) {
-                section.reject("name", "a name that no endpoint above has");
-            }
-            own.push(endpoint);
-        }
-        section.finish();
-    }
-    numbers.endpoints.retain(|known| own.iter().all(|new| new.name != known.name));
-    numbers.endpoints.extend(own);
-    if numbers.endpoints.len() > MAX_ENDPOINTS {
-        root.reject("endpoint", "at most 32 endpoints");
-    }
-}
-
-fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> {
-    let name: Option<Name> = section
-        .required("name", "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit");
-    let addresses = places(section, "addresses", "1 to 16 prefixes like 192.0.2.0/24 or 192.0.2.1/32");
-    let ports = places(section, "ports", "1 to 16 TCP ports, 1 to 65535");
-    if ports.as_ref().is_some_and(|ports: &Vec<u16>| ports.contains(&0)) {
-        section.reject("ports", "1 to 16 TCP ports, 1 to 65535");
-    }
-    let mut numbers = defaults.clone();
-    call::api_burst(&Table::File(section), &mut numbers);
-    Some(Endpoint { name: name?, addresses: addresses?, ports: ports?, numbers })
-}
-
-fn places<T: std::str::FromStr>(section: &Section<'_, '_>, key: &str, allowed: &str) -> Option<Vec<T>> {
-    let list: Option<Vec<T>> = section.parsed_list(key, allowed);
-    // What stands there and cannot be read has been told.
-    let written = section.parsed_list::<String>(key, allowed).map_or(0, |texts| texts.len());
-    if !section.has(key) || (list.is_some() && !(1..=MAX_PLACES).contains(&written)) {
-        section.reject(key, allowed);
-    }
-    list
 }
