@@ -483,13 +483,13 @@ impl Shard {
             }
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
             let known = self.topology.tenant(tenant);
-            let (profile, clients) = (known.profile, &known.mail_clients);
+            let clients = &known.mail_clients;
             let is_trusted = || clients.iter().any(|prefix| prefix.contains(peer));
             let is_outside = self.topology.by_address(*peer) != Some(tenant) && !is_trusted();
             let relays = u32::try_from(known.relay_domains.len()).unwrap_or(u32::MAX);
             let whence = Whence { is_outside, relays };
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
-            detectors.handle_stream(&state.numbers, profile, &event, whence, at, &mut self.findings);
+            detectors.handle_stream(&state.numbers, &event, whence, at, &mut self.findings);
             if let Some(due) = detectors.next_deadline(&state.numbers) {
                 self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
             }

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Class, Metric, Outcome, Profile, Protocol, Target, TargetSeen, Timestamp};
+use reeve_policy::{Class, Metric, Outcome, Protocol, Target, TargetSeen, Timestamp};
 
 use crate::flow::{FlowEvent, Restrictions};
 use crate::meter::rates::RateTable;
@@ -190,7 +190,6 @@ impl Detectors {
     pub fn handle_stream(
         &mut self,
         numbers: &Thresholds,
-        profile: Profile,
         event: &StreamEvent,
         whence: mail::Whence,
         at: Timestamp,
@@ -202,7 +201,7 @@ impl Detectors {
                 let mail = self.mail.get_or_insert_default();
                 if *is_client {
                     let mut told = Vec::new();
-                    mail.handle_sent(numbers, profile, mail::exchanger(*peer, *port), event, at, &mut told);
+                    mail.handle_sent(numbers, mail::exchanger(*peer, *port), event, at, &mut told);
                     told.into_iter().for_each(|finding| self.raise(Some(finding), found));
                 } else {
                     mail.handle_received((*local, *port), event, whence, at);

@@ -21,8 +21,6 @@ pub struct Spam {
     pub alike_sites: u32,
     /// Messages from nobody, as bounces are, within an hour, if they are at least half of all: told as a suspicion.
     pub bounces_per_hour: u32,
-    /// A tenant with the profile `mail` may do this many times as much.
-    pub mail_factor: u32,
 }
 
 impl Default for Spam {
@@ -35,7 +33,6 @@ impl Default for Spam {
             alike_messages: 100,
             alike_sites: 40,
             bounces_per_hour: 100,
-            mail_factor: 10,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The numbers of the mail classes. Read from a file.
 
-use super::{Table, big_count, count, few, share, span, steady};
+use super::{Table, big_count, count, few, share, span};
 use crate::language::thresholds::{Mailbomb, Relay, Spam};
 
 pub(super) fn spam(table: &Table<'_, '_, '_>, numbers: &mut Spam) {
@@ -12,7 +12,6 @@ pub(super) fn spam(table: &Table<'_, '_, '_>, numbers: &mut Spam) {
     // As many as are remembered of each kind of message.
     table.whole_32("alike_sites", 1..=64, false, &mut numbers.alike_sites);
     big_count(table, "bounces_per_hour", &mut numbers.bounces_per_hour);
-    steady(table, "mail_factor", &mut numbers.mail_factor);
 }
 
 pub(super) fn mailbomb(table: &Table<'_, '_, '_>, numbers: &mut Mailbomb) {
@@ -25,6 +24,7 @@ pub(super) fn relay(table: &Table<'_, '_, '_>, numbers: &mut Relay) {
     few(table, "messages", &mut numbers.messages);
     few(table, "domains", &mut numbers.domains);
     few(table, "next_hops", &mut numbers.next_hops);
-    few(table, "sealed_messages", &mut numbers.sealed_messages);
+    // Half of what is remembered.
+    table.whole_32("sealed_messages", 1..=48, true, &mut numbers.sealed_messages);
     span(table, "window", 3_600, "\"1h\"", &mut numbers.window);
 }

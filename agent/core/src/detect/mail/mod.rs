@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Outcome, Profile, Protocol, Target, TargetSeen, Timestamp};
+use reeve_policy::{Outcome, Protocol, Target, TargetSeen, Timestamp};
 
 use super::Finding;
 use crate::stream::smtp::{Answer, MailEvent};
@@ -70,24 +70,22 @@ impl Mail {
     pub fn handle_sent(
         &mut self,
         numbers: &Thresholds,
-        profile: Profile,
         exchanger: Target,
         event: &MailEvent,
         at: Timestamp,
         found: &mut Vec<Finding>,
     ) {
         self.last = at;
-        let factor = factor(numbers, profile);
         self.spam.observe(exchanger, event, at);
-        found.extend(self.spam.judge(&numbers.spam, factor, at));
+        found.extend(self.spam.judge(&numbers.spam, at));
         found.extend(self.bombs.observe(&numbers.mailbomb, exchanger, event, at));
         let Some(passing) = &mut self.passing else { return };
-        let allowed = sealed::Allowance { factor, relays: passing.relays };
+        let relays = passing.relays;
         if let MailEvent::Message { recipients, answer: Answer::Accepted, .. } = event {
             found.extend(passing.relay.pass_on(&numbers.relay, recipients, exchanger, at));
         }
         if let Some(message) = sealed::Message::of(event).filter(|_| exchanger.port == Some(PORT_SMTP)) {
-            found.extend(passing.sealed.pass_on(&numbers.relay, allowed, message, exchanger, at));
+            found.extend(passing.sealed.pass_on(&numbers.relay, relays, message, exchanger, at));
         }
     }
 
@@ -147,11 +145,6 @@ impl Mail {
     }
 }
 
-/// How many times the numbers of mail a tenant may reach.
-fn factor(numbers: &Thresholds, profile: Profile) -> u32 {
-    if profile == Profile::Mail { numbers.spam.mail_factor } else { 1 }
-}
-
 /// Whether a target is a server's that takes mail from others.
 #[must_use]
 pub fn is_exchanger(target: &Target) -> bool {
@@ -179,7 +172,8 @@ fn number(len: usize) -> u32 {
 mod fixtures {
     use super::*;
     use crate::stream::smtp::Recipient;
-    use reeve_policy::Class;
+    use reeve_policy::language::Policy;
+    use reeve_policy::{Class, Profile};
 
     pub fn at(millis: u64) -> Timestamp {
         Timestamp::from_nanos(1_000_000_000_000 + millis * 1_000_000)
@@ -212,19 +206,19 @@ mod fixtures {
     pub struct Tenant {
         pub mail: Mail,
         pub found: Vec<String>,
-        pub profile: Profile,
+        pub numbers: Thresholds,
         pub relays: u32,
     }
 
     impl Tenant {
         pub fn of(profile: Profile) -> Self {
-            Self { profile, ..Self::default() }
+            let baseline = Policy::preset("baseline").unwrap();
+            Self { numbers: baseline.thresholds_for(profile, None), ..Self::default() }
         }
 
         pub fn sends(&mut self, to: Target, event: &MailEvent, millis: u64) {
             let mut found = Vec::new();
-            let numbers = Thresholds::default();
-            self.mail.handle_sent(&numbers, self.profile, to, event, at(millis), &mut found);
+            self.mail.handle_sent(&self.numbers, to, event, at(millis), &mut found);
             for finding in found {
                 assert!(finding.targets.len() <= reeve_policy::Alert::MAX_TARGETS);
                 assert!(finding.start <= finding.at);

@@ -79,15 +79,6 @@ impl Message {
     }
 }
 
-/// What a tenant may do more than others.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
-    /// So many times the messages.
-    pub factor: u32,
-    /// The domains that it passes mail on for.
-    pub relays: u32,
-}
-
 /// A message that came in.
 #[derive(Clone, Copy, Debug)]
 struct Arrival {
@@ -126,11 +117,11 @@ impl SealedRelaying {
         self.arrivals.push_back(Arrival { at, message, bins: 0, behind: 0 });
     }
 
-    /// Takes a message that went out, and judges it; a tenant may do what the numbers say and what it is `allowed`.
+    /// Takes a message that went out, and judges it; it passes mail on for so many domains.
     pub fn pass_on(
         &mut self,
         numbers: &Relay,
-        Allowance { factor, relays }: Allowance,
+        relays: u32,
         message: Message,
         next_hop: Target,
         at: Timestamp,
@@ -162,17 +153,17 @@ impl SealedRelaying {
             let next_hop = bits(next_hop.address).to_be_bytes();
             self.links.push_back(Link { next_hop, bin, at });
         }
-        if linked == 0 { None } else { self.judge(numbers, Allowance { factor, relays }, at) }
+        if linked == 0 { None } else { self.judge(numbers, relays, at) }
     }
 
-    fn judge(&self, numbers: &Relay, allowed: Allowance, at: Timestamp) -> Option<Finding> {
+    fn judge(&self, numbers: &Relay, relays: u32, at: Timestamp) -> Option<Finding> {
         let matched = |bin: usize| {
             let both = 0b11_u64 << bin;
             number(self.arrivals.iter().filter(|arrival| arrival.bins & both != 0).count())
         };
         let (bin, messages) =
             (0..BINS - 1).map(|bin| (bin, matched(bin))).max_by_key(|(_, messages)| *messages)?;
-        let limit = numbers.sealed_messages.saturating_mul(allowed.factor).min(number(ARRIVALS_MAX / 2));
+        let limit = numbers.sealed_messages.min(number(ARRIVALS_MAX / 2));
         let all: u32 = self.arrivals.iter().map(|arrival| arrival.bins.count_ones()).sum();
         let is_gathered = messages.saturating_mul(number(BINS)) >= all.saturating_mul(2 * CONTRAST);
         if messages < limit || messages.saturating_mul(2) < number(self.arrivals.len()) || !is_gathered {
@@ -184,10 +175,7 @@ impl SealedRelaying {
         hops.dedup();
         let (next_hops, hops_limit) = (
             number(hops.len()),
-            numbers
-                .next_hops
-                .max(messages / PER_HOP)
-                .saturating_add(allowed.relays.saturating_mul(PER_RELAY)),
+            numbers.next_hops.max(messages / PER_HOP).saturating_add(relays.saturating_mul(PER_RELAY)),
         );
         let target = |hop: &[u8; 16]| {
             let mut times = links().filter(|link| link.next_hop == *hop).map(|link| link.at);
@@ -349,13 +337,7 @@ mod tests {
         for place in 0..5_000_u32 {
             let message = Message { size: size(place), is_sealed: true };
             relay.take_in(message, at(place.into()));
-            relay.pass_on(
-                &numbers,
-                Allowance { factor: 1, relays: 0 },
-                message,
-                server(place, 25),
-                at(place.into()),
-            );
+            relay.pass_on(&numbers, 0, message, server(place, 25), at(place.into()));
         }
         assert_eq!(relay.len(), (ARRIVALS_MAX, LINKS_MAX));
     }

@@ -7,7 +7,7 @@
 //! most of what is sent, are told as a suspicion: a server that takes spam and returns it to forged senders.
 //!
 //! **Numbers.** 60 messages a minute, 500 an hour, 30 exchangers in 10 minutes, 100 alike to 40 domains in an hour, 20 % refused;
-//! 100 bounces an hour. Ten times as much for tenants with the profile `mail`.
+//! 100 bounces an hour. Ten times as much for tenants with the profile `mail`, by the baseline.
 //!
 //! **Look-alikes that stay silent.** A mail server that answers and is answered: its rates. Greylisting: what is deferred and comes again
 //! counts when it is taken or refused, and its exchanger once. A server that retries while port 25 is blocked above it: nobody answers,
@@ -120,15 +120,12 @@ impl Spamming {
         self.exchangers.meet(server, false, at);
     }
 
-    /// Judges what was sent up to `at`; a tenant may do `factor` times what the numbers say.
-    pub fn judge(&mut self, numbers: &Spam, factor: u32, at: Timestamp) -> Option<Finding> {
+    /// Judges what was sent up to `at`.
+    pub fn judge(&mut self, numbers: &Spam, at: Timestamp) -> Option<Finding> {
         let (answers, refusals) = (self.answers.sum(at, TEN_SECONDS), self.refusals.sum(at, TEN_SECONDS));
         let refused = if answers >= ANSWERS_LEAST { f64::from(refusals) / f64::from(answers) } else { 0.0 };
         let is_dirty = refused >= numbers.rejected;
-        let limit = |number: u32| {
-            let number = number.saturating_mul(factor);
-            if is_dirty { number.div_ceil(2) } else { number }
-        };
+        let limit = |number: u32| if is_dirty { number.div_ceil(2) } else { number };
         let per_hour = self.hour.sum(at, MINUTE);
         let mut metrics = vec![
             count("messages_per_minute", self.minute.sum(at, SECOND), limit(numbers.messages_per_minute)),
@@ -148,22 +145,15 @@ impl Spamming {
             metrics.push(count("alike_messages", alike.messages, limit(numbers.alike_messages)));
             metrics.push(count("alike_sites", alike.sites, numbers.alike_sites));
         }
-        let Some(first) = first else { return self.judge_bounces(numbers, factor, per_hour, at) };
+        let Some(first) = first else { return self.judge_bounces(numbers, per_hour, at) };
         metrics.swap(0, first);
         metrics.push(share("rejected", refused, Some(numbers.rejected)));
         Some(self.finding(metrics, if is_dirty { 95 } else { 85 }, false, at))
     }
 
     /// What a server sends back to senders who never wrote to it.
-    fn judge_bounces(
-        &mut self,
-        numbers: &Spam,
-        factor: u32,
-        per_hour: u32,
-        at: Timestamp,
-    ) -> Option<Finding> {
-        let (bounces, limit) =
-            (self.bounces.sum(at, MINUTE), numbers.bounces_per_hour.saturating_mul(factor));
+    fn judge_bounces(&mut self, numbers: &Spam, per_hour: u32, at: Timestamp) -> Option<Finding> {
+        let (bounces, limit) = (self.bounces.sum(at, MINUTE), numbers.bounces_per_hour);
         (bounces >= limit && bounces.saturating_mul(2) >= per_hour)
             .then(|| self.finding(vec![count("bounces_per_hour", bounces, limit)], 60, true, at))
     }
