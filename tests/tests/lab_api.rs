@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reeve_tests::house::House;
 use reeve_tests::lab::addresses::{API_V4, SLOW_API_V4};
-use reeve_tests::lab::{Lab, Namespace, Process, Program, Visitor, http2_server};
+use reeve_tests::lab::{Lab, Namespace, Process, Program, Visitor, http2_clear_server, http2_server};
 
 const TOOL: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(10);
@@ -144,4 +145,102 @@ fn downloads_over_http2_are_a_call_each() {
     assert_eq!(house.status("alice").unwrap().state, "clear");
     let played = house.close_and_replay(&[]).unwrap();
     assert_eq!(played.count("alert"), 0, "{:?}", played.alerts());
+}
+
+/// Services that speak differently, one that is known by its name only, and one of which another path is meant.
+const LANGUAGES: &str = "\
+[policy]
+name = \"languages\"
+version = 1
+extends = \"baseline\"
+mode = \"observe\"
+
+[[endpoint]]
+name = \"plain\"
+addresses = [\"20.90.0.1/32\"]
+ports = [8090]
+calls_per_second = 5
+burst = 20
+
+[[endpoint]]
+name = \"sealed\"
+addresses = [\"20.90.0.1/32\"]
+ports = [8443]
+calls_per_second = 5
+burst = 20
+
+[[endpoint]]
+name = \"sealed-http2\"
+addresses = [\"20.90.0.1/32\"]
+ports = [8444]
+calls_per_second = 5
+burst = 20
+
+[[endpoint]]
+name = \"clear-http2\"
+addresses = [\"20.90.0.1/32\"]
+ports = [8445]
+paths = [\"/ima\"]
+calls_per_second = 5
+burst = 20
+
+[[endpoint]]
+name = \"other-path\"
+addresses = [\"20.90.0.2/32\"]
+ports = [8445]
+paths = [\"/v1/\"]
+calls_per_second = 5
+burst = 20
+
+[[endpoint]]
+name = \"by-name\"
+hosts = [\"*.api.example\"]
+ports = [8444, 8445]
+calls_per_second = 1
+burst = 5
+";
+
+#[test]
+fn calls_are_told_in_whatever_is_spoken() {
+    let mut house = House::open_recorded(Lab::up().unwrap(), Some(LANGUAGES)).unwrap();
+    let _service = Program::HttpService.serve(&house.lab).unwrap();
+    let files = house.path("files");
+    std::fs::create_dir(&files).unwrap();
+    std::fs::write(files.join("image"), vec![b'x'; 2_000]).unwrap();
+    let _sealed = http2_server(&house.lab, &files, 8444).unwrap();
+    let _clear = http2_clear_server(&house.lab, &files, 8445).unwrap();
+    let (alice, bob) = (&house.lab.alice, &house.lab.bob);
+    let run = |namespace: &Namespace, line: &str| {
+        let argv: Vec<&str> = line.split(' ').collect();
+        let done = namespace.run(&argv, TOOL).unwrap().success().unwrap();
+        println!("{line}\n{}", done.stdout.lines().take(12).collect::<Vec<_>>().join("\n"));
+    };
+    run(alice, "wrk -t1 -c4 -d3s --timeout 2s http://20.90.0.1:8090/");
+    run(alice, "ab -q -n 150 -c 10 https://20.90.0.1:8443/");
+    run(alice, "h2load -n 300 -c 2 -m 10 https://20.90.0.1:8444/image");
+    run(alice, "h2load -n 300 -c 2 -m 10 http://20.90.0.1:8445/image");
+    run(alice, "h2load -n 300 -c 2 -m 10 http://20.90.0.2:8445/image");
+    // A name that TLS says when it begins, at an address that nobody told of, and in the clear; another name there means nothing.
+    let by_name = |name: &str, scheme, port, times| {
+        let script = format!(
+            "for call in $(seq {times}); do curl --silent --fail --insecure --output /dev/null --max-time 2 \
+             --http2-prior-knowledge --resolve {name}:{port}:20.99.1.2 {scheme}://{name}:{port}/image || exit 1; done"
+        );
+        bob.run(&["sh", "-c", &script], TOOL).unwrap().success().unwrap();
+    };
+    by_name("www.example", "https", 8444, 15);
+    by_name("v1.api.example", "https", 8444, 15);
+    by_name("v2.api.example", "http", 8445, 15);
+    house.wait_for_violation("alice", "api_burst", SOON).unwrap();
+    house.wait_for_violation("bob", "api_burst", SOON).unwrap();
+    let played = house.close_and_replay(&[]).unwrap();
+    let told = |event: &serde_json::Value| -> Vec<String> {
+        let metrics = event.pointer("/alert/metrics").or_else(|| event.get("metrics"));
+        let names = metrics.and_then(serde_json::Value::as_array).into_iter().flatten();
+        names
+            .filter_map(|metric| metric["name"].as_str()?.strip_prefix("calls_at_").map(str::to_owned))
+            .collect()
+    };
+    let told: BTreeSet<String> = played.events.iter().flat_map(told).collect();
+    assert_eq!(Vec::from_iter(told), ["by-name", "clear-http2", "plain", "sealed", "sealed-http2"]);
 }

@@ -21,7 +21,7 @@ use crate::frame::{Frame, Passage, VantageId};
 use crate::meter::rates::{BUCKET, RateTable};
 use crate::packet::{self, Body, Ip, Transport};
 use crate::stream::smtp::OwnDomains;
-use crate::stream::{StreamEvent, Streams};
+use crate::stream::{StreamEvent, Streams, page};
 use crate::topology::{TenantIx, Topology, VantageKind};
 pub use counters::ShardCounters;
 use counters::VantageLoss;
@@ -358,10 +358,10 @@ impl Shard {
             if who.astray || matches!(ip.transport, Transport::Icmp(_)) {
                 self.met(receiver, who.astray, &packet, ip, at);
             }
-            self.received(receiver, ip, at);
+            self.received(receiver, ip, at, frame);
         }
         if self.hearing != Hearing::Told {
-            self.overhear((sender, receiver), ip, at);
+            self.overhear((sender, receiver), ip, at, frame.vantage);
         }
     }
 
@@ -440,9 +440,11 @@ impl Shard {
         self.raise(sender);
     }
 
-    fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp) {
+    fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
         if let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors {
             detectors.handle_received(ip, at);
+            detectors
+                .handle_answer(ip, || self.topology.vantage(frame.vantage).map_or(1, |one| one.sampling));
         }
         let mut events = std::mem::take(&mut self.events);
         self.flows.handle_received(receiver, ip, at, &mut events);
@@ -452,11 +454,24 @@ impl Shard {
     }
 
     /// Reads what is said in connections of mail and to protected endpoints.
-    fn overhear(&mut self, who: (Option<TenantIx>, Option<TenantIx>), ip: &Ip<'_>, at: Timestamp) {
+    fn overhear(
+        &mut self,
+        who: (Option<TenantIx>, Option<TenantIx>),
+        ip: &Ip<'_>,
+        at: Timestamp,
+        vantage: VantageId,
+    ) {
         let mut said = Vec::new();
         for (tenant, is_sent) in [(who.0, true), (who.1, false)] {
             if let Some(tenant) = tenant {
                 self.streams.handle(tenant, is_sent, ip, at, &mut said);
+                if is_sent && let Some((port, path)) = page(ip) {
+                    let peer = ip.destination;
+                    // Connections to protected endpoints are kept whole, others sampled.
+                    let sampling = self.topology.vantage(vantage).map_or(1, |one| one.sampling);
+                    let weight = if self.streams.is_read(ip) { 1 } else { sampling };
+                    said.push(StreamEvent::Page { tenant, peer, port, path, weight });
+                }
             }
         }
         // At a frame's time and not at a deadline's, so that all that is heard is heard with a frame.
@@ -476,7 +491,9 @@ impl Shard {
     /// Tells the detectors what was said.
     fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
         for event in said {
-            let (StreamEvent::Mail { tenant, peer, .. } | StreamEvent::Call { tenant, peer, .. }) = &event;
+            let (StreamEvent::Mail { tenant, peer, .. }
+            | StreamEvent::Call { tenant, peer, .. }
+            | StreamEvent::Page { tenant, peer, .. }) = &event;
             let tenant = *tenant;
             if !self.part.owns(tenant) {
                 continue;

@@ -33,7 +33,7 @@ use tempfile::TempDir;
 pub use generator::{Generator, Sent, Spread};
 pub use namespace::Namespace;
 pub use process::{Finished, Process};
-pub use programs::{Program, http2_server};
+pub use programs::{Program, http2_clear_server, http2_server};
 pub use responder::Responder;
 pub use sniffer::{Header, Sniffer};
 pub use sys::clock_ticks_per_second;

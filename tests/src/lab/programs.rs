@@ -115,8 +115,24 @@ impl Program {
 /// When it does not listen in time.
 pub fn http2_server(lab: &Lab, dir: &Path, port: u16) -> anyhow::Result<Process> {
     let (certificate, key) = certificate(lab.dir())?;
-    let dir = dir.to_str().context("the lab's paths are text")?;
-    let mut server = lab.net.spawn(&["nghttpd", "--htdocs", dir, &port.to_string(), &key, &certificate])?;
+    nghttpd(lab, dir, port, &[&key, &certificate])
+}
+
+/// The same in the clear, for clients that know beforehand what it speaks, as gRPC within a data centre.
+///
+/// # Errors
+/// When it does not listen in time.
+pub fn http2_clear_server(lab: &Lab, dir: &Path, port: u16) -> anyhow::Result<Process> {
+    nghttpd(lab, dir, port, &["--no-tls"])
+}
+
+fn nghttpd(lab: &Lab, dir: &Path, port: u16, rest: &[&str]) -> anyhow::Result<Process> {
+    let (dir, port_text) = (dir.to_str().context("the lab's paths are text")?, port.to_string());
+    let argv = match rest {
+        ["--no-tls"] => vec!["nghttpd", "--htdocs", dir, "--no-tls", &port_text],
+        files => [&["nghttpd", "--htdocs", dir, &port_text], files].concat(),
+    };
+    let mut server = lab.net.spawn(&argv)?;
     wait_until("nghttpd to listen", LISTENING, || {
         ensure!(server.is_running()?, "{}", server.last_lines(10));
         lab.net.enter(|| Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod claims;
+pub mod crawl;
 pub mod flood;
 pub mod horizontal;
 pub mod identity;
@@ -85,6 +86,8 @@ pub struct Detectors {
     api: Option<Box<api::Api>>,
     /// Made when the tenant first says that it is somebody else.
     identity: Option<Box<identity::Identity>>,
+    /// Made when the tenant first asks for a page in the clear.
+    crawl: Option<Box<crawl::Crawl>>,
     last_alert: [Option<Timestamp>; Class::ALL.len()],
     last_suspicion: [Option<Timestamp>; Class::ALL.len()],
     last_active: Timestamp,
@@ -99,7 +102,8 @@ impl Detectors {
         + Samples::BYTES
         + mail::Mail::BYTES
         + api::Api::BYTES
-        + identity::Identity::BYTES;
+        + identity::Identity::BYTES
+        + crawl::Crawl::BYTES;
 
     /// Takes a packet that the tenant sent, of whose traffic measures hold back `restrictions`.
     pub fn handle_sent(
@@ -162,6 +166,13 @@ impl Detectors {
         }
     }
 
+    /// Takes a packet that reached the tenant, of which bulk is sampled one in `sampling`.
+    pub fn handle_answer(&mut self, ip: &Ip<'_>, sampling: impl FnOnce() -> u32) {
+        if let Some(crawl) = &mut self.crawl {
+            crawl.handle_received(ip, sampling());
+        }
+    }
+
     /// Takes what the flow stage tells.
     pub fn handle_flow(
         &mut self,
@@ -206,6 +217,11 @@ impl Detectors {
                 } else {
                     mail.handle_received((*local, *port), event, whence, at);
                 }
+            }
+            StreamEvent::Page { peer, port, path, weight, .. } => {
+                let crawl = self.crawl.get_or_insert_default();
+                let finding = crawl.handle(&numbers.crawl, (*peer, *port), (*path, *weight), at);
+                self.raise(finding, found);
             }
             StreamEvent::Call { peer, port, is_quic, endpoint, call, .. } => {
                 let protocol = if *is_quic { Protocol::Udp } else { Protocol::Tcp };
@@ -284,6 +300,7 @@ impl Detectors {
             && self.mail.as_ref().is_none_or(|mail| mail.is_idle(numbers, now))
             && self.api.as_ref().is_none_or(|api| api.is_idle(&numbers.endpoints, now))
             && self.identity.as_ref().is_none_or(|identity| identity.is_idle(now))
+            && self.crawl.as_ref().is_none_or(|crawl| crawl.is_idle(&numbers.crawl, now))
     }
 
     fn handle_outcome(
@@ -337,6 +354,7 @@ impl Detectors {
 
 // One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
 // endpoints.
-const _: () =
-    assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES - identity::Identity::BYTES <= 64 * 1024);
-const _: () = assert!(Detectors::BYTES - identity::Identity::BYTES <= 96 * 1024);
+const RARE: usize = identity::Identity::BYTES + crawl::Crawl::BYTES;
+const _: () = assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES - RARE <= 64 * 1024);
+const _: () = assert!(Detectors::BYTES - RARE <= 96 * 1024);
+const _: () = assert!(crawl::Crawl::BYTES <= 4 * 1024);

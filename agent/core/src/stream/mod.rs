@@ -17,6 +17,7 @@
 pub mod calls;
 mod hello;
 mod order;
+mod pages;
 mod quic;
 mod sealed;
 mod sites;
@@ -41,6 +42,7 @@ use crate::packet::{Ip, Tcp, TcpFlags, Transport, Udp};
 use crate::topology::TenantIx;
 use calls::{Call, CallStream, Site};
 use order::Order;
+pub(crate) use pages::page;
 use quic::Quic;
 use sites::{Look, Sites};
 use smtp::{MailEvent, OwnDomains, Smtp};
@@ -90,6 +92,19 @@ pub enum StreamEvent {
         endpoint: usize,
         /// What.
         call: Call,
+    },
+    /// A page of a web site was asked for.
+    Page {
+        /// Who asked.
+        tenant: TenantIx,
+        /// The site's address.
+        peer: IpAddr,
+        /// Its port.
+        port: u16,
+        /// A hash of the path.
+        path: u32,
+        /// How many requests this one stands for.
+        weight: u32,
     },
 }
 
@@ -282,14 +297,9 @@ impl Streams {
         let (tenant, peer) = (key.tenant, remote.0);
         stream.read(from_client, tcp, site, |said| {
             events.push(match said {
-                Said::Mail(event) => StreamEvent::Mail {
-                    tenant,
-                    local: local.0,
-                    peer,
-                    port: server_port,
-                    is_client,
-                    event,
-                },
+                Said::Mail(event) => {
+                    StreamEvent::Mail { tenant, local: local.0, peer, port: server_port, is_client, event }
+                }
                 Said::Call(endpoint, call) => {
                     StreamEvent::Call { tenant, peer, port: server_port, is_quic: false, endpoint, call }
                 }
@@ -351,6 +361,13 @@ impl Streams {
         self.unproven.remove(&stream.number);
         self.order.remove(&(key.tenant, false, stream.number));
         self.order.insert((key.tenant, true, stream.number), *key);
+    }
+
+    /// Whether all of a connection is read that a packet of its client's belongs to.
+    #[must_use]
+    pub fn is_read(&self, ip: &Ip<'_>) -> bool {
+        let Transport::Tcp(tcp) = &ip.transport else { return false };
+        self.sites.look((ip.destination, tcp.destination_port)) != Look::Away
     }
 
     /// Gives up what has been idle too long at `now`.

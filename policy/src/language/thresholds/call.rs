@@ -26,7 +26,7 @@ pub struct ApiBurst {
     /// Sign-ups that are in order within `signup_window`, where an endpoint is there for that.
     #[serde(default = "ApiBurst::default_signups")]
     pub signups: u32,
-    /// See `signups`.
+    /// The window of sign-ups.
     #[serde(default = "ApiBurst::default_signup_window")]
     pub signup_window: Duration,
 }
@@ -62,7 +62,7 @@ pub struct Crawl {
     pub requests_per_second: u32,
     /// For how long.
     pub seconds: u32,
-    /// How many of them are for a path that was not asked for before, as a share.
+    /// The least share of them that is for paths that were not asked for before.
     #[serde(default = "Crawl::default_distinct")]
     pub distinct: f64,
     /// More bytes than this for a request are files that are fetched, and no pages.

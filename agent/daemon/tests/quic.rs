@@ -1,0 +1,73 @@
+//! QUIC as real applications open it: whom a connection is for comes out of its first packets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on is to fail, and a skipped one to say so"
+)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reeve_agent::capture::{FileSource, Progress, Source};
+use reeve_core::VantageId;
+use reeve_core::packet::{self, Body};
+use reeve_core::stream::calls::Call;
+use reeve_core::stream::{StreamEvent, Streams};
+use reeve_core::topology::TenantIx;
+use reeve_policy::language::thresholds::{ApiBurst, Endpoint, EndpointKind};
+
+/// How many connections of a capture are for `host`.
+fn connections(capture: &Path, client: &str, host: &str) -> usize {
+    let endpoint = Endpoint {
+        name: "site".parse().unwrap(),
+        kind: EndpointKind::Api,
+        addresses: Vec::new(),
+        hosts: vec![host.parse().unwrap()],
+        ports: vec![443],
+        paths: Vec::new(),
+        numbers: ApiBurst::default(),
+    };
+    let (mut streams, mut events) = (Streams::new(1), Vec::new());
+    streams.set_endpoints(&[endpoint]);
+    let mut source = FileSource::open(capture, VantageId(0)).unwrap();
+    let client: std::net::IpAddr = client.parse().unwrap();
+    loop {
+        let progress = source
+            .poll(Duration::ZERO, &mut |frame| {
+                let Ok(packet) = packet::parse(frame.link, frame.data, frame.wire_len) else { return };
+                let Body::Ip(ip) = packet.body else { return };
+                if ip.source == client || ip.destination == client {
+                    streams.handle(TenantIx(0), ip.source == client, &ip, frame.at, &mut events);
+                }
+            })
+            .unwrap();
+        if progress == Progress::Ended {
+            break;
+        }
+    }
+    let is_one =
+        |event: &&StreamEvent| matches!(event, StreamEvent::Call { is_quic: true, call: Call::Opened, .. });
+    events.iter().filter(is_one).count()
+}
+
+#[test]
+fn names_come_out_of_real_connections() {
+    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus"));
+    let corpus = std::env::var_os("REEVE_CORPUS").map_or(beside, PathBuf::from);
+    if !corpus.join("manifest.csv").exists() {
+        assert!(std::env::var_os("REEVE_REQUIRE_CORPUS").is_none(), "no corpus at {}", corpus.display());
+        eprintln!("SKIPPED: {} is not there; set REEVE_CORPUS", corpus.display());
+        return;
+    }
+    for host in ["*.com", "*.de", "*.net", "*.org", "*.fr", "*.io", "*.example", "localhost"] {
+        for (f, c) in [
+            ("zeek-quic-firefox-102.13.0esr-blog-cloudflare-com.pcap", "82.239.54.117"),
+            ("zeek-quic-merlinc2_Zeek_example.pcap", "10.0.0.4"),
+            ("zeek-quic-quic-decrypt-fail-google-de-51833.pcap", "2a0a:4587:2030:817:656b:fb57:5125:cb8f"),
+            ("zeek-quic-quic_win11_firefox_google.pcap", "1.2.3.4"),
+        ] {
+            eprintln!("{f} {host} {}", connections(&corpus.join("benign").join(f), c, host));
+        }
+    }
+}
