@@ -100,7 +100,9 @@ fn name(mut body: Bytes<'_>) -> Option<Box<[u8]>> {
     let mut list = body.part(true)?;
     loop {
         let kind = list.byte()?;
-        let name = list.part(true)?.0;
+        let len = list.word()?;
+        // Half a name is another one.
+        let name = list.take(len.into())?;
         if kind == HOST_NAME {
             return (1..=NAME_MAX).contains(&name.len()).then(|| name.into());
         }

@@ -296,11 +296,11 @@ impl Quic {
         if let Some(plain) = open(keys, long, data) {
             crypto(&plain, |at, bytes| self.parts.add(at, bytes));
         }
-        if self.parts.is_whole() || self.initials == INITIALS_MAX {
-            let parts = std::mem::take(&mut self.parts);
-            let hello = hello::parse(parts.front()).unwrap_or_default();
-            self.keys = None;
-            self.tally.settle(site, hello.name.as_deref(), say);
+        // A name is told as soon as it is there: the capture may have cut off what follows.
+        let name = hello::parse(self.parts.front()).and_then(|hello| hello.name);
+        if name.is_some() || self.parts.is_whole() || self.initials == INITIALS_MAX {
+            (self.keys, self.parts) = (None, Parts::default());
+            self.tally.settle(site, name.as_deref(), say);
         }
     }
 
