@@ -45,6 +45,18 @@ enum Deed {
     Among(u8),
     /// Mail to so many exchangers.
     Mail(u8),
+    /// Probes with odd flags to so many ports of a host.
+    Odd(u8, u8),
+    /// Echo requests to so many hosts, each answered or not.
+    Echo(u8, bool),
+    /// Logins at a host, so many, that are refused by what it says.
+    Logins(u8),
+    /// Packets with sources that are not the tenant's.
+    Forged(u8),
+    /// So many answers to each small question that comes.
+    Reflect(u8),
+    /// Fragments at a rate.
+    Fragments(u8),
     /// A pause in milliseconds.
     Pause(u32),
 }
@@ -71,6 +83,14 @@ fn packet(
         bytes.extend([0, 0]);
     }
     bytes.extend(payload);
+    bytes
+}
+
+/// An echo request (8) or reply (0).
+fn echo(kind: u8, from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
+    let mut bytes = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0];
+    bytes.extend(from.iter().chain(&to));
+    bytes.extend([kind, 0, 0, 0, 0, 9, 0, 1]);
     bytes
 }
 
@@ -110,6 +130,55 @@ fn packets(tenant: u8, deed: Deed) -> Vec<(u64, Vec<u8>)> {
                 all.push((millis + 2, packet(6, to, from, 0x18, 1, b"220 mx\r\n")));
                 all.push((millis + 3, packet(6, from, to, 0x18, 1, b"RCPT TO:<a@b.example>\r\n")));
                 all.push((millis + 4, packet(6, to, from, 0x18, 9, b"250 ok\r\n")));
+            }
+        }
+        Deed::Odd(host, ports) => {
+            for port in 0..ports {
+                let to = ([20, 3, 0, host], 100 + u16::from(port));
+                all.push((u64::from(port) * 9, packet(6, (me, 42_000), to, 0x29, 0, b"")));
+            }
+        }
+        Deed::Echo(hosts, is_answered) => {
+            for host in 0..hosts {
+                let (to, millis) = ([20, 4, 0, host], u64::from(host) * 11);
+                all.push((millis, echo(8, me, to)));
+                if is_answered {
+                    all.push((millis + 1, echo(0, to, me)));
+                }
+            }
+        }
+        Deed::Logins(number) => {
+            for login in 0..number {
+                let (from, to) = ((me, 43_000 + u16::from(login)), ([34, 1, 0, 21], 21));
+                let millis = u64::from(login) * 30;
+                all.push((millis, packet(6, from, to, 0x02, 0, b"")));
+                all.push((millis + 1, packet(6, to, from, 0x12, 0, b"")));
+                all.push((millis + 2, packet(6, to, from, 0x18, 1, b"220 files\r\n")));
+                all.push((millis + 3, packet(6, from, to, 0x18, 1, b"USER a\r\nPASS b\r\n")));
+                all.push((millis + 4, packet(6, to, from, 0x18, 12, b"331 ok\r\n530 no\r\n")));
+                all.push((millis + 5, packet(6, to, from, 0x11, 30, b"")));
+            }
+        }
+        Deed::Forged(number) => {
+            for forged in 0..number {
+                let from = ([198, 18, 0, forged], 44_000);
+                all.push((u64::from(forged) * 7, packet(6, from, ([20, 5, 0, 1], 80), 0x02, 0, b"")));
+            }
+        }
+        Deed::Reflect(answers) => {
+            for millis in (0..4_000).step_by(20) {
+                let (service, asker) = ((me, 11_211), ([20, 6, 0, 1], 4_000));
+                all.push((millis, packet(17, asker, service, 0, 0, b"stats")));
+                for _ in 0..answers {
+                    all.push((millis + 1, packet(17, service, asker, 0, 0, &[b'x'; 700])));
+                }
+            }
+        }
+        Deed::Fragments(host) => {
+            for millis in 0..1_300 {
+                let mut fragment = packet(17, (me, 9), ([20, 7, 0, host], 9), 0, 0, b"xxxxxxxx");
+                fragment[7] = 4;
+                all.push((millis, fragment));
             }
         }
         Deed::Pause(_) => {}
@@ -162,6 +231,12 @@ fn deed() -> impl Strategy<Value = Deed> {
         any::<u8>().prop_map(Deed::Flood),
         any::<u8>().prop_map(Deed::Among),
         (5_u8..50).prop_map(Deed::Mail),
+        (any::<u8>(), 3_u8..40).prop_map(|(host, ports)| Deed::Odd(host, ports)),
+        (5_u8..80, any::<bool>()).prop_map(|(hosts, is_answered)| Deed::Echo(hosts, is_answered)),
+        (5_u8..60).prop_map(Deed::Logins),
+        (5_u8..60).prop_map(Deed::Forged),
+        (1_u8..8).prop_map(Deed::Reflect),
+        any::<u8>().prop_map(Deed::Fragments),
         (0_u32..90_000).prop_map(Deed::Pause),
     ]
 }
