@@ -11,6 +11,8 @@
 mod identity;
 mod input;
 #[cfg(test)]
+mod listed;
+#[cfg(test)]
 mod shards;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use input::Input;
 
+use crate::blocklist::Blocklists;
 use crate::flow::Restrictions;
 use crate::flow::table::FLOW_BYTES;
 use crate::frame::{Frame, VantageId};
@@ -212,6 +215,11 @@ impl Engine {
         self.advance(at);
         self.shards.set_cut_off(!is_up);
         self.take_alerts();
+    }
+
+    /// Goes on with other blocklists. That is no input of a record's: what is found on them is.
+    pub fn set_blocklists(&mut self, blocklists: &Arc<Blocklists>) {
+        self.shards.set_blocklists(blocklists);
     }
 
     /// Says how words in connections are heard from now on.

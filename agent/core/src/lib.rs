@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocklist;
 pub mod detect;
 pub mod engine;
 pub mod flow;

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Alert, Loss, Outcome, Tenant, Timestamp, Window};
+use reeve_policy::{Alert, Loss, Outcome, Target, Tenant, Timestamp, Window};
 
+use crate::blocklist::Blocklists;
 use crate::detect::mail::Whence;
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
@@ -122,6 +123,9 @@ pub struct Shard {
     events: Vec<FlowEvent>,
     hearing: Hearing,
     kept: Vec<StreamEvent>,
+    blocklists: Arc<Blocklists>,
+    /// What the frame at hand began that is listed.
+    listed: Option<StreamEvent>,
     next_sweep: Timestamp,
     outcomes: Vec<(TenantIx, Outcome, Timestamp)>,
     findings: Vec<Finding>,
@@ -161,6 +165,8 @@ impl Shard {
             events: Vec::new(),
             hearing: Hearing::Reads,
             kept: Vec::new(),
+            blocklists: Arc::default(),
+            listed: None,
             next_sweep: Timestamp::EPOCH,
             outcomes: Vec::new(),
             findings: Vec::new(),
@@ -370,6 +376,11 @@ impl Shard {
         self.listen(said, at.max(self.now));
     }
 
+    /// Goes on with other blocklists. A record does not say which: it says what stood on them when it was looked for.
+    pub fn set_blocklists(&mut self, blocklists: Arc<Blocklists>) {
+        self.blocklists = blocklists;
+    }
+
     /// Says how words are heard from now on.
     pub fn set_hearing(&mut self, hearing: Hearing) {
         self.hearing = hearing;
@@ -432,7 +443,14 @@ impl Shard {
         // scans. A capture without directions cannot tell that from others' traffic.
         if !spoofed || frame.passage != Passage::Unknown {
             let mut events = std::mem::take(&mut self.events);
+            let attempts = self.flows.attempts();
             self.flows.handle_sent(sender, ip, at, &state.restrictions, &mut events);
+            if self.flows.attempts() != attempts
+                && self.hearing != Hearing::Told
+                && !self.blocklists.is_empty()
+            {
+                self.listed = self.look_up(sender, ip);
+            }
             self.dispatch(&events);
             events.clear();
             self.events = events;
@@ -451,6 +469,19 @@ impl Shard {
         self.dispatch(&events);
         events.clear();
         self.events = events;
+    }
+
+    /// Whether an attempt that has just begun is at something listed.
+    fn look_up(&self, tenant: TenantIx, ip: &Ip<'_>) -> Option<StreamEvent> {
+        let port = match &ip.transport {
+            Transport::Tcp(tcp) => Some(tcp.destination_port),
+            Transport::Udp(udp) => Some(udp.destination_port),
+            Transport::Sctp(sctp) => Some(sctp.destination_port),
+            _ => None,
+        };
+        let target = Target { address: ip.destination, protocol: ip.protocol, port };
+        let list = self.blocklists.find(&target)?.clone();
+        Some(StreamEvent::Listed { tenant, target, list })
     }
 
     /// Reads what is said in connections of mail and to protected endpoints.
@@ -479,6 +510,7 @@ impl Shard {
             self.streams.sweep(at, &mut said);
             self.next_sweep = at + IDLE_CHECK;
         }
+        said.extend(self.listed.take());
         if said.is_empty() {
             return;
         }
@@ -491,10 +523,12 @@ impl Shard {
     /// Tells the detectors what was said.
     fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
         for event in said {
-            let (StreamEvent::Mail { tenant, peer, .. }
-            | StreamEvent::Call { tenant, peer, .. }
-            | StreamEvent::Page { tenant, peer, .. }) = &event;
-            let tenant = *tenant;
+            let (tenant, peer) = match &event {
+                StreamEvent::Mail { tenant, peer, .. }
+                | StreamEvent::Call { tenant, peer, .. }
+                | StreamEvent::Page { tenant, peer, .. } => (*tenant, peer),
+                StreamEvent::Listed { tenant, target, .. } => (*tenant, &target.address),
+            };
             if !self.part.owns(tenant) {
                 continue;
             }

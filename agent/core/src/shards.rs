@@ -13,6 +13,7 @@ use reeve_policy::language::Policy;
 use reeve_policy::language::numbers::Numbers;
 use reeve_policy::{Alert, TenantId, Timestamp};
 
+use crate::blocklist::Blocklists;
 use crate::flow::Restrictions;
 use crate::flow::guard::OutageGuard;
 use crate::frame::{Frame, VantageId};
@@ -110,6 +111,11 @@ impl Shards {
     pub fn set_cut_off(&mut self, is_cut_off: bool) {
         self.is_cut_off = is_cut_off;
         self.spread_degraded();
+    }
+
+    /// See [`Shard::set_blocklists`].
+    pub fn set_blocklists(&mut self, blocklists: &Arc<Blocklists>) {
+        self.shards.iter_mut().for_each(|shard| shard.set_blocklists(Arc::clone(blocklists)));
     }
 
     /// See [`Shard::set_hearing`].

@@ -2,6 +2,7 @@
 //!
 //! [`run`] strings the live agent together; [`replay`] and [`score`] play captures through the same core.
 
+pub mod blocklists;
 pub mod capture;
 pub mod cli;
 pub mod config;

@@ -9,7 +9,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use reeve_core::blocklist::Blocklists;
 use reeve_core::engine::{Engine, EngineConfig, Input, Output};
 use reeve_core::shard::Hearing;
 use reeve_core::{Frame, LinkType, Passage, VantageId, packet};
@@ -114,6 +116,11 @@ impl Recorded {
                 self.note(|recorder| recorder.json(INPUT, &Input::Said { said, at: frame.at }));
             }
         }
+    }
+
+    /// Goes on with other blocklists. The record holds what is found on them, and not them.
+    pub fn set_blocklists(&mut self, blocklists: &Arc<Blocklists>) {
+        self.engine.set_blocklists(blocklists);
     }
 
     /// Takes anything else.

@@ -11,6 +11,7 @@ pub mod flood;
 pub mod horizontal;
 pub mod identity;
 pub mod mail;
+pub mod malware;
 pub mod routing;
 pub mod source;
 pub mod stealth;
@@ -88,6 +89,8 @@ pub struct Detectors {
     identity: Option<Box<identity::Identity>>,
     /// Made when the tenant first asks for a page in the clear.
     crawl: Option<Box<crawl::Crawl>>,
+    /// Made when it first tries something that is listed.
+    malware: Option<Box<malware::Malware>>,
     last_alert: [Option<Timestamp>; Class::ALL.len()],
     last_suspicion: [Option<Timestamp>; Class::ALL.len()],
     last_active: Timestamp,
@@ -103,7 +106,8 @@ impl Detectors {
         + mail::Mail::BYTES
         + api::Api::BYTES
         + identity::Identity::BYTES
-        + crawl::Crawl::BYTES;
+        + crawl::Crawl::BYTES
+        + malware::Malware::BYTES;
 
     /// Takes a packet that the tenant sent, of whose traffic measures hold back `restrictions`.
     pub fn handle_sent(
@@ -223,6 +227,9 @@ impl Detectors {
                 let finding = crawl.handle(&numbers.crawl, (*peer, *port), (*path, *weight), at);
                 self.raise(finding, found);
             }
+            StreamEvent::Listed { target, list, .. } => {
+                self.malware.get_or_insert_default().dialled(list, *target, at);
+            }
             StreamEvent::Call { peer, port, is_quic, endpoint, call, .. } => {
                 let protocol = if *is_quic { Protocol::Udp } else { Protocol::Tcp };
                 let target = Target { address: *peer, protocol, port: Some(*port) };
@@ -301,6 +308,7 @@ impl Detectors {
             && self.api.as_ref().is_none_or(|api| api.is_idle(&numbers.endpoints, now))
             && self.identity.as_ref().is_none_or(|identity| identity.is_idle(now))
             && self.crawl.as_ref().is_none_or(|crawl| crawl.is_idle(&numbers.crawl, now))
+            && self.malware.as_ref().is_none_or(|malware| malware.is_idle(now))
     }
 
     fn handle_outcome(
@@ -312,6 +320,10 @@ impl Detectors {
         home: Home,
         found: &mut Vec<Finding>,
     ) {
+        if let Some(malware) = &mut self.malware {
+            let finding = malware.judge(&numbers.malware, target.address, outcome, at);
+            self.raise(finding, found);
+        }
         if target.protocol == Protocol::Tcp {
             let number = match outcome {
                 Outcome::Answered => 1,
@@ -354,7 +366,7 @@ impl Detectors {
 
 // One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
 // endpoints.
-const RARE: usize = identity::Identity::BYTES + crawl::Crawl::BYTES;
+const RARE: usize = identity::Identity::BYTES + crawl::Crawl::BYTES + malware::Malware::BYTES;
 const _: () = assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES - RARE <= 64 * 1024);
 const _: () = assert!(Detectors::BYTES - RARE <= 96 * 1024);
 const _: () = assert!(crawl::Crawl::BYTES <= 4 * 1024);

@@ -187,6 +187,12 @@ impl Flows {
         self.table.len() == 0
     }
 
+    /// How many attempts have begun of which an answer is waited for.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.table.attempts()
+    }
+
     /// How many live flows were given up for want of room.
     #[must_use]
     pub fn evictions(&self) -> u64 {

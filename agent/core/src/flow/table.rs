@@ -182,6 +182,7 @@ pub struct FlowTable {
     hand: usize,
     next_sweep: Option<Timestamp>,
     evictions: u64,
+    attempts: u64,
 }
 
 impl FlowTable {
@@ -206,6 +207,7 @@ impl FlowTable {
             hand: 0,
             next_sweep: None,
             evictions: 0,
+            attempts: 0,
         };
         table.set_tenants(tenants);
         table
@@ -248,6 +250,12 @@ impl FlowTable {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evictions
+    }
+
+    /// How often an answer has begun to be waited for.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.attempts
     }
 
     /// The slot of a flow, unless it has been idle for too long at `at`: when the sweep comes by is not to be seen.
@@ -447,6 +455,7 @@ impl FlowTable {
     }
 
     fn wait(&mut self, slot: u32) {
+        self.attempts += 1;
         match self.waiting_last {
             NIL => self.waiting_first = slot,
             last => self.links[last as usize].waiting_next = slot,

@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use reeve_policy::Timestamp;
 use reeve_policy::language::thresholds::Endpoint;
+use reeve_policy::{Name, Target, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::flow::table::FlowKey;
@@ -105,6 +105,15 @@ pub enum StreamEvent {
         path: u32,
         /// How many requests this one stands for.
         weight: u32,
+    },
+    /// An attempt began at something that stands on a blocklist. It is no word that was said, but it is known live only, too.
+    Listed {
+        /// Whose attempt.
+        tenant: TenantIx,
+        /// At what.
+        target: Target,
+        /// The list.
+        list: Name,
     },
 }
 

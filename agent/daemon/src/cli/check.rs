@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 
 use super::CheckArgs;
+use crate::blocklists;
 use crate::config::{self, Loaded};
 use crate::control::Controller;
 use crate::enforce::{Enforcer, Ownership};
@@ -31,7 +32,21 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<String> {
         Controller::new(controller, loaded.settings.node.clone())?;
     }
     let watched = if args.files_only { None } else { Some(machine(args, &loaded)?) };
-    Ok(summary(args, &loaded, watched.as_deref()))
+    let lists = blocklists(&loaded)?;
+    Ok(summary(args, &loaded, watched.as_deref()) + &lists)
+}
+
+/// What the blocklists hold, and what of them is not obeyed.
+fn blocklists(loaded: &Loaded) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for list in &loaded.settings.blocklists {
+        let reading = blocklists::read(list, &loaded.policy.protected_destinations)?;
+        for line in blocklists::tell(&list.file, &reading) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\nblocklist   {line}");
+        }
+    }
+    Ok(text)
 }
 
 /// The interfaces that would be watched now.

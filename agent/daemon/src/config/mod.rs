@@ -20,6 +20,8 @@ use reeve_policy::language::{Policy, parse_tenants};
 use reeve_policy::reader::{ConfigErrors, Document};
 use reeve_policy::{Mode, NodeId, Tenant, TenantId};
 
+use crate::blocklists::BlocklistSettings;
+
 /// Where the settings are, if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/reeve/agent.toml";
 
@@ -44,6 +46,8 @@ pub struct Settings {
     pub protected_destinations: Vec<IpNet>,
     /// Where to report; `None` to run alone.
     pub controller: Option<ControllerSettings>,
+    /// Lists of harmful destinations.
+    pub blocklists: Vec<BlocklistSettings>,
     /// How capture and tables are sized.
     pub limits: Limits,
     /// Where Prometheus reads the metrics; nowhere if left out.
@@ -227,7 +231,9 @@ mod tests {
         );
         check(
             &format!("mod = \"enforce\"\n{GOOD}"),
-            &["1:1: `mod`: found a key that is not known; allowed: controller, limits, metrics, mode"],
+            &[
+                "1:1: `mod`: found a key that is not known; allowed: blocklist, controller, limits, metrics, mode",
+            ],
         );
         check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
         check(
@@ -250,6 +256,22 @@ mod tests {
             &["7:10: `metrics.listen`: found \"9464\"; allowed: ADDRESS:PORT"],
         );
         check(&format!("{GOOD}[metrics]\n"), &["6:1: `metrics.listen`: found nothing"]);
+    }
+
+    #[test]
+    fn blocklists_are_named_once_and_of_a_kind() {
+        let with = |lines: &str| format!("{GOOD}{lines}\n");
+        let list = "[[blocklist]]\nname = \"drop\"\nfile = \"drop.txt\"\n";
+        check(&with(list), &[]);
+        check(&with(&format!("{list}kind = \"hosts\"")), &[]);
+        check(
+            &with(&format!("{list}kind = \"c2\"")),
+            &["9:8: `blocklist[1].kind`: found \"c2\"; allowed: networks, hosts"],
+        );
+        check(&with(&format!("{list}{list}")), &["10:8: `blocklist[2].name`"]);
+        check(&with("[[blocklist]]\n"), &["6:1: `blocklist[1].name`", "6:1: `blocklist[1].file`"]);
+        let settings = parse(Path::new("/etc/reeve/a.toml"), &with(list)).unwrap();
+        assert_eq!(settings.blocklists[0].file, Path::new("/etc/reeve/drop.txt"));
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use reeve_core::blocklist::{Blocklists, ListKind};
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::Policy;
 use reeve_policy::reader::Section;
 use reeve_policy::{Mode, NodeId};
+
+use crate::blocklists::BlocklistSettings;
 
 use super::{ControllerSettings, Limits, PolicySource, Settings, VantageRule};
 
@@ -47,6 +50,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
     if tenants.is_none() && controller.is_none() && !root.has("controller") {
         root.reject("tenants", "the path of a file of tenants, unless there is a [controller]");
     }
+    let blocklists = blocklists(root, base);
     let limits = root.section("limits").map_or_else(Limits::default, |section| limits(&section));
     let metrics = root.section("metrics").and_then(|section| metrics(&section));
     Some(Settings {
@@ -62,6 +66,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
             Some(controller) => Some(controller?),
             None => None,
         },
+        blocklists,
         limits,
         metrics,
     })
@@ -141,6 +146,32 @@ fn metrics(section: &Section<'_, '_>) -> Option<SocketAddr> {
     let listen = section.required("listen", "ADDRESS:PORT, such as 127.0.0.1:9464");
     section.finish();
     listen
+}
+
+/// Lists of harmful destinations. Whether their files can be read is found out when they are.
+fn blocklists(root: &Section<'_, '_>, base: &Path) -> Vec<BlocklistSettings> {
+    let mut lists: Vec<BlocklistSettings> = Vec::new();
+    for section in root.sections("blocklist") {
+        let name = section.required(
+            "name",
+            "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit",
+        );
+        let file = section.required_text("file", "the path of a file").map(|path| base.join(path));
+        let kind = section.one_of("kind", &ListKind::ALL).unwrap_or_default();
+        let (Some(name), Some(file)) = (name, file) else {
+            section.finish();
+            continue;
+        };
+        if lists.iter().any(|list| list.name == name) {
+            section.reject("name", "a name that no blocklist above has");
+        }
+        section.finish();
+        lists.push(BlocklistSettings { name, file, kind });
+    }
+    if lists.len() > Blocklists::MAX {
+        root.reject("blocklist", "at most 32 blocklists");
+    }
+    lists
 }
 
 fn limits(section: &Section<'_, '_>) -> Limits {

@@ -27,6 +27,7 @@ use std::io;
 use std::sync::mpsc;
 use std::thread;
 
+use reeve_core::blocklist::Blocklists;
 use reeve_core::engine::EngineConfig;
 use reeve_core::topology::VantageKind;
 use reeve_policy::{Mode, Order, OrderResult, Report, Timestamp};
@@ -34,6 +35,7 @@ use reeve_telemetry::metrics::Endpoint;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
+use crate::blocklists::{self, Wanted};
 use crate::capture::{CaptureError, Clock};
 use crate::config::{self, ConfigError, Loaded};
 use crate::control::{Controller, Greeting, LinkError, Told};
@@ -115,6 +117,8 @@ pub(crate) enum Command {
     Order(Box<Order>),
     /// The node's own pause is another now, or none.
     LocalPause(Option<LocalPause>),
+    /// Other blocklists.
+    Blocklists(std::sync::Arc<Blocklists>),
     /// Settings that were read anew.
     Reload(Box<Loaded>),
     /// The end.
@@ -220,6 +224,7 @@ pub async fn run(
     let (ready_sender, ready) = oneshot::channel();
     let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender, metrics.clone());
     let greeting = keeper.greeting();
+    let first_lists = wanted_lists(&loaded);
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
     let pauses = Pauses { local: left.local_pause.clone(), controller: left.pauses };
     sensor.restore(left.memory, left.roster, pauses, clock.now());
@@ -236,10 +241,16 @@ pub async fn run(
     // It ends with the process; nothing waits for it.
     let (state_dir, pause_commands) = (settings.state_dir.clone(), command_sender.clone());
     spawn("reeve-pause", move || pause::follow(state_dir, left.local_pause, pause_commands))?;
+    let list_commands = command_sender.clone();
+    let (wanted_sender, wanted) = mpsc::channel();
+    spawn("reeve-lists", move || {
+        blocklists::run(&wanted, first_lists, |lists| list_commands.send(Command::Blocklists(lists)).is_ok());
+    })?;
     if let Some(endpoint) = endpoint {
         tokio::spawn(endpoint.serve(metrics.registry(), || {}));
     }
-    let streams = Streams { reports, results, greeting, finished: finished_sender, metrics };
+    let streams =
+        Streams { reports, results, greeting, finished: finished_sender, metrics, lists: wanted_sender };
     let life = Life { ended, ready, pulse };
     let outcome = serve(config_path, &settings, &command_sender, streams, life).await;
     let _ = command_sender.send(Command::Stop);
@@ -256,6 +267,7 @@ struct Streams {
     greeting: Greeting,
     finished: mpsc::Sender<Vec<u64>>,
     metrics: Metrics,
+    lists: mpsc::Sender<Wanted>,
 }
 
 /// What is known of the threads that do the work.
@@ -322,6 +334,7 @@ async fn serve(
                     Ok(mut loaded) => {
                         loaded.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
                         add_lifelines(&mut loaded);
+                        let _ = streams.lists.send(wanted_lists(&loaded));
                         let _ = commands.send(Command::Reload(Box::new(loaded)));
                     }
                     Err(error) => {
@@ -358,6 +371,13 @@ fn claim_network() -> Result<std::os::unix::net::UnixDatagram, RunError> {
     };
     let name = std::os::unix::net::SocketAddr::from_abstract_name(b"reeve-agent").map_err(failed)?;
     std::os::unix::net::UnixDatagram::bind_addr(&name).map_err(failed)
+}
+
+/// The blocklists of the settings, with what must never stand on one.
+fn wanted_lists(loaded: &Loaded) -> Wanted {
+    let policy = &loaded.policy;
+    let spared = policy.protected_destinations.iter().chain(&policy.own_addresses).copied().collect();
+    Wanted { lists: loaded.settings.blocklists.clone(), spared }
 }
 
 /// Adds what the node lives by to what is never cut off.

@@ -164,6 +164,7 @@ impl Sensor {
                 match commands.try_recv() {
                     Ok(Command::Order(order)) => self.handle_order(*order),
                     Ok(Command::LocalPause(pause)) => self.take_local_pause(pause),
+                    Ok(Command::Blocklists(lists)) => self.core.set_blocklists(&lists),
                     Ok(Command::Reload(loaded)) => self.reload(*loaded)?,
                     Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
                         self.pass_on();
