@@ -211,12 +211,11 @@ fn calls_are_told_in_whatever_is_spoken() {
     let _clear = http2_clear_server(&house.lab, &files, 8445).unwrap();
     let (alice, bob) = (&house.lab.alice, &house.lab.bob);
     let run = |namespace: &Namespace, line: &str| {
-        let argv: Vec<&str> = line.split(' ').collect();
-        let done = namespace.run(&argv, TOOL).unwrap().success().unwrap();
+        let done = namespace.run(&["sh", "-c", line], TOOL).unwrap().success().unwrap();
         println!("{line}\n{}", done.stdout.lines().take(12).collect::<Vec<_>>().join("\n"));
     };
     run(alice, "wrk -t1 -c4 -d3s --timeout 2s http://20.90.0.1:8090/");
-    run(alice, "ab -q -n 150 -c 10 https://20.90.0.1:8443/");
+    run(alice, "ab -q -n 150 -c 10 -H 'Connection: close' https://20.90.0.1:8443/");
     run(alice, "h2load -n 300 -c 2 -m 10 https://20.90.0.1:8444/image");
     run(alice, "h2load -n 300 -c 2 -m 10 http://20.90.0.1:8445/image");
     run(alice, "h2load -n 300 -c 2 -m 10 http://20.90.0.2:8445/image");

@@ -246,6 +246,19 @@ impl Http2 {
     }
 }
 
+/// Whether a server begins so: some do not wait for the client's preface to send their settings (section 3.4).
+pub(super) fn greets(data: &[u8]) -> bool {
+    const SETTINGS: u8 = 4;
+    data.first_chunk().is_some_and(|header| {
+        let frame = Frame::parse(*header);
+        frame.kind == SETTINGS
+            && frame.flags == 0
+            && frame.stream == 0
+            && frame.left % 6 == 0
+            && frame.left <= 96
+    })
+}
+
 /// The fields in the payload of a frame of headers, without padding and priority (section 6.2).
 fn fragment(payload: &[u8], frame: Frame) -> Option<&[u8]> {
     if frame.kind == CONTINUATION {

@@ -209,6 +209,8 @@ fn language(from_client: bool, data: &[u8]) -> Language {
         let mut met = http1();
         met.client.has_gaps = true;
         Language::Http1(met)
+    } else if !from_client && http2::greets(data) {
+        Language::Http2(Box::default(), Vec::new())
     } else if !from_client {
         Language::Turns
     } else if http1::is_request(data) {
@@ -473,6 +475,8 @@ mod tests {
         let (tell, message) = (|id| frame(1, 4, id, &[0x88]), |id| frame(0, 0, id, &[0; 40]));
         let begin = [http2::PREFACE, &frame(4, 0, 0, &[]), &ask(1), &ask(3)].concat();
         check(&[('>', &begin), ('<', &[tell(1), tell(3)].concat()), ('>', &ask(5))], "obBaaBd");
+        // A server that does not wait for its client.
+        check(&[('<', &frame(4, 0, 0, &[0; 12])), ('>', &begin), ('<', &tell(1)), ('<', &tell(3))], "obBaa");
         // Messages that go to and fro in one stream are one call.
         let chat: Vec<(char, Vec<u8>)> =
             (0..20).flat_map(|_| [('>', message(1)), ('<', message(1))]).collect();
