@@ -66,8 +66,12 @@ impl Default for Interest {
         Self {
             sampling: 16,
             snap_len: 192,
-            // FTP, SSH, Telnet, POP3, IMAP, IMAPS, POP3S, MySQL, RDP, PostgreSQL, Redis.
-            whole_ports: vec![21, 22, 23, 110, 143, 993, 995, 3306, 3389, 5432, 6379],
+            // FTP, SSH, Telnet, POP3, IMAP, LDAP, SMB, FTPS, IMAPS, POP3S, MSSQL, SSH again, Telnet again, MySQL, RDP, PostgreSQL,
+            // VNC, Redis, MongoDB.
+            whole_ports: vec![
+                21, 22, 23, 110, 143, 389, 445, 990, 993, 995, 1433, 2222, 2323, 3306, 3389, 5432, 5900,
+                6379, 27017,
+            ],
             read_ports: MAIL_PORTS.to_vec(),
             read_addresses: Vec::new(),
             quic_ports: Vec::new(),

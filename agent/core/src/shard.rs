@@ -523,12 +523,7 @@ impl Shard {
     /// Tells the detectors what was said.
     fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
         for event in said {
-            let (tenant, peer) = match &event {
-                StreamEvent::Mail { tenant, peer, .. }
-                | StreamEvent::Call { tenant, peer, .. }
-                | StreamEvent::Page { tenant, peer, .. } => (*tenant, peer),
-                StreamEvent::Listed { tenant, target, .. } => (*tenant, &target.address),
-            };
+            let (tenant, peer) = (event.tenant(), &event.peer());
             if !self.part.owns(tenant) {
                 continue;
             }

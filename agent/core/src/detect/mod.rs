@@ -5,6 +5,7 @@
 //! [`Detectors::BYTES`], made when the tenant first does something worth noting, dropped when it has been idle.
 
 pub mod api;
+pub mod bruteforce;
 pub mod claims;
 pub mod crawl;
 pub mod flood;
@@ -29,6 +30,7 @@ use crate::meter::samples::Samples;
 use crate::meter::targets::TargetWindow;
 use crate::packet::{Fragment, IcmpKind, Ip, TcpFlags, Transport};
 use crate::stream::StreamEvent;
+use crate::stream::login::Login;
 
 /// While abuse goes on, its alert is repeated this often, so that its episode stays open.
 const REPEAT: Duration = Duration::from_secs(10);
@@ -91,13 +93,15 @@ pub struct Detectors {
     crawl: Option<Box<crawl::Crawl>>,
     /// Made when it first tries something that is listed.
     malware: Option<Box<malware::Malware>>,
+    /// Made when a login of the tenant's is first refused.
+    guesses: Option<Box<bruteforce::Guesses>>,
     last_alert: [Option<Timestamp>; Class::ALL.len()],
     last_suspicion: [Option<Timestamp>; Class::ALL.len()],
     last_active: Timestamp,
 }
 
 impl Detectors {
-    /// The most bytes that one tenant's detectors take.
+    /// The most bytes that one tenant's detectors take, beside [`bruteforce::Guesses::BYTES`].
     pub const BYTES: usize = size_of::<Self>()
         + 2 * TargetWindow::BYTES
         + stealth::Probes::BYTES
@@ -236,6 +240,15 @@ impl Detectors {
                 let api = self.api.get_or_insert_default();
                 api.handle(&numbers.endpoints, *endpoint, target, *call, at, found);
             }
+            StreamEvent::Login { target, service, login, .. } => {
+                // Who is let in and was never refused is nobody to remember.
+                if self.guesses.is_none() && *login == Login::Accepted {
+                    return;
+                }
+                let guesses = self.guesses.get_or_insert_default();
+                let finding = guesses.handle(&numbers.bruteforce, *target, *service, *login, at);
+                self.raise(finding, found);
+            }
         }
     }
 
@@ -257,6 +270,7 @@ impl Detectors {
         if let Some(mail) = &mut self.mail {
             mail.restart();
         }
+        self.guesses = None;
     }
 
     /// The tenant's mail server that is to be asked whether it is an open relay, where there is one.
@@ -309,6 +323,7 @@ impl Detectors {
             && self.identity.as_ref().is_none_or(|identity| identity.is_idle(now))
             && self.crawl.as_ref().is_none_or(|crawl| crawl.is_idle(&numbers.crawl, now))
             && self.malware.as_ref().is_none_or(|malware| malware.is_idle(now))
+            && self.guesses.as_ref().is_none_or(|guesses| guesses.is_idle(&numbers.bruteforce, now))
     }
 
     fn handle_outcome(
@@ -366,7 +381,10 @@ impl Detectors {
 
 // One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
 // endpoints.
-const RARE: usize = identity::Identity::BYTES + crawl::Crawl::BYTES + malware::Malware::BYTES;
+const RARE: usize =
+    identity::Identity::BYTES + crawl::Crawl::BYTES + malware::Malware::BYTES + bruteforce::Guesses::BYTES;
 const _: () = assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES - RARE <= 64 * 1024);
 const _: () = assert!(Detectors::BYTES - RARE <= 96 * 1024);
 const _: () = assert!(crawl::Crawl::BYTES <= 4 * 1024);
+// What is made only for tenants whose logins are refused comes on top.
+const _: () = assert!(bruteforce::Guesses::BYTES <= 16 * 1024);

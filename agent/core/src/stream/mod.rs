@@ -16,6 +16,7 @@
 
 pub mod calls;
 mod hello;
+pub mod login;
 mod order;
 mod pages;
 mod quic;
@@ -41,6 +42,7 @@ use crate::flow::table::FlowKey;
 use crate::packet::{Ip, Tcp, TcpFlags, Transport, Udp};
 use crate::topology::TenantIx;
 use calls::{Call, CallStream, Site};
+use login::{Login, Logins, Service};
 use order::Order;
 pub(crate) use pages::page;
 use quic::Quic;
@@ -115,6 +117,40 @@ pub enum StreamEvent {
         /// The list.
         list: Name,
     },
+    /// Something about a login.
+    Login {
+        /// Whose attempt.
+        tenant: TenantIx,
+        /// The server.
+        target: Target,
+        /// What it speaks.
+        service: Service,
+        /// What became of it.
+        login: Login,
+    },
+}
+
+impl StreamEvent {
+    /// Whose connection it is about.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantIx {
+        match self {
+            Self::Mail { tenant, .. }
+            | Self::Call { tenant, .. }
+            | Self::Page { tenant, .. }
+            | Self::Listed { tenant, .. }
+            | Self::Login { tenant, .. } => *tenant,
+        }
+    }
+
+    /// The other end.
+    #[must_use]
+    pub const fn peer(&self) -> IpAddr {
+        match self {
+            Self::Mail { peer, .. } | Self::Call { peer, .. } | Self::Page { peer, .. } => *peer,
+            Self::Login { target, .. } | Self::Listed { target, .. } => target.address,
+        }
+    }
 }
 
 /// What is spoken in a connection.
@@ -157,6 +193,7 @@ pub struct Streams {
     sites: Sites,
     /// By tenant: the second at hand, and how many first packets of QUIC were opened in it.
     work: Vec<(u64, u16)>,
+    logins: Logins,
 }
 
 impl Streams {
@@ -180,12 +217,14 @@ impl Streams {
             own: Vec::new(),
             sites: Sites::default(),
             work: Vec::new(),
+            logins: Logins::new(seed),
         }
     }
 
     /// Says which mail domains are each tenant's own, by its place.
     pub fn set_tenants(&mut self, own: Vec<Arc<OwnDomains>>) {
         self.counts.resize(own.len().max(self.counts.len()), 0);
+        self.logins.set_tenants(own.len());
         self.own = own;
     }
 
@@ -210,6 +249,7 @@ impl Streams {
 
     /// Forgets every connection of a tenant.
     pub fn forget(&mut self, tenant: TenantIx) {
+        self.logins.forget(tenant);
         let keys: Vec<FlowKey> =
             self.order.range((tenant, false, 0)..=(tenant, true, u64::MAX)).map(|(_, key)| *key).collect();
         for key in keys {
@@ -220,19 +260,19 @@ impl Streams {
     /// How many are followed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.streams.len()
+        self.streams.len() + self.logins.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.streams.is_empty()
+        self.len() == 0
     }
 
     /// How many were given up, or never begun, for want of room.
     #[must_use]
     pub fn evictions(&self) -> u64 {
-        self.evictions + self.passed_over
+        self.evictions + self.passed_over + self.logins.evictions()
     }
 
     /// Reads a packet of `tenant`'s: one that it sent, or one that reached it.
@@ -244,6 +284,7 @@ impl Streams {
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
+        self.logins.handle(tenant, is_sent, ip, at, events);
         match &ip.transport {
             Transport::Tcp(tcp) => {
                 let ports = (tcp.source_port, tcp.destination_port);
@@ -381,6 +422,7 @@ impl Streams {
 
     /// Gives up what has been idle too long at `now`.
     pub fn sweep(&mut self, now: Timestamp, events: &mut Vec<StreamEvent>) {
+        self.logins.sweep(now, events);
         let is_idle =
             |key: &&FlowKey| self.streams.get(*key).is_none_or(|stream| now.since(stream.last) >= IDLE);
         let idle: Vec<FlowKey> = self.order.values().filter(is_idle).copied().collect();

@@ -7,5 +7,7 @@ pub(super) fn bruteforce(table: &Table<'_, '_, '_>, numbers: &mut Bruteforce) {
     count(table, "refusals", &mut numbers.refusals);
     count(table, "hosts", &mut numbers.hosts);
     steady(table, "refusals_each", &mut numbers.refusals_each);
+    count(table, "refusals_same", &mut numbers.refusals_same);
+    count(table, "sessions_alike", &mut numbers.sessions_alike);
     span(table, "window", 600, "\"10m\"", &mut numbers.window);
 }
