@@ -12,6 +12,7 @@ mod identity;
 mod input;
 #[cfg(test)]
 mod listed;
+mod scans;
 #[cfg(test)]
 mod shards;
 #[cfg(test)]

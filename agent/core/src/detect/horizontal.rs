@@ -55,7 +55,10 @@ pub fn judge(
     let tally = window.tally(group, at, numbers.window, heeded);
     let needed = hosts_needed(numbers, (least, target.protocol), tally.refused, tally.targets);
     let scan = tally.targets >= needed && tally.unanswered_share() >= numbers.unanswered;
-    let wide = target.protocol == Protocol::Tcp && tally.mute_once + tally.unanswered >= wide_least;
+    let idle = tally.mute_once + tally.unanswered;
+    let wide = target.protocol == Protocol::Tcp
+        && idle >= wide_least
+        && f64::from(idle) >= numbers.unanswered * f64::from(tally.targets);
     if !scan && !wide {
         return None;
     }

@@ -13,8 +13,9 @@
 //! kept up with, not scanned. Pools and peers that answered before: no first contacts. Federation with many dead peers: most answer,
 //! on the same port. Peer-to-peer: scattered ports never gather on one, `peer_ports` and what reciprocity excuses are left out.
 //!
-//! **Evasion.** Below 150 targets a day; a port for every few hosts. Noise does not help: failures that share neither host nor
-//! port with another pass through a room of their own ([`Slow::PASSING`]) and push out only each other.
+//! **Evasion.** Below 150 targets a day; a port for every few hosts. Noise helps little: failures that share neither host nor
+//! port with another pass through a room of their own ([`Slow::PASSING`]) and push out only each other; on ports below 1024
+//! nothing pushes a scan out but its own kind.
 
 use std::time::Duration;
 
@@ -219,7 +220,9 @@ impl Slow {
             return None;
         }
         let has_mates = self.passing.iter().any(|missed| missed.is_mate(&new));
-        if !has_mates && !self.gathered.iter().any(|missed| missed.is_mate(&new)) {
+        // Peers have no well-known ports: what is there is not their noise.
+        let is_noise = new.port >= 1024 || !target.protocol.has_ports();
+        if is_noise && !has_mates && !self.gathered.iter().any(|missed| missed.is_mate(&new)) {
             self.pass(new);
             return None;
         }

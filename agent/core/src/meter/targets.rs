@@ -154,6 +154,11 @@ impl Pushed {
         self.slots[place].1.add(at, Self::BUCKET, 1);
     }
 
+    fn sum_of(&self, protocol: u8, is_left_out: impl Fn(u16) -> bool, at: Timestamp) -> u32 {
+        let counts = |((code, port), _): &&((u8, u16), Sliding<4>)| *code == protocol && !is_left_out(*port);
+        self.slots.iter().filter(counts).map(|(_, count)| count.clone().sum(at, Self::BUCKET)).sum()
+    }
+
     fn sum(&self, key: (u8, u16), at: Timestamp) -> u32 {
         let slot = self.slots.iter().find(|(other, _)| *other == key);
         slot.map_or(0, |(_, count)| count.clone().sum(at, Self::BUCKET))
@@ -282,7 +287,7 @@ impl TargetWindow {
         is_left_out: impl Fn(u16) -> bool,
     ) -> Crowd {
         let mut found = [0; Self::CAPACITY];
-        let found = self.crowded(protocol, (at, window, heeded), sharing, is_left_out, &mut found);
+        let found = self.crowded(protocol, (at, window, heeded), sharing, &is_left_out, &mut found);
         let mut crowd = Crowd::default();
         let horizon = at.minus(window);
         for key in found.iter_mut() {
@@ -296,6 +301,10 @@ impl TargetWindow {
             // Sorted by host next; of a host, what answered first.
             *key =
                 fold(self.addresses[index]) << 16 | u64::from(outcome.is_unanswered()) << 15 | *key & 0x7fff;
+        }
+        if self.addresses.len() == Self::CAPACITY {
+            let pushed = self.pushed.sum_of(protocol_code(protocol), &is_left_out, at);
+            (crowd.targets, crowd.hosts) = (crowd.targets + pushed, pushed);
         }
         found.sort_unstable();
         for host in found.chunk_by(|one, other| one >> 16 == other >> 16) {
