@@ -12,6 +12,7 @@ mod identity;
 mod input;
 #[cfg(test)]
 mod listed;
+#[cfg(test)]
 mod scans;
 #[cfg(test)]
 mod shards;
