@@ -13,6 +13,8 @@ mod input;
 #[cfg(test)]
 mod listed;
 #[cfg(test)]
+mod scans;
+#[cfg(test)]
 mod shards;
 #[cfg(test)]
 mod tests;

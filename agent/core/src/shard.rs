@@ -6,6 +6,7 @@
 mod counters;
 mod identity;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::flow::guard::OneWayGuard;
 use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
 use crate::frame::{Frame, Passage, VantageId};
 use crate::meter::rates::{BUCKET, RateTable};
-use crate::packet::{self, Body, Ip, Transport};
+use crate::packet::{self, Arp, Body, IcmpKind, Ip, Packet, Transport};
 use crate::stream::smtp::OwnDomains;
 use crate::stream::{StreamEvent, Streams, page};
 use crate::topology::{TenantIx, Topology, VantageKind};
@@ -35,6 +36,8 @@ struct TenantState {
     /// The numbers it is held to; tenants with the same ones share them.
     numbers: Arc<Thresholds>,
     identity: identity::Known,
+    /// Attempts at addresses that nobody can have.
+    bogon_dials: u64,
     /// Weak probes that were sent before this may belong to connections that a measure broke.
     pardoned_until: Timestamp,
 }
@@ -43,7 +46,8 @@ impl TenantState {
     fn new(home: Home, numbers: Arc<Thresholds>) -> Self {
         let restrictions = Restrictions::default();
         let identity = identity::Known::default();
-        Self { detectors: None, restrictions, home, numbers, identity, pardoned_until: Timestamp::EPOCH }
+        let pardoned_until = Timestamp::EPOCH;
+        Self { detectors: None, restrictions, home, numbers, identity, bogon_dials: 0, pardoned_until }
     }
 }
 
@@ -131,6 +135,10 @@ pub struct Shard {
     findings: Vec<Finding>,
     alerts: Vec<Alert>,
 }
+
+/// Neighbour discovery (RFC 4861).
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
 /// How often detectors of idle tenants are looked for, to be dropped.
 const IDLE_CHECK: Duration = Duration::from_secs(10);
@@ -259,6 +267,12 @@ impl Shard {
         &self.counters
     }
 
+    /// How many attempts of a tenant's were at addresses that nobody can have, though it has public ones itself: a leak to be told of.
+    #[must_use]
+    pub fn bogon_dials(&self, tenant: TenantIx) -> u64 {
+        self.tenants.get(tenant.0 as usize).map_or(0, |state| state.bogon_dials)
+    }
+
     /// The flow stage, to look at.
     #[must_use]
     pub fn flows(&self) -> &Flows {
@@ -332,7 +346,10 @@ impl Shard {
         };
         let ip = match &packet.body {
             Body::Ip(ip) => ip,
-            Body::Arp(arp) => return self.resolved(frame, &packet, arp, at),
+            Body::Arp(arp) => {
+                self.resolved(frame, &packet, arp, at);
+                return self.swept(frame, &packet, arp, at);
+            }
             Body::Other(_) => return,
         };
         if let Transport::Malformed(reason) = ip.transport {
@@ -355,6 +372,13 @@ impl Shard {
         let (sender, receiver) =
             (who.sender.filter(|ix| part.owns(*ix)), who.receiver.filter(|ix| part.owns(*ix)));
         if let Some(sender) = sender {
+            if let Transport::Icmp(icmp) = &ip.transport
+                && (icmp.kind, icmp.icmp_type) == (IcmpKind::Neighbour, NEIGHBOUR_SOLICITATION)
+                && !ip.source.is_unspecified()
+                && ip.destination.is_multicast()
+            {
+                self.ask(sender, ip.destination, at);
+            }
             self.sent(sender, who.spoofed, ip, at, frame);
             if who.spoofed || who.by_link {
                 self.identify(sender, &who, &packet, ip, (frame.passage, at));
@@ -458,7 +482,44 @@ impl Shard {
         self.raise(sender);
     }
 
+    /// Reads an ARP message: who asks for whom on the link.
+    fn swept(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, arp: &Arp, at: Timestamp) {
+        const REQUEST: u16 = 1;
+        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+        // What the tenant asks for itself, or about itself, is no neighbour.
+        if arp.operation == REQUEST
+            && arp.sender != arp.target
+            && let Some(sender) = who.sender.filter(|ix| self.part.owns(*ix))
+        {
+            self.ask(sender, arp.target.into(), at);
+        } else if arp.operation != REQUEST
+            && let Some(receiver) = who.receiver.filter(|ix| self.part.owns(*ix))
+            && let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors
+        {
+            detectors.handle_neighbour(arp.sender.into());
+        }
+    }
+
+    /// Takes note that a tenant asks for a neighbour, unless all that it sends is held back.
+    fn ask(&mut self, sender: TenantIx, neighbour: IpAddr, at: Timestamp) {
+        let state = &mut self.tenants[sender.0 as usize];
+        if state.restrictions.is_total() || self.is_degraded {
+            return;
+        }
+        let detectors = wake(&mut state.detectors, &mut self.active, sender, &state.numbers, at);
+        detectors.handle_asked(&state.numbers, neighbour, at);
+        if let Some(due) = detectors.next_deadline(&state.numbers) {
+            self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
+        }
+    }
+
     fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
+        if let Transport::Icmp(icmp) = &ip.transport
+            && (icmp.kind, icmp.icmp_type) == (IcmpKind::Neighbour, NEIGHBOUR_ADVERTISEMENT)
+            && let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors
+        {
+            detectors.handle_neighbour(ip.source);
+        }
         if let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors {
             detectors.handle_received(ip, at);
             detectors
@@ -560,12 +621,20 @@ impl Shard {
                     self.outcomes.push((*tenant, *outcome, *at));
                     *tenant
                 }
-                FlowEvent::Probe { tenant, .. } => *tenant,
+                FlowEvent::Probe { tenant, .. } | FlowEvent::Served { tenant, .. } => *tenant,
             };
             if self.is_pardoned(event) {
                 continue;
             }
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
+            if let FlowEvent::Outcome { target, outcome, .. } = event
+                && outcome.is_unanswered()
+                && state.home == Home::Public
+                && horizontal::is_bogon(target.address)
+            {
+                state.bogon_dials += 1;
+                self.counters.bogon_dials += 1;
+            }
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, event.at());
             detectors.handle_flow(&state.numbers, event, state.home, &mut self.findings);
             self.raise(tenant);

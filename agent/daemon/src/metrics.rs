@@ -49,6 +49,7 @@ pub struct Metrics {
     unassigned: Counter,
     spoofed: Counter,
     leaked: Counter,
+    bogon_dials: Counter,
     flows: Unsigned,
     flow_evictions: Counter,
     tenants: Unsigned,
@@ -94,6 +95,9 @@ impl Metrics {
             "Packets with a source that slipped out, such as a private one",
             &self.leaked,
         );
+        let help =
+            "Attempts of tenants with public addresses at private and reserved ones, which nobody answered";
+        counter("bogon_dials", help, &self.bogon_dials);
         counter("flow_evictions", "Flows that were given up for want of room", &self.flow_evictions);
         let help = "Connections of mail and to endpoints that were given up for want of room";
         counter("stream_evictions", help, &self.stream_evictions);
@@ -139,6 +143,7 @@ impl Metrics {
         set(&self.unassigned, counters.unassigned);
         set(&self.spoofed, counters.spoofed);
         set(&self.leaked, counters.leaked);
+        set(&self.bogon_dials, counters.bogon_dials);
         for (reason, &count) in Malformed::ALL.iter().zip(&counters.malformed) {
             if count > 0 {
                 set(&self.malformed.get_or_create(&Reason { reason: reason.name() }), count);

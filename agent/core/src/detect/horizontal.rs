@@ -4,17 +4,20 @@
 //! did not answer (refused or silent). Counting distinct *failed* first contacts rather than packets is the measure of
 //! Jung, Paxson, Berger and Balakrishnan, "Fast Portscan Detection Using Sequential Hypothesis Testing" (2004).
 //!
-//! **Numbers.** 25 hosts in 60 s, 60 % unanswered; on ports that intruders love fewer, on ports of peer-to-peer
-//! software many more. UDP silence is weak (many services never answer a stranger), so UDP takes twice the hosts
-//! unless they refuse outright. Where every host answers, it is a scan only when it is wide (250 hosts) and the
-//! tenant has nothing to say to them.
+//! **Numbers.** 25 hosts in 60 s, 60 % unanswered; on ports that intruders love fewer (15), on ports of peer-to-peer
+//! software many more (400). UDP silence is weak (many services never answer a stranger), so UDP takes twice the hosts
+//! unless they refuse outright, and so do other IP protocols. Where every host answers over TCP, it is a scan only when it is wide (250
+//! hosts, 100 on a loved port), says nothing and does not come back.
+//! What ICMP asks (echo, timestamp, mask) and a lone ACK is one kind of probe, since host discovery mixes them: hosts are counted.
 //!
 //! **Look-alikes that stay silent.** Monitoring, load balancers, mail servers and resolvers: their peers answer. A
-//! crawler with some dead links: the share stays low. Dials to private, shared (RFC 6598) and reserved addresses, which
+//! crawler with some dead links: the share stays low. A pool of backends that was in use and died: no first contacts
+//! ([`super::known`]). Peer-to-peer nodes: see [`super::peers`]. Dials to private, shared (RFC 6598) and reserved addresses, which
 //! misconfigured peer-to-peer nodes make by the thousand, are not counted for tenants that have public addresses.
 //!
-//! **Evasion.** Slower than 25 hosts a minute; over many ports with few hosts each; behind hundreds of fresh answered
-//! targets a minute.
+//! **Evasion.** Order, fragments, source ports, hop limits, and source addresses, own or borrowed (decoys), change nothing: targets are counted
+//! by tenant. Slower than 25 hosts a minute: [`super::walk`] and [`super::slow`]. Over many ports with few hosts each:
+//! [`super::block`]. Good traffic helps where its targets are as many, as fresh, and on the same port; old friends do not.
 
 use std::net::IpAddr;
 
@@ -22,7 +25,7 @@ use reeve_policy::language::thresholds::Horizontal;
 use reeve_policy::{Class, Outcome, Protocol, Target, Timestamp};
 
 use super::{Finding, count, share};
-use crate::meter::targets::{Group, TargetWindow};
+use crate::meter::targets::{Excuse, Group, TargetWindow};
 
 /// Judges the window after `target` got `outcome`.
 #[must_use]
@@ -30,7 +33,7 @@ pub fn judge(
     window: &TargetWindow,
     numbers: &Horizontal,
     target: &Target,
-    outcome: Outcome,
+    (outcome, excuse): (Outcome, Excuse),
     at: Timestamp,
 ) -> Option<Finding> {
     // What is not yet, or never, known to have ended changes nothing.
@@ -38,29 +41,29 @@ pub fn judge(
         return None;
     }
     // Most tenants never come near a threshold; then nothing need be counted.
-    let ((unanswered, mute), least) = (window.bounds(), base_hosts(numbers, target));
-    if f64::from(unanswered) < numbers.unanswered * f64::from(least)
-        && unanswered + mute < numbers.wide_hosts.max(least)
-    {
+    let ((unanswered, mute), (least, key)) = (window.bounds(), base_hosts(numbers, target, excuse));
+    let (wide_least, wide_key) = match key {
+        "intruder_hosts" => (numbers.wide_intruder_hosts, "wide_intruder_hosts"),
+        _ => (numbers.wide_hosts.max(least), "wide_hosts"),
+    };
+    if f64::from(unanswered) < numbers.unanswered * f64::from(least) && unanswered + mute < wide_least {
         return None;
     }
+    // A node's own dials are counted together with those of others at the same port.
+    let heeded = if excuse.is_any(Excuse::PEER) { HEEDED } else { HEEDED.or(Excuse::PEER) };
     let group = Group::Port(target.protocol, target.port);
-    let tally = window.tally(group, at, numbers.window);
-    let needed = hosts_needed(numbers, target, tally.refused, tally.targets);
+    let tally = window.tally(group, at, numbers.window, heeded);
+    let needed = hosts_needed(numbers, (least, target.protocol), tally.refused, tally.targets);
     let scan = tally.targets >= needed && tally.unanswered_share() >= numbers.unanswered;
-    let wide =
-        target.protocol == Protocol::Tcp && tally.mute + tally.unanswered >= numbers.wide_hosts.max(needed);
+    let idle = tally.mute_once + tally.unanswered;
+    let wide = target.protocol == Protocol::Tcp
+        && idle >= wide_least
+        && f64::from(idle) >= numbers.unanswered * f64::from(tally.targets);
     if !scan && !wide {
         return None;
     }
-    let threshold = if scan { needed } else { numbers.wide_hosts.max(needed) };
     // The number goes by the policy's key, so that one knows which to tune.
-    let key = match target.port {
-        _ if !scan => "wide_hosts",
-        Some(port) if numbers.peer_ports.contains(&port) => "peer_hosts",
-        Some(port) if numbers.intruder_ports.contains(&port) => "intruder_hosts",
-        _ => "hosts",
-    };
+    let (threshold, key) = if scan { (needed, key) } else { (wide_least, wide_key) };
     Some(Finding {
         class: Class::PortscanHorizontal,
         start: tally.first.unwrap_or(at),
@@ -75,19 +78,24 @@ pub fn judge(
     })
 }
 
-/// The fewest hosts that can be a scan of this port.
-fn base_hosts(numbers: &Horizontal, target: &Target) -> u32 {
+/// What is no first contact, and what nobody can have.
+const HEEDED: Excuse = Excuse::LEAK.or(Excuse::KNOWN);
+
+/// The fewest hosts that can be a scan of this port, and the policy's key for that.
+fn base_hosts(numbers: &Horizontal, target: &Target, excuse: Excuse) -> (u32, &'static str) {
     match target.port {
-        Some(port) if numbers.peer_ports.contains(&port) => numbers.peer_hosts,
-        Some(port) if numbers.intruder_ports.contains(&port) => numbers.intruder_hosts,
-        _ => numbers.hosts,
+        _ if excuse.is_any(Excuse::PEER) => (numbers.peer_hosts, "peer_hosts"),
+        Some(port) if numbers.peer_ports.contains(&port) => (numbers.peer_hosts, "peer_hosts"),
+        Some(port) if numbers.intruder_ports.contains(&port) => (numbers.intruder_hosts, "intruder_hosts"),
+        _ => (numbers.hosts, "hosts"),
     }
 }
 
-fn hosts_needed(numbers: &Horizontal, target: &Target, refused: u32, targets: u32) -> u32 {
-    let base = base_hosts(numbers, target);
+fn hosts_needed(numbers: &Horizontal, (base, protocol): (u32, Protocol), refused: u32, targets: u32) -> u32 {
     let mostly_refused = f64::from(refused) >= numbers.unanswered * f64::from(targets);
-    if target.protocol == Protocol::Udp && !mostly_refused {
+    let is_weak = matches!(protocol, Protocol::Udp | Protocol::Other(_));
+    // No port of a node's is counted twice over: the window holds no more.
+    if is_weak && !mostly_refused && base < numbers.peer_hosts {
         base.saturating_mul(numbers.udp_factor)
     } else {
         base
@@ -129,8 +137,8 @@ mod tests {
             let target = Target { address: [20, 0, high, low].into(), protocol, port: Some(port) };
             let at = Timestamp::from_secs(1_000) + Duration::from_millis(u64::from(number) * step_ms);
             let outcome = outcomes[number as usize % outcomes.len()];
-            window.record(&target, at, at, outcome, numbers.window);
-            found |= judge(&window, &numbers, &target, outcome, at).is_some();
+            window.record(&target, at, at, outcome, (numbers.window, numbers.window), Excuse::NONE);
+            found |= judge(&window, &numbers, &target, (outcome, Excuse::NONE), at).is_some();
         }
         assert_eq!(found, expect, "{protocol}/{port} {hosts} hosts every {step_ms} ms, {outcomes:?}");
     }
@@ -164,6 +172,10 @@ mod tests {
         check(Protocol::Udp, 161, 50, 100, &[Silent], true);
         check(Protocol::Udp, 161, 25, 100, &[Refused], true);
         check(Protocol::Tcp, 443, 250, 10, &[Aborted], true);
+        check(Protocol::Tcp, 22, 100, 50, &[Aborted], true);
+        check(Protocol::Tcp, 22, 99, 50, &[Aborted], false);
+        check(Protocol::Tcp, 30303, 400, 100, &[Silent], true);
+        check(Protocol::Udp, 30303, 400, 100, &[Silent], true);
     }
 
     #[test]

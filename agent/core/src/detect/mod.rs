@@ -5,18 +5,25 @@
 //! [`Detectors::BYTES`], made when the tenant first does something worth noting, dropped when it has been idle.
 
 pub mod api;
+pub mod block;
 pub mod bruteforce;
 pub mod claims;
 pub mod crawl;
 pub mod flood;
 pub mod horizontal;
 pub mod identity;
+pub mod known;
+pub mod link;
 pub mod mail;
 pub mod malware;
+pub mod peers;
 pub mod routing;
+pub mod scan;
+pub mod slow;
 pub mod source;
 pub mod stealth;
 pub mod vertical;
+pub mod walk;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,7 +34,6 @@ use reeve_policy::{Class, Metric, Outcome, Protocol, Target, TargetSeen, Timesta
 use crate::flow::{FlowEvent, Restrictions};
 use crate::meter::rates::RateTable;
 use crate::meter::samples::Samples;
-use crate::meter::targets::TargetWindow;
 use crate::packet::{Fragment, IcmpKind, Ip, TcpFlags, Transport};
 use crate::stream::StreamEvent;
 use crate::stream::login::Login;
@@ -59,6 +65,11 @@ fn count(name: &'static str, value: u32, threshold: u32) -> Metric {
     Metric { name: name.into(), value: value.into(), threshold: Some(threshold.into()) }
 }
 
+/// Whether what was last told then has just been told.
+fn is_recent(last: Option<Timestamp>, at: Timestamp) -> bool {
+    last.is_some_and(|last| at.since(last) < REPEAT)
+}
+
 /// A share, 0 to 1, beside its threshold.
 fn share(name: &'static str, value: f64, threshold: Option<f64>) -> Metric {
     Metric { name: name.into(), value, threshold }
@@ -76,9 +87,7 @@ pub enum Home {
 /// All detectors of one tenant.
 #[derive(Debug, Default)]
 pub struct Detectors {
-    connections: TargetWindow,
-    datagrams: TargetWindow,
-    probes: stealth::Probes,
+    scans: scan::Scans,
     syn: RateTable,
     udp: RateTable,
     icmp: RateTable,
@@ -101,17 +110,17 @@ pub struct Detectors {
 }
 
 impl Detectors {
-    /// The most bytes that one tenant's detectors take, beside [`bruteforce::Guesses::BYTES`].
+    /// The most bytes that one tenant's detectors take.
     pub const BYTES: usize = size_of::<Self>()
-        + 2 * TargetWindow::BYTES
-        + stealth::Probes::BYTES
+        + scan::Scans::BYTES
         + 3 * RateTable::BYTES
         + Samples::BYTES
         + mail::Mail::BYTES
         + api::Api::BYTES
         + identity::Identity::BYTES
         + crawl::Crawl::BYTES
-        + malware::Malware::BYTES;
+        + malware::Malware::BYTES
+        + bruteforce::Guesses::BYTES;
 
     /// Takes a packet that the tenant sent, of whose traffic measures hold back `restrictions`.
     pub fn handle_sent(
@@ -189,20 +198,41 @@ impl Detectors {
         home: Home,
         found: &mut Vec<Finding>,
     ) {
-        match event {
-            FlowEvent::Outcome { target, opened, at, outcome, .. } => {
-                self.last_active = *at;
-                if *outcome == Outcome::Refused && mail::is_exchanger(target) {
-                    self.mail.get_or_insert_default().handle_refused(*target, *at);
-                }
-                self.handle_outcome(numbers, target, (*opened, *at), *outcome, home, found);
-            }
-            FlowEvent::Probe { target, opened, at, kind, .. } => {
-                self.last_active = *at;
-                let finding = self.probes.observe(&numbers.stealth, target, *kind, *opened, *at);
-                self.raise(finding, found);
+        self.last_active = event.at();
+        if let FlowEvent::Outcome { target, outcome, at, .. } = event
+            && let Some(malware) = &mut self.malware
+        {
+            let finding = malware.judge(&numbers.malware, target.address, *outcome, *at);
+            self.raise(finding, found);
+        }
+        if let FlowEvent::Outcome { target, opened, outcome, .. } = event
+            && target.protocol == Protocol::Tcp
+        {
+            let number = match outcome {
+                Outcome::Answered => 1,
+                Outcome::Aborted => -1,
+                _ => 0,
+            };
+            self.syn.answered(target.address, *opened, number);
+            if *outcome == Outcome::Refused && mail::is_exchanger(target) {
+                self.mail.get_or_insert_default().handle_refused(*target, event.at());
             }
         }
+        let (last_alert, mut told) = (&self.last_alert, Vec::new());
+        let is_told = |class: Class| is_recent(last_alert[class as usize], event.at());
+        self.scans.handle(numbers, event, home, is_told, &mut told);
+        told.into_iter().for_each(|finding| self.raise(Some(finding), found));
+    }
+
+    /// Takes the tenant's request for a neighbour on its link.
+    pub fn handle_asked(&mut self, numbers: &Thresholds, neighbour: IpAddr, at: Timestamp) {
+        self.last_active = at;
+        self.scans.asked(numbers, neighbour, at);
+    }
+
+    /// Takes a neighbour's answer to it.
+    pub fn handle_neighbour(&mut self, neighbour: IpAddr) {
+        self.scans.answered(neighbour);
     }
 
     /// Takes what was told of a connection. `whence` says what is known of its other end.
@@ -267,6 +297,7 @@ impl Detectors {
 
     /// Begins to count anew, where windows are longer than the time after which a ladder goes on.
     pub fn restart(&mut self) {
+        self.scans.restart();
         if let Some(mail) = &mut self.mail {
             mail.restart();
         }
@@ -289,7 +320,8 @@ impl Detectors {
     pub fn next_deadline(&self, numbers: &Thresholds) -> Option<Timestamp> {
         let api = self.api.as_ref().and_then(|api| api.next_deadline(&numbers.endpoints));
         let identity = self.identity.as_ref().and_then(|identity| identity.next_deadline());
-        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due(), api, identity]
+        let link = self.scans.next_deadline();
+        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due(), api, identity, link]
             .into_iter()
             .flatten()
             .min()
@@ -300,6 +332,8 @@ impl Detectors {
         flood::judge_syn(&mut self.syn, &numbers.flood_syn, now, found);
         flood::judge_udp(&mut self.udp, &numbers.flood_udp, now, found);
         flood::judge_icmp(&mut self.icmp, &numbers.flood_icmp, now, found);
+        let sweep = self.scans.handle_timeout(numbers, now);
+        self.raise(sweep, found);
         if let Some(api) = &mut self.api {
             api.handle_timeout(&numbers.endpoints, now, found);
         }
@@ -316,8 +350,9 @@ impl Detectors {
     #[must_use]
     pub fn is_idle(&self, numbers: &Thresholds, now: Timestamp) -> bool {
         let longest = numbers.horizontal.window.max(numbers.vertical.window).max(numbers.stealth.window);
+        let longest = longest.max(walk::EXPIRY);
         now.since(self.last_active) > longest + REPEAT
-            && self.probes.idle(now, numbers.stealth.window)
+            && self.scans.is_idle(numbers, now)
             && self.mail.as_ref().is_none_or(|mail| mail.is_idle(numbers, now))
             && self.api.as_ref().is_none_or(|api| api.is_idle(&numbers.endpoints, now))
             && self.identity.as_ref().is_none_or(|identity| identity.is_idle(now))
@@ -326,53 +361,13 @@ impl Detectors {
             && self.guesses.as_ref().is_none_or(|guesses| guesses.is_idle(&numbers.bruteforce, now))
     }
 
-    fn handle_outcome(
-        &mut self,
-        numbers: &Thresholds,
-        target: &Target,
-        (opened, at): (Timestamp, Timestamp),
-        outcome: Outcome,
-        home: Home,
-        found: &mut Vec<Finding>,
-    ) {
-        if let Some(malware) = &mut self.malware {
-            let finding = malware.judge(&numbers.malware, target.address, outcome, at);
-            self.raise(finding, found);
-        }
-        if target.protocol == Protocol::Tcp {
-            let number = match outcome {
-                Outcome::Answered => 1,
-                Outcome::Aborted => -1,
-                _ => 0,
-            };
-            self.syn.answered(target.address, opened, number);
-        }
-        if let Protocol::Other(_) = target.protocol {
-            let finding = self.probes.observe_protocol(&numbers.stealth, target, opened, at);
-            return self.raise(finding, found);
-        }
-        let longest = numbers.horizontal.window.max(numbers.vertical.window);
-        let window = if matches!(target.protocol, Protocol::Tcp | Protocol::Sctp) {
-            &mut self.connections
-        } else {
-            &mut self.datagrams
-        };
-        window.record(target, opened, at, outcome, longest);
-        let vertical = vertical::judge(window, &numbers.vertical, target, outcome, at);
-        let leak = home == Home::Public && horizontal::is_bogon(target.address);
-        let horizontal =
-            if leak { None } else { horizontal::judge(window, &numbers.horizontal, target, outcome, at) };
-        self.raise(vertical, found);
-        self.raise(horizontal, found);
-    }
-
     /// Lets a finding through unless its class has just been told.
     fn raise(&mut self, finding: Option<Finding>, found: &mut Vec<Finding>) {
         let Some(finding) = finding else { return };
         // A suspicion does not keep what confirms it from being told.
         let last = if finding.is_suspicion { &mut self.last_suspicion } else { &mut self.last_alert };
         let last = &mut last[finding.class as usize];
-        if last.is_none_or(|last| finding.at.since(last) >= REPEAT) {
+        if !is_recent(*last, finding.at) {
             *last = Some(finding.at);
             found.push(finding);
         }
@@ -380,10 +375,11 @@ impl Detectors {
 }
 
 // One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
-// endpoints.
+// endpoints, misses what it dials, or asks for neighbours.
 const RARE: usize =
     identity::Identity::BYTES + crawl::Crawl::BYTES + malware::Malware::BYTES + bruteforce::Guesses::BYTES;
-const _: () = assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES - RARE <= 64 * 1024);
+const EXTRA: usize = mail::Mail::BYTES + api::Api::BYTES + slow::Slow::BYTES + link::Link::BYTES;
+const _: () = assert!(Detectors::BYTES - EXTRA - RARE <= 64 * 1024);
 const _: () = assert!(Detectors::BYTES - RARE <= 96 * 1024);
 const _: () = assert!(crawl::Crawl::BYTES <= 4 * 1024);
 // What is made only for tenants whose logins are refused comes on top.

@@ -1,15 +1,20 @@
 //! `portscan.stealth`: probes that open nothing.
 //!
 //! **Measure.** Distinct targets of TCP packets that belong to no connection and that no honest stack sends: NULL, FIN
-//! and XMAS at once; ACK, Maimon and window probes where the peer never spoke or answers RST (RFC 9293, section 3.10.7.1:
-//! what a closed port answers). And distinct IP protocols tried on one host.
+//! and XMAS, and tiny first fragments (RFC 1858), at once; ACK, Maimon and window probes where the peer never spoke, answers RST (RFC 9293,
+//! section 3.10.7.1: what a closed port answers) or is said to be unreachable. And distinct IP protocols tried on one host.
 //!
 //! **Numbers.** 5 probes to distinct targets in 60 s; ACK and FIN/ACK 20; 8 IP protocols on one host.
 //!
-//! **Look-alikes that stay silent.** The last FIN or ACK of a connection that opened before the agent did: the flow
-//! stage grants a minute, and the peer answers. A tunnel end (GRE, ESP, IPIP): a few protocols, not eight.
+//! **Look-alikes that stay silent.** The last FIN or ACK of a connection that opened before the agent did: the peer answers. Of those
+//! that nobody answers in the agent's first minute only such count as come from one port, above the well-known ones, on which nobody has
+//! called: a scanner's probes have one source, connections have each their own, and a server's come from where it is called. A pool
+//! that closes: FIN/ACK counts only with others from its port. A server
+//! that closes connections idle for hours, whose clients are gone: their end comes from a port on which strangers call and goes
+//! to ports above 1023. A tunnel end (GRE, ESP, IPIP): a few protocols, not eight.
 //!
-//! **Evasion.** Fewer than five probes a minute. Probes within a connection are none.
+//! **Evasion.** Fewer than five probes a minute: [`super::slow`]. Probes within a connection are none. From the port of a service of the
+//! tenant's own ACK probes pass, but for those below port 1024.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,6 +29,8 @@ use crate::flow::ProbeKind;
 struct Probe {
     target: Target,
     kind: ProbeKind,
+    /// The tenant's port, if the probe counts only together with others from it.
+    only_from: Option<u16>,
     first: Timestamp,
     last: Timestamp,
 }
@@ -36,25 +43,29 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// The most of either that are held.
+    /// The most probes that are held.
     pub const CAPACITY: usize = 64;
+    /// The most protocols on hosts.
+    pub const PROTOCOLS: usize = 24;
 
     /// Bytes that both take at most.
-    pub const BYTES: usize = 2 * Self::CAPACITY * size_of::<Probe>();
+    pub const BYTES: usize = (Self::CAPACITY + Self::PROTOCOLS) * size_of::<Probe>();
 
     /// Takes a probe and judges.
     pub fn observe(
         &mut self,
         numbers: &Stealth,
         target: &Target,
-        kind: ProbeKind,
+        (kind, only_from): (ProbeKind, Option<u16>),
         opened: Timestamp,
         at: Timestamp,
     ) -> Option<Finding> {
-        note(&mut self.probes, *target, kind, opened, at.minus(numbers.window));
-        let certain = |probe: &&Probe| !matches!(probe.kind, ProbeKind::Ack | ProbeKind::Maimon);
+        let probe = Probe { target: *target, kind, only_from, first: opened, last: opened };
+        note(&mut self.probes, Self::CAPACITY, probe, at.minus(numbers.window));
+        let certain = |probe: &&Probe| !is_weak(probe.kind);
         let sure = self.probes.iter().filter(certain).count();
-        let weak = self.probes.len() - sure;
+        let counts = |probe: &&Probe| probe.only_from.is_none() || probe.only_from == only_from;
+        let weak = self.probes.iter().filter(|probe| is_weak(probe.kind)).filter(counts).count();
         let (name, value, threshold) = if sure >= numbers.probes as usize {
             ("probes", sure, numbers.probes)
         } else if weak >= numbers.ack_probes as usize {
@@ -77,7 +88,9 @@ impl Probes {
         if !matches!(target.protocol, Protocol::Other(_)) {
             return None;
         }
-        note(&mut self.protocols, *target, ProbeKind::Null, opened, at.minus(numbers.window));
+        let probe =
+            Probe { target: *target, kind: ProbeKind::Null, only_from: None, first: opened, last: opened };
+        note(&mut self.protocols, Self::PROTOCOLS, probe, at.minus(numbers.window));
         let host: IpAddr = target.address;
         let on_host: Vec<Probe> =
             self.protocols.iter().filter(|probe| probe.target.address == host).copied().collect();
@@ -91,16 +104,24 @@ impl Probes {
     }
 }
 
-fn note(probes: &mut Vec<Probe>, target: Target, kind: ProbeKind, opened: Timestamp, horizon: Timestamp) {
+/// Whether honest stacks send it too, though not so.
+pub(super) const fn is_weak(kind: ProbeKind) -> bool {
+    matches!(kind, ProbeKind::Ack | ProbeKind::Maimon)
+}
+
+fn note(probes: &mut Vec<Probe>, most: usize, new: Probe, horizon: Timestamp) {
     probes.retain(|probe| probe.last >= horizon);
-    if let Some(known) = probes.iter_mut().find(|probe| probe.target == target) {
-        known.last = known.last.max(opened);
+    if let Some(known) = probes.iter_mut().find(|probe| probe.target == new.target) {
+        known.last = known.last.max(new.last);
+        if !is_weak(new.kind) || new.only_from.is_none() {
+            (known.kind, known.only_from) = (new.kind, new.only_from);
+        }
         return;
     }
-    if probes.len() == Probes::CAPACITY {
+    if probes.len() == most {
         probes.remove(0);
     }
-    probes.push(Probe { target, kind, first: opened, last: opened });
+    probes.push(new);
 }
 
 fn finding(probes: &[Probe], (name, value, threshold): (&'static str, u32, u32), at: Timestamp) -> Finding {
@@ -136,7 +157,7 @@ mod tests {
         let mut found = false;
         for number in 0..probes {
             let at = Timestamp::from_secs(1_000) + Duration::from_millis(u64::from(number) * step_ms);
-            found |= state.observe(&numbers, &target(number, Protocol::Tcp), kind, at, at).is_some();
+            found |= state.observe(&numbers, &target(number, Protocol::Tcp), (kind, None), at, at).is_some();
             assert!(state.probes.len() <= Probes::CAPACITY);
         }
         assert_eq!(found, expect, "{probes} {kind:?} every {step_ms} ms");
@@ -161,11 +182,25 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_the_end_of_a_connection_counts_with_others_from_its_port_alone() {
+        for (ports, expect) in [(1, true), (2, false), (20, false)] {
+            let (mut state, numbers) = (Probes::default(), Stealth::default());
+            let at = Timestamp::from_secs(1_000);
+            let found = (0..20).any(|number| {
+                let from = (ProbeKind::Ack, Some(40_000 + number % ports));
+                state.observe(&numbers, &target(number, Protocol::Tcp), from, at, at).is_some()
+            });
+            assert_eq!(found, expect, "{ports} source ports");
+        }
+    }
+
+    #[test]
     fn the_same_target_again_is_one_probe() {
         let (mut state, numbers) = (Probes::default(), Stealth::default());
         for second in 0..50 {
             let at = Timestamp::from_secs(1_000 + second);
-            assert_eq!(state.observe(&numbers, &target(1, Protocol::Tcp), ProbeKind::Fin, at, at), None);
+            let probe = (ProbeKind::Fin, None);
+            assert_eq!(state.observe(&numbers, &target(1, Protocol::Tcp), probe, at, at), None);
         }
     }
 

@@ -10,13 +10,14 @@
 //! server: one port. Traceroute: its packets are no attempts. Replies to somebody else's scan: answers are no
 //! attempts either.
 //!
-//! **Evasion.** Fewer than 20 ports a minute on each host; several hosts in turn; open ports above 1023 only.
+//! **Evasion.** Fewer than 20 ports a minute on each host: [`super::slow`]. Several hosts in turn: [`super::block`]. Open ports above
+//! 1023 only. Order, source ports and addresses, decoys and fragments change nothing; tiny fragments are told by [`super::stealth`].
 
 use reeve_policy::language::thresholds::Vertical;
 use reeve_policy::{Class, Outcome, Protocol, Target, Timestamp};
 
 use super::{Finding, count, share};
-use crate::meter::targets::{Group, TargetWindow};
+use crate::meter::targets::{Excuse, Group, TargetWindow};
 
 /// Judges the window after `target` got `outcome`.
 #[must_use]
@@ -32,7 +33,7 @@ pub fn judge(
         return None;
     }
     let group = Group::Host(target.address, target.protocol);
-    let tally = window.tally(group, at, numbers.window);
+    let tally = window.tally(group, at, numbers.window, Excuse::NONE);
     let mostly_refused = f64::from(tally.refused) >= numbers.unanswered * f64::from(tally.targets);
     let weak = target.protocol == Protocol::Udp && !mostly_refused;
     let factor = if weak { numbers.udp_factor } else { 1 };
@@ -74,7 +75,7 @@ mod tests {
             let target = Target { address: [20, 0, 0, 1].into(), protocol, port: Some(from + number) };
             let at = Timestamp::from_secs(1_000) + Duration::from_millis(u64::from(number) * step_ms);
             let outcome = outcomes[usize::from(number) % outcomes.len()];
-            window.record(&target, at, at, outcome, numbers.window);
+            window.record(&target, at, at, outcome, (numbers.window, numbers.window), Excuse::NONE);
             found |= judge(&window, &numbers, &target, outcome, at).is_some();
         }
         assert_eq!(found, expect, "{protocol} {from}+{ports} every {step_ms} ms, {outcomes:?}");

@@ -5,22 +5,29 @@
 use reeve_policy::{Outcome, Protocol, Timestamp};
 
 use super::table::{FlowKey, FlowTable};
-use super::{FlowEvent, Seen, State};
+use super::{FlowEvent, ProbeKind, Seen, State};
 use crate::packet::{Icmp, IcmpKind, Ip, Quoted, Transport};
 use crate::topology::TenantIx;
 
 /// SCTP chunk types (RFC 9260, section 3.2).
 const SCTP_INIT: u8 = 1;
 const SCTP_ABORT: u8 = 6;
+/// Outside any association it opens nothing; a scanner's way past filters that look for INIT.
+const SCTP_COOKIE_ECHO: u8 = 10;
 
 /// UDP ports and hop limits that traceroute uses: such packets measure a path and are at no service.
 const TRACEROUTE_PORTS: std::ops::RangeInclusive<u16> = 33434..=33600;
 const TRACEROUTE_HOPS: u8 = 32;
 
 /// A datagram from the tenant.
-pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>) {
+pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &mut Vec<FlowEvent>) {
     if let Some(slot) = table.find(&seen.key, seen.at) {
-        table.get_mut(slot).touch(seen.at);
+        let flow = table.get_mut(slot);
+        flow.touch(seen.at);
+        if flow.state == State::Called {
+            flow.state = State::Adopted;
+            events.push(flow.served(seen.at));
+        }
         return;
     }
     if !opens(ip) {
@@ -35,7 +42,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &
     let Some(slot) = table.find(&seen.key, seen.at) else {
         // Only ports tell an answer of ours from an attempt of ours later on.
         if ip.protocol.has_ports() {
-            table.insert(seen.key, seen.at, State::Adopted, 0, false);
+            table.insert(seen.key, seen.at, State::Called, 0, false);
         }
         return;
     };
@@ -57,7 +64,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &
 pub(super) fn error(
     table: &mut FlowTable,
     (tenant, silence_counts): (TenantIx, bool),
-    kind: IcmpKind,
+    error: IcmpKind,
     quoted: &Quoted,
     at: Timestamp,
     events: &mut Vec<FlowEvent>,
@@ -67,10 +74,20 @@ pub(super) fn error(
     let local = (quoted.source, local_port);
     let key = FlowKey::new(tenant, quoted.protocol, local, (quoted.destination, remote_port));
     let Some(slot) = table.find(&key, at) else { return };
-    if table.get(slot).state != State::Tried {
+    let flow = *table.get(slot);
+    // Some filters answer a probe that opens nothing as well.
+    if let State::Midstream(kind @ (ProbeKind::Ack | ProbeKind::Maimon)) = flow.state {
+        if error == IcmpKind::Unreachable && silence_counts {
+            table.stop_waiting(slot);
+            table.get_mut(slot).state = State::Over;
+            events.push(flow.probe(kind, at, false, true));
+        }
         return;
     }
-    let outcome = match kind {
+    if flow.state != State::Tried {
+        return;
+    }
+    let outcome = match error {
         IcmpKind::Unreachable if silence_counts => Outcome::Refused,
         IcmpKind::Unreachable => Outcome::Unknown,
         // The packet died on the way; whether anybody is there remains unknown.
@@ -92,8 +109,7 @@ fn end(
     let flow = table.get_mut(slot);
     flow.state = state;
     if let Some(outcome) = outcome {
-        let (tenant, target, opened) = (flow.key.tenant, flow.key.target(), flow.opened);
-        events.push(FlowEvent::Outcome { tenant, target, opened, at, outcome });
+        events.push(flow.outcome(outcome, at));
     }
 }
 
@@ -101,7 +117,7 @@ fn end(
 fn opens(ip: &Ip<'_>) -> bool {
     match &ip.transport {
         Transport::Icmp(icmp) => icmp.kind == IcmpKind::Request,
-        Transport::Sctp(sctp) => sctp.first_chunk == SCTP_INIT,
+        Transport::Sctp(sctp) => matches!(sctp.first_chunk, SCTP_INIT | SCTP_COOKIE_ECHO),
         Transport::Udp(udp) => {
             !(TRACEROUTE_PORTS.contains(&udp.destination_port) && ip.ttl <= TRACEROUTE_HOPS)
         }

@@ -8,7 +8,9 @@
 //! - Retransmissions are the same attempt. Answers (SYN-ACK, RST, echo replies, ICMP errors) are never attempts, so
 //!   a host that is being scanned or flooded is not taken for a scanner.
 //! - Flows met in the middle are adopted if the peer speaks too; out-of-state packets count as probes only when
-//!   the peer answers RST, or, from [`MIDSTREAM_GRACE`] after the start on, says nothing.
+//!   the peer refuses them or says nothing. Silence within [`MIDSTREAM_GRACE`] after the start is told as *early*, for it
+//!   may be that of a connection that opened before.
+//! - A flood cannot hide what became of its first packets by pushing them out (see [`table`]).
 //! - An attempt that meets one of our own measures says nothing about the tenant ([`Restrictions`]).
 //! - Multicast, broadcast and link-local destinations are no targets.
 //! - Where answers to several tenants collapse at once, silence is no evidence ([`guard`]).
@@ -32,13 +34,13 @@ use reeve_policy::{Outcome, Protocol, Target, Timestamp};
 use crate::packet::{Ip, Transport};
 use crate::topology::TenantIx;
 pub use restrict::{Held, Restrictions};
-use table::{FlowKey, FlowTable};
+use table::{Flow, FlowKey, FlowTable};
 
 /// An attempt with no answer after this long is silent. TCP's first retransmissions come at 1 s and 3 s (RFC 6298).
 pub const SILENCE: Duration = Duration::from_secs(3);
 
-/// Out-of-state packets that nobody answers count only from this long after the start or a tenant's arrival: until
-/// then they may belong to connections that opened before anybody watched.
+/// Out-of-state packets that nobody answers are weak evidence until this long after the start or a tenant's arrival:
+/// they may belong to connections that opened before anybody watched.
 pub const MIDSTREAM_GRACE: Duration = Duration::from_secs(60);
 
 /// Odd TCP packets that open nothing and belong to no connection (nmap's names).
@@ -67,6 +69,8 @@ pub enum FlowEvent {
         tenant: TenantIx,
         /// At what.
         target: Target,
+        /// From which port of the tenant's; 0 where there are none.
+        local_port: u16,
         /// When its first packet was sent.
         opened: Timestamp,
         /// The packet or deadline that decided it.
@@ -86,6 +90,26 @@ pub enum FlowEvent {
         at: Timestamp,
         /// Which kind.
         kind: ProbeKind,
+        /// From which port of the tenant's.
+        local_port: u16,
+        /// Whether nobody answered it and it was sent soon after the start, so that it may be the end of a connection that
+        /// opened before.
+        is_early: bool,
+        /// Whether somebody refused it.
+        is_refused: bool,
+    },
+    /// Somebody called the tenant, and the tenant answered.
+    Served {
+        /// Who was called.
+        tenant: TenantIx,
+        /// Who called.
+        peer: IpAddr,
+        /// By which protocol.
+        protocol: Protocol,
+        /// On which port of the tenant's.
+        local_port: u16,
+        /// When the tenant answered.
+        at: Timestamp,
     },
 }
 
@@ -94,7 +118,7 @@ impl FlowEvent {
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         match self {
-            Self::Outcome { at, .. } | Self::Probe { at, .. } => *at,
+            Self::Outcome { at, .. } | Self::Probe { at, .. } | Self::Served { at, .. } => *at,
         }
     }
 }
@@ -110,7 +134,9 @@ pub(crate) enum State {
     Productive,
     /// The attempt failed or is over; kept so that retransmissions and late answers find it.
     Over,
-    /// The peer began, or both sides were met in the middle.
+    /// The peer began, and the tenant has not answered yet.
+    Called,
+    /// The peer began and was answered, or both sides were met in the middle.
     Adopted,
     /// TCP from the tenant without a beginning; the peer has not spoken.
     Midstream(ProbeKind),
@@ -141,6 +167,20 @@ impl Seen {
     /// Whether it met a measure that stopped it.
     fn is_blocked(&self) -> bool {
         self.held == Held::Blocked
+    }
+
+    /// What to tell of a packet that is a probe whatever comes back.
+    fn probe(&self, kind: ProbeKind) -> FlowEvent {
+        FlowEvent::Probe {
+            tenant: self.tenant,
+            target: self.key.target(),
+            opened: self.at,
+            at: self.at,
+            kind,
+            local_port: self.key.local_port(),
+            is_early: false,
+            is_refused: false,
+        }
     }
 
     /// How an attempt begins, and whether its silence is to be noticed.
@@ -221,11 +261,10 @@ impl Flows {
                 tcp::sent(&mut self.table, seen, tcp, grace_over, events);
             }
             Transport::Tiny { .. } if !seen.is_blocked() => {
-                let target = key.target();
-                events.push(FlowEvent::Probe { tenant, target, opened: at, at, kind: ProbeKind::Tiny });
+                events.push(seen.probe(ProbeKind::Tiny));
             }
             Transport::Tiny { .. } => {}
-            _ => datagram::sent(&mut self.table, seen, ip),
+            _ => datagram::sent(&mut self.table, seen, ip, events),
         }
     }
 
@@ -263,22 +302,49 @@ impl Flows {
         let started = self.started.unwrap_or(now);
         while let Some(slot) = self.table.pop_silent(now) {
             let flow = self.table.get(slot);
-            let (tenant, target, opened) = (flow.key.tenant, flow.key.target(), flow.opened);
+            let opened = flow.opened;
             match flow.state {
                 State::Tried => {
                     let outcome = if self.silence_counts { Outcome::Silent } else { Outcome::Unknown };
+                    events.push(flow.outcome(outcome, now));
                     self.table.get_mut(slot).state = State::Over;
-                    events.push(FlowEvent::Outcome { tenant, target, opened, at: now, outcome });
                 }
-                State::Midstream(kind @ (ProbeKind::Ack | ProbeKind::Maimon))
-                    if self.silence_counts && opened.since(started) >= MIDSTREAM_GRACE =>
-                {
-                    events.push(FlowEvent::Probe { tenant, target, opened, at: now, kind });
+                State::Midstream(kind @ (ProbeKind::Ack | ProbeKind::Maimon)) if self.silence_counts => {
+                    let is_early = opened.since(started) < MIDSTREAM_GRACE;
+                    events.push(flow.probe(kind, now, is_early, false));
                 }
                 _ => {}
             }
         }
         self.table.sweep(now);
+    }
+}
+
+impl Flow {
+    /// What to tell of what became of it.
+    fn outcome(&self, outcome: Outcome, at: Timestamp) -> FlowEvent {
+        let (tenant, target, local_port) = (self.key.tenant, self.key.target(), self.key.local_port());
+        FlowEvent::Outcome { tenant, target, local_port, opened: self.opened, at, outcome }
+    }
+
+    /// What to tell of a flow that turned out to be a probe.
+    fn probe(&self, kind: ProbeKind, at: Timestamp, is_early: bool, is_refused: bool) -> FlowEvent {
+        FlowEvent::Probe {
+            tenant: self.key.tenant,
+            target: self.key.target(),
+            opened: self.opened,
+            at,
+            kind,
+            local_port: self.key.local_port(),
+            is_early,
+            is_refused,
+        }
+    }
+
+    /// What to tell once the tenant has answered a call.
+    fn served(&self, at: Timestamp) -> FlowEvent {
+        let Target { address: peer, protocol, .. } = self.key.target();
+        FlowEvent::Served { tenant: self.key.tenant, peer, protocol, local_port: self.key.local_port(), at }
     }
 }
 

@@ -6,6 +6,9 @@
 //! free, up to half of the table; when nothing is free, a tenant above its guaranteed share gives up its own oldest
 //! flow, and one below it takes the oldest of the tenant that holds most. So a flood evicts its own flows only.
 //!
+//! An attempt that still waits for an answer is spared when its turn to be evicted comes, as long as its tenant has few such
+//! ([`SPARED_MOST`]). Otherwise whoever opens more flows in 3 s than there is room for would never be seen to meet silence.
+//!
 //! Which flow is evicted never depends on the hash: lists keep the order of creation.
 
 use std::net::IpAddr;
@@ -31,6 +34,9 @@ const SWEEP_ROUNDS: usize = 16;
 const KEEP_OVER: u32 = 65;
 const KEEP_TCP: u32 = 600;
 const KEEP_DATAGRAM: u32 = 120;
+
+/// How many of a tenant's attempts at most outlive their turn until it is known what became of them: as many targets as a detector holds.
+const SPARED_MOST: u32 = 512;
 
 /// What tells one flow from another, seen from the tenant's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +92,12 @@ impl FlowKey {
         (address(u128::from_be_bytes(self.local)), self.local_port)
     }
 
+    /// The tenant's port; 0 where the protocol has none.
+    #[must_use]
+    pub fn local_port(&self) -> u16 {
+        self.local_port
+    }
+
     pub(super) fn is_tcp(&self) -> bool {
         self.protocol == 6
     }
@@ -123,6 +135,8 @@ pub struct Flow {
     pub(super) answered_again: bool,
     /// Whether it stands in the list of attempts that wait for an answer.
     waiting: bool,
+    /// Whether it was spared from eviction until it waits no more.
+    spared: bool,
 }
 
 /// In a free slot, so that the sweep passes over it.
@@ -159,7 +173,11 @@ struct Share {
     oldest: u32,
     newest: u32,
     count: u32,
+    /// How many of them were spared.
+    spared: u32,
 }
+
+const NO_FLOWS: Share = Share { oldest: NIL, newest: NIL, count: 0, spared: 0 };
 
 /// A bounded table of flows.
 #[derive(Debug)]
@@ -221,7 +239,7 @@ impl FlowTable {
         self.guaranteed = u32::try_from(guaranteed).unwrap_or(NIL);
         self.most = u32::try_from(most).unwrap_or(NIL);
         if self.shares.len() < tenants {
-            self.shares.resize(tenants, Share { oldest: NIL, newest: NIL, count: 0 });
+            self.shares.resize(tenants, NO_FLOWS);
         }
     }
 
@@ -291,11 +309,19 @@ impl FlowTable {
     pub(super) fn insert(&mut self, key: FlowKey, at: Timestamp, state: State, isn: u32, waits: bool) -> u32 {
         let tenant = key.tenant.0 as usize;
         if tenant >= self.shares.len() {
-            self.shares.resize(tenant + 1, Share { oldest: NIL, newest: NIL, count: 0 });
+            self.shares.resize(tenant + 1, NO_FLOWS);
         }
         self.make_room(tenant);
-        let mut flow =
-            Flow { key, opened: at, isn, last: FREE, state, answered_again: false, waiting: false };
+        let mut flow = Flow {
+            key,
+            opened: at,
+            isn,
+            last: FREE,
+            state,
+            answered_again: false,
+            waiting: false,
+            spared: false,
+        };
         flow.touch(at);
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -343,8 +369,12 @@ impl FlowTable {
 
     /// Takes a flow from the list of those that wait for an answer.
     pub(super) fn stop_waiting(&mut self, slot: u32) {
-        if !std::mem::replace(&mut self.flows[slot as usize].waiting, false) {
+        let flow = &mut self.flows[slot as usize];
+        if !std::mem::replace(&mut flow.waiting, false) {
             return;
+        }
+        if std::mem::replace(&mut flow.spared, false) {
+            self.shares[flow.key.tenant.0 as usize].spared -= 1;
         }
         let Links { waiting_previous: previous, waiting_next: next, .. } = self.links[slot as usize];
         match previous {
@@ -413,11 +443,36 @@ impl FlowTable {
     }
 
     fn evict_oldest(&mut self, tenant: usize) {
+        // Each turn spares one more or comes to one that is not spared; once all are, the oldest goes.
+        for _ in 0..=2 * SPARED_MOST {
+            let oldest = self.shares[tenant].oldest;
+            if oldest == NIL || !self.spare(oldest, tenant) {
+                break;
+            }
+        }
         let oldest = self.shares[tenant].oldest;
         if oldest != NIL {
             self.remove(oldest);
             self.evictions += 1;
         }
+    }
+
+    /// Puts a flow's turn off, if it waits for an answer and may be spared; tells whether it did.
+    fn spare(&mut self, slot: u32, tenant: usize) -> bool {
+        let flow = &mut self.flows[slot as usize];
+        if !flow.waiting || self.shares[tenant].count <= 4 * SPARED_MOST {
+            return false;
+        }
+        if !flow.spared {
+            if self.shares[tenant].spared >= SPARED_MOST {
+                return false;
+            }
+            flow.spared = true;
+            self.shares[tenant].spared += 1;
+        }
+        self.unlink(slot, tenant);
+        self.link(slot, tenant);
+        true
     }
 
     fn remove(&mut self, slot: u32) {

@@ -27,6 +27,9 @@ pub(super) fn sent(
     }
     if let Some(slot) = slot {
         let state = table.get(slot).state;
+        if state == State::Called {
+            return answer(table, slot, seen, flags, events);
+        }
         if is_live(state) {
             return speak(table, slot, seen, tcp, events);
         }
@@ -37,7 +40,7 @@ pub(super) fn sent(
             Some(kind @ (ProbeKind::Null | ProbeKind::Fin | ProbeKind::Xmas)),
         ) = (state, probe_kind(tcp))
         {
-            events.push(probe(seen, kind));
+            events.push(seen.probe(kind));
         }
         return;
     }
@@ -45,7 +48,7 @@ pub(super) fn sent(
     if flags.all(TcpFlags::SYN | TcpFlags::FIN) || flags.all(TcpFlags::SYN | TcpFlags::RST) {
         table.insert(seen.key, seen.at, State::Over, tcp.sequence, false);
         if !seen.is_blocked() {
-            events.push(probe(seen, ProbeKind::Xmas));
+            events.push(seen.probe(ProbeKind::Xmas));
         }
         return;
     }
@@ -58,12 +61,12 @@ pub(super) fn sent(
             let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
             table.insert(seen.key, seen.at, state, tcp.sequence, false);
             if !seen.is_blocked() {
-                events.push(probe(seen, kind));
+                events.push(seen.probe(kind));
             }
         }
         Some(kind) => {
             let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
-            table.insert(seen.key, seen.at, state, tcp.sequence, grace_over && seen.held == Held::Free);
+            table.insert(seen.key, seen.at, state, tcp.sequence, seen.held == Held::Free);
         }
         // Data in no connection: the peer's RST makes it a probe, once connections from before have had their time.
         None if grace_over && !seen.is_blocked() => {
@@ -81,20 +84,16 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
     let Some(slot) = table.find(&seen.key, seen.at) else {
         // The peer opens, or speaks in a connection that nobody saw begin. A lone RST opens nothing.
         if !flags.any(TcpFlags::RST) {
-            table.insert(seen.key, seen.at, State::Adopted, 0, false);
+            let calls = flags.0 & OPENING == TcpFlags::SYN;
+            let state = if calls { State::Called } else { State::Adopted };
+            table.insert(seen.key, seen.at, state, 0, false);
         }
         return;
     };
     let flow = *table.get(slot);
     table.get_mut(slot).touch(seen.at);
     let mut ends = |outcome| {
-        events.push(FlowEvent::Outcome {
-            tenant: seen.tenant,
-            target: flow.key.target(),
-            opened: flow.opened,
-            at: seen.at,
-            outcome,
-        });
+        events.push(flow.outcome(outcome, seen.at));
     };
     match flow.state {
         State::Tried if flags.any(TcpFlags::RST) => {
@@ -119,13 +118,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
         }
         State::Midstream(kind) if flags.any(TcpFlags::RST) => {
             if matches!(kind, ProbeKind::Ack | ProbeKind::Maimon) {
-                events.push(FlowEvent::Probe {
-                    tenant: seen.tenant,
-                    target: flow.key.target(),
-                    opened: flow.opened,
-                    at: seen.at,
-                    kind,
-                });
+                events.push(flow.probe(kind, seen.at, false, true));
             }
             finish(table, slot, State::Over);
         }
@@ -149,11 +142,21 @@ fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
         Some(slot) => {
             let flow = table.get_mut(slot);
             flow.touch(seen.at);
-            let same = flow.isn == isn && flow.state != State::Adopted;
+            let same = flow.isn == isn && !matches!(flow.state, State::Adopted | State::Called);
             if !same {
                 table.reopen(slot, seen.at, state, isn, waits);
             }
         }
+    }
+}
+
+/// The tenant's answer to a call: it takes the call, or refuses it.
+fn answer(table: &mut FlowTable, slot: u32, seen: Seen, flags: TcpFlags, events: &mut Vec<FlowEvent>) {
+    let flow = table.get_mut(slot);
+    flow.touch(seen.at);
+    flow.state = State::Adopted;
+    if flags.all(TcpFlags::SYN | TcpFlags::ACK) {
+        events.push(table.get(slot).served(seen.at));
     }
 }
 
@@ -174,8 +177,7 @@ fn speak(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &m
     } else {
         return;
     };
-    let (target, opened) = (flow.key.target(), flow.opened);
-    events.push(FlowEvent::Outcome { tenant: seen.tenant, target, opened, at: seen.at, outcome });
+    events.push(flow.outcome(outcome, seen.at));
     finish(table, slot, state);
 }
 
@@ -205,8 +207,4 @@ fn probe_kind(tcp: &Tcp<'_>) -> Option<ProbeKind> {
         flags if flags & (TcpFlags::SYN | TcpFlags::RST | TcpFlags::ACK) == 0 => Some(ProbeKind::Xmas),
         _ => None,
     }
-}
-
-fn probe(seen: Seen, kind: ProbeKind) -> FlowEvent {
-    FlowEvent::Probe { tenant: seen.tenant, target: seen.key.target(), opened: seen.at, at: seen.at, kind }
 }

@@ -5,14 +5,77 @@
 //! keeping counters in step with evictions, and it cannot go wrong.
 //!
 //! When it is full the oldest target that answered makes room, and only if none has, the oldest of all; the window is then
-//! shorter than its time says, which can hide a scan behind several hundred other unanswered targets, and invents none.
+//! shorter than its time says, which can hide a scan behind several hundred other unanswered targets, and invents none. That
+//! answered ones made room is remembered by port ([`Pushed`]), so that a busy tenant's share of failures is not overstated.
+//!
+//! Times are held in milliseconds modulo 2^32, seven weeks: a note that is not renewed for just so long could count once more.
+//!
+//! Each target carries what excuses it ([`Excuse`]); whoever counts says which excuses it heeds.
 
 use std::time::Duration;
 
 use reeve_policy::{Outcome, Protocol, Target, TargetSeen, Timestamp};
 
+use super::sliding::Sliding;
 use crate::flow::protocol_code;
 use crate::flow::table::{address, bits};
+
+/// Why a target may be no evidence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Excuse(u8);
+
+impl Excuse {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Nobody can have the address: a leak.
+    pub const LEAK: Self = Self(1);
+    /// It answered before: no first contact. It excuses failures only.
+    pub const KNOWN: Self = Self(2);
+    /// The tenant's peer-to-peer node dialled it.
+    pub const PEER: Self = Self(4);
+
+    /// Either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it has any of `others`.
+    #[must_use]
+    pub const fn is_any(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// Whether a target with this excuse and `outcome` is left out by one who heeds `heeded`.
+    const fn excuses(self, outcome: Outcome, heeded: Self) -> bool {
+        let all = Self(self.0 & heeded.0);
+        all.is_any(Self::LEAK.or(Self::PEER)) || (all.is_any(Self::KNOWN) && outcome.is_unanswered())
+    }
+}
+
+/// What a new note was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// What was known of the target before, within the window; `None` of a new one.
+    pub before: Option<Outcome>,
+}
+
+/// The targets on ports that several hosts were tried on, and their hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// Distinct targets.
+    pub targets: u32,
+    /// Of those, refused or silent.
+    pub unanswered: u32,
+    /// Of those, refused outright.
+    pub refused: u32,
+    /// Distinct hosts.
+    pub hosts: u32,
+    /// Of those, hosts of which no target answered.
+    pub unanswered_hosts: u32,
+    /// When the first of them was tried.
+    pub first: Option<Timestamp>,
+}
 
 /// Which targets a count is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +97,9 @@ pub struct Tally {
     pub refused: u32,
     /// Of those, answered, but the tenant said nothing: empty or aborted.
     pub mute: u32,
-    /// Of those, with a port below 1024.
+    /// Of the mute ones, those that the tenant did not come back to.
+    pub mute_once: u32,
+    /// Of the targets, with a port below 1024.
     pub low_ports: u32,
     /// When the first of them was tried.
     pub first: Option<Timestamp>,
@@ -56,67 +121,125 @@ pub struct TargetWindow {
     addresses: Vec<u128>,
     ports: Vec<u16>,
     protocols: Vec<u8>,
+    excuses: Vec<Excuse>,
     outcomes: Vec<Outcome>,
-    firsts: Vec<Timestamp>,
-    lasts: Vec<Timestamp>,
+    firsts: Vec<u32>,
+    lasts: Vec<u32>,
     /// Entries, old ones too, that count as refused or silent, and as answered without a word.
     unanswered: u32,
     mute: u32,
     next: usize,
     evictions: u64,
+    pushed: Pushed,
 }
+
+/// Answered targets that made room, on the ports where there were most.
+#[derive(Debug, Default)]
+struct Pushed {
+    slots: [((u8, u16), Sliding<4>); 8],
+}
+
+impl Pushed {
+    /// A quarter of a minute: the window of the counts that this corrects is one.
+    const BUCKET: Duration = Duration::from_secs(15);
+
+    fn add(&mut self, key: (u8, u16), at: Timestamp) {
+        let place = self.slots.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
+            let sums = self.slots.iter_mut().enumerate();
+            let fewest = sums.map(|(index, (_, count))| (count.sum(at, Self::BUCKET), index)).min();
+            let place = fewest.map_or(0, |(_, index)| index);
+            self.slots[place] = (key, Sliding::default());
+            place
+        });
+        self.slots[place].1.add(at, Self::BUCKET, 1);
+    }
+
+    fn sum_of(&self, protocol: u8, is_left_out: impl Fn(u16) -> bool, at: Timestamp) -> u32 {
+        let counts = |((code, port), _): &&((u8, u16), Sliding<4>)| *code == protocol && !is_left_out(*port);
+        self.slots.iter().filter(counts).map(|(_, count)| count.clone().sum(at, Self::BUCKET)).sum()
+    }
+
+    fn sum(&self, key: (u8, u16), at: Timestamp) -> u32 {
+        let slot = self.slots.iter().find(|(other, _)| *other == key);
+        slot.map_or(0, |(_, count)| count.clone().sum(at, Self::BUCKET))
+    }
+}
+
+/// A target that is tried again after this long was come back to; before that it is a retransmission.
+const COME_BACK_MILLIS: u32 = 4_000;
 
 impl TargetWindow {
     /// The most targets that are held.
-    pub const CAPACITY: usize = 480;
+    pub const CAPACITY: usize = 456;
 
     /// Bytes that a full window takes.
-    pub const BYTES: usize = Self::CAPACITY * (2 + 16 + 2 + 1 + 1 + 8 + 8);
+    pub const BYTES: usize = Self::CAPACITY * (2 + 16 + 2 + 1 + 1 + 1 + 4 + 4);
 
-    /// Takes note of what became of `target`. `window` says which older notes still stand.
+    /// Takes note of what became of `target`. `window` says which older notes still stand, `counted` which of them counts are over.
     pub fn record(
         &mut self,
         target: &Target,
         opened: Timestamp,
         at: Timestamp,
         outcome: Outcome,
-        window: Duration,
-    ) {
+        (window, counted): (Duration, Duration),
+        excuse: Excuse,
+    ) -> Noted {
         let (host, port, protocol) =
             (bits(target.address), target.port.unwrap_or(0), protocol_code(target.protocol));
-        let horizon = at.minus(window);
+        let (now, opened) = (millis(at), millis(opened));
         if let Some(index) = self.position(host, port, protocol) {
-            let current = self.lasts[index] >= horizon;
-            let outcome = if current { better(self.outcomes[index], outcome) } else { outcome };
-            self.set_outcome(index, outcome);
+            let current = now.wrapping_sub(self.lasts[index]) <= span(window);
+            let before = current.then_some(self.outcomes[index]);
+            self.set_outcome(index, before.map_or(outcome, |before| better(before, outcome)));
+            self.excuses[index] = excuse;
             if !current {
                 self.firsts[index] = opened;
             }
-            self.lasts[index] = self.lasts[index].max(opened);
-            return;
+            // The younger of the two.
+            if now.wrapping_sub(opened) < now.wrapping_sub(self.lasts[index]) {
+                self.lasts[index] = opened;
+            }
+            return Noted { before };
         }
         if self.addresses.len() < Self::CAPACITY {
             self.digests.push(digest(host));
             self.addresses.push(host);
             self.ports.push(port);
             self.protocols.push(protocol);
+            self.excuses.push(excuse);
             self.outcomes.push(Outcome::Unknown);
             self.firsts.push(opened);
             self.lasts.push(opened);
             self.set_outcome(self.addresses.len() - 1, outcome);
-            return;
+            return Noted { before: None };
         }
-        let index = self.victim();
-        if self.lasts[index] >= horizon {
+        let index = self.victim(now);
+        if now.wrapping_sub(self.lasts[index]) <= span(counted) {
             self.evictions += 1;
+            if !self.outcomes[index].is_unanswered() {
+                self.pushed.add((self.protocols[index], self.ports[index]), at);
+            }
         }
         self.digests[index] = digest(host);
         self.addresses[index] = host;
         self.ports[index] = port;
         self.protocols[index] = protocol;
+        self.excuses[index] = excuse;
         self.set_outcome(index, outcome);
         self.firsts[index] = opened;
         self.lasts[index] = opened;
+        Noted { before: None }
+    }
+
+    /// Whether any other port of the target's host was tried in the `window` that ends at `at`.
+    #[must_use]
+    pub fn knows_host(&self, target: &Target, at: Timestamp, window: Duration) -> bool {
+        let mut known = false;
+        self.each(Group::Host(target.address, target.protocol), at, window, |index| {
+            known |= self.ports[index] != target.port.unwrap_or(0);
+        });
+        known
     }
 
     /// Upper bounds of [`Tally::unanswered`] and [`Tally::mute`] of any group, known without counting.
@@ -125,39 +248,144 @@ impl TargetWindow {
         (self.unanswered, self.mute)
     }
 
-    /// What `group` comes to in the `window` that ends at `at`.
+    /// What `group` comes to in the `window` that ends at `at`, for one who heeds `heeded`.
     #[must_use]
-    pub fn tally(&self, group: Group, at: Timestamp, window: Duration) -> Tally {
+    pub fn tally(&self, group: Group, at: Timestamp, window: Duration, heeded: Excuse) -> Tally {
         let mut tally = Tally::default();
+        let horizon = at.minus(window);
         self.each(group, at, window, |index| {
             let outcome = self.outcomes[index];
-            if outcome == Outcome::Unknown {
+            if outcome == Outcome::Unknown || self.excuses[index].excuses(outcome, heeded) {
                 return;
             }
             tally.targets += 1;
             tally.unanswered += u32::from(outcome.is_unanswered());
             tally.refused += u32::from(outcome == Outcome::Refused);
             tally.mute += u32::from(is_mute(outcome));
+            let is_once = self.lasts[index].wrapping_sub(self.firsts[index]) < COME_BACK_MILLIS;
+            tally.mute_once += u32::from(is_mute(outcome) && is_once);
             tally.low_ports += u32::from(self.ports[index] < 1024);
-            tally.first = Some(tally.first.map_or(self.firsts[index], |first| first.min(self.firsts[index])));
+            // Of one that was tried before the window, only its last time is within.
+            let first = time(self.firsts[index], at).max(horizon);
+            tally.first = Some(tally.first.map_or(first, |before| before.min(first)));
         });
+        if let Group::Port(protocol, port) = group
+            && self.addresses.len() == Self::CAPACITY
+        {
+            tally.targets += self.pushed.sum((protocol_code(protocol), port.unwrap_or(0)), at);
+        }
         tally
+    }
+
+    /// The targets of `protocol` on ports that at least `sharing` hosts were tried on, but for those that are left out.
+    #[must_use]
+    pub fn crowd(
+        &self,
+        protocol: Protocol,
+        (at, window, heeded): (Timestamp, Duration, Excuse),
+        sharing: usize,
+        is_left_out: impl Fn(u16) -> bool,
+    ) -> Crowd {
+        let mut found = [0; Self::CAPACITY];
+        let found = self.crowded(protocol, (at, window, heeded), sharing, &is_left_out, &mut found);
+        let mut crowd = Crowd::default();
+        let horizon = at.minus(window);
+        for key in found.iter_mut() {
+            let index = (*key & 0xffff) as usize;
+            let outcome = self.outcomes[index];
+            crowd.targets += 1;
+            crowd.unanswered += u32::from(outcome.is_unanswered());
+            crowd.refused += u32::from(outcome == Outcome::Refused);
+            let first = time(self.firsts[index], at).max(horizon);
+            crowd.first = Some(crowd.first.map_or(first, |before| before.min(first)));
+            // Sorted by host next; of a host, what answered first.
+            *key =
+                fold(self.addresses[index]) << 16 | u64::from(outcome.is_unanswered()) << 15 | *key & 0x7fff;
+        }
+        if self.addresses.len() == Self::CAPACITY {
+            let pushed = self.pushed.sum_of(protocol_code(protocol), &is_left_out, at);
+            (crowd.targets, crowd.hosts) = (crowd.targets + pushed, pushed);
+        }
+        found.sort_unstable();
+        for host in found.chunk_by(|one, other| one >> 16 == other >> 16) {
+            crowd.hosts += 1;
+            crowd.unanswered_hosts += u32::from(host[0] & 0x8000 != 0);
+        }
+        crowd
+    }
+
+    /// The targets of such a crowd, as [`TargetWindow::list`] puts them.
+    #[must_use]
+    pub fn list_crowd(
+        &self,
+        protocol: Protocol,
+        (at, window, heeded): (Timestamp, Duration, Excuse),
+        sharing: usize,
+        is_left_out: impl Fn(u16) -> bool,
+        most: usize,
+    ) -> Vec<TargetSeen> {
+        let mut found = [0; Self::CAPACITY];
+        let found = self.crowded(protocol, (at, window, heeded), sharing, is_left_out, &mut found);
+        self.sorted(found.iter().map(|key| self.seen((key & 0xffff) as usize, at)).collect(), most)
+    }
+
+    /// The places of a crowd's targets, each below its port, in the order of ports.
+    fn crowded<'f>(
+        &self,
+        protocol: Protocol,
+        (at, window, heeded): (Timestamp, Duration, Excuse),
+        sharing: usize,
+        is_left_out: impl Fn(u16) -> bool,
+        found: &'f mut [u64; Self::CAPACITY],
+    ) -> &'f mut [u64] {
+        let (code, now, window) = (protocol_code(protocol), millis(at), span(window));
+        let mut len = 0;
+        for (index, &last) in self.lasts.iter().enumerate() {
+            let outcome = self.outcomes[index];
+            if now.wrapping_sub(last) <= window
+                && self.protocols[index] == code
+                && outcome != Outcome::Unknown
+                && !self.excuses[index].excuses(outcome, heeded)
+            {
+                found[len] = u64::from(self.ports[index]) << 16 | index as u64;
+                len += 1;
+            }
+        }
+        found[..len].sort_unstable();
+        let mut kept = 0;
+        let mut from = 0;
+        while from < len {
+            let port = found[from] >> 16;
+            let run = found[from..len].iter().take_while(|key| **key >> 16 == port).count();
+            if run >= sharing && !is_left_out(port as u16) {
+                found.copy_within(from..from + run, kept);
+                kept += run;
+            }
+            from += run;
+        }
+        &mut found[..kept]
     }
 
     /// The targets of `group`, unanswered ones first, then in the order in which they were first tried.
     #[must_use]
     pub fn list(&self, group: Group, at: Timestamp, window: Duration, most: usize) -> Vec<TargetSeen> {
         let mut seen = Vec::new();
-        self.each(group, at, window, |index| {
-            let protocol = Protocol::from_number(self.protocols[index]);
-            let port = protocol.has_ports().then_some(self.ports[index]);
-            seen.push(TargetSeen {
-                target: Target { address: address(self.addresses[index]), protocol, port },
-                first: self.firsts[index],
-                last: self.lasts[index],
-                outcome: self.outcomes[index],
-            });
-        });
+        self.each(group, at, window, |index| seen.push(self.seen(index, at)));
+        self.sorted(seen, most)
+    }
+
+    fn seen(&self, index: usize, at: Timestamp) -> TargetSeen {
+        let protocol = Protocol::from_number(self.protocols[index]);
+        let port = protocol.has_ports().then_some(self.ports[index]);
+        TargetSeen {
+            target: Target { address: address(self.addresses[index]), protocol, port },
+            first: time(self.firsts[index], at),
+            last: time(self.lasts[index], at),
+            outcome: self.outcomes[index],
+        }
+    }
+
+    fn sorted(&self, mut seen: Vec<TargetSeen>, most: usize) -> Vec<TargetSeen> {
         seen.sort_by_key(|entry| (!entry.outcome.is_unanswered(), entry.first, entry.target));
         seen.truncate(most);
         seen
@@ -171,9 +399,14 @@ impl TargetWindow {
 
     /// Who makes room: the oldest of those that answered, so that nobody hides a scan behind connections to a friend; else
     /// the oldest of all, by turns.
-    fn victim(&mut self) -> usize {
+    fn victim(&mut self, now: u32) -> usize {
+        if self.unanswered as usize == self.outcomes.len() {
+            let index = self.next;
+            self.next = (self.next + 1) % Self::CAPACITY;
+            return index;
+        }
         let answered = self.outcomes.iter().enumerate().filter(|(_, outcome)| !outcome.is_unanswered());
-        if let Some((index, _)) = answered.min_by_key(|(index, _)| self.lasts[*index]) {
+        if let Some((index, _)) = answered.min_by_key(|(index, _)| !now.wrapping_sub(self.lasts[*index])) {
             return index;
         }
         let index = self.next;
@@ -198,12 +431,12 @@ impl TargetWindow {
     }
 
     fn each(&self, group: Group, at: Timestamp, window: Duration, mut visit: impl FnMut(usize)) {
-        let horizon = at.minus(window);
+        let (now, window) = (millis(at), span(window));
         match group {
             Group::Port(protocol, port) => {
                 let (code, port) = (protocol_code(protocol), port.unwrap_or(0));
                 for (index, (&other, &other_code)) in self.ports.iter().zip(&self.protocols).enumerate() {
-                    if other == port && other_code == code && self.lasts[index] >= horizon {
+                    if other == port && other_code == code && now.wrapping_sub(self.lasts[index]) <= window {
                         visit(index);
                     }
                 }
@@ -215,7 +448,7 @@ impl TargetWindow {
                     if other == wanted
                         && self.addresses[index] == host
                         && self.protocols[index] == code
-                        && self.lasts[index] >= horizon
+                        && now.wrapping_sub(self.lasts[index]) <= window
                     {
                         visit(index);
                     }
@@ -225,14 +458,34 @@ impl TargetWindow {
     }
 }
 
+/// Milliseconds since the epoch, modulo 2^32.
+fn millis(at: Timestamp) -> u32 {
+    (at.as_nanos() / 1_000_000) as u32
+}
+
+/// The time, not after `at`, that comes to so many milliseconds.
+fn time(millis_then: u32, at: Timestamp) -> Timestamp {
+    let age = millis(at).wrapping_sub(millis_then);
+    Timestamp::from_nanos((at.as_nanos() / 1_000_000).saturating_sub(age.into()) * 1_000_000)
+}
+
+fn span(window: Duration) -> u32 {
+    u32::try_from(window.as_millis()).unwrap_or(u32::MAX)
+}
+
 fn is_mute(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Empty | Outcome::Aborted)
 }
 
 /// Few bits of an address that tell most addresses apart. Whoever makes them alike makes only the look longer.
 fn digest(host: u128) -> u16 {
+    (fold(host) >> 32) as u16
+}
+
+/// Enough bits of an address to tell a few hundred apart.
+fn fold(host: u128) -> u64 {
     let folded = (host >> 64) as u64 ^ (host as u64).rotate_left(32);
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
+    folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
 /// What is known of a target after one more outcome: the better one, but `Answered` only until the end is known.
@@ -264,13 +517,17 @@ mod tests {
         Timestamp::from_nanos(1_000_000_000_000 + millis * 1_000_000)
     }
 
+    fn record(window: &mut TargetWindow, (host, port): (u16, u16), when: u64, outcome: Outcome) {
+        window.record(&target(host, port), at(when), at(when), outcome, (MINUTE, MINUTE), Excuse::NONE);
+    }
+
     /// Records (host, port, outcome, millis) and expects (targets, unanswered) of `group` at `millis`.
     fn check(script: &[(u16, u16, Outcome, u64)], group: Group, millis: u64, expect: (u32, u32)) {
         let mut window = TargetWindow::default();
         for &(host, port, outcome, when) in script {
-            window.record(&target(host, port), at(when), at(when), outcome, MINUTE);
+            record(&mut window, (host, port), when, outcome);
         }
-        let tally = window.tally(group, at(millis), MINUTE);
+        let tally = window.tally(group, at(millis), MINUTE, Excuse::NONE);
         assert_eq!((tally.targets, tally.unanswered), expect, "{script:?}");
     }
 
@@ -306,9 +563,9 @@ mod tests {
     fn a_full_window_drops_the_oldest_and_counts_it() {
         let mut window = TargetWindow::default();
         for host in 0..TargetWindow::CAPACITY as u16 + 10 {
-            window.record(&target(host, 80), at(host.into()), at(host.into()), Outcome::Silent, MINUTE);
+            record(&mut window, (host, 80), host.into(), Outcome::Silent);
         }
-        let tally = window.tally(Group::Port(Protocol::Tcp, Some(80)), at(1_000), MINUTE);
+        let tally = window.tally(Group::Port(Protocol::Tcp, Some(80)), at(1_000), MINUTE, Excuse::NONE);
         assert_eq!(tally.targets as usize, TargetWindow::CAPACITY);
         assert_eq!(window.evictions(), 10);
         assert_eq!(tally.first, Some(at(10)));
@@ -319,7 +576,7 @@ mod tests {
     fn the_list_puts_the_unanswered_first() {
         let mut window = TargetWindow::default();
         for (host, outcome) in [(1, Outcome::Productive), (2, Outcome::Silent), (3, Outcome::Refused)] {
-            window.record(&target(host, 80), at(host.into()), at(host.into()), outcome, MINUTE);
+            record(&mut window, (host, 80), host.into(), outcome);
         }
         let hosts: Vec<_> = window
             .list(Group::Port(Protocol::Tcp, Some(80)), at(9), MINUTE, 2)
@@ -327,5 +584,56 @@ mod tests {
             .map(|seen| seen.target)
             .collect();
         assert_eq!(hosts, [target(2, 80), target(3, 80)]);
+    }
+
+    #[test]
+    fn what_answered_and_made_room_still_counts_on_its_port() {
+        let mut window = TargetWindow::default();
+        for host in 0..2_000_u16 {
+            let outcome = if host % 5 == 0 { Outcome::Silent } else { Outcome::Productive };
+            record(&mut window, (host, 25), u64::from(host) * 20, outcome);
+        }
+        let tally = window.tally(Group::Port(Protocol::Tcp, Some(25)), at(40_000), MINUTE, Excuse::NONE);
+        assert_eq!((tally.targets, tally.unanswered), (2_000, 400));
+        let other = window.tally(Group::Port(Protocol::Tcp, Some(80)), at(40_000), MINUTE, Excuse::NONE);
+        assert_eq!(other.targets, 0);
+    }
+
+    #[test]
+    fn a_crowd_is_of_ports_that_hosts_share() {
+        use Outcome::{Productive, Silent};
+        let mut window = TargetWindow::default();
+        for host in 0..10 {
+            // Four hosts on each of two ports, one of which answers on one; every tenth on a port of its own.
+            record(&mut window, (host, 1_000 + host), 0, Silent);
+            if host < 4 {
+                record(&mut window, (host, 80), 1, if host == 0 { Productive } else { Silent });
+                record(&mut window, (host, 6_881), 2, Silent);
+            }
+        }
+        let over = (at(10), MINUTE, Excuse::NONE);
+        let crowd = window.crowd(Protocol::Tcp, over, 3, |port| port == 6_881);
+        assert_eq!((crowd.targets, crowd.unanswered, crowd.hosts, crowd.unanswered_hosts), (4, 3, 4, 3));
+        assert_eq!(window.crowd(Protocol::Tcp, over, 3, |_| false).targets, 8);
+        assert_eq!(window.crowd(Protocol::Udp, over, 3, |_| false), Crowd::default());
+        assert_eq!(window.list_crowd(Protocol::Tcp, over, 3, |port| port == 6_881, 2).len(), 2);
+    }
+
+    #[test]
+    fn an_excuse_is_heeded_by_those_who_ask_for_it() {
+        let mut window = TargetWindow::default();
+        for (host, outcome, excuse) in [
+            (1, Outcome::Silent, Excuse::KNOWN),
+            (2, Outcome::Productive, Excuse::KNOWN),
+            (3, Outcome::Silent, Excuse::LEAK),
+            (4, Outcome::Productive, Excuse::PEER),
+        ] {
+            window.record(&target(host, 80), at(0), at(0), outcome, (MINUTE, MINUTE), excuse);
+        }
+        let tally =
+            |heeded| window.tally(Group::Port(Protocol::Tcp, Some(80)), at(9), MINUTE, heeded).targets;
+        assert_eq!(tally(Excuse::NONE), 4);
+        assert_eq!(tally(Excuse::KNOWN), 3);
+        assert_eq!(tally(Excuse::KNOWN.or(Excuse::LEAK).or(Excuse::PEER)), 1);
     }
 }

@@ -18,6 +18,8 @@ pub struct ShardCounters {
     pub spoofed: u64,
     /// Packets from a tenant's port with a source that slipped out: a private one behind it, or one that it had until just now.
     pub leaked: u64,
+    /// Attempts of tenants with public addresses at addresses that nobody can have, which nobody answered.
+    pub bogon_dials: u64,
     /// Frames older than the newest before them, which count as of then.
     pub behind: u64,
 }
@@ -30,6 +32,7 @@ impl ShardCounters {
         self.unassigned += other.unassigned;
         self.spoofed += other.spoofed;
         self.leaked += other.leaked;
+        self.bogon_dials += other.bogon_dials;
         self.behind += other.behind;
         for (sum, number) in self.malformed.iter_mut().zip(&other.malformed) {
             *sum += number;

@@ -15,8 +15,16 @@ pub struct Horizontal {
     pub unanswered: f64,
     /// UDP silence is weak evidence: this many times the hosts.
     pub udp_factor: u32,
-    /// Hosts that all answer make a scan from this many on, if the tenant says nothing to them.
+    /// Hosts that all answer make a scan from this many on, if the tenant says nothing to them and does not come back.
     pub wide_hosts: u32,
+    /// The same on ports that intruders love.
+    pub wide_intruder_hosts: u32,
+    /// Distinct hosts and ports together, where several hosts are tried on each port: a block.
+    pub block_targets: u32,
+    /// The fewest hosts for which the sequential test may decide.
+    pub walk_hosts: u32,
+    /// Neighbours on the tenant's link that are asked for and do not answer.
+    pub link_hosts: u32,
     /// Ports that intruders love.
     pub intruder_ports: Vec<u16>,
     /// Hosts on one of those.
@@ -35,9 +43,23 @@ impl Default for Horizontal {
             unanswered: 0.6,
             udp_factor: 2,
             wide_hosts: 250,
-            intruder_ports: vec![22, 23, 445, 1433, 2323, 3389, 5900, 6379],
+            wide_intruder_hosts: 100,
+            block_targets: 60,
+            walk_hosts: 14,
+            link_hosts: 50,
+            // SSH, Telnet, Windows, databases, Docker, SIP, ADB, VNC, WinRM, Redis, TR-069, MikroTik, Elasticsearch, memcached,
+            // MongoDB, and routers' weak spots.
+            intruder_ports: vec![
+                22, 23, 135, 139, 445, 1433, 1521, 2222, 2323, 2375, 3306, 3389, 5060, 5432, 5555, 5900,
+                5985, 6379, 7547, 8291, 9200, 11211, 27017, 37215, 52869,
+            ],
             intruder_hosts: 15,
-            peer_ports: vec![4001, 6881, 6882, 6883, 6884, 6885, 6886, 6887, 6888, 6889, 8333, 18080, 30303],
+            // IPFS, eDonkey, Gnutella, BitTorrent, Litecoin, Lightning, Bitcoin, Monero, Syncthing, Cosmos, Storj,
+            // Ethereum, Polkadot.
+            peer_ports: vec![
+                4001, 4662, 4672, 6346, 6347, 6881, 6882, 6883, 6884, 6885, 6886, 6887, 6888, 6889, 6969,
+                8333, 8999, 9333, 9735, 18080, 18333, 22000, 26656, 28967, 30301, 30303, 30304, 30333, 51413,
+            ],
             peer_hosts: 400,
         }
     }
@@ -73,11 +95,13 @@ pub struct Slow {
     pub targets_per_day: u32,
     /// The share of them, 0 to 1, that must not have answered.
     pub unanswered: f64,
+    /// UDP silence is weak evidence: this many times the targets.
+    pub udp_factor: u32,
 }
 
 impl Default for Slow {
     fn default() -> Self {
-        Self { targets_per_hour: 60, targets_per_day: 150, unanswered: 0.8 }
+        Self { targets_per_hour: 60, targets_per_day: 150, unanswered: 0.8, udp_factor: 2 }
     }
 }
 

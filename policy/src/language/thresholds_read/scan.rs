@@ -9,6 +9,10 @@ pub(super) fn horizontal(table: &Table<'_, '_, '_>, numbers: &mut Horizontal) {
     share(table, "unanswered", &mut numbers.unanswered);
     steady(table, "udp_factor", &mut numbers.udp_factor);
     count(table, "wide_hosts", &mut numbers.wide_hosts);
+    count(table, "wide_intruder_hosts", &mut numbers.wide_intruder_hosts);
+    count(table, "block_targets", &mut numbers.block_targets);
+    count(table, "walk_hosts", &mut numbers.walk_hosts);
+    count(table, "link_hosts", &mut numbers.link_hosts);
     ports(table, "intruder_ports", &mut numbers.intruder_ports);
     count(table, "intruder_hosts", &mut numbers.intruder_hosts);
     ports(table, "peer_ports", &mut numbers.peer_ports);
@@ -27,6 +31,7 @@ pub(super) fn slow(table: &Table<'_, '_, '_>, numbers: &mut Slow) {
     count(table, "targets_per_hour", &mut numbers.targets_per_hour);
     count(table, "targets_per_day", &mut numbers.targets_per_day);
     share(table, "unanswered", &mut numbers.unanswered);
+    steady(table, "udp_factor", &mut numbers.udp_factor);
 }
 
 pub(super) fn stealth(table: &Table<'_, '_, '_>, numbers: &mut Stealth) {
