@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod claims;
+pub mod crash;
 pub mod flood;
 pub mod horizontal;
 pub mod identity;
@@ -22,10 +23,9 @@ use reeve_policy::language::thresholds::Thresholds;
 use reeve_policy::{Class, Metric, Outcome, Profile, Protocol, Target, TargetSeen, Timestamp};
 
 use crate::flow::{FlowEvent, Restrictions};
-use crate::meter::rates::RateTable;
 use crate::meter::samples::Samples;
 use crate::meter::targets::TargetWindow;
-use crate::packet::{Fragment, IcmpKind, Ip, TcpFlags, Transport};
+use crate::packet::{Ip, TcpFlags, Transport};
 use crate::stream::StreamEvent;
 
 /// While abuse goes on, its alert is repeated this often, so that its episode stays open.
@@ -75,10 +75,8 @@ pub struct Detectors {
     connections: TargetWindow,
     datagrams: TargetWindow,
     probes: stealth::Probes,
-    syn: RateTable,
-    udp: RateTable,
-    icmp: RateTable,
-    udp_total: flood::UdpTotal,
+    floods: flood::Floods,
+    crash: crash::Crashes,
     samples: Samples,
     /// Made when the tenant first has to do with mail, and with a protected endpoint.
     mail: Option<Box<mail::Mail>>,
@@ -95,82 +93,61 @@ impl Detectors {
     pub const BYTES: usize = size_of::<Self>()
         + 2 * TargetWindow::BYTES
         + stealth::Probes::BYTES
-        + 3 * RateTable::BYTES
+        + flood::Floods::BYTES
         + Samples::BYTES
+        + Self::RARE_BYTES;
+
+    /// What of that only those take who do something that most never do.
+    const RARE_BYTES: usize = flood::Floods::RARE_BYTES
+        + crash::Crashes::RARE_BYTES
         + mail::Mail::BYTES
         + api::Api::BYTES
         + identity::Identity::BYTES;
 
-    /// Takes a packet that the tenant sent, of whose traffic measures hold back `restrictions`.
+    /// Takes a packet that the tenant sent, which stands for `weight` like it, and of whose traffic measures hold back
+    /// `restrictions`. `is_own` says whether it goes to the tenant itself.
     pub fn handle_sent(
         &mut self,
         numbers: &Thresholds,
         restrictions: &Restrictions,
-        ip: &Ip<'_>,
+        (ip, weight, is_own): (&Ip<'_>, u32, bool),
         at: Timestamp,
         found: &mut Vec<Finding>,
     ) {
         self.last_active = at;
-        let (segments, bytes) = (u64::from(ip.segments), u64::from(ip.length));
-        match &ip.transport {
-            Transport::Tcp(tcp) => {
-                if tcp.flags.0 & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == TcpFlags::SYN {
-                    let port = tcp.destination_port;
-                    let target =
-                        Target { address: ip.destination, protocol: Protocol::Tcp, port: Some(port) };
-                    if restrictions.leave_rate(&target) {
-                        self.syn.sent(ip.destination, port, at, segments, bytes);
-                    }
-                    self.samples.record(at, ip.length, ip.headers);
-                } else if tcp.flags.classic() & !TcpFlags::PSH != TcpFlags::ACK {
-                    self.samples.record(at, ip.length, ip.headers);
-                }
-            }
-            Transport::Udp(udp) => {
-                self.udp.sent(ip.destination, udp.destination_port, at, segments, bytes);
-                found.extend(self.udp_total.sent(&numbers.flood_udp, at, segments));
-                self.samples.record(at, ip.length, ip.headers);
-            }
-            Transport::Icmp(icmp) => {
-                if icmp.kind == IcmpKind::Request {
-                    self.icmp.sent(ip.destination, 0, at, segments, bytes);
-                }
-                self.samples.record(at, ip.length, ip.headers);
-            }
-            Transport::Sctp(_)
-            | Transport::Other
-            | Transport::Absent
-            | Transport::Tiny { .. }
-            | Transport::Malformed(_) => {
-                // Later fragments of a UDP flood carry its bytes; and what no stack would take is a flood all the same.
-                if ip.protocol == Protocol::Udp {
-                    self.udp.sent(ip.destination, 0, at, segments, bytes);
-                    found.extend(self.udp_total.sent(&numbers.flood_udp, at, segments));
-                } else if ip.protocol == Protocol::Tcp && ip.fragment != Fragment::Later {
-                    self.syn.sent(ip.destination, 0, at, segments, bytes);
-                }
-                self.samples.record(at, ip.length, ip.headers);
-            }
+        self.floods.handle_sent(numbers, restrictions, (ip, weight), at);
+        if crash::may_be_harmful(ip) {
+            self.crash.handle_sent(&numbers.crash, ip, is_own, at, found);
+        }
+        let is_plain = matches!(&ip.transport, Transport::Tcp(tcp)
+            if tcp.flags.classic() & !TcpFlags::PSH == TcpFlags::ACK);
+        if !is_plain {
+            self.samples.record(at, ip.length, ip.headers);
         }
     }
 
-    /// Takes a packet that reached the tenant.
-    pub fn handle_received(&mut self, ip: &Ip<'_>, at: Timestamp) {
-        if ip.protocol == Protocol::Udp {
-            self.udp.answered(ip.source, at, i64::from(ip.segments));
-            self.udp_total.received(ip.segments.into());
-        }
+    /// Takes a packet that reached the tenant, and stands for `weight` like it.
+    pub fn handle_received(&mut self, numbers: &Thresholds, (ip, weight): (&Ip<'_>, u32), at: Timestamp) {
+        self.floods.handle_received(numbers, (ip, weight), at);
     }
 
-    /// Takes what the flow stage tells.
+    /// Not later than the first time when a flood is to be judged.
+    #[must_use]
+    pub fn floods_due(&self) -> Option<Timestamp> {
+        self.floods.next_due()
+    }
+
+    /// Takes what the flow stage tells, of a packet that stands for `weight` like it.
     pub fn handle_flow(
         &mut self,
         numbers: &Thresholds,
-        event: &FlowEvent,
+        (event, weight): (&FlowEvent, u32),
         home: Home,
         found: &mut Vec<Finding>,
     ) {
+        self.floods.handle_flow(numbers, event, weight);
         match event {
+            FlowEvent::Completed { .. } | FlowEvent::Stray { .. } | FlowEvent::Vouched { .. } => {}
             FlowEvent::Outcome { target, opened, at, outcome, .. } => {
                 self.last_active = *at;
                 if *outcome == Outcome::Refused && mail::is_exchanger(target) {
@@ -253,17 +230,18 @@ impl Detectors {
     pub fn next_deadline(&self, numbers: &Thresholds) -> Option<Timestamp> {
         let api = self.api.as_ref().and_then(|api| api.next_deadline(&numbers.endpoints));
         let identity = self.identity.as_ref().and_then(|identity| identity.next_deadline());
-        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due(), api, identity]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.floods.next_due(), api, identity].into_iter().flatten().min()
     }
 
-    /// Judges the seconds that are over.
-    pub fn handle_timeout(&mut self, numbers: &Thresholds, now: Timestamp, found: &mut Vec<Finding>) {
-        flood::judge_syn(&mut self.syn, &numbers.flood_syn, now, found);
-        flood::judge_udp(&mut self.udp, &numbers.flood_udp, now, found);
-        flood::judge_icmp(&mut self.icmp, &numbers.flood_icmp, now, found);
+    /// Judges the seconds that are over. `hears` says whether answers reach the sensor.
+    pub fn handle_timeout(
+        &mut self,
+        numbers: &Thresholds,
+        hears: bool,
+        now: Timestamp,
+        found: &mut Vec<Finding>,
+    ) {
+        self.floods.handle_timeout(numbers, hears, now, found);
         if let Some(api) = &mut self.api {
             api.handle_timeout(&numbers.endpoints, now, found);
         }
@@ -296,14 +274,6 @@ impl Detectors {
         home: Home,
         found: &mut Vec<Finding>,
     ) {
-        if target.protocol == Protocol::Tcp {
-            let number = match outcome {
-                Outcome::Answered => 1,
-                Outcome::Aborted => -1,
-                _ => 0,
-            };
-            self.syn.answered(target.address, opened, number);
-        }
         if let Protocol::Other(_) = target.protocol {
             let finding = self.probes.observe_protocol(&numbers.stealth, target, opened, at);
             return self.raise(finding, found);
@@ -336,8 +306,7 @@ impl Detectors {
     }
 }
 
-// One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
-// endpoints.
-const _: () =
-    assert!(Detectors::BYTES - mail::Mail::BYTES - api::Api::BYTES - identity::Identity::BYTES <= 64 * 1024);
-const _: () = assert!(Detectors::BYTES - identity::Identity::BYTES <= 96 * 1024);
+// One tenant stays within its share of memory: 64 KiB, and as much again for one that does everything that most never do: mail,
+// calls of protected endpoints, odd packets, answers to whoever asks.
+const _: () = assert!(Detectors::BYTES - Detectors::RARE_BYTES <= 64 * 1024);
+const _: () = assert!(Detectors::BYTES - identity::Identity::BYTES <= 136 * 1024);

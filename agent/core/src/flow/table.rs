@@ -114,13 +114,17 @@ pub struct Flow {
     pub key: FlowKey,
     /// The attempt's first packet, or the first packet met.
     pub opened: Timestamp,
-    /// TCP: the sequence number of the tenant's SYN.
+    /// TCP: the sequence number of the tenant's SYN. Where there was none and the peer has not spoken, how many packets the tenant
+    /// has sent.
     pub(super) isn: u32,
     /// The second of the last packet either way; [`FREE`] in a slot that is free.
     last: u32,
     pub(super) state: State,
-    /// Whether the peer sent its SYN-ACK again: the handshake was not completed.
+    /// Whether the peer sent its SYN-ACK again: the handshake was not completed. Where there was no handshake, whether the peer
+    /// refused to know of any.
     pub(super) answered_again: bool,
+    /// Whether the tenant has completed the handshake.
+    pub(super) is_completed: bool,
     /// Whether it stands in the list of attempts that wait for an answer.
     waiting: bool,
 }
@@ -286,8 +290,16 @@ impl FlowTable {
             self.shares.resize(tenant + 1, Share { oldest: NIL, newest: NIL, count: 0 });
         }
         self.make_room(tenant);
-        let mut flow =
-            Flow { key, opened: at, isn, last: FREE, state, answered_again: false, waiting: false };
+        let mut flow = Flow {
+            key,
+            opened: at,
+            isn,
+            last: FREE,
+            state,
+            answered_again: false,
+            is_completed: false,
+            waiting: false,
+        };
         flow.touch(at);
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -315,7 +327,8 @@ impl FlowTable {
         self.stop_waiting(slot);
         self.unlink(slot, tenant);
         let flow = &mut self.flows[slot as usize];
-        (flow.opened, flow.state, flow.isn, flow.answered_again) = (at, state, isn, false);
+        (flow.opened, flow.state, flow.isn) = (at, state, isn);
+        (flow.answered_again, flow.is_completed) = (false, false);
         flow.touch(at);
         self.link(slot, tenant);
         if waits {

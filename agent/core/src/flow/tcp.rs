@@ -26,7 +26,15 @@ pub(super) fn sent(
         return open(table, seen, slot, tcp.sequence);
     }
     if let Some(slot) = slot {
-        let state = table.get(slot).state;
+        let flow = table.get_mut(slot);
+        let state = flow.state;
+        let was_refused = state == State::Over && flow.answered_again;
+        if matches!(state, State::Unheard | State::Midstream(_)) {
+            flow.isn = flow.isn.saturating_add(seen.packets);
+        }
+        if was_refused || matches!(state, State::Unheard | State::Midstream(_) | State::Blocked) {
+            events.push(stray(seen, flags));
+        }
         if is_live(state) {
             return speak(table, slot, seen, tcp, events);
         }
@@ -41,6 +49,7 @@ pub(super) fn sent(
         }
         return;
     }
+    events.push(stray(seen, flags));
     // Both at once open nothing and answer nobody (RFC 9293 knows no such segment).
     if flags.all(TcpFlags::SYN | TcpFlags::FIN) || flags.all(TcpFlags::SYN | TcpFlags::RST) {
         table.insert(seen.key, seen.at, State::Over, tcp.sequence, false);
@@ -56,21 +65,21 @@ pub(super) fn sent(
     match probe_kind(tcp) {
         Some(kind @ (ProbeKind::Null | ProbeKind::Fin | ProbeKind::Xmas)) => {
             let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
-            table.insert(seen.key, seen.at, state, tcp.sequence, false);
+            table.insert(seen.key, seen.at, state, seen.packets, false);
             if !seen.is_blocked() {
                 events.push(probe(seen, kind));
             }
         }
         Some(kind) => {
             let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
-            table.insert(seen.key, seen.at, state, tcp.sequence, grace_over && seen.held == Held::Free);
+            table.insert(seen.key, seen.at, state, seen.packets, grace_over && seen.held == Held::Free);
         }
         // Data in no connection: the peer's RST makes it a probe, once connections from before have had their time.
         None if grace_over && !seen.is_blocked() => {
-            table.insert(seen.key, seen.at, State::Midstream(ProbeKind::Ack), tcp.sequence, false);
+            table.insert(seen.key, seen.at, State::Midstream(ProbeKind::Ack), seen.packets, false);
         }
         None => {
-            table.insert(seen.key, seen.at, State::Adopted, tcp.sequence, false);
+            table.insert(seen.key, seen.at, State::Unheard, seen.packets, false);
         }
     }
 }
@@ -114,6 +123,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
             let heard = said(flow.isn, tcp.acknowledgment) > u32::from(flags.any(TcpFlags::FIN));
             if heard {
                 ends(Outcome::Productive);
+                complete(table, slot, seen, events);
                 finish(table, slot, State::Productive);
             }
         }
@@ -127,9 +137,14 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
                     kind,
                 });
             }
-            finish(table, slot, State::Over);
+            refuse(table, slot);
         }
-        State::Midstream(_) => finish(table, slot, State::Adopted),
+        State::Unheard if flags.any(TcpFlags::RST) => refuse(table, slot),
+        State::Midstream(_) | State::Unheard => {
+            let (target, packets) = (flow.key.target(), flow.isn);
+            events.push(FlowEvent::Vouched { tenant: seen.tenant, target, at: seen.at, packets });
+            finish(table, slot, State::Adopted);
+        }
         // A late answer: the attempt was not silent after all.
         State::Over if flags.all(TcpFlags::SYN | TcpFlags::ACK) => {
             ends(Outcome::Answered);
@@ -149,7 +164,8 @@ fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
         Some(slot) => {
             let flow = table.get_mut(slot);
             flow.touch(seen.at);
-            let same = flow.isn == isn && flow.state != State::Adopted;
+            let is_attempt = !matches!(flow.state, State::Adopted | State::Unheard | State::Midstream(_));
+            let same = flow.isn == isn && is_attempt;
             if !same {
                 table.reopen(slot, seen.at, state, isn, waits);
             }
@@ -165,6 +181,7 @@ fn speak(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &m
         return;
     }
     let spoken = tcp.payload_len > 0 || said(flow.isn, tcp.sequence) > 0;
+    let (target, opened) = (flow.key.target(), flow.opened);
     let (outcome, state) = if spoken {
         (Outcome::Productive, State::Productive)
     } else if tcp.flags.any(TcpFlags::RST) {
@@ -172,11 +189,28 @@ fn speak(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &m
     } else if tcp.flags.any(TcpFlags::FIN) {
         (Outcome::Empty, State::Over)
     } else {
-        return;
+        return complete(table, slot, seen, events);
     };
-    let (target, opened) = (flow.key.target(), flow.opened);
+    if outcome != Outcome::Aborted {
+        complete(table, slot, seen, events);
+    }
     events.push(FlowEvent::Outcome { tenant: seen.tenant, target, opened, at: seen.at, outcome });
     finish(table, slot, state);
+}
+
+/// Tells once that the tenant went through with the handshake.
+fn complete(table: &mut FlowTable, slot: u32, seen: Seen, events: &mut Vec<FlowEvent>) {
+    let flow = table.get_mut(slot);
+    if !std::mem::replace(&mut flow.is_completed, true) {
+        let (target, opened) = (flow.key.target(), flow.opened);
+        events.push(FlowEvent::Completed { tenant: seen.tenant, target, opened, at: seen.at });
+    }
+}
+
+/// The peer knows of no connection.
+fn refuse(table: &mut FlowTable, slot: u32) {
+    finish(table, slot, State::Over);
+    table.get_mut(slot).answered_again = true;
 }
 
 /// How many bytes lie between the SYN and `sequence`; numbers wrap (RFC 9293, section 3.4).
@@ -192,7 +226,7 @@ fn finish(table: &mut FlowTable, slot: u32, state: State) {
 }
 
 const fn is_live(state: State) -> bool {
-    matches!(state, State::Answered | State::Productive | State::Adopted)
+    matches!(state, State::Answered | State::Productive | State::Adopted | State::Unheard)
 }
 
 /// What kind of probe a segment without SYN and RST is, should it belong to no connection.
@@ -209,4 +243,10 @@ fn probe_kind(tcp: &Tcp<'_>) -> Option<ProbeKind> {
 
 fn probe(seen: Seen, kind: ProbeKind) -> FlowEvent {
     FlowEvent::Probe { tenant: seen.tenant, target: seen.key.target(), opened: seen.at, at: seen.at, kind }
+}
+
+fn stray(seen: Seen, flags: TcpFlags) -> FlowEvent {
+    let is_answer = flags.any(TcpFlags::RST) || flags.all(TcpFlags::SYN | TcpFlags::ACK);
+    let (tenant, target) = (seen.tenant, seen.key.target());
+    FlowEvent::Stray { tenant, target, at: seen.at, packets: seen.packets, is_answer }
 }

@@ -145,7 +145,7 @@ fn outcomes(events: &[FlowEvent]) -> Vec<Outcome> {
         .iter()
         .filter_map(|event| match event {
             FlowEvent::Outcome { outcome, .. } => Some(*outcome),
-            FlowEvent::Probe { .. } => None,
+            _ => None,
         })
         .collect()
 }
@@ -155,7 +155,7 @@ fn probes(events: &[FlowEvent]) -> Vec<ProbeKind> {
         .iter()
         .filter_map(|event| match event {
             FlowEvent::Probe { kind, .. } => Some(*kind),
-            FlowEvent::Outcome { .. } => None,
+            _ => None,
         })
         .collect()
 }

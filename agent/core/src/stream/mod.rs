@@ -282,14 +282,9 @@ impl Streams {
         let (tenant, peer) = (key.tenant, remote.0);
         stream.read(from_client, tcp, site, |said| {
             events.push(match said {
-                Said::Mail(event) => StreamEvent::Mail {
-                    tenant,
-                    local: local.0,
-                    peer,
-                    port: server_port,
-                    is_client,
-                    event,
-                },
+                Said::Mail(event) => {
+                    StreamEvent::Mail { tenant, local: local.0, peer, port: server_port, is_client, event }
+                }
                 Said::Call(endpoint, call) => {
                     StreamEvent::Call { tenant, peer, port: server_port, is_quic: false, endpoint, call }
                 }
