@@ -35,6 +35,8 @@ pub enum Class {
     FloodVolume,
     /// Large answers to small requests from forged sources: a reflector.
     FloodAmplify,
+    /// One-sided UDP at a high rate that looks like telemetry or media: one steady pair of ports.
+    UdpStream,
     /// Packets that are made to crash a stack: land, ping of death, overlapping fragments.
     Crash,
     /// Mail in bulk: too many messages, or too many exchangers.
@@ -65,7 +67,7 @@ pub enum Class {
 
 impl Class {
     /// Every class, in the order reports list them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::PortscanHorizontal,
         Self::PortscanVertical,
         Self::PortscanSlow,
@@ -79,6 +81,7 @@ impl Class {
         Self::FloodOther,
         Self::FloodVolume,
         Self::FloodAmplify,
+        Self::UdpStream,
         Self::Crash,
         Self::Spam,
         Self::SpamMailbomb,
@@ -111,6 +114,7 @@ impl Class {
             Self::FloodOther => "flood.other",
             Self::FloodVolume => "flood.volume",
             Self::FloodAmplify => "flood.amplify",
+            Self::UdpStream => "udp_stream",
             Self::Crash => "crash",
             Self::Spam => "spam",
             Self::SpamMailbomb => "spam.mailbomb",

@@ -91,6 +91,7 @@ impl Alert {
             Class::FloodAmplify => {
                 format!("sent large answers to forged requests (a reflection attack){to}: {numbers}")
             }
+            Class::UdpStream => format!("sent a stream of UDP packets that nobody answered{to}: {numbers}"),
             Class::Crash => format!("sent packets made to crash what receives them{to}: {numbers}"),
             Class::Spam => format!("sent mail in bulk: {numbers}"),
             Class::SpamMailbomb => format!("sent very many messages to one recipient{to}: {numbers}"),

@@ -19,10 +19,12 @@
 //! Left out: state. Sampling picks packets, not flows, so a sampled payload is no complete stream; a flow map
 //! would need eBPF. How instructions get into the kernel is the shell's part.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
+use reeve_policy::language::thresholds::Endpoint;
 
 use crate::packet::{Body, Fragment, Ip, Packet, TcpFlags, Transport};
 use crate::stream::MAIL_PORTS;
@@ -82,6 +84,27 @@ impl Default for Interest {
 }
 
 impl Interest {
+    /// What rings are to see where one packet in `sampling` of bulk TCP is kept and these endpoints are protected.
+    #[must_use]
+    pub fn of(sampling: u16, endpoints: &[Endpoint]) -> Self {
+        let read_addresses = endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().copied());
+        // Whatever goes to a port where some endpoint is known by name only may go to it.
+        let named = endpoints.iter().filter(|endpoint| endpoint.is_by_name());
+        let ports = |endpoints: &mut dyn Iterator<Item = &Endpoint>| -> BTreeSet<u16> {
+            endpoints.flat_map(|endpoint| endpoint.ports.iter().copied()).collect()
+        };
+        let usual = Self::default();
+        let mut read_ports = usual.read_ports.clone();
+        read_ports.extend(ports(&mut named.clone()).iter().filter(|port| !usual.read_ports.contains(port)));
+        Self {
+            sampling,
+            read_addresses: IpNet::aggregate(&read_addresses.collect()),
+            read_ports,
+            quic_ports: ports(&mut endpoints.iter()).into_iter().collect(),
+            ..usual
+        }
+    }
+
     /// The divisor of the sampling branch, if there is one.
     fn divisor(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(u32::from(self.sampling)).filter(|sampling| sampling.get() > 1)
@@ -407,8 +430,10 @@ pub fn weight(packet: &Packet<'_>, interest: &Interest) -> u32 {
     }
 }
 
-/// Whether `packet` is plain TCP that neither opens, refuses nor closes anything.
-fn is_bulk(packet: &Packet<'_>, interest: &Interest) -> bool {
+/// Whether `packet` is plain TCP that neither opens, refuses nor closes anything, so that only the sampling branch can have
+/// kept it.
+#[must_use]
+pub fn is_bulk(packet: &Packet<'_>, interest: &Interest) -> bool {
     let Body::Ip(ip) = &packet.body else { return false };
     let Transport::Tcp(tcp) = &ip.transport else { return false };
     let plain = ip.fragment == Fragment::No && ip.extensions == 0;

@@ -20,7 +20,7 @@ use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
 use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
 use crate::frame::{Frame, Passage, VantageId};
-use crate::meter::rates::{BUCKET, RateTable};
+use crate::interest::{self, Interest};
 use crate::packet::{self, Arp, Body, IcmpKind, Ip, Packet, Transport};
 use crate::stream::smtp::OwnDomains;
 use crate::stream::{StreamEvent, Streams, page};
@@ -108,6 +108,8 @@ pub struct Shard {
     thresholds: Arc<Thresholds>,
     /// Addresses of the provider's.
     protected: Arc<[IpNet]>,
+    /// What of bulk TCP rings keep a sample of; how large a one, each vantage says.
+    interest: Interest,
     flows: Flows,
     streams: Streams,
     tenants: Vec<TenantState>,
@@ -158,6 +160,7 @@ impl Shard {
             topology: Arc::clone(&topology),
             thresholds: Arc::clone(&allotment.common),
             protected: Arc::clone(&allotment.protected),
+            interest: Interest::of(1, &allotment.common.endpoints),
             flows,
             streams: Streams::new(seed),
             tenants: Vec::new(),
@@ -222,6 +225,7 @@ impl Shard {
     pub fn set_thresholds(&mut self, allotment: &Allotment) {
         let thresholds = Arc::clone(&allotment.common);
         if self.thresholds.endpoints != thresholds.endpoints {
+            self.interest = Interest::of(1, &thresholds.endpoints);
             self.streams.set_endpoints(&thresholds.endpoints);
             for detectors in self.tenants.iter_mut().filter_map(|state| state.detectors.as_mut()) {
                 detectors.forget_calls();
@@ -371,6 +375,7 @@ impl Shard {
         let part = self.part;
         let (sender, receiver) =
             (who.sender.filter(|ix| part.owns(*ix)), who.receiver.filter(|ix| part.owns(*ix)));
+        let weight = self.weight(frame.vantage, &packet);
         if let Some(sender) = sender {
             if let Transport::Icmp(icmp) = &ip.transport
                 && (icmp.kind, icmp.icmp_type) == (IcmpKind::Neighbour, NEIGHBOUR_SOLICITATION)
@@ -379,7 +384,8 @@ impl Shard {
             {
                 self.ask(sender, ip.destination, at);
             }
-            self.sent(sender, who.spoofed, ip, at, frame);
+            let is_own = ip.source == ip.destination && self.topology.by_address(ip.source) == Some(sender);
+            self.sent(sender, who.spoofed, (ip, weight, is_own), at, frame);
             if who.spoofed || who.by_link {
                 self.identify(sender, &who, &packet, ip, (frame.passage, at));
             }
@@ -388,10 +394,20 @@ impl Shard {
             if who.astray || matches!(ip.transport, Transport::Icmp(_)) {
                 self.met(receiver, who.astray, &packet, ip, at);
             }
-            self.received(receiver, ip, at, frame);
+            self.received(receiver, (ip, weight), at, frame);
         }
         if self.hearing != Hearing::Told {
             self.overhear((sender, receiver), ip, at, frame.vantage);
+        }
+    }
+
+    /// How many packets like this one went by for each that is seen: a vantage's interest filter keeps a sample of bulk TCP.
+    fn weight(&self, vantage: VantageId, packet: &Packet<'_>) -> u32 {
+        match self.topology.vantage(vantage) {
+            Some(vantage) if vantage.sampling > 1 && interest::is_bulk(packet, &self.interest) => {
+                vantage.sampling
+            }
+            _ => 1,
         }
     }
 
@@ -430,15 +446,16 @@ impl Shard {
         self.flows.set_silence_counts(self.silence_counts());
         let mut events = std::mem::take(&mut self.events);
         self.flows.handle_timeout(now, &mut events);
-        self.dispatch(&events);
+        self.dispatch(&events, 1);
         events.clear();
         self.events = events;
         self.active.sort_unstable();
+        let hears = self.one_way_vantages().next().is_none();
         for index in 0..self.active.len() {
             let ix = self.active[index];
             let state = &mut self.tenants[ix.0 as usize];
             if let Some(detectors) = &mut state.detectors {
-                detectors.handle_timeout(&state.numbers, now, &mut self.findings);
+                detectors.handle_timeout(&state.numbers, hears, now, &mut self.findings);
                 self.raise(ix);
             }
         }
@@ -453,20 +470,29 @@ impl Shard {
         self.detectors_due = self.active.iter().filter_map(due).min();
     }
 
-    fn sent(&mut self, sender: TenantIx, spoofed: bool, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
+    fn sent(
+        &mut self,
+        sender: TenantIx,
+        spoofed: bool,
+        (ip, weight, is_own): (&Ip<'_>, u32, bool),
+        at: Timestamp,
+        frame: &Frame<'_>,
+    ) {
         let state = &mut self.tenants[sender.0 as usize];
         // What a suspended tenant still sends reaches nobody. It tells that the abuse goes on, which the measure's own
         // counters tell too, and it is no evidence of anything else.
         if !state.restrictions.is_total() {
             let detectors = wake(&mut state.detectors, &mut self.active, sender, &state.numbers, at);
-            detectors.handle_sent(&state.numbers, &state.restrictions, ip, at, &mut self.findings);
-            let earliest = at + BUCKET + RateTable::PATIENCE;
-            self.detectors_due = Some(self.detectors_due.map_or(earliest, |due| due.min(earliest)));
+            let packet = (ip, weight, is_own);
+            detectors.handle_sent(&state.numbers, &state.restrictions, packet, at, &mut self.findings);
+            self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
         }
         // Live, the port says who sent it, and its answers come back by that port: whatever source it scans from, it
         // scans. A capture without directions cannot tell that from others' traffic.
         if !spoofed || frame.passage != Passage::Unknown {
             let mut events = std::mem::take(&mut self.events);
+            let weighed = Ip { segments: ip.segments.saturating_mul(weight), ..*ip };
+            let ip = if weight > 1 { &weighed } else { ip };
             let attempts = self.flows.attempts();
             self.flows.handle_sent(sender, ip, at, &state.restrictions, &mut events);
             if self.flows.attempts() != attempts
@@ -475,7 +501,7 @@ impl Shard {
             {
                 self.listed = self.look_up(sender, ip);
             }
-            self.dispatch(&events);
+            self.dispatch(&events, weight);
             events.clear();
             self.events = events;
         }
@@ -513,21 +539,28 @@ impl Shard {
         }
     }
 
-    fn received(&mut self, receiver: TenantIx, ip: &Ip<'_>, at: Timestamp, frame: &Frame<'_>) {
+    fn received(
+        &mut self,
+        receiver: TenantIx,
+        (ip, weight): (&Ip<'_>, u32),
+        at: Timestamp,
+        frame: &Frame<'_>,
+    ) {
         if let Transport::Icmp(icmp) = &ip.transport
             && (icmp.kind, icmp.icmp_type) == (IcmpKind::Neighbour, NEIGHBOUR_ADVERTISEMENT)
             && let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors
         {
             detectors.handle_neighbour(ip.source);
         }
-        if let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors {
-            detectors.handle_received(ip, at);
+        let state = &mut self.tenants[receiver.0 as usize];
+        if let Some(detectors) = &mut state.detectors {
+            detectors.handle_received(&state.numbers, (ip, weight), at);
             detectors
                 .handle_answer(ip, || self.topology.vantage(frame.vantage).map_or(1, |one| one.sampling));
         }
         let mut events = std::mem::take(&mut self.events);
         self.flows.handle_received(receiver, ip, at, &mut events);
-        self.dispatch(&events);
+        self.dispatch(&events, weight);
         events.clear();
         self.events = events;
     }
@@ -614,14 +647,19 @@ impl Shard {
         }
     }
 
-    fn dispatch(&mut self, events: &[FlowEvent]) {
+    /// Tells the detectors what the flow stage told, of a packet that stands for `weight` like it.
+    fn dispatch(&mut self, events: &[FlowEvent], weight: u32) {
         for event in events {
             let tenant = match event {
                 FlowEvent::Outcome { tenant, outcome, at, .. } => {
                     self.outcomes.push((*tenant, *outcome, *at));
                     *tenant
                 }
-                FlowEvent::Probe { tenant, .. } | FlowEvent::Served { tenant, .. } => *tenant,
+                FlowEvent::Completed { tenant, .. }
+                | FlowEvent::Stray { tenant, .. }
+                | FlowEvent::Vouched { tenant, .. }
+                | FlowEvent::Probe { tenant, .. }
+                | FlowEvent::Served { tenant, .. } => *tenant,
             };
             if self.is_pardoned(event) {
                 continue;
@@ -635,8 +673,15 @@ impl Shard {
                 state.bogon_dials += 1;
                 self.counters.bogon_dials += 1;
             }
+            // What meets a limit of ours, or reaches nobody at all, is broken by us.
+            if let FlowEvent::Stray { target, .. } = event
+                && (state.restrictions.is_total() || !state.restrictions.leave_rate(target))
+            {
+                continue;
+            }
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, event.at());
-            detectors.handle_flow(&state.numbers, event, state.home, &mut self.findings);
+            detectors.handle_flow(&state.numbers, (event, weight), state.home, &mut self.findings);
+            self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
             self.raise(tenant);
         }
     }
@@ -714,6 +759,14 @@ impl Shard {
             }
             !idle
         });
+    }
+}
+
+/// The first of two deadlines.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

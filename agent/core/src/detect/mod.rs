@@ -8,6 +8,7 @@ pub mod api;
 pub mod block;
 pub mod bruteforce;
 pub mod claims;
+pub mod crash;
 pub mod crawl;
 pub mod flood;
 pub mod horizontal;
@@ -32,9 +33,8 @@ use reeve_policy::language::thresholds::Thresholds;
 use reeve_policy::{Class, Metric, Outcome, Protocol, Target, TargetSeen, Timestamp};
 
 use crate::flow::{FlowEvent, Restrictions};
-use crate::meter::rates::RateTable;
 use crate::meter::samples::Samples;
-use crate::packet::{Fragment, IcmpKind, Ip, TcpFlags, Transport};
+use crate::packet::{Ip, TcpFlags, Transport};
 use crate::stream::StreamEvent;
 use crate::stream::login::Login;
 
@@ -88,10 +88,8 @@ pub enum Home {
 #[derive(Debug, Default)]
 pub struct Detectors {
     scans: scan::Scans,
-    syn: RateTable,
-    udp: RateTable,
-    icmp: RateTable,
-    udp_total: flood::UdpTotal,
+    floods: flood::Floods,
+    crash: crash::Crashes,
     samples: Samples,
     /// Made when the tenant first has to do with mail, and with a protected endpoint.
     mail: Option<Box<mail::Mail>>,
@@ -111,10 +109,14 @@ pub struct Detectors {
 
 impl Detectors {
     /// The most bytes that one tenant's detectors take.
-    pub const BYTES: usize = size_of::<Self>()
-        + scan::Scans::BYTES
-        + 3 * RateTable::BYTES
-        + Samples::BYTES
+    pub const BYTES: usize =
+        size_of::<Self>() + scan::Scans::BYTES + flood::Floods::BYTES + Samples::BYTES + Self::RARE_BYTES
+            - scan::Scans::RARE_BYTES;
+
+    /// What of that only those take who do something that most never do.
+    const RARE_BYTES: usize = scan::Scans::RARE_BYTES
+        + flood::Floods::RARE_BYTES
+        + crash::Crashes::RARE_BYTES
         + mail::Mail::BYTES
         + api::Api::BYTES
         + identity::Identity::BYTES
@@ -122,65 +124,31 @@ impl Detectors {
         + malware::Malware::BYTES
         + bruteforce::Guesses::BYTES;
 
-    /// Takes a packet that the tenant sent, of whose traffic measures hold back `restrictions`.
+    /// Takes a packet that the tenant sent, which stands for `weight` like it, and of whose traffic measures hold back
+    /// `restrictions`. `is_own` says whether it goes to the tenant itself.
     pub fn handle_sent(
         &mut self,
         numbers: &Thresholds,
         restrictions: &Restrictions,
-        ip: &Ip<'_>,
+        (ip, weight, is_own): (&Ip<'_>, u32, bool),
         at: Timestamp,
         found: &mut Vec<Finding>,
     ) {
         self.last_active = at;
-        let (segments, bytes) = (u64::from(ip.segments), u64::from(ip.length));
-        match &ip.transport {
-            Transport::Tcp(tcp) => {
-                if tcp.flags.0 & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == TcpFlags::SYN {
-                    let port = tcp.destination_port;
-                    let target =
-                        Target { address: ip.destination, protocol: Protocol::Tcp, port: Some(port) };
-                    if restrictions.leave_rate(&target) {
-                        self.syn.sent(ip.destination, port, at, segments, bytes);
-                    }
-                    self.samples.record(at, ip.length, ip.headers);
-                } else if tcp.flags.classic() & !TcpFlags::PSH != TcpFlags::ACK {
-                    self.samples.record(at, ip.length, ip.headers);
-                }
-            }
-            Transport::Udp(udp) => {
-                self.udp.sent(ip.destination, udp.destination_port, at, segments, bytes);
-                found.extend(self.udp_total.sent(&numbers.flood_udp, at, segments));
-                self.samples.record(at, ip.length, ip.headers);
-            }
-            Transport::Icmp(icmp) => {
-                if icmp.kind == IcmpKind::Request {
-                    self.icmp.sent(ip.destination, 0, at, segments, bytes);
-                }
-                self.samples.record(at, ip.length, ip.headers);
-            }
-            Transport::Sctp(_)
-            | Transport::Other
-            | Transport::Absent
-            | Transport::Tiny { .. }
-            | Transport::Malformed(_) => {
-                // Later fragments of a UDP flood carry its bytes; and what no stack would take is a flood all the same.
-                if ip.protocol == Protocol::Udp {
-                    self.udp.sent(ip.destination, 0, at, segments, bytes);
-                    found.extend(self.udp_total.sent(&numbers.flood_udp, at, segments));
-                } else if ip.protocol == Protocol::Tcp && ip.fragment != Fragment::Later {
-                    self.syn.sent(ip.destination, 0, at, segments, bytes);
-                }
-                self.samples.record(at, ip.length, ip.headers);
-            }
+        self.floods.handle_sent(numbers, restrictions, (ip, weight), at);
+        if crash::may_be_harmful(ip) {
+            self.crash.handle_sent(&numbers.crash, ip, is_own, at, found);
+        }
+        let is_plain = matches!(&ip.transport, Transport::Tcp(tcp)
+            if tcp.flags.classic() & !TcpFlags::PSH == TcpFlags::ACK);
+        if !is_plain {
+            self.samples.record(at, ip.length, ip.headers);
         }
     }
 
-    /// Takes a packet that reached the tenant.
-    pub fn handle_received(&mut self, ip: &Ip<'_>, at: Timestamp) {
-        if ip.protocol == Protocol::Udp {
-            self.udp.answered(ip.source, at, i64::from(ip.segments));
-            self.udp_total.received(ip.segments.into());
-        }
+    /// Takes a packet that reached the tenant, and stands for `weight` like it.
+    pub fn handle_received(&mut self, numbers: &Thresholds, (ip, weight): (&Ip<'_>, u32), at: Timestamp) {
+        self.floods.handle_received(numbers, (ip, weight), at);
     }
 
     /// Takes a packet that reached the tenant, of which bulk is sampled one in `sampling`.
@@ -190,32 +158,34 @@ impl Detectors {
         }
     }
 
-    /// Takes what the flow stage tells.
+    /// Not later than the first time when a flood is to be judged.
+    #[must_use]
+    pub fn floods_due(&self) -> Option<Timestamp> {
+        self.floods.next_due()
+    }
+
+    /// Takes what the flow stage tells, of a packet that stands for `weight` like it.
     pub fn handle_flow(
         &mut self,
         numbers: &Thresholds,
-        event: &FlowEvent,
+        (event, weight): (&FlowEvent, u32),
         home: Home,
         found: &mut Vec<Finding>,
     ) {
-        self.last_active = event.at();
-        if let FlowEvent::Outcome { target, outcome, at, .. } = event
-            && let Some(malware) = &mut self.malware
+        self.floods.handle_flow(numbers, event, weight);
+        // They tell floods from traffic, and mean nothing to the others.
+        if matches!(event, FlowEvent::Completed { .. } | FlowEvent::Stray { .. } | FlowEvent::Vouched { .. })
         {
-            let finding = malware.judge(&numbers.malware, target.address, *outcome, *at);
-            self.raise(finding, found);
+            return;
         }
-        if let FlowEvent::Outcome { target, opened, outcome, .. } = event
-            && target.protocol == Protocol::Tcp
-        {
-            let number = match outcome {
-                Outcome::Answered => 1,
-                Outcome::Aborted => -1,
-                _ => 0,
-            };
-            self.syn.answered(target.address, *opened, number);
+        self.last_active = event.at();
+        if let FlowEvent::Outcome { target, outcome, at, .. } = event {
+            if let Some(malware) = &mut self.malware {
+                let finding = malware.judge(&numbers.malware, target.address, *outcome, *at);
+                self.raise(finding, found);
+            }
             if *outcome == Outcome::Refused && mail::is_exchanger(target) {
-                self.mail.get_or_insert_default().handle_refused(*target, event.at());
+                self.mail.get_or_insert_default().handle_refused(*target, *at);
             }
         }
         let (last_alert, mut told) = (&self.last_alert, Vec::new());
@@ -321,17 +291,18 @@ impl Detectors {
         let api = self.api.as_ref().and_then(|api| api.next_deadline(&numbers.endpoints));
         let identity = self.identity.as_ref().and_then(|identity| identity.next_deadline());
         let link = self.scans.next_deadline();
-        [self.syn.next_due(), self.udp.next_due(), self.icmp.next_due(), api, identity, link]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.floods.next_due(), api, identity, link].into_iter().flatten().min()
     }
 
-    /// Judges the seconds that are over.
-    pub fn handle_timeout(&mut self, numbers: &Thresholds, now: Timestamp, found: &mut Vec<Finding>) {
-        flood::judge_syn(&mut self.syn, &numbers.flood_syn, now, found);
-        flood::judge_udp(&mut self.udp, &numbers.flood_udp, now, found);
-        flood::judge_icmp(&mut self.icmp, &numbers.flood_icmp, now, found);
+    /// Judges the seconds that are over. `hears` says whether answers reach the sensor.
+    pub fn handle_timeout(
+        &mut self,
+        numbers: &Thresholds,
+        hears: bool,
+        now: Timestamp,
+        found: &mut Vec<Finding>,
+    ) {
+        self.floods.handle_timeout(numbers, hears, now, found);
         let sweep = self.scans.handle_timeout(numbers, now);
         self.raise(sweep, found);
         if let Some(api) = &mut self.api {
@@ -374,13 +345,11 @@ impl Detectors {
     }
 }
 
-// One tenant stays within its share of memory: 64 KiB, and half as much again for one that has to do with mail or protected
-// endpoints, misses what it dials, or asks for neighbours.
+// One tenant stays within its share of memory: 64 KiB, and as much again for one that does everything that most never do: mail,
+// calls of protected endpoints, odd packets, answers to whoever asks, dials that nobody takes.
 const RARE: usize =
     identity::Identity::BYTES + crawl::Crawl::BYTES + malware::Malware::BYTES + bruteforce::Guesses::BYTES;
-const EXTRA: usize = mail::Mail::BYTES + api::Api::BYTES + slow::Slow::BYTES + link::Link::BYTES;
-const _: () = assert!(Detectors::BYTES - EXTRA - RARE <= 64 * 1024);
-const _: () = assert!(Detectors::BYTES - RARE <= 96 * 1024);
+const _: () = assert!(Detectors::BYTES - Detectors::RARE_BYTES <= 64 * 1024);
+const _: () = assert!(Detectors::BYTES - RARE <= 136 * 1024);
 const _: () = assert!(crawl::Crawl::BYTES <= 4 * 1024);
-// What is made only for tenants whose logins are refused comes on top.
 const _: () = assert!(bruteforce::Guesses::BYTES <= 16 * 1024);

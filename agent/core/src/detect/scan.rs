@@ -48,12 +48,11 @@ struct Attempt<'t> {
 
 impl Scans {
     /// Bytes that it takes besides itself.
-    pub const BYTES: usize = 2 * TargetWindow::BYTES
-        + stealth::Probes::BYTES
-        + Peers::BYTES
-        + Known::BYTES
-        + Slow::BYTES
-        + Link::BYTES;
+    pub const BYTES: usize =
+        2 * TargetWindow::BYTES + stealth::Probes::BYTES + Peers::BYTES + Known::BYTES + Self::RARE_BYTES;
+
+    /// What of that only those take whose dials fail for hours, or who ask for neighbours.
+    pub const RARE_BYTES: usize = Slow::BYTES + Link::BYTES;
 
     /// Takes what the flow stage tells. `is_told` says which classes have just been told.
     pub fn handle(
@@ -84,6 +83,7 @@ impl Scans {
             FlowEvent::Served { peer, protocol, local_port, at, .. } => {
                 self.peers.served(*protocol, *local_port, *peer, *at);
             }
+            FlowEvent::Completed { .. } | FlowEvent::Stray { .. } | FlowEvent::Vouched { .. } => {}
         }
     }
 

@@ -196,7 +196,10 @@ impl Traffic {
                 Output::Alert(alert) => Some(alert),
                 _ => None,
             })
-            .inspect(|alert| assert!((1..=32).contains(&alert.targets.len()), "{}", alert.summary()))
+            .inspect(|alert| {
+                let is_scan = alert.class.family() == "portscan";
+                assert!(!is_scan || (1..=32).contains(&alert.targets.len()), "{}", alert.summary());
+            })
             .filter(|alert| seen.insert(alert.class))
             .map(|alert| (alert.class.to_string(), (alert.at.as_nanos() - at(0).as_nanos()) / 1_000_000_000))
             .collect()

@@ -78,6 +78,41 @@ pub enum FlowEvent {
         /// The outcome.
         outcome: Outcome,
     },
+    /// The tenant's side of an attempt was completed: a handshake that was gone through with. Once an attempt.
+    Completed {
+        /// Whose attempt.
+        tenant: TenantIx,
+        /// At what.
+        target: Target,
+        /// When its first packet was sent.
+        opened: Timestamp,
+        /// The packet that completed it.
+        at: Timestamp,
+    },
+    /// A TCP packet that opens nothing and belongs to no connection that the peer has spoken in.
+    Stray {
+        /// Whose.
+        tenant: TenantIx,
+        /// At what.
+        target: Target,
+        /// When.
+        at: Timestamp,
+        /// How many, in wire segments.
+        packets: u32,
+        /// Whether it is what a host answers others with: RST or SYN-ACK.
+        is_answer: bool,
+    },
+    /// The peer has spoken in a connection that was met in the middle: what seemed stray was not.
+    Vouched {
+        /// Whose.
+        tenant: TenantIx,
+        /// At what.
+        target: Target,
+        /// When.
+        at: Timestamp,
+        /// How many packets had seemed stray.
+        packets: u32,
+    },
     /// A packet outside any flow that no honest stack sends.
     Probe {
         /// Whose.
@@ -118,7 +153,12 @@ impl FlowEvent {
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         match self {
-            Self::Outcome { at, .. } | Self::Probe { at, .. } | Self::Served { at, .. } => *at,
+            Self::Outcome { at, .. }
+            | Self::Completed { at, .. }
+            | Self::Stray { at, .. }
+            | Self::Vouched { at, .. }
+            | Self::Probe { at, .. }
+            | Self::Served { at, .. } => *at,
         }
     }
 }
@@ -138,6 +178,8 @@ pub(crate) enum State {
     Called,
     /// The peer began and was answered, or both sides were met in the middle.
     Adopted,
+    /// TCP data from the tenant, met in the middle while that is no wonder yet; the peer has not spoken.
+    Unheard,
     /// TCP from the tenant without a beginning; the peer has not spoken.
     Midstream(ProbeKind),
     /// The attempt met a measure of ours.
@@ -161,6 +203,8 @@ pub(crate) struct Seen {
     pub at: Timestamp,
     pub key: FlowKey,
     pub held: Held,
+    /// How many packets it is, in wire segments.
+    pub packets: u32,
 }
 
 impl Seen {
@@ -254,7 +298,7 @@ impl Flows {
         }
         let Some(key) = sent_key(tenant, ip) else { return };
         let held = if restrictions.is_empty() { Held::Free } else { restrictions.held(&key.target()) };
-        let seen = Seen { tenant, at, key, held };
+        let seen = Seen { tenant, at, key, held, packets: ip.segments };
         match &ip.transport {
             Transport::Tcp(tcp) => {
                 let grace_over = at.since(started) >= MIDSTREAM_GRACE;
@@ -284,7 +328,7 @@ impl Flows {
             return;
         }
         let Some(key) = received_key(tenant, ip) else { return };
-        let seen = Seen { tenant, at, key, held: Held::Free };
+        let seen = Seen { tenant, at, key, held: Held::Free, packets: ip.segments };
         match &ip.transport {
             Transport::Tcp(tcp) => tcp::received(&mut self.table, seen, tcp, events),
             _ => datagram::received(&mut self.table, seen, ip, events),

@@ -126,17 +126,28 @@ pub struct Flow {
     pub key: FlowKey,
     /// The attempt's first packet, or the first packet met.
     pub opened: Timestamp,
-    /// TCP: the sequence number of the tenant's SYN.
+    /// TCP: the sequence number of the tenant's SYN. Where there was none and the peer has not spoken, how many packets the tenant
+    /// has sent.
     pub(super) isn: u32,
     /// The second of the last packet either way; [`FREE`] in a slot that is free.
     last: u32,
     pub(super) state: State,
-    /// Whether the peer sent its SYN-ACK again: the handshake was not completed.
+    /// Whether the peer sent its SYN-ACK again: the handshake was not completed. Where there was no handshake, whether the peer
+    /// refused to know of any.
     pub(super) answered_again: bool,
+    /// Whether the tenant has completed the handshake.
+    pub(super) is_completed: bool,
     /// Whether it stands in the list of attempts that wait for an answer.
-    waiting: bool,
-    /// Whether it was spared from eviction until it waits no more.
-    spared: bool,
+    waiting: Waiting,
+}
+
+/// Whether an attempt waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    No,
+    Yes,
+    /// It was spared from eviction until it waits no more.
+    Spared,
 }
 
 /// In a free slot, so that the sweep passes over it.
@@ -319,8 +330,8 @@ impl FlowTable {
             last: FREE,
             state,
             answered_again: false,
-            waiting: false,
-            spared: false,
+            is_completed: false,
+            waiting: Waiting::No,
         };
         flow.touch(at);
         let slot = match self.free.pop() {
@@ -349,7 +360,8 @@ impl FlowTable {
         self.stop_waiting(slot);
         self.unlink(slot, tenant);
         let flow = &mut self.flows[slot as usize];
-        (flow.opened, flow.state, flow.isn, flow.answered_again) = (at, state, isn, false);
+        (flow.opened, flow.state, flow.isn) = (at, state, isn);
+        (flow.answered_again, flow.is_completed) = (false, false);
         flow.touch(at);
         self.link(slot, tenant);
         if waits {
@@ -370,11 +382,10 @@ impl FlowTable {
     /// Takes a flow from the list of those that wait for an answer.
     pub(super) fn stop_waiting(&mut self, slot: u32) {
         let flow = &mut self.flows[slot as usize];
-        if !std::mem::replace(&mut flow.waiting, false) {
-            return;
-        }
-        if std::mem::replace(&mut flow.spared, false) {
-            self.shares[flow.key.tenant.0 as usize].spared -= 1;
+        match std::mem::replace(&mut flow.waiting, Waiting::No) {
+            Waiting::No => return,
+            Waiting::Yes => {}
+            Waiting::Spared => self.shares[flow.key.tenant.0 as usize].spared -= 1,
         }
         let Links { waiting_previous: previous, waiting_next: next, .. } = self.links[slot as usize];
         match previous {
@@ -460,14 +471,14 @@ impl FlowTable {
     /// Puts a flow's turn off, if it waits for an answer and may be spared; tells whether it did.
     fn spare(&mut self, slot: u32, tenant: usize) -> bool {
         let flow = &mut self.flows[slot as usize];
-        if !flow.waiting || self.shares[tenant].count <= 4 * SPARED_MOST {
+        if flow.waiting == Waiting::No || self.shares[tenant].count <= 4 * SPARED_MOST {
             return false;
         }
-        if !flow.spared {
+        if flow.waiting != Waiting::Spared {
             if self.shares[tenant].spared >= SPARED_MOST {
                 return false;
             }
-            flow.spared = true;
+            flow.waiting = Waiting::Spared;
             self.shares[tenant].spared += 1;
         }
         self.unlink(slot, tenant);
@@ -516,7 +527,7 @@ impl FlowTable {
             last => self.links[last as usize].waiting_next = slot,
         }
         let last = self.waiting_last;
-        self.flows[slot as usize].waiting = true;
+        self.flows[slot as usize].waiting = Waiting::Yes;
         let links = &mut self.links[slot as usize];
         (links.waiting_previous, links.waiting_next) = (last, NIL);
         self.waiting_last = slot;

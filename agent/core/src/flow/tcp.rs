@@ -26,9 +26,17 @@ pub(super) fn sent(
         return open(table, seen, slot, tcp.sequence);
     }
     if let Some(slot) = slot {
-        let state = table.get(slot).state;
+        let flow = table.get_mut(slot);
+        let state = flow.state;
         if state == State::Called {
             return answer(table, slot, seen, flags, events);
+        }
+        let was_refused = state == State::Over && flow.answered_again;
+        if matches!(state, State::Unheard | State::Midstream(_)) {
+            flow.isn = flow.isn.saturating_add(seen.packets);
+        }
+        if was_refused || matches!(state, State::Unheard | State::Midstream(_) | State::Blocked) {
+            events.push(stray(seen, flags));
         }
         if is_live(state) {
             return speak(table, slot, seen, tcp, events);
@@ -44,6 +52,7 @@ pub(super) fn sent(
         }
         return;
     }
+    events.push(stray(seen, flags));
     // Both at once open nothing and answer nobody (RFC 9293 knows no such segment).
     if flags.all(TcpFlags::SYN | TcpFlags::FIN) || flags.all(TcpFlags::SYN | TcpFlags::RST) {
         table.insert(seen.key, seen.at, State::Over, tcp.sequence, false);
@@ -59,21 +68,21 @@ pub(super) fn sent(
     match probe_kind(tcp) {
         Some(kind @ (ProbeKind::Null | ProbeKind::Fin | ProbeKind::Xmas)) => {
             let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
-            table.insert(seen.key, seen.at, state, tcp.sequence, false);
+            table.insert(seen.key, seen.at, state, seen.packets, false);
             if !seen.is_blocked() {
                 events.push(seen.probe(kind));
             }
         }
         Some(kind) => {
             let state = if seen.is_blocked() { State::Blocked } else { State::Midstream(kind) };
-            table.insert(seen.key, seen.at, state, tcp.sequence, seen.held == Held::Free);
+            table.insert(seen.key, seen.at, state, seen.packets, seen.held == Held::Free);
         }
         // Data in no connection: the peer's RST makes it a probe, once connections from before have had their time.
         None if grace_over && !seen.is_blocked() => {
-            table.insert(seen.key, seen.at, State::Midstream(ProbeKind::Ack), tcp.sequence, false);
+            table.insert(seen.key, seen.at, State::Midstream(ProbeKind::Ack), seen.packets, false);
         }
         None => {
-            table.insert(seen.key, seen.at, State::Adopted, tcp.sequence, false);
+            table.insert(seen.key, seen.at, State::Unheard, seen.packets, false);
         }
     }
 }
@@ -113,6 +122,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
             let heard = said(flow.isn, tcp.acknowledgment) > u32::from(flags.any(TcpFlags::FIN));
             if heard {
                 ends(Outcome::Productive);
+                complete(table, slot, seen, events);
                 finish(table, slot, State::Productive);
             }
         }
@@ -120,9 +130,14 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
             if matches!(kind, ProbeKind::Ack | ProbeKind::Maimon) {
                 events.push(flow.probe(kind, seen.at, false, true));
             }
-            finish(table, slot, State::Over);
+            refuse(table, slot);
         }
-        State::Midstream(_) => finish(table, slot, State::Adopted),
+        State::Unheard if flags.any(TcpFlags::RST) => refuse(table, slot),
+        State::Midstream(_) | State::Unheard => {
+            let (target, packets) = (flow.key.target(), flow.isn);
+            events.push(FlowEvent::Vouched { tenant: seen.tenant, target, at: seen.at, packets });
+            finish(table, slot, State::Adopted);
+        }
         // A late answer: the attempt was not silent after all.
         State::Over if flags.all(TcpFlags::SYN | TcpFlags::ACK) => {
             ends(Outcome::Answered);
@@ -142,7 +157,9 @@ fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
         Some(slot) => {
             let flow = table.get_mut(slot);
             flow.touch(seen.at);
-            let same = flow.isn == isn && !matches!(flow.state, State::Adopted | State::Called);
+            let is_attempt =
+                !matches!(flow.state, State::Adopted | State::Called | State::Unheard | State::Midstream(_));
+            let same = flow.isn == isn && is_attempt;
             if !same {
                 table.reopen(slot, seen.at, state, isn, waits);
             }
@@ -175,10 +192,28 @@ fn speak(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &m
     } else if tcp.flags.any(TcpFlags::FIN) {
         (Outcome::Empty, State::Over)
     } else {
-        return;
+        return complete(table, slot, seen, events);
     };
-    events.push(flow.outcome(outcome, seen.at));
+    if outcome != Outcome::Aborted {
+        complete(table, slot, seen, events);
+    }
+    events.push(table.get(slot).outcome(outcome, seen.at));
     finish(table, slot, state);
+}
+
+/// Tells once that the tenant went through with the handshake.
+fn complete(table: &mut FlowTable, slot: u32, seen: Seen, events: &mut Vec<FlowEvent>) {
+    let flow = table.get_mut(slot);
+    if !std::mem::replace(&mut flow.is_completed, true) {
+        let (target, opened) = (flow.key.target(), flow.opened);
+        events.push(FlowEvent::Completed { tenant: seen.tenant, target, opened, at: seen.at });
+    }
+}
+
+/// The peer knows of no connection.
+fn refuse(table: &mut FlowTable, slot: u32) {
+    finish(table, slot, State::Over);
+    table.get_mut(slot).answered_again = true;
 }
 
 /// How many bytes lie between the SYN and `sequence`; numbers wrap (RFC 9293, section 3.4).
@@ -194,7 +229,7 @@ fn finish(table: &mut FlowTable, slot: u32, state: State) {
 }
 
 const fn is_live(state: State) -> bool {
-    matches!(state, State::Answered | State::Productive | State::Adopted)
+    matches!(state, State::Answered | State::Productive | State::Adopted | State::Unheard)
 }
 
 /// What kind of probe a segment without SYN and RST is, should it belong to no connection.
@@ -207,4 +242,10 @@ fn probe_kind(tcp: &Tcp<'_>) -> Option<ProbeKind> {
         flags if flags & (TcpFlags::SYN | TcpFlags::RST | TcpFlags::ACK) == 0 => Some(ProbeKind::Xmas),
         _ => None,
     }
+}
+
+fn stray(seen: Seen, flags: TcpFlags) -> FlowEvent {
+    let is_answer = flags.any(TcpFlags::RST) || flags.all(TcpFlags::SYN | TcpFlags::ACK);
+    let (tenant, target) = (seen.tenant, seen.key.target());
+    FlowEvent::Stray { tenant, target, at: seen.at, packets: seen.packets, is_answer }
 }

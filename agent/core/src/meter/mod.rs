@@ -1,7 +1,8 @@
 //! Meters: what detectors count with. Bounded, and cheap enough for every packet.
 //!
 //! - [`targets`]: distinct targets and their outcomes over a sliding window.
-//! - [`rates`]: packets and bytes to the busiest destinations, second by second.
+//! - [`tally`]: one count, second by second, and when it is to be judged.
+//! - [`rates`]: what goes to the busiest destinations and networks, and in all.
 //! - [`sliding`]: a count over a sliding window.
 //! - [`samples`]: the last packet headers, as evidence.
 //! - [`loss`]: how much of the traffic the capture missed, second by second.
@@ -10,4 +11,5 @@ pub mod loss;
 pub mod rates;
 pub mod samples;
 pub mod sliding;
+pub mod tally;
 pub mod targets;

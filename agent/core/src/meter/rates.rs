@@ -1,287 +1,431 @@
-//! Packets and bytes to the busiest destinations, second by second.
+//! What goes to the busiest destinations, to the busiest networks, and in all, second by second.
 //!
-//! Each destination's seconds begin with its own first packet, so a flood is never cut in two by a clock's edge. A
-//! full table gives up the destination with the least traffic. Estimates are never above the truth: what is evicted
-//! starts again from nothing, so a small flow among very many others can hide, and none is ever invented.
+//! A full table gives up the destination with the least traffic. Estimates are never above the truth: what is evicted starts
+//! again from nothing, so a small flow among very many others can hide, and none is ever invented. What is spread over
+//! more destinations than the table holds is seen in their network's count, and in the count of all.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use reeve_policy::Timestamp;
 
+use super::tally::{Limit, Pace, Second, Tally};
 use crate::flow::table::{address, bits};
 
-/// The length of one bucket.
-pub const BUCKET: Duration = Duration::from_secs(1);
+/// How long the prefixes are that destinations are summed up by: a /24, and a site's /48 (RFC 6177).
+const NET_V4_BITS: u32 = 24;
+const NET_V6_BITS: u32 = 48;
 
-/// What went to a destination, and came back, in one bucket.
+/// What is known of a destination beside its count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Packets that the tenant sent, in wire segments.
-    pub sent: u64,
-    /// Their bytes, from the network header on.
-    pub sent_bytes: u64,
-    /// What speaks for the traffic: packets that came back, or attempts that were completed.
-    pub answered: u64,
+pub struct Traits {
+    /// The destination port of the first packet of the second; 0 where there are none.
+    pub port: u16,
+    /// The tenant's port of that packet.
+    pub local_port: u16,
+    /// Whether the second held packets between other ports too.
+    pub is_mixed: bool,
+    /// The length of all its packets; 0 where they differ.
+    pub length: u16,
     /// Which of 64 classes of destination ports were seen, a bit each.
     ports: u64,
+    /// Since when one pair of ports has been used, without a flood.
+    pub steady_since: Timestamp,
 }
 
-impl Counts {
+impl Traits {
     /// Whether it went to very many ports, as a scan does: half of 64 classes takes some forty-five distinct ones.
     #[must_use]
     pub const fn is_scattered(&self) -> bool {
         self.ports.count_ones() >= 32
     }
+
+    fn note(&mut self, (local_port, port): (u16, u16), length: u16, at: Timestamp, is_new: bool) {
+        if is_new {
+            if (self.local_port, self.port) != (local_port, port) || self.is_mixed {
+                self.steady_since = at;
+            }
+            let steady_since = self.steady_since;
+            *self = Self { port, local_port, is_mixed: false, length, ports: 0, steady_since };
+        } else {
+            self.is_mixed |= (self.local_port, self.port) != (local_port, port);
+            if self.length != length {
+                self.length = 0;
+            }
+        }
+        // Fibonacci hashing spreads neighbouring ports over the classes.
+        self.ports |= 1 << (u64::from(port).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+    }
 }
 
-/// One destination with its current bucket and the streak of buckets over the threshold before it.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    port: u16,
-    start: Timestamp,
-    counts: Counts,
-    /// The bucket before, kept until late answers are in.
-    previous: Option<(Timestamp, Counts)>,
-    /// How many judged buckets in a row were over the threshold, and since when.
-    streak: u32,
-    streak_start: Timestamp,
-    last_alert: Option<Timestamp>,
-}
-
-/// A full bucket, ready to be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// Where it went.
-    pub destination: IpAddr,
-    /// The destination port of its first packet; 0 where there are none.
-    pub port: u16,
-    /// When it began.
-    pub start: Timestamp,
-    /// What it holds.
-    pub counts: Counts,
-    index: usize,
-}
-
-/// The busiest destinations of one tenant for one kind of traffic.
+/// The busiest of something, by key.
 #[derive(Debug, Default)]
-pub struct RateTable {
+struct Table<const CAPACITY: usize> {
     // The keys lie apart and close together: every packet is looked up among them.
-    destinations: Vec<u128>,
-    entries: Vec<Entry>,
+    keys: Vec<u128>,
+    tallies: Vec<Tally>,
+    traits: Vec<Traits>,
     recent: usize,
     evictions: u64,
 }
 
-impl RateTable {
-    /// The most destinations that are held.
-    pub const CAPACITY: usize = 32;
+impl<const CAPACITY: usize> Table<CAPACITY> {
+    const BYTES: usize = CAPACITY * (size_of::<u128>() + size_of::<Tally>() + size_of::<Traits>());
 
-    /// Bytes that a full table takes.
-    pub const BYTES: usize = Self::CAPACITY * (size_of::<Entry>() + size_of::<u128>());
-
-    /// How long after its end a bucket is judged: answers on the way are waited for.
-    pub const PATIENCE: Duration = Duration::from_millis(500);
-
-    /// Adds what the tenant sent.
-    pub fn sent(&mut self, destination: IpAddr, port: u16, at: Timestamp, packets: u64, bytes: u64) {
-        let key = bits(destination);
-        let index = self.position(key).unwrap_or_else(|| self.make(key, port, at));
-        let entry = &mut self.entries[index];
-        if at.since(entry.start) >= BUCKET {
-            // A bucket before this one that is still unjudged is given up: its time for judgement has long passed.
-            entry.previous = (entry.counts.sent > 0).then_some((entry.start, entry.counts));
-            (entry.start, entry.counts, entry.port) = (at, Counts::default(), port);
-        }
-        // Fibonacci hashing spreads neighbouring ports over the classes.
-        entry.counts.ports |= 1 << (u64::from(port).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
-        entry.counts.sent += packets;
-        entry.counts.sent_bytes += bytes;
-        self.recent = index;
-    }
-
-    /// Adds (or, with a negative number, takes back) what speaks for traffic that was sent at `opened`.
-    pub fn answered(&mut self, destination: IpAddr, opened: Timestamp, number: i64) {
-        let Some(index) = self.position(bits(destination)) else { return };
-        let entry = &mut self.entries[index];
-        let counts = if opened >= entry.start {
-            &mut entry.counts
-        } else if let Some((start, previous)) = &mut entry.previous
-            && opened >= *start
-        {
-            previous
-        } else {
-            return;
-        };
-        counts.answered = counts.answered.saturating_add_signed(number);
-    }
-
-    /// When a bucket next becomes ready.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Timestamp> {
-        let ready = |start: Timestamp| start + BUCKET + Self::PATIENCE;
-        self.entries
-            .iter()
-            .flat_map(|entry| {
-                let current = (entry.counts.sent > 0).then(|| ready(entry.start));
-                entry.previous.map(|(start, _)| ready(start)).or(current)
-            })
-            .min()
-    }
-
-    /// Takes a bucket whose time has come, in the order in which destinations were first seen.
-    pub fn take_ready(&mut self, now: Timestamp) -> Option<Bucket> {
-        let ready = |start: Timestamp| start + BUCKET + Self::PATIENCE <= now;
-        for (index, entry) in self.entries.iter_mut().enumerate() {
-            let taken = match entry.previous {
-                Some((start, counts)) if ready(start) => {
-                    entry.previous = None;
-                    Some((start, counts))
-                }
-                None if entry.counts.sent > 0 && ready(entry.start) => {
-                    let counts = std::mem::take(&mut entry.counts);
-                    Some((entry.start, counts))
-                }
-                _ => None,
-            };
-            if let Some((start, counts)) = taken {
-                return Some(Bucket {
-                    destination: address(self.destinations[index]),
-                    port: entry.port,
-                    start,
-                    counts,
-                    index,
-                });
-            }
-        }
-        None
-    }
-
-    /// Says whether a bucket was over the threshold; returns how many in a row have been, and since when.
-    pub fn judge(&mut self, bucket: &Bucket, over: bool) -> (u32, Timestamp) {
-        let entry = &mut self.entries[bucket.index];
-        if !over {
-            entry.streak = 0;
-        } else {
-            if entry.streak == 0 {
-                entry.streak_start = bucket.start;
-            }
-            entry.streak = entry.streak.saturating_add(1);
-        }
-        (entry.streak, entry.streak_start)
-    }
-
-    /// Whether an alert about this destination is due, given that one is raised at most every `pause`; notes it.
-    pub fn alert_due(&mut self, bucket: &Bucket, now: Timestamp, pause: Duration) -> bool {
-        let entry = &mut self.entries[bucket.index];
-        let due = entry.last_alert.is_none_or(|last| now.since(last) >= pause);
-        if due {
-            entry.last_alert = Some(now);
-        }
-        due
-    }
-
-    /// How many destinations had to make room.
-    #[must_use]
-    pub fn evictions(&self) -> u64 {
-        self.evictions
-    }
-
+    #[inline]
     fn position(&self, key: u128) -> Option<usize> {
-        match self.destinations.get(self.recent) {
-            Some(&destination) if destination == key => Some(self.recent),
-            _ => self.destinations.iter().position(|&destination| destination == key),
+        match self.keys.get(self.recent) {
+            Some(&recent) if recent == key => Some(self.recent),
+            _ => self.keys.iter().position(|&known| known == key),
         }
     }
 
-    fn make(&mut self, destination: u128, port: u16, at: Timestamp) -> usize {
-        let entry = Entry {
-            port,
-            start: at,
-            counts: Counts::default(),
-            previous: None,
-            streak: 0,
-            streak_start: at,
-            last_alert: None,
-        };
-        if self.entries.len() < Self::CAPACITY {
-            self.entries.push(entry);
-            self.destinations.push(destination);
-            return self.entries.len() - 1;
+    #[inline]
+    fn find_or_make(&mut self, key: u128, at: Timestamp) -> usize {
+        let index = self.position(key).unwrap_or_else(|| self.make(key, at));
+        self.recent = index;
+        index
+    }
+
+    fn make(&mut self, key: u128, at: Timestamp) -> usize {
+        if self.keys.len() < CAPACITY {
+            self.keys.push(key);
+            self.tallies.push(Tally::default());
+            self.traits.push(Traits::default());
+            return self.keys.len() - 1;
         }
-        let weight = |entry: &Entry| {
-            let current = if at.since(entry.start) < 2 * BUCKET { entry.counts.sent } else { 0 };
-            (entry.streak, entry.previous.map_or(0, |(_, counts)| counts.sent).max(current))
-        };
-        let lightest = (0..self.entries.len()).min_by_key(|&index| weight(&self.entries[index]));
+        let lightest = (0..self.keys.len()).min_by_key(|&index| self.tallies[index].weight(at));
         let index = lightest.expect("a full table has entries");
-        (self.entries[index], self.destinations[index]) = (entry, destination);
+        (self.keys[index], self.tallies[index], self.traits[index]) =
+            (key, Tally::default(), Traits::default());
         self.evictions += 1;
         index
     }
+
+    fn due(&self) -> Option<Timestamp> {
+        self.tallies.iter().map(Tally::due).min()
+    }
+
+    fn take_ready(&mut self, now: Timestamp) -> Option<(usize, Second)> {
+        self.tallies
+            .iter_mut()
+            .enumerate()
+            .find_map(|(index, tally)| tally.take_ready(now).map(|second| (index, second)))
+    }
+}
+
+/// Over what a second was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One destination.
+    Host(IpAddr),
+    /// The network that this address is the first of.
+    Net(IpAddr),
+    /// All together.
+    All,
+}
+
+/// A second that is to be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Over what.
+    pub reach: Reach,
+    /// The counts.
+    pub second: Second,
+    /// What else is known of a single destination.
+    pub traits: Traits,
+    index: usize,
+}
+
+/// From how much on a second is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// To one destination.
+    pub host: Limit,
+    /// To one network.
+    pub net: Limit,
+    /// In all.
+    pub all: Limit,
+}
+
+/// A packet, as far as rates go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// When.
+    pub at: Timestamp,
+    /// The tenant's port and the destination's; zeros where there are none.
+    pub ports: (u16, u16),
+    /// Wire segments.
+    pub packets: u64,
+    /// Bytes, from the network header on.
+    pub bytes: u64,
+}
+
+/// The traffic of one kind of one tenant.
+#[derive(Debug)]
+pub struct Rates {
+    hosts: Table<{ Rates::HOSTS }>,
+    nets: Table<{ Rates::NETS }>,
+    all: Tally,
+    pace: Pace,
+    /// Not later than the first time when something is to be judged.
+    due: Timestamp,
+}
+
+impl Rates {
+    /// The most destinations that are held.
+    pub const HOSTS: usize = 24;
+    /// The most networks that are held.
+    pub const NETS: usize = 8;
+
+    /// Bytes that full tables take, beside the value itself.
+    pub const BYTES: usize = Table::<{ Self::HOSTS }>::BYTES + Table::<{ Self::NETS }>::BYTES;
+
+    /// No traffic yet.
+    #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self {
+            hosts: Table::default(),
+            nets: Table::default(),
+            all: Tally::default(),
+            pace,
+            due: Timestamp::from_nanos(u64::MAX),
+        }
+    }
+
+    /// Adds what the tenant sent.
+    pub fn sent(&mut self, destination: IpAddr, sent: Sent, limits: &Limits) {
+        let Sent { at, ports, packets, bytes } = sent;
+        let key = bits(destination);
+        let host = self.hosts.find_or_make(key, at);
+        let tally = &mut self.hosts.tallies[host];
+        let is_new = tally.add(at, packets, bytes, limits.host, self.pace);
+        self.due = self.due.min(tally.due());
+        // What counts for several packets is as long as they are together, and says nothing of each.
+        let length = if packets == 1 { u16::try_from(bytes).unwrap_or(0) } else { 0 };
+        // A later fragment has no ports and changes nothing about those of the others.
+        if ports != (0, 0) {
+            self.hosts.traits[host].note(ports, length, at, is_new);
+        }
+        let net = self.nets.find_or_make(net_of(key), at);
+        let tally = &mut self.nets.tallies[net];
+        tally.add(at, packets, bytes, limits.net, self.pace);
+        self.due = self.due.min(tally.due());
+        self.all.add(at, packets, bytes, limits.all, self.pace);
+        self.due = self.due.min(self.all.due());
+    }
+
+    /// Adds what speaks for the traffic, as it comes.
+    pub fn answered(&mut self, source: IpAddr, number: u64) {
+        let key = bits(source);
+        if let Some(host) = self.hosts.position(key) {
+            self.hosts.tallies[host].answer(number);
+        }
+        if let Some(net) = self.nets.position(net_of(key)) {
+            self.nets.tallies[net].answer(number);
+        }
+        self.all.answer(number);
+    }
+
+    /// Adds what speaks for something that was sent at `sent`.
+    pub fn answered_to(&mut self, destination: IpAddr, sent: Timestamp, number: u64) {
+        let key = bits(destination);
+        if let Some(host) = self.hosts.position(key) {
+            self.hosts.tallies[host].answer_to(sent, number);
+        }
+        if let Some(net) = self.nets.position(net_of(key)) {
+            self.nets.tallies[net].answer_to(sent, number);
+        }
+        self.all.answer_to(sent, number);
+    }
+
+    /// Takes back what turned out not to be what it seemed.
+    pub fn take_back(&mut self, destination: IpAddr, packets: u64) {
+        let key = bits(destination);
+        if let Some(host) = self.hosts.position(key) {
+            self.hosts.tallies[host].take_back(packets);
+        }
+        if let Some(net) = self.nets.position(net_of(key)) {
+            self.nets.tallies[net].take_back(packets);
+        }
+        self.all.take_back(packets);
+    }
+
+    /// When something is to be judged; may be too early.
+    #[must_use]
+    pub const fn due(&self) -> Timestamp {
+        self.due
+    }
+
+    /// A second whose time has come: hosts before networks, each in the order in which they were first seen.
+    pub fn take_ready(&mut self, now: Timestamp) -> Option<Ready> {
+        if self.due > now {
+            return None;
+        }
+        if let Some((index, second)) = self.hosts.take_ready(now) {
+            let reach = Reach::Host(address(self.hosts.keys[index]));
+            return Some(Ready { reach, second, traits: self.hosts.traits[index], index });
+        }
+        if let Some((index, second)) = self.nets.take_ready(now) {
+            let reach = Reach::Net(address(self.nets.keys[index]));
+            return Some(Ready { reach, second, traits: Traits::default(), index });
+        }
+        if let Some(second) = self.all.take_ready(now) {
+            return Some(Ready { reach: Reach::All, second, traits: Traits::default(), index: 0 });
+        }
+        let first = [self.hosts.due(), self.nets.due()].into_iter().flatten().min();
+        self.due = first.map_or(self.all.due(), |first| first.min(self.all.due()));
+        None
+    }
+
+    /// The count that a second was taken from.
+    pub fn tally_mut(&mut self, ready: &Ready) -> &mut Tally {
+        match ready.reach {
+            Reach::Host(_) => &mut self.hosts.tallies[ready.index],
+            Reach::Net(_) => &mut self.nets.tallies[ready.index],
+            Reach::All => &mut self.all,
+        }
+    }
+
+    /// Begins to count anew for how long one pair of ports has been used.
+    pub fn unsteady(&mut self, ready: &Ready, at: Timestamp) {
+        if let Reach::Host(_) = ready.reach {
+            self.hosts.traits[ready.index].steady_since = at;
+        }
+    }
+
+    /// Whether a destination within `reach` was told of less than `pause` ago.
+    #[must_use]
+    pub fn was_host_told(&self, reach: Reach, now: Timestamp, pause: std::time::Duration) -> bool {
+        self.within(reach).any(|index| self.hosts.tallies[index].was_told(now, pause))
+    }
+
+    /// What of the traffic within `reach` went to destinations that were found to be nothing by themselves, and what spoke
+    /// for that.
+    #[must_use]
+    pub fn cleared(&self, reach: Reach, now: Timestamp) -> (u64, u64) {
+        self.within(reach)
+            .map(|index| &self.hosts.tallies[index])
+            .filter(|tally| tally.was_cleared(now))
+            .map(|tally| tally.recent(now))
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    /// The destinations within `reach` that are held, those with the most traffic first, and what they got together.
+    #[must_use]
+    pub fn busiest(&self, reach: Reach, now: Timestamp) -> (Vec<(IpAddr, u16)>, u64) {
+        let mut busy: Vec<(u64, usize)> = self
+            .within(reach)
+            .filter(|&index| !self.hosts.tallies[index].was_cleared(now))
+            .map(|index| (self.hosts.tallies[index].recent(now).0, index))
+            .filter(|(sent, _)| *sent > 0)
+            .collect();
+        busy.sort_by_key(|&(sent, index)| (std::cmp::Reverse(sent), index));
+        let sum = busy.iter().map(|(sent, _)| sent).sum();
+        let place =
+            |&(_, index): &(u64, usize)| (address(self.hosts.keys[index]), self.hosts.traits[index].port);
+        (busy.iter().map(place).collect(), sum)
+    }
+
+    /// How many destinations and networks had to make room.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.hosts.evictions + self.nets.evictions
+    }
+
+    fn within(&self, reach: Reach) -> impl Iterator<Item = usize> {
+        self.hosts.keys.iter().enumerate().filter_map(move |(index, key)| {
+            let is_within = match reach {
+                Reach::Host(host) => *key == bits(host),
+                Reach::Net(net) => net_of(*key) == bits(net),
+                Reach::All => true,
+            };
+            is_within.then_some(index)
+        })
+    }
+}
+
+/// The first address of the network of `key`.
+#[must_use]
+pub const fn net_of(key: u128) -> u128 {
+    // IPv4 stands in the mapped range (RFC 4291, section 2.5.5.2).
+    let len = if key >> 32 == 0xffff { 96 + NET_V4_BITS } else { NET_V6_BITS };
+    key & (u128::MAX << (128 - len))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tally::PATIENCE;
     use super::*;
+
+    const LIMITS: Limits =
+        Limits { host: Limit::packets(10), net: Limit::packets(40), all: Limit::packets(100) };
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_nanos(1_000_000_000_000 + millis * 1_000_000)
     }
 
-    fn host(number: u8) -> IpAddr {
-        [20, 0, 0, number].into()
+    fn sent(millis: u64, packets: u64) -> Sent {
+        Sent { at: at(millis), ports: (1, 2), packets, bytes: packets }
+    }
+
+    fn rates() -> Rates {
+        Rates::new(Pace::Answers(PATIENCE))
     }
 
     #[test]
-    fn a_bucket_begins_with_the_first_packet_and_is_judged_when_answers_are_in() {
-        let mut table = RateTable::default();
-        table.sent(host(1), 53, at(700), 2, 100);
-        table.sent(host(1), 53, at(1_699), 3, 100);
-        table.answered(host(1), at(800), 1);
-        assert_eq!(table.next_due(), Some(at(2_200)));
-        assert_eq!(table.take_ready(at(2_199)), None);
-        let bucket = table.take_ready(at(2_200)).unwrap();
-        assert_eq!((bucket.destination, bucket.start), (host(1), at(700)));
-        assert_eq!((bucket.counts.sent, bucket.counts.sent_bytes, bucket.counts.answered), (5, 200, 1));
-        assert_eq!(table.take_ready(at(9_000)), None);
-        assert_eq!(table.next_due(), None);
-    }
-
-    #[test]
-    fn late_answers_reach_the_bucket_before() {
-        let mut table = RateTable::default();
-        table.sent(host(1), 53, at(0), 1, 1);
-        table.sent(host(1), 53, at(1_000), 1, 1);
-        table.answered(host(1), at(0), 1);
-        table.answered(host(1), at(1_000), 2);
-        table.answered(host(1), at(1_000), -1);
-        assert_eq!(table.take_ready(at(1_500)).unwrap().counts.answered, 1);
-        assert_eq!(table.take_ready(at(2_500)).unwrap().counts.answered, 1);
-    }
-
-    #[test]
-    fn streaks_and_pauses_are_per_destination() {
-        let mut table = RateTable::default();
-        table.sent(host(1), 0, at(0), 9, 9);
-        let first = table.take_ready(at(1_500)).unwrap();
-        assert_eq!(table.judge(&first, true), (1, at(0)));
-        assert!(table.alert_due(&first, at(1_500), BUCKET));
-        assert!(!table.alert_due(&first, at(1_600), BUCKET));
-        table.sent(host(1), 0, at(1_550), 9, 9);
-        let second = table.take_ready(at(4_000)).unwrap();
-        assert_eq!(table.judge(&second, true), (2, at(0)));
-        assert_eq!(table.judge(&second, false).0, 0);
+    fn hosts_networks_and_all_are_judged_each_by_its_own_limit() {
+        let mut rates = rates();
+        for host in 0..30_u8 {
+            rates.sent([20, 0, 0, host].into(), sent(host.into(), 2), &LIMITS);
+        }
+        rates.sent([30, 0, 0, 1].into(), sent(40, 60), &LIMITS);
+        let all: Vec<Ready> = std::iter::from_fn(|| rates.take_ready(at(700))).collect();
+        let told: Vec<(Reach, u64)> = all.iter().map(|ready| (ready.reach, ready.second.sent)).collect();
+        let (net, other) = ([20, 0, 0, 0].into(), [30, 0, 0, 0].into());
+        assert_eq!(
+            told,
+            [
+                (Reach::Host([30, 0, 0, 1].into()), 60),
+                (Reach::Net(net), 60),
+                (Reach::Net(other), 60),
+                (Reach::All, 120)
+            ]
+        );
+        assert_eq!(rates.take_ready(at(9_000)), None);
+        assert_eq!(rates.due(), Timestamp::from_nanos(u64::MAX));
     }
 
     #[test]
     fn a_full_table_gives_up_the_least() {
-        let mut table = RateTable::default();
-        for number in 0..=RateTable::CAPACITY as u8 {
-            table.sent(host(number), 0, at(0), if number == 5 { 1 } else { 10 }, 1);
+        let mut rates = rates();
+        for host in 0..=Rates::HOSTS as u8 {
+            rates.sent([20, 0, 0, host].into(), sent(0, if host == 5 { 1 } else { 9 }), &LIMITS);
         }
-        assert_eq!(table.evictions(), 1);
-        assert_eq!(table.position(bits(host(5))), None);
-        assert_eq!(table.entries.len(), RateTable::CAPACITY);
+        assert_eq!(rates.evictions(), 1);
+        assert_eq!(rates.hosts.position(bits([20, 0, 0, 5].into())), None);
+        assert_eq!(rates.hosts.keys.len(), Rates::HOSTS);
+    }
+
+    #[test]
+    fn networks_are_a_24_and_a_48() {
+        for (address, net) in [("20.1.2.3", "20.1.2.0"), ("2001:db8:1:2::3", "2001:db8:1::")] {
+            assert_eq!(
+                super::address(net_of(bits(address.parse().unwrap()))),
+                net.parse::<IpAddr>().unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn one_pair_of_ports_is_known_for_how_long() {
+        let mut rates = rates();
+        let host: IpAddr = [20, 0, 0, 1].into();
+        for (millis, ports) in [(0, (1, 2)), (1_000, (1, 2)), (2_000, (1, 3)), (3_000, (1, 3))] {
+            rates.sent(host, Sent { ports, ..sent(millis, 1) }, &LIMITS);
+        }
+        assert_eq!(rates.hosts.traits[0].steady_since, at(2_000));
+        assert!(!rates.hosts.traits[0].is_mixed);
+        rates.sent(host, Sent { ports: (2, 3), ..sent(3_100, 1) }, &LIMITS);
+        assert!(rates.hosts.traits[0].is_mixed);
     }
 }

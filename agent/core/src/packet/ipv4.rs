@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use reeve_policy::Protocol;
 
-use super::{Body, Fragment, Ip, Malformed, transport};
+use super::{Body, Fragment, Ip, Malformed, Piece, transport};
 
 pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
     let b: &[u8; 20] = data.first_chunk().ok_or(Malformed::IpHeader)?;
@@ -46,4 +46,18 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
         headers: &captured[..header_end],
         transport: read.transport,
     }))
+}
+
+/// Where the fragment belongs that begins with `headers` and is `length` bytes long.
+pub(super) fn piece(headers: &[u8], length: u32) -> Option<Piece> {
+    let b: &[u8; 20] = headers.first_chunk()?;
+    let header_len = u32::from(b[0] & 0x0f) * 4;
+    let offset = u16::from_be_bytes([b[6], b[7]]);
+    Some(Piece {
+        identification: u16::from_be_bytes([b[4], b[5]]).into(),
+        offset: u32::from(offset & 0x1fff) * 8,
+        len: length.checked_sub(header_len)?,
+        before: header_len,
+        has_more: offset & 0x2000 != 0,
+    })
 }

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use reeve_policy::Protocol;
 
-use super::{Body, Fragment, Ip, Malformed, Transport, transport};
+use super::{Body, Fragment, Ip, Malformed, Piece, Transport, transport};
 
 /// Extension header numbers (IANA "IPv6 Extension Header Types") that say how long they are.
 const HOP_BY_HOP: u8 = 0;
@@ -125,6 +125,32 @@ pub(super) fn walk(packet: &[u8], start: usize, first: u8, length: u32) -> Resul
         }
     }
     Ok(chain)
+}
+
+/// Where the fragment belongs that begins with `headers` and is `length` bytes long.
+pub(super) fn piece(headers: &[u8], length: u32) -> Option<Piece> {
+    let (mut next, mut end) = (*headers.get(6)?, 40);
+    for _ in 0..MAX_EXTENSIONS {
+        let header: &[u8; 8] = headers.get(end..)?.first_chunk()?;
+        match next {
+            FRAGMENT => {
+                let offset = u16::from_be_bytes([header[2], header[3]]);
+                return Some(Piece {
+                    identification: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+                    offset: u32::from(offset & 0xfff8),
+                    len: length.checked_sub(u32::try_from(end).ok()? + 8)?,
+                    // The headers before are not counted (RFC 8200, section 4.5, and section 3 on the payload's length).
+                    before: 0,
+                    has_more: offset & 1 != 0,
+                });
+            }
+            AUTHENTICATION => end += (usize::from(header[1]) + 2) * 4,
+            _ if is_extension(next) => end += (usize::from(header[1]) + 1) * 8,
+            _ => return None,
+        }
+        next = header[0];
+    }
+    None
 }
 
 const fn is_extension(number: u8) -> bool {

@@ -136,6 +136,33 @@ pub struct Ip<'a> {
     pub transport: Transport<'a>,
 }
 
+/// Where a fragment belongs in the packet that it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What all fragments of the packet have in common.
+    pub identification: u32,
+    /// Its first byte, counted from the end of the headers that every fragment has.
+    pub offset: u32,
+    /// Its bytes, as the headers say.
+    pub len: u32,
+    /// The bytes of the headers that count towards a packet's length: IPv4's own.
+    pub before: u32,
+    /// Whether others follow.
+    pub has_more: bool,
+}
+
+impl Ip<'_> {
+    /// Where a fragment belongs; `None` for a whole packet. Read from its headers when asked for, for few are fragments.
+    #[must_use]
+    pub fn piece(&self) -> Option<Piece> {
+        match (self.fragment, self.source) {
+            (Fragment::No, _) => None,
+            (_, IpAddr::V4(_)) => ipv4::piece(self.headers, self.length),
+            (_, IpAddr::V6(_)) => ipv6::piece(self.headers, self.length),
+        }
+    }
+}
+
 /// The transport header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport<'a> {

@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use reeve_core::VantageId;
 use reeve_core::interest::Interest;
 use reeve_core::topology::{Vantage, VantageKind};
-use reeve_policy::language::thresholds::Endpoint;
 
 use super::kind_name;
 use crate::capture::ring::RingOptions;
@@ -207,23 +205,7 @@ impl Watch {
 
 /// What the rings are to see by these settings and this policy.
 fn interest(loaded: &Loaded) -> Interest {
-    let endpoints = &loaded.policy.thresholds.endpoints;
-    let read_addresses = endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().copied());
-    // Whatever goes to a port where some endpoint is known by name only may go to it.
-    let named = endpoints.iter().filter(|endpoint| endpoint.is_by_name());
-    let ports = |endpoints: &mut dyn Iterator<Item = &Endpoint>| -> BTreeSet<u16> {
-        endpoints.flat_map(|endpoint| endpoint.ports.iter().copied()).collect()
-    };
-    let usual = Interest::default();
-    let mut read_ports = usual.read_ports.clone();
-    read_ports.extend(ports(&mut named.clone()).iter().filter(|port| !usual.read_ports.contains(port)));
-    Interest {
-        sampling: loaded.settings.limits.sampling,
-        read_addresses: IpNet::aggregate(&read_addresses.collect()),
-        read_ports,
-        quic_ports: ports(&mut endpoints.iter()).into_iter().collect(),
-        ..usual
-    }
+    Interest::of(loaded.settings.limits.sampling, &loaded.policy.thresholds.endpoints)
 }
 
 /// An error with what caused it.

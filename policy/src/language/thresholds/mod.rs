@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use call::{ApiBurst, Crawl, Endpoint, EndpointKind, Host, ParseHostError};
 pub use flood::{
     FloodAmplify, FloodConnect, FloodFrag, FloodIcmp, FloodOther, FloodSyn, FloodTcp, FloodUdp, FloodVolume,
+    UdpStream,
 };
 pub use identity::{Claims, Crash, Malware, Quota, SpoofRouting, SpoofSource};
 pub use login::Bruteforce;
@@ -60,6 +61,9 @@ pub struct Thresholds {
     /// `flood.amplify`.
     #[serde(default)]
     pub flood_amplify: FloodAmplify,
+    /// `udp_stream`.
+    #[serde(default)]
+    pub udp_stream: UdpStream,
     /// `crash`.
     #[serde(default)]
     pub crash: Crash,

@@ -73,6 +73,7 @@ fn visit(class: Class, table: &Table<'_, '_, '_>, numbers: &mut Thresholds) {
         Class::FloodOther => flood::flood_other(table, &mut numbers.flood_other),
         Class::FloodVolume => flood::flood_volume(table, &mut numbers.flood_volume),
         Class::FloodAmplify => flood::flood_amplify(table, &mut numbers.flood_amplify),
+        Class::UdpStream => flood::udp_stream(table, &mut numbers.udp_stream),
         Class::Crash => identity::crash(table, &mut numbers.crash),
         Class::Spam => mail::spam(table, &mut numbers.spam),
         Class::SpamMailbomb => mail::mailbomb(table, &mut numbers.mailbomb),

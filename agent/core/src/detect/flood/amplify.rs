@@ -1,0 +1,220 @@
+//! `flood.amplify`: a tenant used as a reflector.
+//!
+//! **Measure.** Of UDP that others asked for (the peer sent first): bytes out a second to one target, and to one network, against bytes in from there; and
+//! that the requests are all alike. Whoever forges a victim's address sends the one request that yields most, again and again; a client asks for
+//! this and for that. After Rossow, "Amplification Hell" (NDSS 2014), who lists the protocols and their factors.
+//!
+//! **Numbers.** Bytes out at least 5 times bytes in, 500 kbit/s or 200 packets/s, three seconds in a row; at most 8 distinct lengths of requests (2 of SNMP and of
+//! games). Of services that are not known to be abused, the requests must also come from sixteen or more ports at once, as nobody's
+//! conversation does.
+//!
+//! **Look-alikes that stay silent.** Authoritative name servers and time servers: many are answered, each little. A resolver that asks one name server
+//! much: names differ in length. Games, VPNs, QUIC, media: one pair of ports, on ports that are not known; WireGuard hides on known ones, and
+//! pads all it says to sixteens. TFTP downloads: acknowledged at the port that sends.
+//!
+//! **Evasion.** Requests of many lengths; below the rates; victims that are spread over many networks. Large answers in fragments count wholly.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reeve_policy::language::thresholds::FloodAmplify;
+use reeve_policy::{Class, Metric, Protocol, Timestamp};
+
+use super::{Terms, Told, judge, part, rate};
+use crate::detect::Finding;
+use crate::flow::table::bits;
+use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent, net_of};
+use crate::meter::tally::{Limit, Pace};
+use crate::packet::{Ip, Udp};
+
+/// At most so many distinct lengths of requests are alike.
+const ALIKE: u32 = 8;
+/// The same where a client's own requests are nearly alike, too: walks through SNMP, and games.
+const STRICTLY_ALIKE: u32 = 2;
+const STRICT_PORTS: [u16; 10] = [161, 26_000, 27_005, 27_015, 27_016, 27_017, 27_018, 27_019, 27_020, 27_960];
+
+/// Of services that are not known, requests come from at least so many ports.
+const ASKING_PORTS: u32 = 16;
+
+/// TFTP answers from another port than it is asked at (RFC 1350).
+const TFTP: u16 = 69;
+
+/// For how long a request is remembered, and how long lengths are put together.
+const MEMORY: Duration = Duration::from_secs(10);
+const GENERATION: Duration = Duration::from_secs(4);
+
+/// What one peer, or one network, asked for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    key: u128,
+    local_port: u16,
+    is_known: bool,
+    /// The peer answers where TFTP sends from.
+    is_dialogue: bool,
+    /// All payloads, either way, are padded to sixteens, in this generation and the one before.
+    padded: [bool; 2],
+    last: Timestamp,
+    since: Timestamp,
+    /// Which of 64 classes of lengths, and of the peer's ports, were seen in this generation and the one before.
+    lengths: [u64; 2],
+    ports: [u64; 2],
+}
+
+impl Asked {
+    fn new(key: u128, at: Timestamp) -> Self {
+        Self {
+            key,
+            local_port: 0,
+            is_known: false,
+            is_dialogue: false,
+            padded: [true; 2],
+            last: at,
+            since: at,
+            lengths: [0; 2],
+            ports: [0; 2],
+        }
+    }
+
+    fn take(&mut self, local_port: u16, is_known: bool, udp: &Udp<'_>, at: Timestamp) {
+        if at.since(self.last) >= MEMORY {
+            *self = Self::new(self.key, at);
+        }
+        if at.since(self.since) >= GENERATION {
+            (self.lengths, self.ports, self.padded) =
+                ([0, self.lengths[0]], [0, self.ports[0]], [true, self.padded[0]]);
+            self.since = at;
+        }
+        self.last = at;
+        if self.local_port == TFTP && local_port != TFTP {
+            self.is_dialogue = true;
+            return;
+        }
+        (self.local_port, self.is_known) = (local_port, is_known);
+        self.lengths[0] |= 1 << (udp.payload_len % 64);
+        self.ports[0] |= 1 << (u64::from(udp.source_port).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+        self.padded[0] &= udp.payload_len.is_multiple_of(16);
+    }
+
+    /// Whether this is how a reflector is asked.
+    fn is_reflection(&self) -> bool {
+        let lengths = (self.lengths[0] | self.lengths[1]).count_ones();
+        let ports = (self.ports[0] | self.ports[1]).count_ones();
+        let alike = if STRICT_PORTS.contains(&self.local_port) { STRICTLY_ALIKE } else { ALIKE };
+        let is_tunnel = self.padded == [true; 2] && ports == 1;
+        lengths <= alike && !self.is_dialogue && !is_tunnel && (self.is_known || ports >= ASKING_PORTS)
+    }
+}
+
+/// What others ask a tenant for.
+#[derive(Debug)]
+pub struct Amplify {
+    answers: Rates,
+    hosts: Vec<Asked>,
+    nets: Vec<Asked>,
+    recent: usize,
+}
+
+impl Default for Amplify {
+    fn default() -> Self {
+        Self { answers: Rates::new(Pace::Sustained), hosts: Vec::new(), nets: Vec::new(), recent: 0 }
+    }
+}
+
+/// Whether a packet to this port of the tenant's may ask a service for something, rather than answer the tenant.
+#[must_use]
+pub const fn may_be_asked(local_port: u16, peer_port: u16) -> bool {
+    // What the tenant asks itself goes out from a high port, and is answered from these.
+    local_port < 32_768 || !matches!(peer_port, 53 | 123 | 443)
+}
+
+impl Amplify {
+    /// Bytes that it takes at most.
+    pub const BYTES: usize =
+        size_of::<Self>() + Rates::BYTES + (Rates::HOSTS + Rates::NETS) * size_of::<Asked>();
+
+    /// A request, perhaps, came in.
+    pub fn received(&mut self, numbers: &FloodAmplify, ip: &Ip<'_>, udp: &Udp<'_>, at: Timestamp) {
+        let local_port = udp.destination_port;
+        let key = bits(ip.source);
+        let known = self.position(key);
+        let is_known = numbers.ports.contains(&local_port);
+        if known.is_none() && !is_known && local_port >= 32_768 {
+            return;
+        }
+        let host = known.unwrap_or_else(|| make(&mut self.hosts, Rates::HOSTS, key, at));
+        self.recent = host;
+        self.hosts[host].take(local_port, is_known, udp, at);
+        let net = net_of(key);
+        let place = self.nets.iter().position(|asked| asked.key == net);
+        let place = place.unwrap_or_else(|| make(&mut self.nets, Rates::NETS, net, at));
+        self.nets[place].take(local_port, is_known, udp, at);
+        self.answers.answered(ip.source, u64::from(ip.length));
+    }
+
+    /// UDP went out.
+    pub fn sent(&mut self, numbers: &FloodAmplify, destination: IpAddr, sent: Sent) {
+        let Some(host) = self.position(bits(destination)) else { return };
+        let asked = &mut self.hosts[host];
+        let is_answer = sent.ports == (0, 0) || asked.local_port == sent.ports.0 || asked.local_port == TFTP;
+        if !is_answer || sent.at.since(asked.last) >= MEMORY {
+            return;
+        }
+        if sent.ports != (0, 0) {
+            let headers = if destination.is_ipv4() { 28 } else { 48 };
+            asked.padded[0] &= sent.bytes.saturating_sub(headers).is_multiple_of(16);
+        }
+        let limit = Limit { packets: numbers.packets_per_second, bytes: numbers.bits_per_second / 8 };
+        let limits = Limits { host: limit, net: limit, all: Limit::packets(u64::MAX) };
+        self.answers.sent(destination, sent, &limits);
+    }
+
+    /// When there is something to judge.
+    #[must_use]
+    pub const fn due(&self) -> Timestamp {
+        self.answers.due()
+    }
+
+    /// Judges what is ready.
+    pub fn judge(&mut self, numbers: &FloodAmplify, now: Timestamp, found: &mut Vec<Finding>) {
+        let terms = Terms { seconds: numbers.seconds, confidence_percent: 90 };
+        let (hosts, nets) = (&self.hosts, &self.nets);
+        let asked = |ready: &Ready| match ready.reach {
+            Reach::Host(host) => hosts.iter().find(|asked| asked.key == bits(host)),
+            Reach::Net(net) => nets.iter().find(|asked| asked.key == bits(net)),
+            Reach::All => None,
+        };
+        let over = |ready: &Ready| {
+            let factor = part(ready.second.bytes, ready.second.answered.max(1));
+            let is_over = factor >= numbers.factor && asked(ready).is_some_and(Asked::is_reflection);
+            let bits = ready.second.bytes.saturating_mul(8);
+            is_over.then(|| Told {
+                class: Class::FloodAmplify,
+                protocol: Protocol::Udp,
+                metrics: vec![
+                    rate("bits_per_second", bits, numbers.bits_per_second),
+                    rate("packets_per_second", ready.second.sent, numbers.packets_per_second),
+                    Metric { name: "factor".into(), value: factor, threshold: Some(numbers.factor) },
+                ],
+            })
+        };
+        judge(&mut self.answers, &terms, now, found, over);
+    }
+
+    fn position(&self, key: u128) -> Option<usize> {
+        match self.hosts.get(self.recent) {
+            Some(asked) if asked.key == key => Some(self.recent),
+            _ => self.hosts.iter().position(|asked| asked.key == key),
+        }
+    }
+}
+
+/// A place for another, of those that asked least lately.
+fn make(all: &mut Vec<Asked>, capacity: usize, key: u128, at: Timestamp) -> usize {
+    if all.len() < capacity {
+        all.push(Asked::new(key, at));
+        return all.len() - 1;
+    }
+    let oldest = (0..all.len()).min_by_key(|&index| all[index].last).expect("a full table has entries");
+    all[oldest] = Asked::new(key, at);
+    oldest
+}
