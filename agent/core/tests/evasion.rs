@@ -187,7 +187,8 @@ fn to_port(number: u32) -> (IpAddr, u16) {
 fn foreign_sources_of_decoys_hide_no_scan() {
     // Four packets of five bear another's address. The port says whose they are.
     let decoys = |number: u32| {
-        let source = if number % 5 == 0 { ALICE } else { Ipv4Addr::from(0x2d0a_0000 + number % 5).into() };
+        let source =
+            if number.is_multiple_of(5) { ALICE } else { Ipv4Addr::from(0x2d0a_0000 + number % 5).into() };
         Probe::new((source, 40_000), to_port(number / 5), SYN)
     };
     check(BRISK, None, 300, &["portscan.vertical", "spoof.source"], decoys);
@@ -267,7 +268,8 @@ fn good_traffic_beside_it_hides_no_scan() {
 #[test]
 fn patience_only_delays() {
     // As nmap paces it: a probe in 0.4 seconds.
-    for (name, pause, most) in [("T2", 400, 60)] {
+    {
+        let (name, pause, most) = ("T2", 400, 60);
         let pause = Duration::from_millis(pause);
         let scans = ["portscan.vertical", "portscan.slow"];
         let ports = |number| Probe::new((ALICE, 40_000 + number as u16), to_port(number), SYN);

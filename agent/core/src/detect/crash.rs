@@ -241,7 +241,7 @@ mod tests {
         }
         let mut bytes = packet(TENANT, 17, &body);
         bytes[5] = number;
-        let field = offset / 8 | if has_more { 0x2000 } else { 0 };
+        let field = (offset / 8) | if has_more { 0x2000 } else { 0 };
         bytes[6..8].copy_from_slice(&field.to_be_bytes());
         bytes
     }

@@ -254,7 +254,7 @@ pub(super) fn greets(data: &[u8]) -> bool {
         frame.kind == SETTINGS
             && frame.flags == 0
             && frame.stream == 0
-            && frame.left % 6 == 0
+            && frame.left.is_multiple_of(6)
             && frame.left <= 96
     })
 }
