@@ -2,9 +2,9 @@
 //!
 //! **Measure.** Refusals that a server told in its own words (see [`crate::stream::login`]) at one service within a window, or a few
 //! at each of several hosts. Counted are refusals with *fresh* credentials: others than the last [`RECENT_MAX`] at that service. Where
-//! credentials are hidden, by encryption or a challenge, a refusal is fresh if it follows the one before within [`HASTE`]; what is probably
-//! kept (a key, the login of a program that has its own database) never is. Somebody who is let in was no guesser: all that was
-//! counted at that service is forgotten. Zeek's `detect-bruteforcing` (30 failed SSH logins in 30 minutes, 20 of FTP in 15) and RFC 4949's
+//! credentials are hidden, by encryption or a challenge, a refusal is fresh if it follows the one before within [`HASTE`], and where
+//! people type them ([`TYPED`]) always; what is probably kept (a key, the login of a program that has its own database) never is.
+//! Somebody who is let in was no guesser: all that was counted at that service is forgotten. Zeek's `detect-bruteforcing` (30 failed SSH logins in 30 minutes, 20 of FTP in 15) and RFC 4949's
 //! "brute force" are the model; fail2ban's 5 in 10 minutes is what the other end allows.
 //!
 //! **Numbers.** 30 in 5 minutes at one service; 3 each at 10 hosts; 300 whatever the credentials. 100 short sessions in TLS of one shape
@@ -16,7 +16,7 @@
 //! opens a mailbox for each page, has its sessions in TLS of one shape, and is suspected at most.
 //!
 //! **Evasion.** Slower than the numbers. One guess at each of very many hosts (a scan then, if few have the service). A password that works, used between
-//! the guesses. Hidden credentials with more than [`HASTE`] between them. In TLS, all that is not told by lengths.
+//! the guesses. Hidden credentials of programs with more than [`HASTE`] between them. In TLS, all that is not told by lengths.
 
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ const RECENT_MAX: usize = 16;
 /// Programs that guess do so at once, or as soon as the server lets them: most wait two or three seconds with a refusal. What
 /// repeats itself by the clock waits longer.
 const HASTE: Duration = Duration::from_secs(5);
+/// Services whose passwords people type: programs have keys there, or nothing to do. What is refused there is a guess however slow, and
+/// whether a session holds one or six.
+const TYPED: [Service; 3] = [Service::Ssh, Service::Rdp, Service::Vnc];
 /// The window's buckets.
 const BUCKETS: usize = 15;
 
@@ -232,7 +235,9 @@ impl Door {
                 }
                 !is_known
             }
-            Credential::Hidden => self.last == Timestamp::EPOCH || at.since(self.last) <= HASTE,
+            Credential::Hidden => {
+                TYPED.contains(&self.service) || self.last == Timestamp::EPOCH || at.since(self.last) <= HASTE
+            }
             Credential::Kept => false,
         }
     }
@@ -256,6 +261,7 @@ mod tests {
         sessions_alike: 100,
         window: Duration::from_secs(300),
     };
+    const SSH: Service = Service::Ssh;
     const HIDDEN: Login = Login::Refused(Credential::Hidden);
     const KEPT: Login = Login::Refused(Credential::Kept);
 
@@ -270,13 +276,17 @@ mod tests {
     }
 
     /// Plays what became of logins, `(milliseconds, host, what)`; the first finding's first metric, and whether it is a suspicion.
-    fn check(said: impl IntoIterator<Item = (u64, u16, Login)>, expect: Option<(&str, bool)>) {
+    fn check(
+        service: Service,
+        said: impl IntoIterator<Item = (u64, u16, Login)>,
+        expect: Option<(&str, bool)>,
+    ) {
         let mut guesses = Guesses::default();
         let mut found = None;
         let base = Timestamp::from_secs(1_000);
         for (at, number, login) in said {
             let at = base + Duration::from_millis(at);
-            let finding = guesses.handle(&NUMBERS, host(number, 22), Service::Ssh, login, at);
+            let finding = guesses.handle(&NUMBERS, host(number, 22), service, login, at);
             found = found.or(finding);
             assert!(guesses.doors.len() <= DOORS_MAX);
         }
@@ -286,49 +296,55 @@ mod tests {
 
     #[test]
     fn fires_at_the_number() {
-        check((0..30).map(|n| (u64::from(n) * 9_000, 1, known(n))), Some(("refusals", false)));
-        check((0..30).map(|n| (n * 5_000, 1, HIDDEN)), Some(("refusals", false)));
-        check((0..30).map(|n| (n * 1_000, n as u16 / 3, known(n as u16))), Some(("hosts", false)));
-        check((0..300).map(|n| (n * 900, 1, KEPT)), Some(("refusals_same", false)));
-        check((0..101).map(|n| (n * 2_000, 1, Login::Sealed(7))), Some(("sessions_alike", true)));
+        check(SSH, (0..30).map(|n| (u64::from(n) * 9_000, 1, known(n))), Some(("refusals", false)));
+        check(Service::Sip, (0..30).map(|n| (n * 5_000, 1, HIDDEN)), Some(("refusals", false)));
+        check(SSH, (0..30).map(|n| (n * 9_000, 1, HIDDEN)), Some(("refusals", false)));
+        check(SSH, (0..30).map(|n| (n * 1_000, n as u16 / 3, known(n as u16))), Some(("hosts", false)));
+        check(SSH, (0..300).map(|n| (n * 900, 1, KEPT)), Some(("refusals_same", false)));
+        check(SSH, (0..101).map(|n| (n * 2_000, 1, Login::Sealed(7))), Some(("sessions_alike", true)));
     }
 
     #[test]
     fn is_silent_just_below() {
-        check((0..29).map(|n| (u64::from(n) * 9_000, 1, known(n))), None);
-        check((0..29).map(|n| (n * 5_000, 1, HIDDEN)), None);
-        check((0..29).map(|n| (n * 1_000, n as u16 / 3, known(n as u16))), None);
-        check((0..299).map(|n| (n * 900, 1, KEPT)), None);
-        check((0..100).map(|n| (n * 2_000, 1, Login::Sealed(7))), None);
+        check(SSH, (0..29).map(|n| (u64::from(n) * 9_000, 1, known(n))), None);
+        check(Service::Sip, (0..29).map(|n| (n * 5_000, 1, HIDDEN)), None);
+        check(SSH, (0..29).map(|n| (n * 9_000, 1, HIDDEN)), None);
+        check(SSH, (0..200).map(|n| (n * 11_000, 1, HIDDEN)), None);
+        check(SSH, (0..29).map(|n| (n * 1_000, n as u16 / 3, known(n as u16))), None);
+        check(SSH, (0..299).map(|n| (n * 900, 1, KEPT)), None);
+        check(SSH, (0..100).map(|n| (n * 2_000, 1, Login::Sealed(7))), None);
     }
 
     #[test]
     fn one_who_takes_time_or_goes_round_is_found_as_far_as_the_numbers_go() {
         // Slower than the window allows.
-        check((0..200).map(|n| (u64::from(n) * 11_000, 1, known(n))), None);
+        check(SSH, (0..200).map(|n| (u64::from(n) * 11_000, 1, known(n))), None);
         // By turns at several services of one host or at few hosts, each has its own count.
-        check((0..60).map(|n| (u64::from(n) * 1_000, n % 2, known(n))), Some(("refusals", false)));
+        check(SSH, (0..60).map(|n| (u64::from(n) * 1_000, n % 2, known(n))), Some(("refusals", false)));
         // With a known password between, so that what is fresh is half.
         let mixed = (0..62).map(|n| (u64::from(n) * 1_000, 1, known(if n % 2 == 0 { 9_999 } else { n })));
-        check(mixed, Some(("refusals", false)));
+        check(SSH, mixed, Some(("refusals", false)));
         // Two tries at each of very many hosts.
-        check((0..500).map(|n| (n * 100, n as u16 / 2, HIDDEN)), None);
+        check(SSH, (0..500).map(|n| (n * 100, n as u16 / 2, HIDDEN)), None);
     }
 
     #[test]
     fn who_repeats_himself_or_is_let_in_in_the_end_is_silent() {
         // A mail client with an old password, every second for four minutes.
-        check((0..240).map(|n| (n * 1_000, 1, known(1))), None);
+        check(SSH, (0..240).map(|n| (n * 1_000, 1, known(1))), None);
         // A telephone, whose credentials are hidden, every six seconds.
-        check((0..1_000).map(|n| (n * 6_000, 1, HIDDEN)), None);
+        check(Service::Sip, (0..1_000).map(|n| (n * 6_000, 1, HIDDEN)), None);
         // Twenty people who mistype, and are let in at last.
         let people =
             (0..200).map(|n| (n * 500, 1, if n % 4 == 3 { Login::Accepted } else { known(n as u16) }));
-        check(people, None);
+        check(SSH, people, None);
+        // A tunnel whose key is gone, once a second and more; somebody who mistypes each time he comes, every two minutes.
+        check(SSH, (0..280).map(|n| (n * 1_070, 1, KEPT)), None);
+        check(SSH, (0..40).map(|n| (n / 3 * 120_000 + n % 3 * 4_000, 1, HIDDEN)), None);
         // A fleet whose key is gone, host by host and again.
-        check((0..250).map(|n| (n * 100, n as u16 % 50, KEPT)), None);
+        check(SSH, (0..250).map(|n| (n * 100, n as u16 % 50, KEPT)), None);
         // Webmail with pages of different lengths.
-        check((0..1_000).map(|n| (n * 100, 1, Login::Sealed(n as u16 % 3))), None);
+        check(SSH, (0..1_000).map(|n| (n * 100, 1, Login::Sealed(n as u16 % 3))), None);
     }
 
     #[test]

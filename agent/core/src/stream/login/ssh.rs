@@ -5,8 +5,10 @@
 //!   or of 16, with or without the length inside of them, its message is exactly [`SUCCESS_LESS`] bytes shorter. No
 //!   failure is: it names the ways that are left, at least one word of 8 letters.
 //! - The client's `none`, with which most ask which ways there are, is at most [`NONE_MORE`] bytes longer than that answer; a
-//!   password is longer, up to [`PASSWORD_MORE`]; an offered key or a signature is longer still (107 bytes and the name). OpenSSH's own client
-//!   makes its passwords as long as that, so that it cannot be told from one with a key that is not known there any more.
+//!   password is longer, up to [`PASSWORD_MORE`]; an offered key or a signature is longer still (107 bytes and the name).
+//! - OpenSSH's own client, and what was made of it, fills a password up to 64 bytes, and a long one to [`FILLED`]. Of keys only Ed25519's comes to
+//!   as much, and only with a name of 9 letters or more, or blocks of 16. Who offers keys begins with `none`, and that tells how long the
+//!   name is: without it, or with a name too short for a key to be as long, it is a password. What is left is taken for a key.
 //!
 //! So each password that is answered by the same length as the refusal before it is refused; the first one when the connection
 //! ends or another follows. A connection in which only something long was refused counts once, as something that is kept.
@@ -31,6 +33,14 @@ const ACCEPT: std::ops::RangeInclusive<u32> = 28..=104;
 const NONE_MORE: u32 = 24;
 /// See above.
 const PASSWORD_MORE: u32 = 64;
+/// A long password that is filled up, without length and tag.
+const FILLED: u32 = 128;
+/// The acceptance with ChaCha20-Poly1305, the one cipher in use whose blocks have 8 bytes, and its bytes without length and tag; and those
+/// with blocks of 16.
+const ACCEPT_OF_EIGHT: u32 = 44;
+const ACCEPT_BODIES: [u32; 2] = [24, 32];
+/// `none` is at most so much longer than that acceptance if the name has no more than four letters.
+const SHORT_NAME_MORE: u32 = 16;
 /// Longer answers are none to a login: a failure names all ways that there are in less than 100 bytes.
 const FAILURE_MORE: u32 = 112;
 
@@ -61,6 +71,8 @@ pub(super) struct Ssh {
     /// Bytes of the client's turn at hand, and of the server's.
     client: u32,
     server: u32,
+    /// How much longer than the acceptance `none` was, if it was asked for first.
+    none: Option<u32>,
     /// How long a failure is, once one was met.
     failure: Option<u32>,
     /// A password of which it is not sure yet that it was refused, and the length of the answer.
@@ -132,7 +144,7 @@ impl Ssh {
         }
         self.server = self.server.saturating_add(len);
         // A refusal that is like the one before need not wait for the next turn.
-        if let (Phase::Logins(accept), Some(failure)) = (self.phase, self.failure)
+        if let (Phase::Logins(accept), Some(failure)) = (self.phase, self.failure.or(self.unsure))
             && self.server == failure
             && self.showed(accept) == Showed::Password
         {
@@ -140,6 +152,7 @@ impl Ssh {
                 say(Login::Refused(Credential::Hidden));
             }
             say(Login::Refused(Credential::Hidden));
+            self.failure = Some(failure);
             self.client = 0;
             self.server = 0;
         }
@@ -148,10 +161,18 @@ impl Ssh {
 
     fn showed(&self, accept: u32) -> Showed {
         match self.client.checked_sub(accept) {
-            Some(more) if more > PASSWORD_MORE => Showed::Long,
+            Some(more) if more > PASSWORD_MORE && !self.is_filled(accept, more) => Showed::Long,
             Some(more) if more > NONE_MORE => Showed::Password,
             _ => Showed::Nothing,
         }
+    }
+
+    /// Whether what is so much longer than the acceptance is a password that was filled up, and no key.
+    fn is_filled(&self, accept: u32, more: u32) -> bool {
+        let is_of_eight = accept == ACCEPT_OF_EIGHT;
+        let [eight, sixteen] = ACCEPT_BODIES;
+        let body = more + if is_of_eight { eight } else { sixteen };
+        body == FILLED && self.none.is_none_or(|none| is_of_eight && none <= SHORT_NAME_MORE)
     }
 
     /// What the turn at hand showed, if its answer may be a failure.
@@ -179,7 +200,10 @@ impl Ssh {
             return if is_login { Next::GoOn } else { Next::Done };
         }
         match self.showed(accept) {
-            Showed::Nothing => self.failure = Some(self.failure.unwrap_or(self.server)),
+            Showed::Nothing => {
+                self.none = self.none.or(self.client.checked_sub(accept));
+                self.failure = Some(self.failure.unwrap_or(self.server));
+            }
             Showed::Password => match self.unsure.replace(self.server) {
                 Some(before) if before == self.server => {
                     self.unsure = None;

@@ -358,9 +358,18 @@ fn ssh_passwords_by_their_lengths() {
     ssh(&[44, 44, 60, 76, 76, 76, 76, 28, 52, 44], "ssh hidden, ssh yes");
     ssh(&[44, 44, 68, 52, 364, 52, 500, 332, 652, 28, 112, 500], "ssh yes");
     ssh(&[44, 44, 60, 76], "");
-    // A key that is not known there, and a password that OpenSSH made as long.
+    // A key that is not known there, and several; of a user with a long name; in blocks of 16.
     ssh(&[44, 44, 60, 52, 140, 52], "ssh kept");
-    ssh(&[44, 44, 60, 52, 148, 52, 148, 52, 148, 52], "ssh kept");
+    ssh(&[44, 44, 60, 52, 140, 52, 140, 52, 364, 52], "ssh kept");
+    ssh(&[44, 44, 68, 52, 148, 52, 148, 52, 148, 52], "ssh kept");
+    ssh(&[52, 52, 68, 52, 148, 52, 148, 52], "ssh kept");
+    // Long passwords that are filled up: of root, and of one who asks for nothing first, in blocks of 8 and of 16.
+    ssh(&[44, 44, 60, 52, 148, 52, 148, 52], "ssh hidden, ssh hidden");
+    ssh(&[44, 44, 148, 76], "ssh hidden");
+    ssh(&[44, 44, 148, 76, 148, 76, 84, 76, 148, 76], "ssh hidden, ssh hidden, ssh hidden, ssh hidden");
+    ssh(&[52, 52, 148, 84, 148, 84], "ssh hidden, ssh hidden");
+    // A key that is offered at once may sign, and lets in.
+    ssh(&[52, 52, 148, 100, 244, 36, 84, 52], "ssh yes");
     // Somebody is in, and it was not seen.
     ssh(&[44, 44, 60, 52, 148, 700, 112, 396, 76, 76, 76, 76], "");
 }
