@@ -28,7 +28,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{Alert, Loss};
+use crate::alert::{Alert, Loss, Metric};
+use crate::class::Class;
 use crate::decision::{Action, Decision, DecisionId, Origin, Scope};
 use crate::language::{Policy, Rule, Step};
 use crate::net::Target;
@@ -206,6 +207,28 @@ impl Judge {
         self.judgements.push_back(Judgement::Violation(violation));
         if !alert.is_suspicion {
             self.decide(&policy, rule, alert, tenant, occupancy);
+        }
+    }
+
+    /// Whether somebody is to be asked before a suspicion of `class` is held against `tenant`: the policy says how, and what is found may
+    /// be acted upon.
+    #[must_use]
+    pub fn may_ask(&self, class: Class, tenant: &Tenant) -> bool {
+        let policy = &self.policy;
+        let acts = |rule| self.mode(policy, rule, tenant) == Mode::Enforce;
+        policy.relay_check.is_some() && self.paused.is_none() && policy.rule_for(class).is_some_and(acts)
+    }
+
+    /// What was suspected is not so: an episode that holds nothing but suspicions is closed, and says why.
+    pub fn handle_refuted(&mut self, tenant: &TenantId, class: Class, at: Timestamp) {
+        let Some(rule) = self.policy.rule_for(class).map(|rule| rule.id.clone()) else { return };
+        let Some(record) = self.standing.get_mut(tenant, &rule) else { return };
+        let is_suspicion = |episode: &mut Box<Episode>| episode.violation.evidence.is_suspicion;
+        if let Some(mut episode) = record.episode.take_if(is_suspicion) {
+            let refused = Metric { name: "refused_by_check".into(), value: 1.0, threshold: None };
+            episode.violation.evidence.metrics.push(refused);
+            self.quiet_at.remove(&(episode.quiet_at, tenant.clone(), rule));
+            self.judgements.push_back(Judgement::Violation(episode.close(at, ViolationState::Quiet)));
         }
     }
 

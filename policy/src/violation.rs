@@ -56,6 +56,36 @@ impl fmt::Display for ViolationId {
     }
 }
 
+/// What a mail server said to the question whether it would take a stranger's mail for somebody elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckVerdict {
+    /// It would: it is an open relay to whoever asked.
+    Accepted,
+    /// It would not.
+    Refused,
+    /// Not now: it asks to come again.
+    Deferred,
+    /// It took or turned away whoever asked before the question, or cannot be understood.
+    Unclear,
+    /// There was no answer.
+    Unreachable,
+}
+
+impl CheckVerdict {
+    /// The word in logs and for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Deferred => "deferred",
+            Self::Unclear => "unclear",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// Where an episode stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

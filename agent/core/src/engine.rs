@@ -7,6 +7,7 @@
 //! **Time.** Before an input at `t` every deadline up to `t` is fired, on a grid of [`TICK`], in a fixed order: shard,
 //! judge, ledger. What a deadline yields carries the deadline's time. Inputs that come late count as of the newest time.
 
+mod checks;
 #[cfg(test)]
 mod identity;
 mod input;
@@ -26,12 +27,13 @@ use std::time::Duration;
 use reeve_policy::judge::{Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    Alert, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin, Pause, Tenant, TenantId,
-    Timestamp, Violation,
+    Alert, CheckVerdict, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin,
+    Pause, Tenant, TenantId, Timestamp, Violation,
 };
 
 use serde::{Deserialize, Serialize};
 
+use checks::{Checks, Conclusion};
 pub use input::Input;
 
 use crate::blocklist::Blocklists;
@@ -92,6 +94,15 @@ pub enum Output {
         /// Since when.
         at: Timestamp,
     },
+    /// A tenant's mail server is to be asked whether it is an open relay. Live, somebody does; a replay asks nobody.
+    CheckRelay {
+        /// Whose.
+        tenant: TenantId,
+        /// The server's address.
+        server: std::net::IpAddr,
+        /// Since when.
+        at: Timestamp,
+    },
     /// Silence is no evidence from now on, because answers to several tenants collapsed or the node lost its way to the
     /// outside; or is again.
     Degraded {
@@ -108,6 +119,7 @@ pub struct Engine {
     shards: Shards,
     judge: Judge,
     ledger: Ledger,
+    checks: Checks,
     topology: Arc<Topology>,
     node: NodeId,
     now: Timestamp,
@@ -127,6 +139,7 @@ impl Engine {
             shards: Shards::new(&topology, &config.policy, capacity, config.seed, config.shards),
             judge: Judge::new(config.node.clone(), config.mode, config.policy),
             ledger: Ledger::default(),
+            checks: Checks::default(),
             topology,
             node: config.node,
             now: Timestamp::EPOCH,
@@ -268,10 +281,30 @@ impl Engine {
         if let Some(ix) = self.topology.index_of(tenant) {
             self.shards.forget(ix);
         }
+        self.checks.forget(tenant);
         self.judge.handle_release(tenant, self.now);
         self.drain();
         let events = self.ledger.lift(tenant, LiftReason::Released);
         self.publish(events);
+    }
+
+    /// Takes what a tenant's mail server said when it was asked whether it takes strangers' mail for others.
+    pub fn handle_relay_checked(
+        &mut self,
+        tenant: &TenantId,
+        verdict: CheckVerdict,
+        is_outside: bool,
+        at: Timestamp,
+    ) {
+        self.advance(at);
+        match self.checks.answered(tenant, verdict, is_outside, self.now) {
+            Conclusion::Confirmed(alert) => self.take_alert(alert),
+            Conclusion::Refuted => {
+                self.judge.handle_refuted(tenant, Class::SmtpRelay, self.now);
+                self.drain();
+            }
+            Conclusion::Open => self.refresh_slow_due(),
+        }
     }
 
     /// Policy takes no new measure while somebody has paused it; what stands, stands.
@@ -329,6 +362,9 @@ impl Engine {
             self.drain();
             let events = self.ledger.handle_timeout(at);
             self.publish(events);
+            for (tenant, server) in self.checks.due(at) {
+                self.outputs.push_back(Output::CheckRelay { tenant, server, at });
+            }
             self.refresh_slow_due();
         }
         self.now = self.now.max(to);
@@ -336,17 +372,33 @@ impl Engine {
 
     fn take_alerts(&mut self) {
         for alert in self.shards.take_alerts() {
-            if let Some(ix) = self.topology.index_of(&alert.tenant) {
-                let tenant = Arc::clone(self.topology.tenant(ix));
-                let occupancy = self.occupancy(&tenant.id);
-                self.judge.handle_alert(&alert, &tenant, occupancy);
-            }
-            self.outputs.push_back(Output::Alert(alert));
-            self.drain();
+            self.take_alert(alert);
         }
         if self.degraded != self.shards.is_degraded() {
             self.degraded = !self.degraded;
             self.outputs.push_back(Output::Degraded { degraded: self.degraded, at: self.now });
+        }
+    }
+
+    fn take_alert(&mut self, alert: Alert) {
+        let Some(ix) = self.topology.index_of(&alert.tenant) else {
+            self.outputs.push_back(Output::Alert(alert));
+            return;
+        };
+        let tenant = Arc::clone(self.topology.tenant(ix));
+        let is_suspected_relay = alert.is_suspicion && alert.class == Class::SmtpRelay;
+        // Who was asked and is no open relay is not suspected again at once.
+        if !(is_suspected_relay && self.checks.is_refuted(&tenant.id, self.now)) {
+            let occupancy = self.occupancy(&tenant.id);
+            self.judge.handle_alert(&alert, &tenant, occupancy);
+        }
+        let server = self.shards.mail_server(ix).filter(|_| is_suspected_relay);
+        let asked = server.filter(|_| self.judge.may_ask(alert.class, &tenant));
+        let asked = asked.filter(|server| self.checks.suspect(&alert, *server, self.now));
+        self.outputs.push_back(Output::Alert(alert));
+        self.drain();
+        if let Some(server) = asked {
+            self.outputs.push_back(Output::CheckRelay { tenant: tenant.id.clone(), server, at: self.now });
         }
     }
 
@@ -395,10 +447,8 @@ impl Engine {
     }
 
     fn refresh_slow_due(&mut self) {
-        self.slow_due = match (self.judge.next_deadline(), self.ledger.next_deadline()) {
-            (Some(judge), Some(ledger)) => Some(judge.min(ledger)),
-            (one, other) => one.or(other),
-        };
+        let all = [self.judge.next_deadline(), self.ledger.next_deadline(), self.checks.next_deadline()];
+        self.slow_due = all.into_iter().flatten().min();
     }
 }
 

@@ -255,6 +255,12 @@ impl Shard {
         }
     }
 
+    /// A tenant's server that last took mail which may be for others.
+    #[must_use]
+    pub fn mail_server(&self, tenant: TenantIx) -> Option<std::net::IpAddr> {
+        self.tenants.get(tenant.0 as usize)?.detectors.as_ref()?.mail_server()
+    }
+
     /// Forgets what a tenant did; its measures stay known.
     pub fn forget(&mut self, tenant: TenantIx) {
         if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {

@@ -102,6 +102,12 @@ impl Shards {
         }
     }
 
+    /// See [`Shard::mail_server`].
+    #[must_use]
+    pub fn mail_server(&self, tenant: TenantIx) -> Option<std::net::IpAddr> {
+        self.shards.iter().find_map(|shard| shard.mail_server(tenant))
+    }
+
     /// See [`Shard::forget`].
     pub fn forget(&mut self, tenant: TenantIx) {
         self.shards.iter_mut().for_each(|shard| shard.forget(tenant));

@@ -173,7 +173,10 @@ impl Metrics {
                 let (action, mode) = (decision.action.name(), decision.mode.name());
                 self.decisions.get_or_create(&Action { action, mode, softened }).inc();
             }
-            Output::Imposed(_) | Output::Lifted { .. } | Output::Degraded { .. } => {}
+            Output::Imposed(_)
+            | Output::Lifted { .. }
+            | Output::CheckRelay { .. }
+            | Output::Degraded { .. } => {}
         }
     }
 

@@ -205,6 +205,9 @@ fn json(output: &Output) -> serde_json::Result<serde_json::Value> {
         Output::Lifted { measure, reason, at } => {
             ("lifted", serde_json::json!({ "decision": measure.decision.id, "reason": reason, "at": at }))
         }
+        Output::CheckRelay { tenant, server, at } => {
+            ("check-relay", serde_json::json!({ "tenant": tenant, "server": server, "at": at }))
+        }
         Output::Degraded { degraded, at } => {
             ("degraded", serde_json::json!({ "degraded": degraded, "at": at }))
         }
@@ -249,6 +252,9 @@ pub fn text_line(output: &Output) -> Option<String> {
                 measure.decision.action,
                 reason.name()
             )
+        }
+        Output::CheckRelay { tenant, server, at } => {
+            format!("{at}  {tenant}  its mail server {server} is to be asked whether it is an open relay")
         }
         Output::Degraded { degraded: true, at } => {
             format!("{at}  answers to several tenants collapsed: silence is no evidence until they are back")

@@ -202,6 +202,25 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Asks a tenant's mail server, from here, whether it would take a stranger's mail for somebody elsewhere
+    ///
+    /// Run it where the server has no reason to trust whoever asks: outside the tenant's networks. The server is told an outside sender and an
+    /// outside recipient, and no mail is sent: DATA is never said. What is printed are the codes of its replies.
+    /// Exit codes: 0 it refuses, 1 it is an open relay, 2 neither is known; others as with every command.
+    CheckRelay {
+        /// The server's address, or the id of a tenant that has only one. The address must be a tenant's.
+        #[arg(value_name = "TENANT|ADDRESS")]
+        subject: String,
+        /// The sender: an address of your own.
+        #[arg(long, value_name = "MAILBOX")]
+        from: reeve_policy::Mailbox,
+        /// The recipient: likewise, at a domain that the tenant takes no mail for.
+        #[arg(long, value_name = "MAILBOX")]
+        to: reeve_policy::Mailbox,
+        /// The server's port.
+        #[arg(long, value_name = "PORT", default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+    },
     /// Lists what happened on nodes, newest first: foreign changes, losses, brakes, pauses, trouble with the disk
     Events {
         /// Only on this node.
@@ -410,5 +429,8 @@ mod tests {
         assert!(parse("reevectl lift --policy baseline@1").is_err());
         assert!(parse("reevectl events --node n1 --since 2026-01-31T12:00:00Z").is_ok());
         assert!(parse("reevectl violations --since yesterday").is_err());
+        assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c@d.example").is_ok());
+        assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c").is_err());
+        assert!(parse("reevectl check-relay 192.0.2.1").is_err());
     }
 }

@@ -68,12 +68,36 @@ pub enum CallError {
     /// The order is stored, and not carried out everywhere yet.
     #[error("not done everywhere yet; the order is stored, and goes to each node when it is connected")]
     NotYet,
+    /// A tenant's mail server takes mail of strangers for others, or what it does is not known.
+    #[error("{0}")]
+    Relay(CheckedRelay),
+    /// A tenant has not one address, but several.
+    #[error("which server? The tenant has more than one address; name one")]
+    WhichServer,
     /// The controller's answer cannot be understood.
     #[error("the controller's answer cannot be understood: {0}")]
     Answer(&'static str),
     /// Our own output cannot be written.
     #[error("writing: {0}")]
     Write(#[from] std::io::Error),
+}
+
+/// What a mail server that was asked did not say: that it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckedRelay {
+    /// It takes mail of strangers for others.
+    Open,
+    /// It did not answer the question.
+    Unknown,
+}
+
+impl std::fmt::Display for CheckedRelay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "an open relay",
+            Self::Unknown => "it is not known whether this is an open relay",
+        })
+    }
 }
 
 impl From<Status> for CallError {
@@ -104,6 +128,8 @@ impl CallError {
             Self::Import(status) if status.code() == Code::InvalidArgument => 65,
             Self::Import(status) => Self::Refused(status.clone()).exit_code(),
             Self::NotYet => 4,
+            Self::Relay(CheckedRelay::Open) => 1,
+            Self::Relay(CheckedRelay::Unknown) | Self::WhichServer => 2,
             Self::Ended => 69,
             Self::NotDone | Self::Answer(_) => 1,
         }

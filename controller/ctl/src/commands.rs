@@ -1,12 +1,12 @@
 //! Each command: a call, and its answer shown.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use clap::CommandFactory as _;
 use reeve_policy::language::parse_tenants;
-use reeve_policy::{Rate, Tenant, Violation};
+use reeve_policy::{CheckVerdict, Rate, Tenant, Violation};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
     ListNodesRequest, ListTenantsRequest, ListViolationsRequest, NodeOrder, PauseRequest, PauseTarget,
@@ -16,11 +16,12 @@ use reeve_proto::operator::v1::{
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
 use reeve_proto::{duration_to_wire, time_to_wire, types};
+use reeve_relay_check::Question;
 use serde_json::Value;
 use tonic::Request;
 
 use crate::args::{Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
-use crate::client::{CallError, Controller};
+use crate::client::{CallError, CheckedRelay, Controller};
 use crate::{json, show};
 
 /// Does what the command line says.
@@ -65,6 +66,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Violations { command: Some(ViolationsCommand::List(filter)), .. }
         | Command::Violations { command: None, filter } => call.violations(filter).await,
         Command::Evidence { id, pcapng } => call.evidence(id.to_string(), pcapng.as_deref()).await,
+        Command::CheckRelay { subject, from, to, port } => {
+            call.check_relay(subject, port, Question { from, to }).await
+        }
         Command::Suspend { tenant, reason, clause, span, no_wait } => {
             let request = SuspendRequest {
                 tenant: call.tenant(tenant).await?,
@@ -320,6 +324,56 @@ impl Call {
         let answer = self.controller.operator().lift(self.request(request)).await?.into_inner();
         self.tell(|| json::lifted(&policy, dry_run, &answer), || show::lifted(&policy, dry_run, &answer))?;
         if dry_run { Ok(()) } else { done_on_nodes(&answer.nodes, waited) }
+    }
+
+    /// Asks a tenant's mail server from here.
+    async fn check_relay(&self, subject: String, port: u16, question: Question) -> Result<(), CallError> {
+        let address: Option<IpAddr> = subject.parse().ok();
+        // Whose address it is the controller knows: nobody else's server is asked.
+        let tenant = self.tenant(subject).await?;
+        let address = match address {
+            Some(address) => address,
+            None => self.only_address(tenant.clone()).await?,
+        };
+        let checked = reeve_relay_check::ask(SocketAddr::new(address, port), None, question).await;
+        let steps: Vec<(String, u16)> =
+            checked.transcript.iter().map(|(step, code)| (step.to_string(), *code)).collect();
+        let (verdict, trouble) = (checked.verdict, checked.trouble.as_deref());
+        self.tell(
+            || json::relay(&tenant, address, verdict, &steps, trouble),
+            || show::relay(&tenant, address, verdict, &steps, trouble),
+        )?;
+        match verdict {
+            CheckVerdict::Refused => Ok(()),
+            CheckVerdict::Accepted => Err(CallError::Relay(CheckedRelay::Open)),
+            _ => Err(CallError::Relay(CheckedRelay::Unknown)),
+        }
+    }
+
+    /// The address of a tenant that has one only.
+    async fn only_address(&self, id: String) -> Result<IpAddr, CallError> {
+        let request =
+            self.request(ListTenantsRequest { page_size: 1, page_token: String::new(), tenant: id.clone() });
+        let list = self.controller.operator().list_tenants(request).await?.into_inner();
+        let prefixes: Vec<&str> = list
+            .tenants
+            .iter()
+            .filter_map(|entry| entry.tenant.as_ref())
+            .flat_map(|tenant| tenant.addresses.iter().map(String::as_str))
+            .collect();
+        let host = |prefix: &&str| {
+            let (address, len) = prefix.split_once('/').unwrap_or((prefix, ""));
+            let address: IpAddr = address.parse().ok()?;
+            let is_host = matches!((address.is_ipv4(), len), (_, "") | (true, "32") | (false, "128"));
+            is_host.then_some(address)
+        };
+        if list.tenants.is_empty() {
+            return Err(tonic::Status::not_found(format!("there is no tenant {id}")).into());
+        }
+        match prefixes.as_slice() {
+            [only] => host(only).ok_or(CallError::WhichServer),
+            _ => Err(CallError::WhichServer),
+        }
     }
 
     async fn events(&self, request: ListEventsRequest) -> Result<(), CallError> {

@@ -251,3 +251,14 @@ pub fn event(event: &WatchResponse) -> Value {
     }
     value
 }
+
+pub fn relay(
+    tenant: &str,
+    server: std::net::IpAddr,
+    verdict: reeve_policy::CheckVerdict,
+    steps: &[(String, u16)],
+    trouble: Option<&str>,
+) -> Value {
+    let codes: Vec<Value> = steps.iter().map(|(step, code)| json!({ "step": step, "code": code })).collect();
+    json!({ "tenant": tenant, "server": server.to_string(), "verdict": verdict.name(), "codes": codes, "trouble": trouble })
+}

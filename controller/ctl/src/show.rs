@@ -1,6 +1,7 @@
 //! Answers as text, for people: facts one a line, lists as tables, times absolute with how long ago beside.
 
 mod brakes;
+mod relay;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,6 +19,7 @@ use reeve_proto::operator::v1::{
 };
 use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
+pub use relay::relay;
 
 /// Targets of a violation that are listed; all are in the JSON.
 const TARGETS_SHOWN: usize = 12;

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
 use crate::decision::{Action, Scope, Until};
+use crate::mailbox::Mailbox;
 use crate::net::{Protocol, Target};
 use crate::rate::Rate;
 use crate::reader::ConfigErrors;
@@ -59,6 +60,18 @@ pub struct Policy {
     pub lifeline: Vec<IpNet>,
     /// How many tenants may be held without a person having looked.
     pub brakes: Brakes,
+    /// Whether a server that is suspected to be an open relay is asked, and by whom for whom.
+    #[serde(default)]
+    pub relay_check: Option<RelayCheck>,
+}
+
+/// How a server that is suspected to be an open relay is asked whether it is one. Nothing is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayCheck {
+    /// The sender that it is told: an address of the provider's.
+    pub from: Mailbox,
+    /// The recipient: likewise, at a domain that no tenant takes mail for.
+    pub to: Mailbox,
 }
 
 /// How many tenants of a node may be held by decisions of policy.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::numbers::Tailoring;
 use super::tenants::spared;
 use super::thresholds::Thresholds;
-use super::{Brakes, Policy, Rule, ScopeRule, Step, thresholds_read};
+use super::{Brakes, Policy, RelayCheck, Rule, ScopeRule, Step, thresholds_read};
 use crate::class::Class;
 use crate::decision::{Action, Until};
 use crate::net::Protocol;
@@ -77,6 +77,10 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     if let Some(section) = root.section("brakes") {
         read_brakes(&section, &mut brakes);
     }
+    let relay_check = match root.section("relay_check") {
+        Some(section) => read_relay_check(&section),
+        None => base.as_ref().and_then(|base| base.relay_check.clone()),
+    };
     Some(Policy {
         name: name?,
         version: version?,
@@ -92,7 +96,20 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         own_addresses: Vec::new(),
         lifeline,
         brakes,
+        relay_check,
     })
+}
+
+/// Both addresses are checked even where nobody is to be asked.
+fn read_relay_check(section: &Section<'_, '_>) -> Option<RelayCheck> {
+    const MAILBOX: &str = "an address of mail like probe@example.net";
+    let is_enabled = section.boolean("enabled").unwrap_or(false);
+    let read = |key| {
+        if is_enabled { section.required(key, MAILBOX) } else { section.parsed(key, MAILBOX) }
+    };
+    let (from, to) = (read("from"), read("to"));
+    section.finish();
+    if is_enabled { Some(RelayCheck { from: from?, to: to? }) } else { None }
 }
 
 fn read_brakes(section: &Section<'_, '_>, brakes: &mut Brakes) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reeve_policy::judge::Standing;
 use reeve_policy::language::Policy;
-use reeve_policy::{Decision, DesiredState, Lift, Mode, Pause, Tenant, TenantId, Timestamp};
+use reeve_policy::{CheckVerdict, Decision, DesiredState, Lift, Mode, Pause, Tenant, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
@@ -90,6 +90,17 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// What a tenant's mail server said when it was asked; see [`Engine::handle_relay_checked`].
+    RelayChecked {
+        /// Whose.
+        tenant: TenantId,
+        /// What it said.
+        verdict: CheckVerdict,
+        /// Whether whoever asked is a stranger to it.
+        is_outside: bool,
+        /// When.
+        at: Timestamp,
+    },
     /// What policy did is undone; see [`Engine::handle_lift`].
     Lift {
         /// What of it.
@@ -112,6 +123,9 @@ impl Engine {
             Input::Said { said, at } => self.handle_said(said, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
             Input::Release { tenant, at } => self.handle_release(&tenant, at),
+            Input::RelayChecked { tenant, verdict, is_outside, at } => {
+                self.handle_relay_checked(&tenant, verdict, is_outside, at);
+            }
             Input::Pause { paused, at } => self.handle_pause(paused, at),
             Input::Lift { lift, at } => self.handle_lift(&lift, at),
         }

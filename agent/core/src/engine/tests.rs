@@ -117,6 +117,7 @@ fn words(outputs: &[Output]) -> Vec<String> {
         Output::Decision(decision) => format!("{} {}", decision.action, decision.mode),
         Output::Imposed(_) => "imposed".to_owned(),
         Output::Lifted { reason, at, .. } => format!("{} lifted: {}", millis(*at), reason.name()),
+        Output::CheckRelay { tenant, .. } => format!("check relay {tenant}"),
         Output::Degraded { degraded, .. } => format!("degraded {degraded}"),
     };
     outputs.iter().map(word).collect()

@@ -120,7 +120,11 @@ fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<Option<usize>> 
                 let (decision, tenant) = (measure.decision.id, measure.decision.tenant);
                 reports.push(Report::Lifted { decision, tenant, reason, at, counters });
             }
-            Output::Alert(_) | Output::Decision(_) | Output::Imposed(_) | Output::Degraded { .. } => {}
+            Output::Alert(_)
+            | Output::Decision(_)
+            | Output::Imposed(_)
+            | Output::CheckRelay { .. }
+            | Output::Degraded { .. } => {}
         }
     }
     if lifted == 0 {

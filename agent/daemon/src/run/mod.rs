@@ -15,6 +15,7 @@
 //!
 //! Left out: what is decided (the core), and how it gets into the kernel ([`crate::enforce`]).
 
+mod asking;
 mod keeper;
 mod news;
 mod pause;
@@ -119,6 +120,8 @@ pub(crate) enum Command {
     LocalPause(Option<LocalPause>),
     /// Other blocklists.
     Blocklists(std::sync::Arc<Blocklists>),
+    /// A mail server was asked, and this came of it.
+    RelayChecked(asking::Answer),
     /// Settings that were read anew.
     Reload(Box<Loaded>),
     /// The end.
@@ -226,6 +229,7 @@ pub async fn run(
     let greeting = keeper.greeting();
     let first_lists = wanted_lists(&loaded);
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
+    sensor.set_asker(asking::Asker::start(command_sender.clone()));
     let pauses = Pauses { local: left.local_pause.clone(), controller: left.pauses };
     sensor.restore(left.memory, left.roster, pauses, clock.now());
 

@@ -17,6 +17,7 @@ use reeve_policy::{
 pub(super) use log::behind;
 use log::log;
 
+use super::asking::{Answer, Asker};
 use super::keeper::{Change, Lifted};
 use super::news::News;
 use super::pause::Pauses;
@@ -67,6 +68,8 @@ pub(super) struct Sensor {
     happened: Vec<Report>,
     changed: bool,
     metrics: Metrics,
+    /// Who asks mail servers, if anybody does.
+    asker: Option<Asker>,
 }
 
 impl Sensor {
@@ -122,7 +125,13 @@ impl Sensor {
             happened: Vec::new(),
             changed: true,
             metrics,
+            asker: None,
         })
+    }
+
+    /// Says who asks mail servers whether they are open relays.
+    pub fn set_asker(&mut self, asker: Asker) {
+        self.asker = Some(asker);
     }
 
     /// Goes on from what an earlier run left.
@@ -165,6 +174,7 @@ impl Sensor {
                     Ok(Command::Order(order)) => self.handle_order(*order),
                     Ok(Command::LocalPause(pause)) => self.take_local_pause(pause),
                     Ok(Command::Blocklists(lists)) => self.core.set_blocklists(&lists),
+                    Ok(Command::RelayChecked(answer)) => self.take_answer(answer),
                     Ok(Command::Reload(loaded)) => self.reload(*loaded)?,
                     Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
                         self.pass_on();
@@ -350,6 +360,7 @@ impl Sensor {
             self.metrics.see_output(&output);
             match output {
                 Output::Alert(_) => {}
+                Output::CheckRelay { tenant, server, .. } => self.ask(tenant, server),
                 Output::Degraded { degraded, at } => {
                     let (kind, detail) = if degraded {
                         (
@@ -388,6 +399,24 @@ impl Sensor {
             self.changed = false;
             let _ = self.keeper.send(Task::Change(Box::new(change)));
         }
+    }
+
+    /// Has a tenant's mail server asked whether it is an open relay. Nobody waits for the answer here.
+    fn ask(&mut self, tenant: TenantId, server: std::net::IpAddr) {
+        let known = self.tenants.iter().find(|known| known.id == tenant);
+        let (Some(asker), Some(check), Some(known)) = (&self.asker, &self.loaded.policy.relay_check, known)
+        else {
+            return;
+        };
+        let own: Vec<std::net::IpAddr> =
+            self.loaded.policy.own_addresses.iter().map(ipnet::IpNet::addr).collect();
+        asker.ask(&tenant, server, check, &known.addresses, &own);
+    }
+
+    fn take_answer(&mut self, Answer { tenant, verdict, is_outside }: Answer) {
+        let at = engine_time(self.clock.now());
+        self.core.handle(Input::RelayChecked { tenant, verdict, is_outside, at });
+        self.changed = true;
     }
 
     /// Everything that is desired now, with what is new in it.

@@ -36,6 +36,9 @@ pub(super) fn log(output: &Output) {
             decision = %measure.decision.id, "{} lifted: {}",
             measure.decision.action, reason.name()
         ),
+        Output::CheckRelay { tenant, server, .. } => {
+            tracing::info!(%tenant, %server, "a mail server is asked whether it is an open relay");
+        }
         Output::Degraded { degraded: true, .. } => {
             tracing::warn!(
                 "answers to several tenants collapsed together, or the way out is gone: silence is no evidence until they are back"

@@ -1,0 +1,140 @@
+//! Asks tenants' mail servers whether they are open relays, where the policy says so: a task of its own, one question at a time.
+//!
+//! **From where.** A server may trust its own network and what lies next to it (`mynetworks`), and says nothing then by taking mail from
+//! there. So a question is asked from an address of the node's that is public, not the tenant's, and not in the same /24 or /64 as the server;
+//! where the node has none it is asked all the same, and acceptance means nothing ([`reeve_core::engine`] leaves it a suspicion): an operator
+//! asks from elsewhere with `reevectl check-relay`.
+//!
+//! How often is the engine's part. A replay asks nobody: it has no such task.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use reeve_policy::language::RelayCheck;
+use reeve_policy::{CheckVerdict, TenantId};
+use reeve_relay_check::{Question, ask};
+use tokio::sync::mpsc as async_mpsc;
+
+use super::Command;
+
+/// So many questions wait. Each takes some minutes at the longest.
+const WAITING_MAX: usize = 16;
+const PORT_SMTP: u16 = 25;
+
+/// What came of a question.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub tenant: TenantId,
+    pub verdict: CheckVerdict,
+    /// Whether the server does not know who asked.
+    pub is_outside: bool,
+}
+
+/// One question.
+#[derive(Debug)]
+struct Task {
+    tenant: TenantId,
+    server: IpAddr,
+    source: Option<IpAddr>,
+    question: Question,
+}
+
+/// Takes questions.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker(async_mpsc::Sender<Task>);
+
+impl Asker {
+    /// Begins to ask, and tells what comes of it.
+    pub fn start(commands: mpsc::Sender<Command>) -> Self {
+        let (sender, mut tasks) = async_mpsc::channel::<Task>(WAITING_MAX);
+        tokio::spawn(async move {
+            while let Some(task) = tasks.recv().await {
+                let answer = task.carry_out().await;
+                if commands.send(Command::RelayChecked(answer)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    /// Puts a question. Where too many wait it is dropped: the suspicion stays, and is told again.
+    pub fn ask(
+        &self,
+        tenant: &TenantId,
+        server: IpAddr,
+        check: &RelayCheck,
+        theirs: &[IpNet],
+        own: &[IpAddr],
+    ) {
+        let source = own.iter().copied().find(|own| is_outside(*own, server, theirs));
+        let question = Question { from: check.from.clone(), to: check.to.clone() };
+        let task = Task { tenant: tenant.clone(), server, source, question };
+        if self.0.try_send(task).is_err() {
+            tracing::warn!(%tenant, %server, "too many mail servers wait to be asked; this one is not");
+        }
+    }
+}
+
+impl Task {
+    async fn carry_out(self) -> Answer {
+        let Self { tenant, server, source, question } = self;
+        let checked = ask(SocketAddr::new(server, PORT_SMTP), source, question).await;
+        let codes: Vec<String> =
+            checked.transcript.iter().map(|(step, code)| format!("{step} {code}")).collect();
+        tracing::info!(
+            %tenant, %server, source = source.map(tracing::field::display), codes = codes.join(", "), trouble = checked.trouble,
+            "asked whether it is an open relay: {}", checked.verdict.name()
+        );
+        if checked.verdict == CheckVerdict::Accepted && source.is_none() {
+            tracing::warn!(
+                %tenant, %server,
+                "the server may trust this node, which has no address that is far enough: ask it with `reevectl check-relay`"
+            );
+        }
+        Answer { tenant, verdict: checked.verdict, is_outside: source.is_some() }
+    }
+}
+
+/// Whether a server takes whoever comes from `own` for a stranger.
+fn is_outside(own: IpAddr, server: IpAddr, theirs: &[IpNet]) -> bool {
+    let (is_public, near) = match (own, server) {
+        (IpAddr::V4(own), IpAddr::V4(server)) => {
+            let is_shared = own.octets()[0] == 100 && own.octets()[1] & 0xc0 == 64;
+            let is_public = !(own.is_private() || own.is_link_local() || own.is_loopback() || is_shared);
+            (is_public, Ipv4Net::new(server, 24).map(IpNet::V4))
+        }
+        (IpAddr::V6(own), IpAddr::V6(server)) => {
+            let is_public = !(own.is_unique_local() || own.is_unicast_link_local() || own.is_loopback());
+            (is_public, Ipv6Net::new(server, 64).map(IpNet::V6))
+        }
+        _ => return false,
+    };
+    let is_near = near.is_ok_and(|near| near.contains(&own));
+    is_public && !is_near && !own.is_unspecified() && !theirs.iter().any(|net| net.contains(&own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(own: &str, server: &str, theirs: &[&str], expect: bool) {
+        let theirs: Vec<IpNet> = theirs.iter().map(|net| net.parse().unwrap()).collect();
+        let told = is_outside(own.parse().unwrap(), server.parse().unwrap(), &theirs);
+        assert_eq!(told, expect, "{own} asks {server} of {theirs:?}");
+    }
+
+    #[test]
+    fn only_a_stranger_is_outside() {
+        check("192.0.2.1", "203.0.113.10", &["203.0.113.10/32"], true);
+        check("203.0.113.1", "203.0.113.10", &["203.0.113.10/32"], false);
+        check("192.0.2.1", "203.0.113.10", &["203.0.113.10/32", "192.0.2.0/28"], false);
+        for own in ["10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.9.1", "2001:db8:1::1"] {
+            check(own, "203.0.113.10", &[], false);
+        }
+        check("2001:db8:1::1", "2001:db8:10::10", &["2001:db8:10::/64"], true);
+        check("2001:db8:10::1", "2001:db8:10::10", &[], false);
+        check("fd00::1", "2001:db8:10::10", &[], false);
+    }
+}
