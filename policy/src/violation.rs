@@ -70,6 +70,8 @@ pub enum CheckVerdict {
     Unclear,
     /// There was no answer.
     Unreachable,
+    /// It was not asked: too many others waited.
+    NotAsked,
 }
 
 impl CheckVerdict {
@@ -82,6 +84,7 @@ impl CheckVerdict {
             Self::Deferred => "deferred",
             Self::Unclear => "unclear",
             Self::Unreachable => "unreachable",
+            Self::NotAsked => "not-asked",
         }
     }
 }

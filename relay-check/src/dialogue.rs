@@ -1,6 +1,7 @@
 //! What is said to the server, and what its replies mean: no clock, no network.
 //!
-//! The order is greeting, EHLO, MAIL FROM, RCPT TO, RSET and QUIT (RFC 5321). There is no way from here to DATA, so that nothing is ever sent,
+//! The order is greeting, EHLO, MAIL FROM, RCPT TO, RSET and QUIT (RFC 5321). A server that demands encryption first (reply 530) and
+//! offers it gets STARTTLS, and all from EHLO on again (RFC 3207). There is no way from here to DATA, so that nothing is ever sent,
 //! whatever the server says.
 
 use std::fmt;
@@ -29,6 +30,8 @@ pub enum Step {
     Greeting,
     /// EHLO, or HELO where that is not known.
     Hello,
+    /// The wish for encryption.
+    StartTls,
     /// The sender.
     Sender,
     /// The recipient: the question.
@@ -40,6 +43,7 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Greeting => "greeting",
             Self::Hello => "EHLO",
+            Self::StartTls => "STARTTLS",
             Self::Sender => "MAIL FROM",
             Self::Recipient => "RCPT TO",
         })
@@ -53,6 +57,8 @@ pub enum Next {
     Say(String),
     /// The reply goes on.
     Listen,
+    /// Encrypt, and go on with [`Dialogue::sealed`].
+    Seal,
     /// It is known.
     Known(CheckVerdict),
 }
@@ -64,6 +70,8 @@ pub struct Dialogue {
     own: IpAddr,
     step: Step,
     has_stepped_back: bool,
+    offers_tls: bool,
+    is_sealed: bool,
     line: Vec<u8>,
     lines: usize,
     transcript: Vec<(Step, u16)>,
@@ -78,10 +86,19 @@ impl Dialogue {
             own,
             step: Step::Greeting,
             has_stepped_back: false,
+            offers_tls: false,
+            is_sealed: false,
             line: Vec::new(),
             lines: 0,
             transcript: Vec::new(),
         }
+    }
+
+    /// Goes on after [`Next::Seal`], when all is encrypted: the line to say. What the server said before is forgotten.
+    pub fn sealed(&mut self) -> String {
+        (self.step, self.is_sealed, self.lines) = (Step::Hello, true, 0);
+        self.line.clear();
+        format!("EHLO {}", literal(self.own))
     }
 
     /// The codes so far.
@@ -114,6 +131,8 @@ impl Dialogue {
         let Some(code) = code.and_then(|code| std::str::from_utf8(code).ok()?.parse::<u16>().ok()) else {
             return Next::Known(CheckVerdict::Unclear);
         };
+        let words = line.get(4..).unwrap_or_default().trim_ascii();
+        self.offers_tls |= self.step == Step::Hello && words.eq_ignore_ascii_case(b"STARTTLS");
         if line.get(3) == Some(&b'-') {
             self.lines += 1;
             return if self.lines > REPLY_LINES_MAX {
@@ -149,6 +168,11 @@ impl Dialogue {
             }
             Step::Recipient if is_good => Next::Known(CheckVerdict::Accepted),
             // It wants a login or TLS first: a login is a refusal to strangers, TLS is none, and the code is the same.
+            Step::Sender | Step::Recipient if code == 530 && self.offers_tls && !self.is_sealed => {
+                self.step = Step::StartTls;
+                Next::Say("STARTTLS".to_owned())
+            }
+            Step::StartTls if code == 220 => Next::Seal,
             Step::Recipient if (500..600).contains(&code) && code != 530 => {
                 Next::Known(CheckVerdict::Refused)
             }
@@ -189,7 +213,15 @@ mod tests {
                     let (taken, next) = dialogue.hear(&bytes[from..to]);
                     from += taken;
                     match next {
-                        Next::Say(line) => told.push(line),
+                        // What is said before it is its turn again is let go.
+                        Next::Say(line) => {
+                            told.push(line);
+                            break;
+                        }
+                        Next::Seal => {
+                            told.push(dialogue.sealed());
+                            break;
+                        }
                         Next::Listen => {}
                         Next::Known(verdict) => known = Some(verdict),
                     }
@@ -223,6 +255,23 @@ mod tests {
             let replies = [&before[..], &[reply]].concat();
             check(&replies, &[HELLO, FROM, TO], Some(verdict));
         }
+    }
+
+    #[test]
+    fn a_server_that_demands_encryption_is_asked_in_it() {
+        let before = ["220 mx\r\n", "250-mx\r\n250-starttls\r\n250 HELP\r\n", "530 5.7.0 STARTTLS first\r\n"];
+        let after = ["220 go ahead\r\n", "250 mx\r\n", "250 ok\r\n", "554 no\r\n"];
+        let all = [HELLO, FROM, "STARTTLS", HELLO, FROM, TO];
+        check(&[before, ["220 go\r\n", "250 mx\r\n", "250 ok\r\n"]].concat(), &all, None);
+        check(&[&before[..], &after].concat(), &all, Some(CheckVerdict::Refused));
+        // It does not do what it offered, wants something else yet, or offers nothing.
+        let unclear = Some(CheckVerdict::Unclear);
+        check(&[&before[..], &["502 no\r\n"]].concat(), &all[..3], unclear);
+        let again = ["220 go\r\n", "250 STARTTLS\r\n", "530 log in\r\n"];
+        check(&[&before[..], &again].concat(), &all[..5], unclear);
+        check(&["220 STARTTLS\r\n", "250 mx\r\n", "530 no\r\n"], &all[..2], unclear);
+        // What was said in the clear behind its assent is not taken for said in private (RFC 3207, section 5).
+        check(&[&before[..], &["220 go\r\n25"], &after[1..]].concat(), &all, Some(CheckVerdict::Refused));
     }
 
     #[test]

@@ -4,18 +4,22 @@
 //! own clients do: an outside sender, an outside recipient (RFC 5321, section 7.9). The dialogue ([`dialogue`]) knows no DATA. Agents ask a tenant's server
 //! where the policy says so; `reevectl check-relay` asks from where an operator sits.
 //!
-//! Left out: TLS. A server that takes nothing without is not judged.
+//! A server that takes nothing without encryption gets it ([`tls`]), and its certificate is not looked at: whose the server is, is known by its
+//! address, and nothing that is said is a secret.
+//!
+//! Left out: servers that demand a login, or a certificate of whoever asks, before the question. They are not judged.
 
 pub mod dialogue;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use reeve_policy::CheckVerdict;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use dialogue::{Dialogue, Next};
 pub use dialogue::{Question, Step};
@@ -24,6 +28,8 @@ pub use dialogue::{Question, Step};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long to wait for each reply.
 const REPLY: Duration = Duration::from_secs(30);
+/// How long all of it may take: one that answers a byte at a time holds up nobody else for longer.
+const TOTAL: Duration = Duration::from_secs(180);
 /// How long the farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// No server says more than this before the question is answered.
@@ -53,7 +59,7 @@ pub async fn ask(target: SocketAddr, source: Option<IpAddr>, question: Question)
         Err(_) => return failed("nobody answers"),
     };
     let Ok(own) = stream.local_addr() else { return failed("the connection is gone") };
-    talk(stream, Dialogue::new(question, own.ip())).await
+    talk(stream, target.ip(), Dialogue::new(question, own.ip())).await
 }
 
 async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -64,49 +70,92 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSt
     socket.connect(target).await
 }
 
-async fn talk(mut stream: TcpStream, mut dialogue: Dialogue) -> Checked {
-    let done = |dialogue: &Dialogue, verdict, trouble: Option<&str>| Checked {
-        verdict,
-        transcript: dialogue.transcript().to_vec(),
-        trouble: trouble.map(str::to_owned),
-    };
-    let (mut buffer, mut all) = ([0; 1_024], 0);
-    loop {
-        let len = match timeout(REPLY, stream.read(&mut buffer)).await {
-            Ok(Ok(len)) if len > 0 => len,
-            Ok(_) => {
-                return done(&dialogue, CheckVerdict::Unreachable, Some("the server ended the connection"));
+/// How a stretch of the dialogue ends.
+enum End {
+    /// It is known.
+    Known(CheckVerdict),
+    /// The server waits for encryption.
+    Seal,
+    /// It is never known, and why.
+    Never(CheckVerdict, &'static str),
+}
+
+async fn talk(mut stream: TcpStream, server: IpAddr, mut dialogue: Dialogue) -> Checked {
+    let (end, mut left) = (Instant::now() + TOTAL, BYTES_MAX);
+    let mut ended = converse(&mut stream, &mut dialogue, end, &mut left).await;
+    if matches!(ended, End::Seal) {
+        ended = match timeout_at(end.min(Instant::now() + REPLY), tls::seal(stream, server)).await {
+            Ok(Ok(mut sealed)) => {
+                let hello = dialogue.sealed();
+                match say(&mut sealed, &hello, end).await {
+                    Ok(()) => converse(&mut sealed, &mut dialogue, end, &mut left).await,
+                    Err(never) => never,
+                }
             }
-            Err(_) => return done(&dialogue, CheckVerdict::Unreachable, Some("the server does not reply")),
+            _ => End::Never(CheckVerdict::Unclear, "no encryption could be agreed upon"),
         };
-        all += len;
-        if all > BYTES_MAX {
-            return done(&dialogue, CheckVerdict::Unclear, Some("the server says too much"));
-        }
+    }
+    let (verdict, trouble) = match ended {
+        End::Known(verdict) => (verdict, None),
+        End::Never(verdict, trouble) => (verdict, Some(trouble.to_owned())),
+        // The dialogue asks for it once.
+        End::Seal => (CheckVerdict::Unclear, None),
+    };
+    Checked { verdict, transcript: dialogue.transcript().to_vec(), trouble }
+}
+
+/// Goes on until something is known, or the two have to encrypt first.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    dialogue: &mut Dialogue,
+    end: Instant,
+    left: &mut usize,
+) -> End {
+    let mut buffer = [0; 1_024];
+    loop {
+        let len = match timeout_at(end.min(Instant::now() + REPLY), stream.read(&mut buffer)).await {
+            Ok(Ok(len)) if len > 0 => len,
+            Ok(_) => return End::Never(CheckVerdict::Unreachable, "the server ended the connection"),
+            Err(_) => return End::Never(CheckVerdict::Unreachable, "the server does not reply"),
+        };
+        let Some(rest) = left.checked_sub(len) else {
+            return End::Never(CheckVerdict::Unclear, "the server says too much");
+        };
+        *left = rest;
         // What comes after a reply before it is our turn again is no answer to anything.
         let (_, next) = dialogue.hear(&buffer[..len]);
         match next {
             Next::Listen => {}
             Next::Say(line) => {
-                if stream.write_all(format!("{line}\r\n").as_bytes()).await.is_err() {
-                    return done(
-                        &dialogue,
-                        CheckVerdict::Unreachable,
-                        Some("the server ended the connection"),
-                    );
+                if let Err(never) = say(stream, &line, end).await {
+                    return never;
                 }
             }
+            Next::Seal => return End::Seal,
             Next::Known(verdict) => {
                 // Whatever it says to that, it was answered.
                 let _ = timeout(FAREWELL, async {
                     stream.write_all(b"RSET\r\nQUIT\r\n").await?;
+                    stream.flush().await?;
                     while stream.read(&mut buffer).await? > 0 {}
                     io::Result::Ok(())
                 })
                 .await;
-                return done(&dialogue, verdict, None);
+                return End::Known(verdict);
             }
         }
+    }
+}
+
+async fn say<S: AsyncWrite + Unpin>(stream: &mut S, line: &str, end: Instant) -> Result<(), End> {
+    let line = format!("{line}\r\n");
+    let said = timeout_at(end, async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.flush().await
+    });
+    match said.await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(End::Never(CheckVerdict::Unreachable, "the server ended the connection")),
     }
 }
 

@@ -5,8 +5,10 @@
 //! byte for byte, live and in replay.
 //!
 //! **Time.** Before an input at `t` every deadline up to `t` is fired, on a grid of [`TICK`], in a fixed order: shard,
-//! judge, ledger. What a deadline yields carries the deadline's time. Inputs that come late count as of the newest time.
+//! judge, ledger, checks. What a deadline yields carries the deadline's time. Inputs that come late count as of the newest time.
 
+#[cfg(test)]
+mod asking;
 mod checks;
 #[cfg(test)]
 mod identity;
@@ -123,7 +125,7 @@ pub struct Engine {
     topology: Arc<Topology>,
     node: NodeId,
     now: Timestamp,
-    /// The first deadline of judge and ledger.
+    /// The first deadline of judge, ledger and checks.
     slow_due: Option<Timestamp>,
     degraded: bool,
     outputs: VecDeque<Output>,
@@ -362,9 +364,7 @@ impl Engine {
             self.drain();
             let events = self.ledger.handle_timeout(at);
             self.publish(events);
-            for (tenant, server) in self.checks.due(at) {
-                self.outputs.push_back(Output::CheckRelay { tenant, server, at });
-            }
+            self.ask_again(at);
             self.refresh_slow_due();
         }
         self.now = self.now.max(to);
@@ -387,18 +387,30 @@ impl Engine {
         };
         let tenant = Arc::clone(self.topology.tenant(ix));
         let is_suspected_relay = alert.is_suspicion && alert.class == Class::SmtpRelay;
-        // Who was asked and is no open relay is not suspected again at once.
-        if !(is_suspected_relay && self.checks.is_refuted(&tenant.id, self.now)) {
+        let server = self.shards.mail_server(ix).filter(|_| is_suspected_relay);
+        // What was asked and is no open relay is not suspected again at once.
+        if !server.is_some_and(|server| self.checks.is_refuted(&tenant.id, server, self.now)) {
             let occupancy = self.occupancy(&tenant.id);
             self.judge.handle_alert(&alert, &tenant, occupancy);
         }
-        let server = self.shards.mail_server(ix).filter(|_| is_suspected_relay);
         let asked = server.filter(|_| self.judge.may_ask(alert.class, &tenant));
         let asked = asked.filter(|server| self.checks.suspect(&alert, *server, self.now));
         self.outputs.push_back(Output::Alert(alert));
         self.drain();
         if let Some(server) = asked {
             self.outputs.push_back(Output::CheckRelay { tenant: tenant.id.clone(), server, at: self.now });
+        }
+    }
+
+    /// Asks those once more whose mail servers have put it off, if they may be asked still.
+    fn ask_again(&mut self, at: Timestamp) {
+        let (topology, judge) = (&self.topology, &self.judge);
+        let may_be = |id: &TenantId| {
+            let tenant = topology.index_of(id).map(|ix| topology.tenant(ix));
+            tenant.is_some_and(|tenant| is_present(tenant) && judge.may_ask(Class::SmtpRelay, tenant))
+        };
+        for (tenant, server) in self.checks.due(at, may_be) {
+            self.outputs.push_back(Output::CheckRelay { tenant, server, at });
         }
     }
 

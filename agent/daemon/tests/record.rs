@@ -10,11 +10,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reeve_agent::capture::{FileSource, Progress, Source};
 use reeve_agent::record::{RecordError, Recorded, play};
+use reeve_agent::replay::json_line;
 use reeve_core::VantageId;
-use reeve_core::engine::{EngineConfig, Input};
-use reeve_core::topology::{Vantage, VantageKind};
+use reeve_core::engine::{EngineConfig, Input, Output};
+use reeve_core::stream::StreamEvent;
+use reeve_core::stream::smtp::MailEvent;
+use reeve_core::topology::{TenantIx, Vantage, VantageKind};
 use reeve_policy::language::Policy;
-use reeve_policy::{Mode, Tenant, Timestamp};
+use reeve_policy::{CheckVerdict, Mode, Tenant, TenantId, Timestamp};
 
 fn config() -> EngineConfig {
     EngineConfig {
@@ -98,6 +101,57 @@ fn a_replay_from_headers_gives_what_ran_live() {
         all += outputs;
     }
     assert!(captures().is_empty() || all > 0, "some of them are abuse");
+}
+
+/// A suspected relay is asked, and its answer is in the record: the replay comes to the same, and only tells whom it would ask.
+#[test]
+fn a_replay_of_a_question_gives_what_its_answer_gave_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("record");
+    let policy = "[policy]\nname = \"p\"\nversion = 1\nextends = \"baseline\"\n[relay_check]\nenabled = true\n\
+        from = \"probe@asker.example\"\nto = \"probe@elsewhere.example\"\n";
+    let policy = Arc::new(Policy::parse("p.toml", policy).unwrap());
+    let mut core = Recorded::recording(EngineConfig { policy, ..config() }, &path, u64::MAX).unwrap();
+    core.handle(topology("203.0.113.10/32"));
+    let at = |millis| Timestamp::from_nanos(1_700_000_000_000_000_000 + millis * 1_000_000);
+    for place in 0..10_u32 {
+        let mail = |is_client, peer: [u8; 4], size| StreamEvent::Mail {
+            tenant: TenantIx(0),
+            local: [203, 0, 113, 10].into(),
+            peer: peer.into(),
+            port: 25,
+            is_client,
+            event: MailEvent::SealedMessage { size },
+        };
+        let (size, millis) = (700 + place.wrapping_mul(2_654_435_761) % 9_000, u64::from(place) * 10_000);
+        for (millis, said) in [
+            (millis, mail(false, [198, 51, 100, 7], size)),
+            (millis + 700, mail(true, [20, 0, 0, 10 + (place % 5) as u8], size + 260)),
+        ] {
+            core.handle(Input::Tick { at: at(millis) });
+            core.handle(Input::Said { said: vec![said], at: at(millis) });
+        }
+    }
+    let tenant: TenantId = "a".parse().unwrap();
+    let answer = |verdict, millis| Input::RelayChecked {
+        tenant: tenant.clone(),
+        verdict,
+        is_outside: true,
+        at: at(millis),
+    };
+    core.handle(answer(CheckVerdict::Deferred, 100_000));
+    core.handle(Input::Tick { at: at(1_100_000) });
+    core.handle(answer(CheckVerdict::Accepted, 1_101_000));
+    let outputs: Vec<Output> = std::iter::from_fn(|| core.poll()).collect();
+    drop(core);
+    let asked = outputs.iter().filter(|output| matches!(output, Output::CheckRelay { .. })).count();
+    let imposed = outputs.iter().filter(|output| matches!(output, Output::Imposed(_))).count();
+    assert_eq!((asked, imposed), (2, 1));
+    let mut lines = Vec::new();
+    let played = play(&path, None, |output| lines.push(json_line(&output).unwrap())).unwrap();
+    assert_eq!((played.equal, played.beyond, played.is_cut), (outputs.len(), 0, false));
+    let live: Vec<String> = outputs.iter().map(|output| json_line(output).unwrap()).collect();
+    assert_eq!(lines, live);
 }
 
 #[test]

@@ -40,6 +40,8 @@ enum Event {
     Flood(u64, u8),
     /// A scan that is only suspected.
     Suspicion(u64),
+    /// Somebody asked, and it is none.
+    Refuted(u64),
     Release(u64),
     /// Somebody pauses, or ends it.
     Pause(u64, bool),
@@ -47,7 +49,7 @@ enum Event {
     Lift(u64, bool),
     Quiet(u64),
 }
-use Event::{Flood, Lift, LossyScan, Pause, Quiet, Release, Scan, Suspicion};
+use Event::{Flood, Lift, LossyScan, Pause, Quiet, Refuted, Release, Scan, Suspicion};
 
 fn judge(policy: Policy, mode: Mode) -> Judge {
     Judge::new("n1".parse().unwrap(), mode, Arc::new(policy))
@@ -60,6 +62,7 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
             Scan(secs)
             | LossyScan(secs)
             | Suspicion(secs)
+            | Refuted(secs)
             | Flood(secs, _)
             | Release(secs)
             | Pause(secs, _)
@@ -85,6 +88,7 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
             Flood(secs, host) => {
                 judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant, Occupancy::default())
             }
+            Refuted(_) => judge.handle_refuted(&tenant.id, Class::PortscanHorizontal, time),
             Release(_) => judge.handle_release(&tenant.id, time),
             Pause(_, paused) => {
                 judge.set_pause(paused.then(|| crate::pause::Pause::new("oncall", "look", time)));
@@ -143,6 +147,39 @@ fn a_suspicion_is_no_strike_until_it_is_confirmed() {
     }
     let violation = violation.unwrap();
     assert_eq!((violation.strike, violation.opened, violation.evidence.at), (1, at(0), at(10)));
+}
+
+#[test]
+fn what_is_refuted_is_closed_at_once_unless_it_is_certain() {
+    check(
+        &[Refuted(0), Suspicion(1), Refuted(5), Refuted(6), Quiet(700), Suspicion(800), Quiet(1_500)],
+        &[
+            "1 strike 0 under baseline/portscan",
+            "5 quiet after 1 alerts",
+            "800 strike 0 under baseline/portscan",
+            "1400 quiet after 1 alerts",
+        ],
+    );
+    check(
+        &[Suspicion(0), Scan(10), Refuted(20), Quiet(700)],
+        &["0 strike 0 under baseline/portscan", "10 suspend all [enforce]", "610 quiet after 2 alerts"],
+    );
+    let mut judge = judge(Policy::preset("baseline").unwrap(), Mode::Enforce);
+    let alice = tenant("a", None);
+    let suspicion = Alert { is_suspicion: true, ..alert(Class::PortscanHorizontal, 0, 1, 0) };
+    judge.handle_alert(&suspicion, &alice, Occupancy::default());
+    // Another tenant's, and another class's, are none of its business.
+    judge.handle_refuted(&"b".parse().unwrap(), Class::PortscanHorizontal, at(1));
+    judge.handle_refuted(&alice.id, Class::FloodSyn, at(1));
+    assert!(judge.next_deadline().is_some());
+    judge.handle_refuted(&alice.id, Class::PortscanHorizontal, at(2));
+    assert_eq!(judge.next_deadline(), None, "it does not end a second time");
+    let Some(Judgement::Violation(closed)) = std::iter::from_fn(|| judge.poll()).last() else {
+        panic!("it was told");
+    };
+    assert_eq!((closed.state, closed.closed), (ViolationState::Quiet, Some(at(2))));
+    let why = closed.evidence.metrics.last().map(|metric| metric.name.as_ref());
+    assert_eq!(why, Some("refused_by_check"));
 }
 
 #[test]

@@ -354,6 +354,38 @@ mod tests {
     }
 
     #[test]
+    fn mail_servers_are_asked_only_where_that_is_said_in_full() {
+        let head = "[policy]\nname = \"x\"\nversion = 1\nextends = \"baseline\"\n";
+        let (from, to) = ("from = \"probe@asker.example\"\n", "to = \"probe@elsewhere.example\"\n");
+        let asks = |section: &str| {
+            let policy = Policy::parse("p.toml", &format!("{head}{section}")).unwrap();
+            policy.relay_check.map(|check| (check.from.to_string(), check.to.to_string()))
+        };
+        let both = Some(("probe@asker.example".to_owned(), "probe@elsewhere.example".to_owned()));
+        assert_eq!(asks(&format!("[relay_check]\nenabled = true\n{from}{to}")), both);
+        for silent in [
+            "",
+            "[relay_check]\n",
+            &format!("[relay_check]\nenabled = false\n{from}{to}"),
+            &format!("[relay_check]\n{from}{to}"),
+        ] {
+            assert_eq!(asks(silent), None, "{silent}");
+        }
+        check(
+            &format!("{head}[relay_check]\nenabled = true\n"),
+            &["5:1: `relay_check.from`: found nothing", "5:1: `relay_check.to`: found nothing"],
+        );
+        check(
+            &format!("{head}[relay_check]\nenabled = \"yes\"\nfrom = \"a b@c.example\"\nby = 1\n{to}"),
+            &[
+                "6:11: `relay_check.enabled`: found \"yes\"; allowed: true, false",
+                "7:8: `relay_check.from`: found \"a b@c.example\"; allowed: an address of mail",
+                "8:1: `relay_check.by`: found a key that is not known",
+            ],
+        );
+    }
+
+    #[test]
     fn errors_say_what_is_wrong_and_where() {
         let head = "[policy]\nname = \"x\"\nversion = 1\n";
         check(&format!("{head}{RULE}"), &[]);

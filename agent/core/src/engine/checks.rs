@@ -2,11 +2,11 @@
 //!
 //! Where mail is encrypted, traffic only lets suspect ([`crate::detect::mail`]). Where the policy says so (`[relay_check]`), the shell asks
 //! the server, and hands the answer in as an input, so that a replay asks nobody. A tenant is asked once an hour at most, and once more after
-//! [`AGAIN`] if it was put off; a node asks [`NODE_PER_HOUR`] times an hour.
+//! [`AGAIN`] if it was put off, or was not asked because too many waited; a node asks [`NODE_PER_HOUR`] times an hour.
 //!
 //! **What an answer means.** Accepted from outside: the suspicion is confirmed. Accepted from where the server may well trust whoever asks (the
 //! tenant's own network, or one next to it): nothing, and an operator asks from elsewhere. Refused: the suspicion is refuted, and the same
-//! is not told again for [`REFUTED`]. Everything else leaves it as it is.
+//! server is not suspected again for [`REFUTED`]. Everything else leaves it as it is.
 //!
 //! Left out: the question itself; nothing of this is kept over a restart.
 
@@ -58,10 +58,10 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Whether what is suspected of a tenant was refuted not long ago.
-    pub fn is_refuted(&self, tenant: &TenantId, now: Timestamp) -> bool {
-        let refuted = self.suspects.get(tenant).and_then(|suspect| suspect.refuted);
-        refuted.is_some_and(|refuted| now.since(refuted) < REFUTED)
+    /// Whether what is suspected of a tenant's server was refuted not long ago.
+    pub fn is_refuted(&self, tenant: &TenantId, server: IpAddr, now: Timestamp) -> bool {
+        let suspect = self.suspects.get(tenant).filter(|suspect| suspect.server == server);
+        suspect.and_then(|suspect| suspect.refuted).is_some_and(|refuted| now.since(refuted) < REFUTED)
     }
 
     /// Takes a suspicion about the tenant of `server`; whether it is to be asked now.
@@ -74,11 +74,14 @@ impl Checks {
         } else if !self.make_room(now) {
             return false;
         }
-        if !self.may_ask(now) {
+        if !may_ask(&mut self.asked, now) {
             return false;
         }
         let alert = alert.clone();
-        let (again_at, was_again, refuted) = (None, false, None);
+        let (again_at, was_again) = (None, false);
+        // It stays refuted until it says something else.
+        let before = self.suspects.get(&alert.tenant).filter(|before| before.server == server);
+        let refuted = before.and_then(|before| before.refuted);
         self.suspects.insert(
             alert.tenant.clone(),
             Suspect { alert, server, asked: now, again_at, was_again, refuted },
@@ -103,6 +106,7 @@ impl Checks {
                 alert.metrics.insert(0, metric("accepted_by_check"));
                 alert.window = Window { start: alert.window.start, end: now };
                 (alert.at, alert.is_suspicion, alert.confidence_percent) = (now, false, 99);
+                suspect.refuted = None;
                 Conclusion::Confirmed(alert)
             }
             CheckVerdict::Refused => {
@@ -111,6 +115,12 @@ impl Checks {
             }
             CheckVerdict::Deferred if !suspect.was_again => {
                 suspect.again_at = Some(now + AGAIN);
+                Conclusion::Open
+            }
+            // Nobody said no: that it was not asked counts neither against its hour nor against the node's.
+            CheckVerdict::NotAsked => {
+                suspect.again_at = Some(now + AGAIN);
+                self.asked.pop_back();
                 Conclusion::Open
             }
             _ => Conclusion::Open,
@@ -127,27 +137,22 @@ impl Checks {
         self.suspects.values().filter_map(|suspect| suspect.again_at).min()
     }
 
-    /// The tenants and servers that are to be asked once more at `now`.
-    pub fn due(&mut self, now: Timestamp) -> Vec<(TenantId, IpAddr)> {
+    /// The tenants and servers that are to be asked once more at `now`. Who may not be asked by then (`may_be`: somebody has paused, the
+    /// policy is another) waits for the next suspicion.
+    pub fn due(&mut self, now: Timestamp, may_be: impl Fn(&TenantId) -> bool) -> Vec<(TenantId, IpAddr)> {
         let mut due = Vec::new();
         for (tenant, suspect) in &mut self.suspects {
-            if suspect.again_at.take_if(|at| *at <= now).is_some() {
-                suspect.was_again = true;
+            if suspect.again_at.take_if(|at| *at <= now).is_none() || !may_be(tenant) {
+                continue;
+            }
+            if may_ask(&mut self.asked, now) {
+                (suspect.asked, suspect.was_again) = (now, true);
                 due.push((tenant.clone(), suspect.server));
+            } else {
+                suspect.again_at = Some(now + AGAIN);
             }
         }
         due
-    }
-
-    fn may_ask(&mut self, now: Timestamp) -> bool {
-        while self.asked.front().is_some_and(|asked| now.since(*asked) >= EVERY) {
-            self.asked.pop_front();
-        }
-        let may = self.asked.len() < NODE_PER_HOUR;
-        if may {
-            self.asked.push_back(now);
-        }
-        may
     }
 
     /// Whoever was asked longest ago makes room, if that may be asked again anyway.
@@ -162,6 +167,18 @@ impl Checks {
         let tenant = oldest.0.clone();
         self.suspects.remove(&tenant).is_some()
     }
+}
+
+/// Whether the node may ask once more, and takes note of it.
+fn may_ask(asked: &mut VecDeque<Timestamp>, now: Timestamp) -> bool {
+    while asked.front().is_some_and(|asked| now.since(*asked) >= EVERY) {
+        asked.pop_front();
+    }
+    let may = asked.len() < NODE_PER_HOUR;
+    if may {
+        asked.push_back(now);
+    }
+    may
 }
 
 #[cfg(test)]
@@ -235,7 +252,10 @@ mod tests {
         );
         let (conclusion, checks) = answered(CheckVerdict::Refused, false);
         assert!(matches!(conclusion, Conclusion::Refuted));
-        assert!(checks.is_refuted(&tenant, at(80_000)) && !checks.is_refuted(&tenant, at(90_000)));
+        let other = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 11));
+        assert!(checks.is_refuted(&tenant, SERVER, at(80_000)));
+        assert!(!checks.is_refuted(&tenant, SERVER, at(90_000)), "a day later it may be another");
+        assert!(!checks.is_refuted(&tenant, other, at(80_000)), "another server was not asked");
         for verdict in [CheckVerdict::Unclear, CheckVerdict::Unreachable] {
             let (conclusion, checks) = answered(verdict, true);
             assert!(matches!(conclusion, Conclusion::Open) && checks.next_deadline().is_none());
@@ -249,9 +269,69 @@ mod tests {
         checks.suspect(&alert("alice", 0), SERVER, at(0));
         checks.answered(&tenant, CheckVerdict::Deferred, true, at(1));
         assert_eq!(checks.next_deadline(), Some(at(901)));
-        assert!(checks.due(at(900)).is_empty());
-        assert_eq!(checks.due(at(901)), [(tenant.clone(), SERVER)]);
+        assert!(checks.due(at(900), |_| true).is_empty());
+        assert_eq!(checks.due(at(901), |_| true), [(tenant.clone(), SERVER)]);
         checks.answered(&tenant, CheckVerdict::Deferred, true, at(902));
         assert_eq!(checks.next_deadline(), None);
+        assert!(
+            !checks.suspect(&alert("alice", 4_500), SERVER, at(4_500)),
+            "an hour after the last question"
+        );
+        assert!(checks.suspect(&alert("alice", 4_501), SERVER, at(4_501)));
+    }
+
+    #[test]
+    fn who_was_not_asked_is_asked_soon_and_as_often_as_it_takes() {
+        let tenant: TenantId = "alice".parse().unwrap();
+        let mut checks = Checks::default();
+        assert!(checks.suspect(&alert("alice", 0), SERVER, at(0)));
+        for round in 1..=3 {
+            let asked = checks.asked.len();
+            checks.answered(&tenant, CheckVerdict::NotAsked, false, at(round * 900 - 900));
+            assert_eq!(checks.asked.len(), asked - 1, "a question that was not put is none of the node's");
+            assert_eq!(checks.due(at(round * 900), |_| true), [(tenant.clone(), SERVER)], "{round}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_again_who_may_not_be_by_then_or_beyond_the_nodes_hour() {
+        let tenant: TenantId = "alice".parse().unwrap();
+        let put_off = || {
+            let mut checks = Checks::default();
+            checks.suspect(&alert("alice", 0), SERVER, at(0));
+            checks.answered(&tenant, CheckVerdict::Deferred, true, at(0));
+            checks
+        };
+        let mut checks = put_off();
+        assert!(checks.due(at(900), |_| false).is_empty());
+        assert_eq!(checks.next_deadline(), None);
+        let mut checks = put_off();
+        for number in 1..NODE_PER_HOUR {
+            assert!(checks.suspect(&alert(&format!("t{number}"), 10), SERVER, at(10)));
+        }
+        assert!(checks.due(at(900), |_| true).is_empty(), "the node has asked enough");
+        assert!(checks.due(at(1_800), |_| true).is_empty());
+        assert_eq!(checks.next_deadline(), Some(at(2_700)));
+        assert_eq!(checks.due(at(3_600), |_| true), [(tenant.clone(), SERVER)]);
+    }
+
+    #[test]
+    fn what_was_refuted_stays_so_until_it_says_something_else() {
+        let tenant: TenantId = "alice".parse().unwrap();
+        let mut checks = Checks::default();
+        checks.suspect(&alert("alice", 0), SERVER, at(0));
+        checks.answered(&tenant, CheckVerdict::Refused, true, at(1));
+        assert!(checks.suspect(&alert("alice", 4_000), SERVER, at(4_000)), "it may be another by now");
+        checks.answered(&tenant, CheckVerdict::Unreachable, true, at(4_010));
+        assert!(checks.is_refuted(&tenant, SERVER, at(4_020)));
+        assert!(checks.suspect(&alert("alice", 8_000), SERVER, at(8_000)));
+        let conclusion = checks.answered(&tenant, CheckVerdict::Accepted, true, at(8_001));
+        assert!(matches!(conclusion, Conclusion::Confirmed(_)));
+        assert!(!checks.is_refuted(&tenant, SERVER, at(8_002)));
+        checks.forget(&tenant);
+        assert!(matches!(
+            checks.answered(&tenant, CheckVerdict::Accepted, true, at(8_003)),
+            Conclusion::Open
+        ));
     }
 }

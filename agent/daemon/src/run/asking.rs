@@ -59,7 +59,7 @@ impl Asker {
         Self(sender)
     }
 
-    /// Puts a question. Where too many wait it is dropped: the suspicion stays, and is told again.
+    /// Puts a question of a server of the tenant's, whose networks are `theirs`; `own` are the node's addresses. Whether there was room for it.
     pub fn ask(
         &self,
         tenant: &TenantId,
@@ -67,13 +67,15 @@ impl Asker {
         check: &RelayCheck,
         theirs: &[IpNet],
         own: &[IpAddr],
-    ) {
+    ) -> bool {
         let source = own.iter().copied().find(|own| is_outside(*own, server, theirs));
         let question = Question { from: check.from.clone(), to: check.to.clone() };
         let task = Task { tenant: tenant.clone(), server, source, question };
-        if self.0.try_send(task).is_err() {
-            tracing::warn!(%tenant, %server, "too many mail servers wait to be asked; this one is not");
+        let is_room = self.0.try_send(task).is_ok();
+        if !is_room {
+            tracing::warn!(%tenant, %server, "too many mail servers wait to be asked; this one is in a quarter of an hour");
         }
+        is_room
     }
 }
 
@@ -123,6 +125,18 @@ mod tests {
         let theirs: Vec<IpNet> = theirs.iter().map(|net| net.parse().unwrap()).collect();
         let told = is_outside(own.parse().unwrap(), server.parse().unwrap(), &theirs);
         assert_eq!(told, expect, "{own} asks {server} of {theirs:?}");
+    }
+
+    #[test]
+    fn who_finds_no_room_is_told_so() {
+        // Nobody takes anything out.
+        let (sender, _tasks) = async_mpsc::channel(WAITING_MAX);
+        let asker = Asker(sender);
+        let mailbox = |text: &str| text.parse().unwrap();
+        let check = RelayCheck { from: mailbox("a@b.example"), to: mailbox("c@d.example") };
+        let tenant: TenantId = "alice".parse().unwrap();
+        let asked = (0..40).filter(|_| asker.ask(&tenant, [203, 0, 113, 10].into(), &check, &[], &[]));
+        assert_eq!(asked.count(), WAITING_MAX);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use reeve_core::engine::{Engine, Input, Output};
 use reeve_policy::judge::BRAKE;
 use reeve_policy::language::check_tenants;
 use reeve_policy::{
-    Decision, DesiredState, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind, NodeHealth,
-    Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
+    CheckVerdict, Decision, DesiredState, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind,
+    NodeHealth, Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
 };
 
 pub(super) use log::behind;
@@ -403,20 +403,23 @@ impl Sensor {
 
     /// Has a tenant's mail server asked whether it is an open relay. Nobody waits for the answer here.
     fn ask(&mut self, tenant: TenantId, server: std::net::IpAddr) {
-        let known = self.tenants.iter().find(|known| known.id == tenant);
-        let (Some(asker), Some(check), Some(known)) = (&self.asker, &self.loaded.policy.relay_check, known)
-        else {
-            return;
-        };
         let own: Vec<std::net::IpAddr> =
             self.loaded.policy.own_addresses.iter().map(ipnet::IpNet::addr).collect();
-        asker.ask(&tenant, server, check, &known.addresses, &own);
+        let known = self.tenants.iter().find(|known| known.id == tenant);
+        let is_asked = match (&self.asker, &self.loaded.policy.relay_check, known) {
+            (Some(asker), Some(check), Some(known)) => {
+                asker.ask(&tenant, server, check, &known.addresses, &own)
+            }
+            _ => false,
+        };
+        if !is_asked {
+            self.take_answer(Answer { tenant, verdict: CheckVerdict::NotAsked, is_outside: false });
+        }
     }
 
     fn take_answer(&mut self, Answer { tenant, verdict, is_outside }: Answer) {
         let at = engine_time(self.clock.now());
         self.core.handle(Input::RelayChecked { tenant, verdict, is_outside, at });
-        self.changed = true;
     }
 
     /// Everything that is desired now, with what is new in it.

@@ -27,6 +27,7 @@ pub fn relay(
         CheckVerdict::Deferred => "it asks to come again later\n",
         CheckVerdict::Unclear => "it did not answer the question\n",
         CheckVerdict::Unreachable => "it did not answer\n",
+        CheckVerdict::NotAsked => "it was not asked\n",
     }
 }
 
