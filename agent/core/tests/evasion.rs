@@ -267,9 +267,8 @@ fn good_traffic_beside_it_hides_no_scan() {
 
 #[test]
 fn patience_only_delays() {
-    // As nmap paces it: a probe in 0.4 seconds.
-    {
-        let (name, pause, most) = ("T2", 400, 60);
+    // As nmap paces it: a probe in 0.4 seconds, in 15, in 300.
+    for (name, pause, most) in [("T2", 400, 60), ("T1", 15_000, 100), ("T0", 300_000, 300)] {
         let pause = Duration::from_millis(pause);
         let scans = ["portscan.vertical", "portscan.slow"];
         let ports = |number| Probe::new((ALICE, 40_000 + number as u16), to_port(number), SYN);

@@ -94,11 +94,11 @@ fn base_hosts(numbers: &Horizontal, target: &Target, excuse: Excuse) -> (u32, &'
 fn hosts_needed(numbers: &Horizontal, (base, protocol): (u32, Protocol), refused: u32, targets: u32) -> u32 {
     let mostly_refused = f64::from(refused) >= numbers.unanswered * f64::from(targets);
     let is_weak = matches!(protocol, Protocol::Udp | Protocol::Other(_));
-    // No port of a node's is counted twice over: the window holds no more.
-    if is_weak && !mostly_refused && base < numbers.peer_hosts {
-        base.saturating_mul(numbers.udp_factor)
-    } else {
-        base
+    match is_weak && !mostly_refused {
+        // A node asks hundreds of peers a minute that have long gone, and their silence says nothing at all.
+        true if base >= numbers.peer_hosts => u32::MAX,
+        true => base.saturating_mul(numbers.udp_factor),
+        false => base,
     }
 }
 
@@ -163,6 +163,8 @@ mod tests {
     fn look_alikes_stay_silent() {
         check(Protocol::Tcp, 443, 500, 50, &[Productive, Productive, Silent], false);
         check(Protocol::Tcp, 30303, 399, 100, &[Silent], false);
+        check(Protocol::Udp, 30303, 470, 20, &[Silent, Silent, Productive], false);
+        check(Protocol::Udp, 30303, 470, 20, &[Refused], true);
         check(Protocol::Udp, 53, 49, 100, &[Silent], false);
         check(Protocol::Tcp, 443, 249, 10, &[Aborted], false);
     }
@@ -175,7 +177,6 @@ mod tests {
         check(Protocol::Tcp, 22, 100, 50, &[Aborted], true);
         check(Protocol::Tcp, 22, 99, 50, &[Aborted], false);
         check(Protocol::Tcp, 30303, 400, 100, &[Silent], true);
-        check(Protocol::Udp, 30303, 400, 100, &[Silent], true);
     }
 
     #[test]

@@ -9,14 +9,16 @@
 //!
 //! **Numbers.** The paper's: honest contacts are answered in 80 %, a scanner's in 20 %; of scanners 99 % are to be found. False alarms 1
 //! in a million, not 1 in 100: these are customers. That makes ten failures without an answer between. Then at least 14 hosts in ten
-//! minutes, 60 % of which did not answer, must be on ports that three hosts share. Ten minutes after it began a walk expires.
+//! minutes, 60 % of which did not answer, must be on ports that three hosts share. Ten minutes after it began a walk expires. What
+//! began less than twenty seconds ago is left to the windows: it may be a start, at which the dead come first by chance.
 //!
 //! **Why windows as well.** The walk is quick about whoever fails nearly always, and blind to UDP and to a scanner that finds half of
 //! its targets alive; it counts hosts, so a vertical scan is one step. Windows count targets, of every protocol, whatever the order, and
 //! their numbers can be told to a customer. The walk fires first on few hosts, on several ports and below the windows' pace; the window on
 //! one loved port (15 hosts) and on whatever is not TCP.
 //!
-//! **Look-alikes that stay silent.** A dead upstream retried: one host. A broken resolver that dials a dozen stale backends: twelve hosts.
+//! **Look-alikes that stay silent.** A dead upstream retried: one host. A balancer that starts, a tenth of
+//! its backends down: by the time that is asked the others have answered. A broken resolver that dials a dozen stale backends: twelve hosts.
 //! A pool that was in use and died: no first contacts ([`super::known`]). Happy eyeballs: for each address that fails another answers.
 //! Peer-to-peer: scattered ports, `peer_ports` and reciprocity ([`super::peers`]). An outage: silence is unknown then
 //! ([`crate::flow::guard`]).
@@ -38,6 +40,9 @@ const LOWER: i32 = -4;
 
 /// How long a walk, and what is known of its hosts, lasts.
 pub const EXPIRY: Duration = Duration::from_secs(600);
+
+/// What is younger than this is judged by windows alone.
+const SETTLED: Duration = Duration::from_secs(20);
 
 /// How many hosts share a port that counts.
 const SHARING: usize = 3;
@@ -91,7 +96,8 @@ impl Walk {
             return None;
         }
         let unanswered = f64::from(crowd.unanswered_hosts) / f64::from(crowd.hosts);
-        if unanswered < numbers.unanswered {
+        let is_young = crowd.first.is_none_or(|first| at.since(first) < SETTLED);
+        if unanswered < numbers.unanswered || is_young {
             return None;
         }
         *self = Self { since: at, ..Self::default() };
@@ -159,10 +165,12 @@ mod tests {
 
     #[test]
     fn fires_at_the_fourteenth_host_and_not_before() {
-        check(14, &[8_080], &[Refused], 100, Some(13));
-        check(13, &[8_080], &[Refused], 100, None);
+        check(14, &[8_080], &[Refused], 1_600, Some(13));
+        check(13, &[8_080], &[Refused], 1_600, None);
+        // The faster ones are the windows'.
+        check(24, &[8_080], &[Refused], 800, None);
         // Three ports in turn, none of which has many hosts.
-        check(20, &[80, 8_080, 8_443], &[Silent], 1_000, Some(13));
+        check(20, &[80, 8_080, 8_443], &[Silent], 2_000, Some(13));
     }
 
     #[test]
@@ -170,14 +178,21 @@ mod tests {
         check(40, &[8_080], &[Silent], 40_000, Some(13));
         // Slower than ten in ten minutes.
         check(40, &[8_080], &[Silent], 70_000, None);
-        check(100, &[8_080], &[Silent, Silent, Silent, Answered], 100, Some(17));
+        check(100, &[8_080], &[Silent, Silent, Silent, Answered], 2_000, Some(17));
         check(400, &[8_080], &[Silent, Answered], 100, None);
     }
 
     #[test]
     fn look_alikes_stay_silent() {
+        // A balancer whose first twenty backends are down.
+        let (mut walk, at) =
+            (Walk::default(), |millis: u64| Timestamp::from_nanos(1_000_000_000_000 + millis * 1_000_000));
+        for backend in 0..200 {
+            walk.step(backend >= 20, at(backend * 20));
+        }
+        assert!(walk.position <= 0, "{}", walk.position);
         // A dozen stale backends; a swarm, each peer on a port of its own; a crawler with dead links.
-        check(12, &[5_000], &[Refused], 10, None);
+        check(12, &[5_000], &[Refused], 2_000, None);
         check(300, &[], &[Silent, Silent, Silent, Silent, Answered], 50, None);
         check(400, &[6_881, 30_303], &[Silent], 50, None);
         check(400, &[443], &[Answered, Answered, Silent], 50, None);

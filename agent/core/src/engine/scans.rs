@@ -430,8 +430,12 @@ fn a_scan_by_a_tenant_with_a_node_is_found() {
 fn thresholds_are_crossed_in_their_tick() {
     let mut refused = Traffic::default();
     (0..40_u32).for_each(|number| refused.tcp(u64::from(number) * 1_000, 40_000, host(number), 23, Refused));
-    // The fourteenth host, by the sequential test.
-    check(refused, &[("portscan.horizontal", 13)]);
+    // The fifteenth host of a port that intruders love.
+    check(refused, &[("portscan.horizontal", 14)]);
+    let mut patient = Traffic::default();
+    (0..40_u32).for_each(|number| patient.tcp(u64::from(number) * 2_500, 40_000, host(number), 80, Refused));
+    // The fourteenth host, by the sequential test: no window sees more than 24 of these.
+    check(patient, &[("portscan.horizontal", 32)]);
     let mut silent = Traffic::default();
     (0..40_u32).for_each(|number| silent.udp(u64::from(number) * 1_000, 40_000, host(number), 161, Refused));
     check(silent, &[("portscan.horizontal", 24)]);
