@@ -53,6 +53,46 @@ fn send_to_alice(house: &House, recipient: &str, messages: &str) -> String {
     sent.stdout.trim().to_owned()
 }
 
+/// Mails are longer than others by up to so many bytes.
+const SPREAD: &str = "8000";
+/// A policy that asks mail servers which are suspected.
+const ASKING: &str = "[policy]\nname = \"asking\"\nversion = 1\nextends = \"baseline\"\n\
+    [relay_check]\nenabled = true\nfrom = \"probe@asker.example\"\nto = \"probe@elsewhere.example\"\n";
+
+/// The same as [`send_to_alice`], over TLS and with a text of a page, or more by up to `spread` bytes.
+fn send_sealed_to_alice(house: &House, recipient: &str, messages: &str, spread: &str) -> String {
+    let (server, page) = (ALICE_V4.to_string(), format!("{BODY} ").repeat(40));
+    let arguments = [
+        "--server",
+        &server,
+        "--recipient",
+        recipient,
+        "--messages",
+        messages,
+        "--body",
+        &page,
+        "--threads",
+        "2",
+        "--tls",
+        "--spread",
+        spread,
+        "--source",
+        "198.51.100.1",
+        "198.51.100.2",
+        "198.51.100.3",
+    ];
+    let sent = Program::MailSend.run(&house.lab, &house.lab.net, &arguments, TOOL).unwrap();
+    sent.stdout.trim().to_owned()
+}
+
+/// Asks alice's server as an operator does; the exit code and what was printed.
+fn check_relay(house: &House) -> (Option<i32>, String) {
+    let address = ALICE_V4.to_string();
+    let question = ["--from", "probe@asker.example", "--to", "probe@elsewhere.example"];
+    let told = house.reevectl(&[&["check-relay", &address][..], &question].concat()).unwrap();
+    (told.status.code(), told.stdout)
+}
+
 /// Lets a mail server try all that waits, and waits until it has.
 fn try_again(postfix: &Postfix, host: &Namespace) {
     let (waiting, deferred) = (postfix.waiting(host).unwrap(), postfix.deliveries("deferred"));
@@ -119,7 +159,7 @@ fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
 }
 
 /// Sends 100 messages to 60 exchangers, and does not give up for 25 seconds.
-const BOT: [&str; 8] = ["--messages", "100", "--threads", "4", "--seconds", "25", "--patience", "2"];
+const BOT: [&str; 8] = ["--messages", "300", "--threads", "4", "--seconds", "25", "--patience", "2"];
 
 #[test]
 fn a_bot_is_slowed_down_to_the_limit_over_both_versions() {
@@ -225,4 +265,101 @@ fn a_mail_server_that_does_as_it_should_stays_unnoticed() {
     assert!(house.violations().unwrap().is_empty());
     let played = house.close_and_replay(&["staff", "friend", "customer", BODY]).unwrap();
     assert_eq!(played.count("alert"), 0, "{:?}", played.alerts());
+}
+
+#[test]
+fn an_open_relay_behind_tls_is_suspected_asked_and_cut_off() {
+    let lab = Lab::up().unwrap();
+    // An address that is no neighbour of alice's, to ask from.
+    lab.rt.ip("addr add 192.0.2.1/32 dev up0").unwrap();
+    let mut house = House::open_recorded(lab, Some(ASKING)).unwrap();
+    let net = MailNet::start(&house.lab, &domains("shop", 20, Manner::OffersTls)).unwrap();
+    let postfix = Postfix::start(&house.lab, &house.lab.alice, Relaying::OpenSealed).unwrap();
+
+    let sent = send_sealed_to_alice(&house, "customer{n}@shop{n}.example", "20", SPREAD);
+    assert_eq!(sent, "taken 20 refused 0 left 0", "{}", postfix.last_lines(20));
+    let (status, _) = house.wait_for_state("alice", "blocked", SOON).unwrap();
+    assert_eq!(
+        (status.clause.as_str(), status.scope.as_str(), status.until.as_str()),
+        ("baseline/relay", "tcp/25", "released"),
+        "{status:?}\n{}",
+        postfix.last_lines(10)
+    );
+    house.wait_for_violation("alice", "smtp_relay", SOON).unwrap();
+    let taken = net.taken();
+    assert!(taken.len() >= 8 && taken.iter().all(|message| message.is_encrypted), "{taken:?}");
+    assert_eq!(house.violations().unwrap().len(), 1);
+    let (code, told) = check_relay(&house);
+    assert_eq!(code, Some(1), "{told}");
+    // The replay comes to the same, and asks nobody.
+    let played = house.close_and_replay(&["customer", BODY]).unwrap();
+    assert_eq!(played.alerts(), ["smtp_relay"]);
+    assert_eq!(played.count("check-relay"), 1);
+}
+
+/// Alice's server, which relays for its own users only, is sent mail for them; they are sent for to others, and write some themselves.
+fn run_closed_server(house: &House, spread: &str) -> Postfix {
+    let alice = &house.lab.alice;
+    let postfix = Postfix::start(&house.lab, alice, Relaying::ClosedSealed).unwrap();
+    let own = send_sealed_to_alice(house, &format!("staff{{n}}@{OWN_DOMAIN}"), "20", spread);
+    assert_eq!(own, "taken 20 refused 0 left 0", "{}", postfix.last_lines(20));
+    let others = send_sealed_to_alice(house, "customer@sealed{n}.example", "12", spread);
+    assert_eq!(others, "taken 0 refused 12 left 0");
+    let (sender, page) = (format!("staff@{OWN_DOMAIN}"), format!("{BODY} ").repeat(25));
+    let arguments = ["--server", "127.0.0.1", "--sender", &sender, "--recipient", "friend@sealed{n}.example"];
+    let rest = ["--body", &page, "--messages", "12", "--spread", spread];
+    let sent = Program::MailSend.run(&house.lab, alice, &[&arguments[..], &rest].concat(), TOOL).unwrap();
+    assert_eq!(sent.stdout.trim(), "taken 12 refused 0 left 0");
+    wait_until("the mail to be delivered", SOON, || Ok(postfix.deliveries("sent") == 12)).unwrap();
+    postfix
+}
+
+#[test]
+fn a_mail_server_behind_tls_that_does_as_it_should_is_not_suspected() {
+    let lab = Lab::up().unwrap();
+    lab.rt.ip("addr add 192.0.2.1/32 dev up0").unwrap();
+    let mut house = House::open_recorded(lab, Some(ASKING)).unwrap();
+    let _net = MailNet::start(&house.lab, &domains("sealed", 12, Manner::OffersTls)).unwrap();
+    let _postfix = run_closed_server(&house, SPREAD);
+    let (code, told) = check_relay(&house);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("554") && told.contains("it refuses"), "{told}");
+    assert_eq!(house.status("alice").unwrap().state, "clear");
+    let violations = house.violations().unwrap();
+    assert!(violations.is_empty(), "{violations:?}");
+    let played = house.close_and_replay(&["staff", "friend", "customer", BODY]).unwrap();
+    assert_eq!(played.count("alert"), 0, "{:?}", played.alerts());
+    assert_eq!(played.count("check-relay"), 0);
+}
+
+/// All that comes in is of one length, and all that its users write of one as well, as if one followed from the other.
+#[test]
+fn a_mail_server_that_only_looks_like_an_open_relay_is_cleared_by_its_answer() {
+    let lab = Lab::up().unwrap();
+    lab.rt.ip("addr add 192.0.2.1/32 dev up0").unwrap();
+    let mut house = House::open_recorded(lab, Some(ASKING)).unwrap();
+    let _net = MailNet::start(&house.lab, &domains("sealed", 12, Manner::OffersTls)).unwrap();
+    let _postfix = run_closed_server(&house, "0");
+    wait_until("the suspicion to be refuted", SOON, || {
+        Ok(house.violations()?.iter().any(|violation| violation.state == "quiet"))
+    })
+    .unwrap();
+    let violations = house.violations().unwrap();
+    assert!(violations.len() == 1 && violations[0].class == "smtp_relay", "{violations:?}");
+    assert_eq!(house.status("alice").unwrap().state, "clear");
+    let played = house.close_and_replay(&["staff", "friend", "customer", BODY]).unwrap();
+    assert_eq!((played.count("check-relay"), played.count("decision"), played.count("imposed")), (1, 0, 0));
+}
+
+#[test]
+fn a_mail_server_that_demands_encryption_is_asked_in_it() {
+    for (relaying, code, last) in [(Relaying::ClosedStrict, 0, "554"), (Relaying::OpenStrict, 1, "250")] {
+        let house = House::open(Lab::up().unwrap()).unwrap();
+        let postfix = Postfix::start(&house.lab, &house.lab.alice, relaying).unwrap();
+        let (told_code, told) = check_relay(&house);
+        assert_eq!(told_code, Some(code), "{told}\n{}", postfix.last_lines(10));
+        let mut words = told.split_whitespace().skip_while(|word| *word != "STARTTLS");
+        assert_eq!((words.next(), words.next()), (Some("STARTTLS"), Some("220")), "{told}");
+        assert!(told.contains(&format!("RCPT TO    {last}")), "{told}");
+    }
 }

@@ -117,8 +117,16 @@ fn name_server(lab: &Lab, domains: &[(String, Ipv4Addr)]) -> anyhow::Result<Proc
 pub enum Relaying {
     /// For anybody from anybody: an open relay.
     Open,
+    /// The same, with TLS offered on the way in and taken on the way out.
+    OpenSealed,
     /// For its own domain from anybody, for others from the host itself.
     Closed,
+    /// The same, with TLS offered on the way in and taken on the way out.
+    ClosedSealed,
+    /// For anybody from anybody, but not without TLS.
+    OpenStrict,
+    /// For its own domain from anybody, but not without TLS.
+    ClosedStrict,
 }
 
 /// A mail server on a tenant's host.
@@ -203,9 +211,21 @@ fn lay_out(dir: &Path, relaying: Relaying) -> anyhow::Result<()> {
         data.display()
     );
     main += match relaying {
-        Relaying::Open => "mynetworks = 0.0.0.0/0\n",
-        Relaying::Closed => "mynetworks = 127.0.0.0/8\n",
+        Relaying::Open | Relaying::OpenSealed | Relaying::OpenStrict => "mynetworks = 0.0.0.0/0\n",
+        Relaying::Closed | Relaying::ClosedSealed | Relaying::ClosedStrict => "mynetworks = 127.0.0.0/8\n",
     };
+    let level = match relaying {
+        Relaying::Open | Relaying::Closed => None,
+        Relaying::OpenSealed | Relaying::ClosedSealed => Some("may"),
+        Relaying::OpenStrict | Relaying::ClosedStrict => Some("encrypt"),
+    };
+    if let Some(level) = level {
+        let (certificate, key) = super::programs::certificate(&etc)?;
+        writeln!(
+            main,
+            "smtpd_tls_security_level = {level}\nsmtpd_tls_cert_file = {certificate}\nsmtpd_tls_key_file = {key}"
+        )?;
+    }
     fs::write(etc.join("main.cf"), main)?;
     Ok(())
 }

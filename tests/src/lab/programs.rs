@@ -141,7 +141,7 @@ fn nghttpd(lab: &Lab, dir: &Path, port: u16, rest: &[&str]) -> anyhow::Result<Pr
 }
 
 /// A certificate that nobody vouches for, as many servers have one.
-fn certificate(dir: &Path) -> anyhow::Result<(String, String)> {
+pub(super) fn certificate(dir: &Path) -> anyhow::Result<(String, String)> {
     let path = |name: &str| dir.join(name).display().to_string();
     let (certificate, key) = (path("server.crt"), path("server.key"));
     let made = Command::new("openssl")

@@ -2,15 +2,18 @@
 
 Message N goes to the server N modulo the number of servers, for RECIPIENT with {n} replaced by N, over a connection of its own
 from the source N modulo the number of sources. One that cannot be delivered is tried again until `--seconds` are over.
-The last line says how many were taken, refused for good, and neither.
+With --spread each is longer than the text by another number of bytes below that. The last line says how many were taken, refused for good, and neither.
 
 usage: mail_send.py --server ADDRESS.. [--source ADDRESS..] --recipient PATTERN --messages N
-                    [--threads N] [--seconds N] [--patience SECONDS] [--body TEXT]
+                    [--threads N] [--seconds N] [--patience SECONDS] [--body TEXT] [--tls]
+                    [--spread BYTES]
 """
 
 import argparse
 import queue
+import random
 import smtplib
+import ssl
 import threading
 import time
 
@@ -24,6 +27,8 @@ parser.add_argument("--threads", type=int, default=4)
 parser.add_argument("--seconds", type=float, default=30)
 parser.add_argument("--patience", type=float, default=10)
 parser.add_argument("--body", default="hello")
+parser.add_argument("--tls", action="store_true")
+parser.add_argument("--spread", type=int, default=0)
 asked = parser.parse_args()
 
 end = time.monotonic() + asked.seconds
@@ -38,7 +43,13 @@ def send(number):
     source = (asked.source[number % len(asked.source)], 0) if asked.source else None
     recipient = asked.recipient.replace("{n}", str(number))
     text = f"From: <{asked.sender}>\r\nTo: <{recipient}>\r\nSubject: {number}\r\n\r\n{asked.body}\r\n"
+    if asked.spread:
+        longer = random.Random(recipient).randrange(asked.spread)
+        text += ("x" * 70 + "\r\n") * (longer // 72)
     with smtplib.SMTP(server, 25, "origin.example", asked.patience, source) as session:
+        if asked.tls:
+            # Nobody vouches for the lab's servers.
+            session.starttls(context=ssl._create_unverified_context())
         session.sendmail(asked.sender, [recipient], text)
 
 
