@@ -176,7 +176,7 @@ impl Amplify {
 
     /// Judges what is ready.
     pub fn judge(&mut self, numbers: &FloodAmplify, now: Timestamp, found: &mut Vec<Finding>) {
-        let terms = Terms { seconds: numbers.seconds, confidence_percent: 90 };
+        let terms = Terms { seconds: numbers.seconds, at_once: u64::MAX, confidence_percent: 90 };
         let (hosts, nets) = (&self.hosts, &self.nets);
         let asked = |ready: &Ready| match ready.reach {
             Reach::Host(host) => hosts.iter().find(|asked| asked.key == bits(host)),

@@ -26,7 +26,7 @@ use crate::meter::tally::{Limit, Pace};
 /// Where the server speaks first, the tenant has something to say a round trip later.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-const TERMS: Terms = Terms { seconds: 1, confidence_percent: 90 };
+const TERMS: Terms = Terms { seconds: 1, at_once: u64::MAX, confidence_percent: 90 };
 
 /// What is known of completed connections. The key is the service: an address with the port in bits that tell networks apart, so
 /// only single ones are looked at.

@@ -4,13 +4,13 @@
 //! destination. Replies, errors and neighbour discovery do: the other side may have asked for them, by packets of whatever kind (RFC 792,
 //! RFC 4443), which are counted against them.
 //!
-//! **Numbers.** 100/s to one destination for two seconds; requests also 5,000/s in all with under half of them answered, and a quarter of
+//! **Numbers.** 100/s to one destination for two seconds, or a hundred times as many in one; requests also 5,000/s in all with under half of them answered, and a quarter of
 //! that to one /24 or /48.
 //!
 //! **Look-alikes that stay silent.** Monitoring pings: a few a second each, and answered. A host that is pinged, scanned or flooded answers as
 //! often as it is asked. A ping of many fragments is one message.
 //!
-//! **Evasion.** Below the rates; bursts shorter than two seconds.
+//! **Evasion.** Below the rates; small bursts shorter than two seconds.
 
 use std::net::IpAddr;
 
@@ -25,6 +25,9 @@ use crate::packet::{IcmpKind, Ip};
 
 /// From this share on, what came from there is what is answered; and requests that are answered are monitoring.
 const PROVOKED: f64 = 0.5;
+
+/// So many times the number is no burst that might end.
+const AT_ONCE: u64 = 100;
 
 /// What is known of ICMP.
 #[derive(Debug)]
@@ -76,7 +79,8 @@ impl Icmps {
     /// Judges what is ready.
     pub fn judge(&mut self, numbers: &FloodIcmp, now: Timestamp, found: &mut Vec<Finding>) {
         let (host, total) = (numbers.packets_per_second, numbers.total_packets_per_second);
-        let terms = Terms { seconds: numbers.seconds, confidence_percent: 95 };
+        let terms =
+            Terms { seconds: numbers.seconds, at_once: host.saturating_mul(AT_ONCE), confidence_percent: 95 };
         let told = |ready: &Ready| Told {
             class: Class::FloodIcmp,
             protocol: Protocol::Icmp,

@@ -230,6 +230,8 @@ fn limits(host: u64, total: u64) -> Limits {
 /// For how many seconds in a row something must be over, and how sure it is then.
 struct Terms {
     seconds: u32,
+    /// So many packets in one second are enough.
+    at_once: u64,
     confidence_percent: u8,
 }
 
@@ -270,7 +272,7 @@ fn judge(
         };
         // It has been a flood: that it goes on makes it no stream.
         rates.unsteady(&ready, now);
-        if streak < terms.seconds {
+        if streak < terms.seconds && ready.second.sent < terms.at_once {
             continue;
         }
         // What goes to one host goes to its network and to all: it is told once.

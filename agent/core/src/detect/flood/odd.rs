@@ -23,7 +23,7 @@ use crate::meter::rates::{Rates, Ready, Sent};
 use crate::meter::tally::{PATIENCE, Pace};
 use crate::packet::{Fragment, Ip};
 
-const TERMS: Terms = Terms { seconds: 1, confidence_percent: 90 };
+const TERMS: Terms = Terms { seconds: 1, at_once: u64::MAX, confidence_percent: 90 };
 
 /// What is known of odd packets.
 #[derive(Debug, Default)]

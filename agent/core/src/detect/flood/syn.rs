@@ -26,7 +26,7 @@ use crate::meter::tally::{PATIENCE, Pace};
 /// One SYN to each of many ports is a scan, until it is this many times as fast as a flood need be.
 const SCAN_FACTOR: u64 = 10;
 
-const TERMS: Terms = Terms { seconds: 1, confidence_percent: 95 };
+const TERMS: Terms = Terms { seconds: 1, at_once: u64::MAX, confidence_percent: 95 };
 
 /// What is known of connection requests.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use crate::meter::tally::{Limit, PATIENCE, Pace};
 /// Above this share of what could have been answered, RST and SYN-ACK are answers.
 const PROVOKED: f64 = 0.10;
 
-const TERMS: Terms = Terms { seconds: 1, confidence_percent: 90 };
+const TERMS: Terms = Terms { seconds: 1, at_once: u64::MAX, confidence_percent: 90 };
 
 /// What is known of TCP outside connections.
 #[derive(Debug, Default)]

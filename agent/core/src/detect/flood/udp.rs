@@ -38,7 +38,7 @@ const BULK_BYTES: u64 = 1_000;
 const BULK_ANSWERS: u64 = 2;
 const BULK_PACKETS_PER_ANSWER: u64 = 2_000;
 
-const TERMS: Terms = Terms { seconds: 1, confidence_percent: 95 };
+const TERMS: Terms = Terms { seconds: 1, at_once: u64::MAX, confidence_percent: 95 };
 
 /// What is known of UDP.
 #[derive(Debug)]

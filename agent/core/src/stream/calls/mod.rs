@@ -513,8 +513,17 @@ mod tests {
         };
         let (ask, tell) = (data(90), data(300));
         let (asks, tells) = (ask.repeat(20), tell.repeat(20));
-        assert_eq!(count(&[('>', &asks), ('<', &tells)]), 10);
+        // All but two, since answers of two records each would look so too.
+        assert_eq!(count(&[('>', &asks), ('<', &tells)]), 19);
         assert_eq!(count(&[('>', &asks), ('<', &tell)]), 1);
+        // Headers and bodies by turns.
+        let posted = [data(60), data(200)].concat().repeat(10);
+        assert_eq!(count(&[('>', &posted), ('<', &tells)]), 10);
+        // A few bytes of headers, the others having been sent before; acknowledgments, updates and pings beside.
+        let short = data(17 + 23).repeat(10);
+        assert_eq!(count(&[('>', &short), ('<', &tells)]), 10);
+        let upkeep: Vec<u8> = [9, 13, 17, 22, 26].iter().flat_map(|len| data(17 + len)).collect();
+        assert_eq!(count(&[('>', &ask), ('<', &tells), ('>', &upkeep), ('<', &tells), ('>', &upkeep)]), 1);
         // One that posts, in records of headers and a body, however often.
         let post = [data(120), data(200)].concat();
         let posts = [('>', &post[..]), ('<', &tells)].repeat(5);

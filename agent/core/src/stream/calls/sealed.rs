@@ -2,12 +2,13 @@
 //!
 //! A call is a turn in which the client speaks after the server did. Only records of application data count, and
 //! those of TLS 1.3 that end the handshake do not: the client's `Finished`, known by its length, and the tickets that
-//! the server sends then. HTTP/2 keeps a connection up by frames that are shorter than any request: they are no turn of the
+//! the server sends then. HTTP/2 keeps a connection up by frames of few known lengths, shorter than most requests: they are no turn of the
 //! client's, and the server's end none. Nor is what has the length of some window updates, which go out in one record while much is
 //! fetched, where the client offered HTTP/2. A request that looks like that, since all its headers were sent before, is not seen either.
 //!
 //! **Several calls in one turn** are possible where HTTP/2 was offered. A request may take two records, of headers and of a body, and
-//! an answer too; so of the records of a turn that are as long as a request's headers every other one behind the first is a call, and
+//! an answer too; so of the records of a turn that are as long as a request's headers every other one behind the first is a call, or each if
+//! they are of like length, as headers and bodies are not, and
 //! no more of them than the server sent records back behind the first two. An upload is one, since its records are longer; a page is
 //! fewer than it has parts.
 //!
@@ -24,8 +25,14 @@ const SHORTEST_CALL: u32 = 27;
 const LONGEST_CALL: u32 = 600;
 /// The shortest answer of HTTP/1.1 that servers give: a status, and a field or two.
 const SHORTEST_ANSWER: u32 = 40;
+/// The shortest request of HTTP/2 that is told from what keeps a connection up: its headers all but one were sent before.
+const SHORTEST_STREAM: u32 = 19;
+/// Records of requests that differ by no more are of like length: paths and numbers in them differ.
+const LIKE: u32 = 24;
 /// A window update of HTTP/2 (RFC 9113, section 6.9).
 const UPDATE: u32 = 13;
+/// An acknowledgment of settings, an update, a ping or a farewell (sections 6.5, 6.7 to 6.9).
+const UPKEEP: [u32; 3] = [9, UPDATE, 17];
 /// What TLS 1.3 puts around that: a type and a tag (RFC 8446, section 5.2); TLS 1.2 most often a nonce and a tag (RFC 5288).
 const SEALED: &[u32] = &[1 + 16, 8 + 16];
 /// See [`SEALED`]: with the record's header.
@@ -53,8 +60,12 @@ pub(super) enum Speaks {
 impl Speaks {
     /// By the length of something that is no turn if it may be upkeep of HTTP/2, with `around` put around it.
     fn by(len: u32, around: &[u32], may_be_updates: bool) -> Self {
-        let is_short = len < SHORTEST_CALL + around.first().copied().unwrap_or(0);
-        let updates = |around: &u32| len.checked_sub(*around).is_some_and(|rest| rest % UPDATE == 0);
+        let inner = |around: &u32| len.checked_sub(*around);
+        let is_stream = may_be_updates
+            && around.first().and_then(inner).is_some_and(|rest| rest >= SHORTEST_STREAM)
+            && !around.iter().filter_map(inner).any(is_upkeep);
+        let is_short = len < SHORTEST_CALL + around.first().copied().unwrap_or(0) && !is_stream;
+        let updates = |around: &u32| inner(around).is_some_and(|rest| rest % UPDATE == 0);
         if is_short || (may_be_updates && around.iter().any(updates)) { Self::Little } else { Self::Turn }
     }
 
@@ -62,6 +73,11 @@ impl Speaks {
     pub fn in_the_middle(len: u32) -> Self {
         Self::by(len, RECORDS, true)
     }
+}
+
+/// Whether so many bytes may be one or two frames that keep a connection of HTTP/2 up.
+fn is_upkeep(len: u32) -> bool {
+    UPKEEP.iter().any(|one| len == *one || UPKEEP.iter().any(|other| len == one + other))
 }
 
 /// What came of a piece.
@@ -92,12 +108,41 @@ pub(super) struct Sealed {
 struct Turn {
     is_answered: bool,
     /// Records of the client's that may be a request each.
-    requests: u32,
+    requests: Requests,
     /// Records of the server's.
     records: u32,
     /// Bytes of the server's.
     bytes: u32,
     told: u32,
+}
+
+/// Records that may be a request each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requests {
+    number: u32,
+    /// How long the shortest and the longest of them are.
+    lengths: Option<(u32, u32)>,
+}
+
+impl Requests {
+    fn take(&mut self, len: u32) {
+        self.add(Self { number: 1, lengths: Some((len, len)) });
+    }
+
+    fn add(&mut self, other: Self) {
+        self.number = self.number.saturating_add(other.number);
+        self.lengths = match (self.lengths, other.lengths) {
+            (Some(one), Some(more)) => Some((one.0.min(more.0), one.1.max(more.1))),
+            (one, more) => one.or(more),
+        };
+    }
+
+    /// How many calls they are, beside the first.
+    fn further(&self) -> u32 {
+        let behind = self.number.saturating_sub(1);
+        let are_alike = self.lengths.is_some_and(|(shortest, longest)| longest - shortest <= LIKE);
+        if are_alike { behind } else { behind / 2 }
+    }
 }
 
 impl Sealed {
@@ -120,7 +165,7 @@ impl Sealed {
         if records.is_lost() {
             return Heard { speaks: Speaks::by(piece.len(), RECORDS, may_be_updates), further: 0 };
         }
-        let (mut speaks, mut begun, mut requests) = (Speaks::Nothing, 0, 0);
+        let (mut speaks, mut begun, mut requests) = (Speaks::Nothing, 0, Requests::default());
         let bytes = records.take_each(piece, |len| match tickets {
             None if from_client && FINISHED.contains(&len) => *tickets = Some(TICKETS),
             Some(left) if !from_client && *left > 0 && len <= TICKET_MAX => {
@@ -130,7 +175,9 @@ impl Sealed {
             _ => {
                 let one = Speaks::by(len, SEALED, may_be_updates);
                 begun += u32::from(one == Speaks::Turn);
-                requests += u32::from(one == Speaks::Turn && len <= LONGEST_CALL + SEALED[0]);
+                if one == Speaks::Turn && len <= LONGEST_CALL + SEALED[0] {
+                    requests.take(len);
+                }
                 speaks = speaks.max(one);
             }
         });
@@ -147,7 +194,7 @@ impl Sealed {
     }
 
     /// The client said something.
-    fn asked(&mut self, speaks: Speaks, requests: u32) {
+    fn asked(&mut self, speaks: Speaks, requests: Requests) {
         if speaks != Speaks::Turn {
             return;
         }
@@ -156,7 +203,7 @@ impl Sealed {
             self.short_answers = if is_short || self.is_other() { self.short_answers + 1 } else { 0 }.min(2);
             self.turn = Turn::default();
         }
-        self.turn.requests = self.turn.requests.saturating_add(requests);
+        self.turn.requests.add(requests);
     }
 
     fn further(&mut self) -> u32 {
@@ -164,7 +211,7 @@ impl Sealed {
         if !self.is_http2_offered {
             return 0;
         }
-        let all = (requests.saturating_sub(1) / 2).min(records.saturating_sub(2)).min(FURTHER_MAX);
+        let all = requests.further().min(records.saturating_sub(2)).min(FURTHER_MAX);
         let fresh = all.saturating_sub(self.turn.told);
         self.turn.told += fresh;
         fresh
