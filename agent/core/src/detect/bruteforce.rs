@@ -16,7 +16,9 @@
 //! opens a mailbox for each page, has its sessions in TLS of one shape, and is suspected at most.
 //!
 //! **Evasion.** Slower than the numbers. One guess at each of very many hosts (a scan then, if few have the service). A password that works, used between
-//! the guesses. Hidden credentials of programs with more than [`HASTE`] between them. In TLS, all that is not told by lengths.
+//! the guesses. Hidden credentials of programs with more than [`HASTE`] between them. In TLS, all that is not told by lengths. Live, a service on a
+//! port that the ring does not keep whole (`interest`): of SSH on a port of its own, or of a web server that is no protected endpoint, one
+//! packet in 16 is seen, which tells nothing; captures are read whole, on any port.
 
 use std::time::Duration;
 
