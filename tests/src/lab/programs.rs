@@ -29,6 +29,8 @@ pub enum Program {
     HttpService,
     /// A client that calls it at a steady pace.
     HttpSteady,
+    /// Services that let nobody in.
+    Refuser,
     /// A service that answers much to little.
     Reflector,
     /// What asks it.
@@ -48,6 +50,7 @@ impl Program {
             Self::MailSend => ("mail_send.py", include_str!("programs/mail_send.py")),
             Self::HttpService => ("http_service.py", include_str!("programs/http_service.py")),
             Self::HttpSteady => ("http_steady.py", include_str!("programs/http_steady.py")),
+            Self::Refuser => ("refuser.py", include_str!("programs/refuser.py")),
             Self::Reflector => ("reflector.py", include_str!("programs/reflector.py")),
             Self::Asker => ("asker.py", include_str!("programs/asker.py")),
             Self::Outside => ("outside.py", include_str!("programs/outside.py")),
