@@ -26,6 +26,7 @@ pub mod report;
 mod sample;
 pub mod tenant;
 pub mod time;
+pub mod usage;
 pub mod violation;
 
 pub use alert::{Alert, HeaderSample, Loss, Metric, Outcome, TargetSeen, Window};
@@ -41,4 +42,5 @@ pub use rate::Rate;
 pub use report::{NodeHealth, PolicyVersion, Report};
 pub use tenant::{Domain, InterfaceSelector, Mode, Name, NodeId, Profile, Tenant, TenantId};
 pub use time::Timestamp;
+pub use usage::{Month, Usage};
 pub use violation::{CheckVerdict, Violation, ViolationId, ViolationState};

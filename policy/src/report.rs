@@ -15,6 +15,7 @@ use crate::measure::{LiftReason, Measure, MeasureCounters};
 use crate::pause::Pause;
 use crate::tenant::{Mode, Name, TenantId};
 use crate::time::Timestamp;
+use crate::usage::Usage;
 use crate::violation::Violation;
 
 /// One thing that an agent tells its controller.
@@ -51,6 +52,11 @@ pub enum Report {
     Health(NodeHealth),
     /// Something that operators must hear of. Known again by its time and kind.
     Event(NodeEvent),
+    /// What tenants sent and received, by month. Of two of the same tenant and month the greater numbers hold.
+    Usage {
+        /// What each used.
+        tallies: Vec<Usage>,
+    },
 }
 
 impl Report {
@@ -65,6 +71,7 @@ impl Report {
             Self::Counters(_) => "counters",
             Self::Health(_) => "health",
             Self::Event(_) => "event",
+            Self::Usage { .. } => "usage",
         }
     }
 }

@@ -188,6 +188,9 @@ pub struct Tenant {
     /// Who may send through its mail server without logging in, such as its office: no stranger's mail is passed on then.
     #[serde(default)]
     pub mail_clients: Vec<IpNet>,
+    /// Bytes in and out in a calendar month that its plan includes; 0 for no limit, `None` leaves that to the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
 }
 
 impl Tenant {
@@ -207,6 +210,7 @@ impl Tenant {
             mail_domains: Vec::new(),
             relay_domains: Vec::new(),
             mail_clients: Vec::new(),
+            quota_bytes: None,
         }
     }
 }

@@ -43,6 +43,8 @@ pub const MAX_SELECTORS: usize = 4096;
 pub const MAX_TENANTS: usize = 1_000_000;
 /// The most counters in one report.
 pub const MAX_COUNTERS: usize = 16_384;
+/// The most tallies of usage in one report.
+pub const MAX_USAGE: usize = 16_384;
 /// The most measures in a greeting.
 pub const MAX_MEASURES: usize = 65_536;
 /// The largest message, in bytes, that clients and servers take: a snapshot of half a million tenants fits.

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use reeve_policy::{
-    Decision, DecisionId, MeasureCounters, NodeEvent, NodeHealth, Pause, PolicyVersion, Report, Violation,
+    Decision, DecisionId, MeasureCounters, NodeEvent, NodeHealth, Pause, PolicyVersion, Report, Usage,
+    Violation,
 };
 
-use crate::MAX_COUNTERS;
 use crate::decision::lift_reason;
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
+use crate::generated::agent::v1::report::usage::Tally;
 use crate::generated::agent::v1::report::{Counters, Lifted, Report as Kind, Standing};
 use crate::generated::types::v1 as types;
-use crate::read::{clip, message, parsed, parsed_or_none, required, text, time, time_to_wire};
+use crate::read::{clip, list, message, parsed, parsed_or_none, required, text, time, time_to_wire};
 use crate::tenant::mode;
+use crate::{MAX_COUNTERS, MAX_USAGE};
 
 impl From<&Report> for wire::Report {
     fn from(report: &Report) -> Self {
@@ -39,6 +41,9 @@ impl From<&Report> for wire::Report {
             }),
             Report::Health(health) => Kind::Health(health.into()),
             Report::Event(event) => Kind::Event(event.into()),
+            Report::Usage { tallies } => Kind::Usage(wire::report::Usage {
+                tallies: tallies.iter().take(MAX_USAGE).map(Into::into).collect(),
+            }),
         };
         Self { report: Some(kind) }
     }
@@ -70,6 +75,9 @@ impl TryFrom<wire::Report> for Report {
             Kind::Health(health) => {
                 Self::Health(NodeHealth::try_from(health).map_err(|error| error.within("health"))?)
             }
+            Kind::Usage(usage) => {
+                Self::Usage { tallies: list("usage.tallies", usage.tallies, MAX_USAGE, Usage::try_from)? }
+            }
             Kind::Event(event) => {
                 Self::Event(NodeEvent::try_from(event).map_err(|error| error.within("event"))?)
             }
@@ -88,6 +96,30 @@ fn read_counters(counters: Counters) -> Result<BTreeMap<DecisionId, MeasureCount
         .into_iter()
         .map(|(decision, counters)| Ok((DecisionId(parsed(field, &decision)?), counters.into())))
         .collect()
+}
+
+impl From<&Usage> for Tally {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            tenant: usage.tenant.to_string(),
+            month: usage.month.to_string(),
+            bytes_in: usage.received,
+            bytes_out: usage.sent,
+        }
+    }
+}
+
+impl TryFrom<Tally> for Usage {
+    type Error = WireError;
+
+    fn try_from(tally: Tally) -> Result<Self, WireError> {
+        Ok(Self {
+            tenant: parsed("tenant", &tally.tenant)?,
+            month: parsed("month", &tally.month)?,
+            received: tally.bytes_in,
+            sent: tally.bytes_out,
+        })
+    }
 }
 
 impl From<&NodeHealth> for wire::NodeHealth {

@@ -25,7 +25,7 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+    pub const CURRENT: Self = Self { major: 1, minor: 2 };
 
     /// Whether a peer of this version can read an order; one that cannot would break the stream upon it.
     #[must_use]
@@ -34,6 +34,12 @@ impl ProtocolVersion {
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,
         }
+    }
+
+    /// Whether a peer of this version can read a report; one that cannot would throw it away and count it as unreadable.
+    #[must_use]
+    pub const fn knows_report(self, report: &Report) -> bool {
+        !matches!(report, Report::Usage { .. }) || self.minor >= 2
     }
 
     /// Whether the two can talk.

@@ -74,6 +74,7 @@ impl From<&Tenant> for wire::Tenant {
             profile: wire::Profile::from(tenant.profile).into(),
             mail_domains: tenant.mail_domains.iter().map(ToString::to_string).collect(),
             relay_domains: tenant.relay_domains.iter().map(ToString::to_string).collect(),
+            quota_bytes: tenant.quota_bytes,
         }
     }
 }
@@ -95,6 +96,7 @@ impl TryFrom<wire::Tenant> for Tenant {
             profile: profile("profile", tenant.profile)?,
             mail_domains: parsed_list("mail_domains", &tenant.mail_domains, MAX_SELECTORS)?,
             relay_domains: parsed_list("relay_domains", &tenant.relay_domains, MAX_SELECTORS)?,
+            quota_bytes: tenant.quota_bytes,
         })
     }
 }

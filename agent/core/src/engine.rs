@@ -21,6 +21,8 @@ mod scans;
 mod shards;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use checks::{Checks, Conclusion};
 pub use input::Input;
 
 use crate::blocklist::Blocklists;
+use crate::detect::quota::Tally;
 use crate::flow::Restrictions;
 use crate::flow::table::FLOW_BYTES;
 use crate::frame::{Frame, VantageId};
@@ -156,6 +159,17 @@ impl Engine {
         self.ledger = Ledger::restore(desired);
         self.judge.restore(standing);
         self.after_ledger_change();
+    }
+
+    /// Goes on from what tenants used before, of those who are here. Of two counts of a month the greater holds.
+    pub fn restore_usage(&mut self, tallies: &[Tally]) {
+        self.shards.restore_usage(tallies);
+    }
+
+    /// What every tenant has sent and received this month, and in the last one before in which it did.
+    #[must_use]
+    pub fn usage(&self) -> Vec<Tally> {
+        self.shards.usage()
     }
 
     /// The next output, oldest first.

@@ -5,6 +5,7 @@
 
 mod counters;
 mod identity;
+mod usage;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Alert, Loss, Outcome, Target, Tenant, Timestamp, Window};
+use reeve_policy::{Alert, Class, Loss, Outcome, Target, Tenant, Timestamp, Window};
 
 use crate::blocklist::Blocklists;
 use crate::detect::mail::Whence;
+use crate::detect::quota::{Quota, Way};
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
 use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
@@ -36,6 +38,8 @@ struct TenantState {
     /// The numbers it is held to; tenants with the same ones share them.
     numbers: Arc<Thresholds>,
     identity: identity::Known,
+    /// What it sent and received this month. It is never idle.
+    usage: Quota,
     /// Attempts at addresses that nobody can have.
     bogon_dials: u64,
     /// Weak probes that were sent before this may belong to connections that a measure broke.
@@ -46,8 +50,8 @@ impl TenantState {
     fn new(home: Home, numbers: Arc<Thresholds>) -> Self {
         let restrictions = Restrictions::default();
         let identity = identity::Known::default();
-        let pardoned_until = Timestamp::EPOCH;
-        Self { detectors: None, restrictions, home, numbers, identity, bogon_dials: 0, pardoned_until }
+        let (usage, pardoned_until) = (Quota::default(), Timestamp::EPOCH);
+        Self { detectors: None, restrictions, home, numbers, identity, usage, bogon_dials: 0, pardoned_until }
     }
 }
 
@@ -219,6 +223,7 @@ impl Shard {
         self.one_way.resize(vantages.unwrap_or(0), OneWayGuard::default());
         self.losses.resize_with(vantages.unwrap_or(0), VantageLoss::default);
         self.topology = topology;
+        self.set_quotas();
     }
 
     /// Goes on with other numbers.
@@ -236,6 +241,7 @@ impl Shard {
         for (index, state) in self.tenants.iter_mut().enumerate() {
             state.numbers = allotment.of(index);
         }
+        self.set_quotas();
     }
 
     /// Says what measures hold back of a tenant's traffic from now on.
@@ -382,6 +388,7 @@ impl Shard {
         let (sender, receiver) =
             (who.sender.filter(|ix| part.owns(*ix)), who.receiver.filter(|ix| part.owns(*ix)));
         let weight = self.weight(frame.vantage, &packet);
+        self.use_up([(sender, Way::Out), (receiver, Way::In)], frame, weight, at);
         if let Some(sender) = sender {
             if let Transport::Icmp(icmp) = &ip.transport
                 && (icmp.kind, icmp.icmp_type) == (IcmpKind::Neighbour, NEIGHBOUR_SOLICITATION)
@@ -723,6 +730,8 @@ impl Shard {
         let samples = self.tenants[tenant.0 as usize]
             .detectors
             .as_ref()
+            // A month's traffic is in no few packets.
+            .filter(|_| finding.class != Class::Quota)
             .map(|detectors| detectors.samples().about(finding.class, &finding.targets, is_own));
         Alert {
             class: finding.class,

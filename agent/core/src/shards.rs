@@ -14,6 +14,7 @@ use reeve_policy::language::numbers::Numbers;
 use reeve_policy::{Alert, TenantId, Timestamp};
 
 use crate::blocklist::Blocklists;
+use crate::detect::quota::Tally;
 use crate::flow::Restrictions;
 use crate::flow::guard::OutageGuard;
 use crate::frame::{Frame, VantageId};
@@ -122,6 +123,23 @@ impl Shards {
     /// See [`Shard::set_blocklists`].
     pub fn set_blocklists(&mut self, blocklists: &Arc<Blocklists>) {
         self.shards.iter_mut().for_each(|shard| shard.set_blocklists(Arc::clone(blocklists)));
+    }
+
+    /// What every tenant has used, in the order of the tenants.
+    #[must_use]
+    pub fn usage(&self) -> Vec<Tally> {
+        let all = (0..self.topology.tenants().len())
+            .map(|index| TenantIx(u32::try_from(index).expect("tenants fit 32 bits")));
+        all.flat_map(|ix| self.shards[ix.0 as usize % self.shards.len()].usage(ix)).collect()
+    }
+
+    /// Goes on from what was counted before, of those tenants who are here.
+    pub fn restore_usage(&mut self, tallies: &[Tally]) {
+        for tally in tallies {
+            if let Some(ix) = self.topology.index_of(&tally.usage.tenant) {
+                self.shards.iter_mut().for_each(|shard| shard.restore_usage(ix, tally));
+            }
+        }
     }
 
     /// See [`Shard::set_hearing`].

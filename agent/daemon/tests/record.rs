@@ -11,13 +11,14 @@ use ipnet::IpNet;
 use reeve_agent::capture::{FileSource, Progress, Source};
 use reeve_agent::record::{RecordError, Recorded, play};
 use reeve_agent::replay::json_line;
-use reeve_core::VantageId;
+use reeve_core::detect::quota::Tally;
 use reeve_core::engine::{EngineConfig, Input, Output};
 use reeve_core::stream::StreamEvent;
 use reeve_core::stream::smtp::MailEvent;
 use reeve_core::topology::{TenantIx, Vantage, VantageKind};
+use reeve_core::{Frame, LinkType, Passage, VantageId};
 use reeve_policy::language::Policy;
-use reeve_policy::{CheckVerdict, Mode, Tenant, TenantId, Timestamp};
+use reeve_policy::{CheckVerdict, Mode, Tenant, TenantId, Timestamp, Usage};
 
 fn config() -> EngineConfig {
     EngineConfig {
@@ -172,6 +173,61 @@ fn a_record_holds_no_payload() {
     let has = |what: &[u8]| written.windows(what.len()).any(|window| window == what);
     assert!(has(&[203, 0, 113, 10, 20, 0, 0, 1]) && !has(b"secret"));
     assert_eq!(play(&path, None, |_| {}).unwrap().frames, 1);
+}
+
+/// A datagram of a tenant's.
+fn datagram(at: Timestamp, data: &[u8]) -> Frame<'_> {
+    let (vantage, passage) = (VantageId(0), Passage::Unknown);
+    Frame { at, vantage, passage, link: LinkType::RawIp, vlan: None, data, wire_len: 1_000 }
+}
+
+#[test]
+fn what_was_counted_before_the_record_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("record");
+    let tenant = Tenant {
+        addresses: vec![net("203.0.113.10")],
+        quota_bytes: Some(100_000),
+        ..Tenant::new("a".parse().unwrap())
+    };
+    let vantage =
+        Vantage { id: VantageId(0), interface: "any".into(), kind: VantageKind::Mirror, sampling: 1 };
+    let start: Timestamp = "2026-11-30T23:59:59Z".parse().unwrap();
+    let usage = Usage {
+        tenant: "a".parse().unwrap(),
+        month: "2026-11".parse().unwrap(),
+        received: 60_000,
+        sent: 15_000,
+    };
+    let mut core = Recorded::recording(config(), &path, u64::MAX).unwrap();
+    let (tenants, vantages) = (vec![Arc::new(tenant)], vec![vantage]);
+    core.handle(Input::Topology { tenants, vantages, at: start });
+    core.handle(Input::Usage { tallies: vec![Tally { usage, told: 0 }] });
+    let mut data = vec![0x45, 0, 3, 0xe8, 0, 0, 0, 0, 64, 17, 0, 0, 203, 0, 113, 10, 20, 0, 0, 1];
+    data.extend([0x9c, 0x40, 0, 99, 3, 0xd4, 0, 0]);
+    let mut live = Vec::new();
+    for number in 0..120 {
+        core.handle_frame(&datagram(start + Duration::from_millis(number * 20), &data));
+        live.extend(std::iter::from_fn(|| core.poll()));
+    }
+    let told: Vec<bool> = live
+        .iter()
+        .filter_map(|output| match output {
+            Output::Alert(alert) => Some(alert.is_suspicion),
+            _ => None,
+        })
+        .collect();
+    // Both in November; of the seventy packets in December, less than the plan's early part.
+    assert_eq!(told, [true, false]);
+    let written = core.engine().usage();
+    assert_eq!(written.iter().map(|tally| tally.usage.sent).collect::<Vec<_>>(), [65_000, 70_000]);
+    drop(core);
+    for shards in [1, 2] {
+        let mut replayed = Vec::new();
+        let played = play(&path, Some(shards), |output| replayed.push(output)).unwrap();
+        assert_eq!((played.equal, played.beyond), (live.len(), 0));
+        assert_eq!(replayed, live);
+    }
 }
 
 #[test]

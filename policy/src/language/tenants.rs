@@ -64,6 +64,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     };
     let (mail_domains, relay_domains) = (domains("mail_domains"), domains("relay_domains"));
     let mail_clients = prefixes(section, "mail_clients");
+    let quota_bytes = section.integer("quota_bytes", 0..=u64::MAX);
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
     if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
         section.reject("addresses", "at least one of addresses, interfaces, macs");
@@ -81,6 +82,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         mail_domains,
         relay_domains,
         mail_clients,
+        quota_bytes,
     })
 }
 
@@ -235,6 +237,8 @@ mod tests {
         );
         check("[[tenant]]\nid = \"a\"\nparent = \"r\"\nname = \"A B.V.\"\naddresses = []", &[]);
         check(&format!("{A}profile = \"mail\"\nmail_domains = [\"a.example\"]\nrelay_domains = []"), &[]);
+        check(&format!("{A}quota_bytes = 20_000_000_000_000"), &[]);
+        check(&format!("{A}quota_bytes = -1"), &["4:15: `tenant[1].quota_bytes`: found -1"]);
         check(
             &format!("{A}profile = \"post\""),
             &["4:11: `tenant[1].profile`: found \"post\"; allowed: none, web"],

@@ -18,6 +18,7 @@ pub mod link;
 pub mod mail;
 pub mod malware;
 pub mod peers;
+pub mod quota;
 pub mod routing;
 pub mod scan;
 pub mod slow;

@@ -8,6 +8,7 @@ use reeve_policy::{CheckVerdict, Decision, DesiredState, Lift, Mode, Pause, Tena
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
+use crate::detect::quota::Tally;
 use crate::frame::VantageId;
 use crate::stream::StreamEvent;
 use crate::topology::Vantage;
@@ -22,6 +23,11 @@ pub enum Input {
         desired: DesiredState,
         /// Strikes and open episodes.
         standing: Standing,
+    },
+    /// What tenants used before; see [`Engine::restore_usage`].
+    Usage {
+        /// It.
+        tallies: Vec<Tally>,
     },
     /// Tenants and vantages; see [`Engine::handle_topology`].
     Topology {
@@ -115,6 +121,7 @@ impl Engine {
     pub fn handle(&mut self, input: Input) {
         match input {
             Input::Restore { desired, standing } => self.restore(desired, standing),
+            Input::Usage { tallies } => self.restore_usage(&tallies),
             Input::Topology { tenants, vantages, at } => self.handle_topology(tenants, vantages, at),
             Input::Policy { policy, mode, at } => self.handle_policy(policy, mode, at),
             Input::Loss { vantage, dropped, at } => self.handle_loss(at, vantage, dropped),

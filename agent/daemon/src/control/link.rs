@@ -48,6 +48,8 @@ pub struct Controller {
     /// A ping that is to be answered.
     ping: Option<u64>,
     told_dropped: u64,
+    /// What the controller speaks; before it has said so, what we do.
+    protocol: ProtocolVersion,
     /// Whom to tell which reports need not be kept any more.
     finished: Option<std::sync::mpsc::Sender<Vec<u64>>>,
     metrics: Metrics,
@@ -107,6 +109,7 @@ impl Controller {
             results: Results::default(),
             ping: None,
             told_dropped: 0,
+            protocol: ProtocolVersion::CURRENT,
             finished: None,
             metrics: Metrics::default(),
         })
@@ -213,7 +216,9 @@ impl Controller {
                     "linked to the controller"
                 );
                 self.metrics.see_link(true);
+                self.protocol = welcome.protocol;
                 self.spool.acknowledge(welcome.acknowledged);
+                self.spool.retain(|report| welcome.protocol.knows_report(report));
                 self.tell_finished();
                 self.spool.rewind();
                 self.results.rewind();
@@ -283,6 +288,9 @@ impl Controller {
     }
 
     fn take(&mut self, (key, report): Told) {
+        if !self.protocol.knows_report(&report) {
+            return;
+        }
         self.spool.push(key, report);
         self.tell_finished();
         let dropped = self.spool.dropped();

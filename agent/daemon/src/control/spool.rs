@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use reeve_policy::Report;
+use reeve_policy::{Report, Usage};
 
 #[derive(Debug)]
 struct Waiting {
@@ -94,6 +94,18 @@ impl Spool {
         }
     }
 
+    /// Lets go what the controller could not read.
+    pub fn retain(&mut self, is_known: impl Fn(&Report) -> bool) {
+        let Self { waiting, finished, .. } = self;
+        waiting.retain(|one| {
+            let keeps = is_known(&one.report);
+            if !keeps {
+                finished.extend(one.key);
+            }
+            keeps
+        });
+    }
+
     /// A new connection: what was not acknowledged is to be sent again.
     pub fn rewind(&mut self) {
         self.sent = 0;
@@ -119,7 +131,7 @@ impl Spool {
 
     fn make_room(&mut self) {
         let weight = |report: &Report| match report {
-            Report::Counters(_) | Report::Health(_) => 0,
+            Report::Counters(_) | Report::Health(_) | Report::Usage { .. } => 0,
             Report::Violation(_) | Report::Event(_) => 1,
             Report::Decision(_) | Report::Standing { .. } | Report::Lifted { .. } => 2,
         };
@@ -137,6 +149,11 @@ fn replaces(newer: &Report, older: &Report) -> bool {
     match (newer, older) {
         (Report::Counters(newer), Report::Counters(older)) => older.keys().all(|id| newer.contains_key(id)),
         (Report::Health(_), Report::Health(_)) => true,
+        // Sums only grow, and are told in the order of tenants and months.
+        (Report::Usage { tallies: newer }, Report::Usage { tallies: older }) => {
+            let is_in = |one: &Usage| newer.binary_search_by(|other| other.key().cmp(&one.key())).is_ok();
+            older.iter().all(is_in)
+        }
         (Report::Violation(newer), Report::Violation(older)) => newer.id == older.id,
         _ => false,
     }
@@ -190,6 +207,31 @@ mod tests {
         assert_eq!(sent(&mut spool), [1, 2], "in the older one's place");
         spool.push(None, Report::Counters(BTreeMap::new()));
         assert_eq!(sent(&mut spool), [3], "what was sent may have arrived, and goes on as it is");
+    }
+
+    #[test]
+    fn sums_that_grew_take_the_place_of_those_of_the_same_tenants() {
+        let usage = |tenants: &[&str], sent| {
+            let month = "2026-11".parse().unwrap();
+            let one = |id: &&str| Usage { tenant: id.parse().unwrap(), month, received: 0, sent };
+            Report::Usage { tallies: tenants.iter().map(one).collect() }
+        };
+        let mut spool = Spool::new(10);
+        spool.push(None, usage(&["a", "b"], 1));
+        spool.push(None, usage(&["a", "b", "c"], 2));
+        spool.push(None, usage(&["a", "c"], 3));
+        assert_eq!(spool.next_to_send(), Some((1, usage(&["a", "b", "c"], 2))));
+        assert_eq!(spool.next_to_send(), Some((2, usage(&["a", "c"], 3))), "b would be lost");
+    }
+
+    #[test]
+    fn what_the_controller_cannot_read_is_let_go() {
+        let mut spool = Spool::new(10);
+        spool.push(Some(1), Report::Counters(BTreeMap::new()));
+        spool.push(Some(2), lifted(1));
+        spool.retain(|report| !matches!(report, Report::Counters(_)));
+        assert_eq!(spool.take_finished(), [1]);
+        assert_eq!(sent(&mut spool), [2]);
     }
 
     #[test]

@@ -195,10 +195,12 @@ impl Keeper {
                     while let Ok(task) = tasks.try_recv() {
                         match task {
                             Task::Change(change) => self.current.merge(*change),
+                            Task::Usage(tallies) => self.store.keep_usage(tallies),
                             Task::Stop => is_over = true,
                         }
                     }
                 }
+                Ok(Task::Usage(tallies)) => self.store.keep_usage(tallies),
                 Ok(Task::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => is_over = true,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }

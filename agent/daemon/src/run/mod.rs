@@ -22,6 +22,7 @@ mod pause;
 mod sensor;
 mod service;
 mod store;
+mod usage;
 mod watch;
 
 use std::io;
@@ -29,6 +30,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use reeve_core::blocklist::Blocklists;
+use reeve_core::detect::quota::Tally;
 use reeve_core::engine::EngineConfig;
 use reeve_core::topology::VantageKind;
 use reeve_policy::{Mode, Order, OrderResult, Report, Timestamp};
@@ -53,6 +55,7 @@ use pause::Pauses;
 use sensor::Sensor;
 use service::Pulse;
 use store::{Kept, Store};
+use usage::Accounts;
 
 /// Why the agent cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +136,8 @@ pub(crate) enum Command {
 pub(crate) enum Task {
     /// What is desired has changed.
     Change(Box<keeper::Change>),
+    /// What tenants have sent and received.
+    Usage(Vec<Tally>),
     /// The end.
     Stop,
 }
@@ -231,7 +236,8 @@ pub async fn run(
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
     sensor.set_asker(asking::Asker::start(command_sender.clone()));
     let pauses = Pauses { local: left.local_pause.clone(), controller: left.pauses };
-    sensor.restore(left.memory, left.roster, pauses, clock.now());
+    let accounts = Accounts::restore(left.usage, clock.now());
+    sensor.restore(left.memory, left.roster, accounts, pauses, clock.now());
 
     let _only = claim_network()?;
     let (keeper_beat, sensor_beat) = (pulse.beat(), pulse.beat());

@@ -22,6 +22,7 @@ use super::keeper::{Change, Lifted};
 use super::news::News;
 use super::pause::Pauses;
 use super::service::Beat;
+use super::usage::Accounts;
 use super::watch::Watch;
 use super::{Command, Record, Reports, RunError, Task, engine_config, engine_time};
 use crate::capture::{CaptureError, Clock, RingSet, Source};
@@ -35,6 +36,8 @@ use crate::state::journal::Memory;
 const WAIT: Duration = Duration::from_millis(20);
 /// How often losses are asked for and time is told.
 const TICK: Duration = Duration::from_millis(50);
+/// How often what tenants use is written down and told.
+const USAGE_EVERY: Duration = Duration::from_secs(60);
 /// How often the node's health is told.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,8 @@ pub(super) struct Sensor {
     /// The tenants in force, and the controller's version of them; 0 for the local file's.
     tenants: Vec<Arc<Tenant>>,
     tenants_version: u64,
+    /// What tenants have sent and received.
+    accounts: Accounts,
     dropped: u64,
     has_way_out: bool,
     /// Frames received and dropped when the share of the lost was last looked at.
@@ -111,6 +116,7 @@ impl Sensor {
             keeper,
             tenants,
             tenants_version: 0,
+            accounts: Accounts::default(),
             dropped: 0,
             has_way_out: true,
             losses: Loss { received: 0, dropped: 0 },
@@ -135,7 +141,15 @@ impl Sensor {
     }
 
     /// Goes on from what an earlier run left.
-    pub fn restore(&mut self, memory: Memory, roster: Roster, pauses: Pauses, now: Timestamp) {
+    pub fn restore(
+        &mut self,
+        memory: Memory,
+        roster: Roster,
+        accounts: Accounts,
+        pauses: Pauses,
+        now: Timestamp,
+    ) {
+        self.accounts = accounts;
         if self.loaded.settings.controller.is_some() && roster.version > 0 {
             self.tenants = roster.tenants.into_iter().map(Arc::new).collect();
             self.tenants_version = roster.version;
@@ -155,7 +169,7 @@ impl Sensor {
 
     /// Works until told to stop.
     pub fn run(mut self, commands: &mpsc::Receiver<Command>, beat: &Beat) -> Result<(), RunError> {
-        let (mut ticked, mut told) = (Instant::now(), Instant::now());
+        let (mut ticked, mut told, mut counted) = (Instant::now(), Instant::now(), Instant::now());
         self.tell_health();
         loop {
             beat.now();
@@ -169,6 +183,10 @@ impl Sensor {
                 self.look_at_losses();
                 self.tell_health();
             }
+            if counted.elapsed() >= USAGE_EVERY {
+                counted = Instant::now();
+                self.keep_usage();
+            }
             loop {
                 match commands.try_recv() {
                     Ok(Command::Order(order)) => self.handle_order(*order),
@@ -178,6 +196,7 @@ impl Sensor {
                     Ok(Command::Reload(loaded)) => self.reload(*loaded)?,
                     Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => {
                         self.pass_on();
+                        self.keep_usage();
                         return Ok(());
                     }
                     Err(mpsc::TryRecvError::Empty) => break,
@@ -245,8 +264,22 @@ impl Sensor {
             };
             self.tell_event(NodeEvent::new(now, kind, detail));
         }
+        // The engine forgets who is gone as soon as somebody else takes the place.
+        self.accounts.take(self.engine().usage(), now);
+        let before = Arc::clone(self.engine().topology());
         self.core.handle(Input::Topology { tenants, vantages, at: engine_time(now) });
+        let new = self.tenants.iter().map(|tenant| &tenant.id).filter(|id| before.index_of(id).is_none());
+        let tallies = self.accounts.of(&new.collect());
+        if !tallies.is_empty() {
+            self.core.handle(Input::Usage { tallies });
+        }
         self.changed = true;
+    }
+
+    /// Has it written down what tenants have sent and received, and told.
+    fn keep_usage(&mut self) {
+        self.accounts.take(self.engine().usage(), self.clock.now());
+        let _ = self.keeper.send(Task::Usage(self.accounts.all()));
     }
 
     fn reload(&mut self, loaded: Loaded) -> Result<(), RunError> {

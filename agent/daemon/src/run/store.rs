@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 
+use reeve_core::detect::quota::Tally;
 use reeve_policy::{NodeEvent, NodeEventKind, Report, Tenant};
 
 use super::Reports;
@@ -42,6 +43,9 @@ pub(super) struct Store {
     pauses: ControllerPauses,
     /// Those that the disk did not take yet.
     unsaved_pauses: Option<ControllerPauses>,
+    /// What tenants have sent and received, as it was told.
+    usage: Vec<Tally>,
+    is_usage_behind: bool,
     /// What is to be told of the disk itself.
     news: Vec<NodeEvent>,
     clock: Clock,
@@ -69,6 +73,8 @@ impl Store {
             tenants_version,
             pauses,
             unsaved_pauses: None,
+            usage: Vec::new(),
+            is_usage_behind: false,
             news: Vec::new(),
             clock,
             metrics,
@@ -141,6 +147,27 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Writes down what tenants have sent and received, and tells it. The next minute's takes its place: what the disk does not
+    /// take is not tried again before.
+    pub fn keep_usage(&mut self, tallies: Vec<Tally>) {
+        if tallies == self.usage && !self.is_usage_behind {
+            return;
+        }
+        match self.folder.store_usage(&tallies) {
+            Ok(()) => self.is_usage_behind = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_usage_behind, true) {
+                    tracing::error!(%error, "what tenants use cannot be stored; it is counted and told all the same");
+                }
+            }
+        }
+        for part in tallies.chunks(reeve_proto::MAX_USAGE) {
+            let tallies = part.iter().map(|tally| tally.usage.clone()).collect();
+            self.reports.send(Report::Usage { tallies });
+        }
+        self.usage = tallies;
     }
 
     /// The controller's pauses that are on disk.

@@ -2,16 +2,18 @@
 //!
 //! The [`journal`] has measures in force, strikes, open episodes, and the reports that the controller does not have yet. The
 //! tenants that the controller last sent have a file of their own, written whole: to a new file, synced, renamed over the old
-//! one; so have the pauses ([`pause`]). There is never a half-written state. What cannot be read is set aside, not overwritten, so that nothing is lost unseen.
+//! one; so have the pauses ([`pause`]) and what tenants have sent and received ([`usage`]). There is never a half-written state. What cannot be read is set aside, not overwritten, so that nothing is lost unseen.
 
 pub mod journal;
 pub mod pause;
+mod usage;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use reeve_core::detect::quota::Tally;
 use reeve_policy::{Report, Tenant};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,8 @@ pub struct Left {
     pub pauses: ControllerPauses,
     /// The node's own pause.
     pub local_pause: Option<LocalPause>,
+    /// What tenants have sent and received.
+    pub usage: Vec<Tally>,
     /// What could not be read, for the log.
     pub troubles: Vec<String>,
 }
@@ -155,6 +159,19 @@ impl StateFolder {
                 ControllerPauses::default()
             }
         };
+        let path = self.path.join(USAGE);
+        let failed = |source| StateError::Read { path: path.clone(), source };
+        let usage = match usage::read(&path).map_err(failed)? {
+            Ok(tallies) => tallies,
+            Err(reason) => {
+                fs::rename(&path, path.with_extension("json.unreadable")).map_err(failed)?;
+                troubles.push(format!(
+                    "{}: {reason}; it is set aside, and the month's traffic is counted from nothing",
+                    path.display()
+                ));
+                Vec::new()
+            }
+        };
         let path = &self.path;
         let local_pause =
             pause::read(path).map_err(|source| StateError::Read { path: path.clone(), source })?;
@@ -165,6 +182,7 @@ impl StateFolder {
             roster,
             pauses,
             local_pause,
+            usage,
             troubles,
         })
     }
@@ -185,6 +203,15 @@ impl StateFolder {
     pub fn store_pauses(&self, pauses: &ControllerPauses) -> Result<(), StateError> {
         let path = self.path.join(PAUSES);
         self.write(&path, pauses).map_err(|source| StateError::Write { path, source })
+    }
+
+    /// Writes what tenants have sent and received, whole or not at all.
+    ///
+    /// # Errors
+    /// When there is no room or no permission; what was written before stands then.
+    pub fn store_usage(&self, tallies: &[Tally]) -> Result<(), StateError> {
+        let path = self.path.join(USAGE);
+        self.write(&path, &usage::Kept::new(tallies)).map_err(|source| StateError::Write { path, source })
     }
 
     /// The controller's pauses in `folder`, without a claim to it; none where none can be read.
@@ -212,6 +239,7 @@ impl StateFolder {
 pub const JOURNAL: &str = "journal";
 const ROSTER: &str = "tenants.json";
 const PAUSES: &str = "controller-pause.json";
+const USAGE: &str = "usage.json";
 const LOCK: &str = "lock";
 
 /// The controller's pauses in the file, none if there is no file, or why they cannot be read.

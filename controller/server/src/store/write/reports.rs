@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reeve_policy::{
     Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeHealth, NodeId, Origin,
-    Report, TenantId, Timestamp, Violation, ViolationState,
+    Report, TenantId, Timestamp, Usage, Violation, ViolationState,
 };
 use sqlx::sqlite::SqliteConnection;
 
@@ -124,9 +124,36 @@ pub async fn report(
         }
         Report::Counters(counters) => count_up(conn, node, counters).await?,
         Report::Health(health) => store_health(conn, node, health, effects).await?,
+        Report::Usage { tallies } => store_usage(conn, node, tallies, effects.now).await?,
         Report::Event(event) => store_event(conn, node, event, effects).await?,
     }
     Ok(Ok(()))
+}
+
+/// Stores what tenants used on a node. Sums only grow: what comes twice, or late, changes nothing.
+async fn store_usage(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    tallies: &[Usage],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for Usage { tenant, month, received, sent } in tallies {
+        sqlx::query(
+            "INSERT INTO usage (node, tenant, month, bytes_in, bytes_out, updated) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT DO UPDATE SET bytes_in = max(bytes_in, excluded.bytes_in), \
+             bytes_out = max(bytes_out, excluded.bytes_out), updated = excluded.updated \
+             WHERE excluded.bytes_in > bytes_in OR excluded.bytes_out > bytes_out",
+        )
+        .bind(node.as_str())
+        .bind(tenant.as_str())
+        .bind(month.to_string())
+        .bind(count(*received))
+        .bind(count(*sent))
+        .bind(nanos(now))
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
 }
 
 async fn store_violation(
