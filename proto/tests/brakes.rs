@@ -4,7 +4,7 @@
 
 use reeve_policy::{
     Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId, Pause, PauseScope, PolicyVersion, Report,
-    Timestamp,
+    Tenant, Timestamp, Usage,
 };
 use reeve_proto::session::{Hello, ProtocolVersion};
 use reeve_proto::{agent, types};
@@ -70,6 +70,28 @@ fn events_and_pauses_come_back_as_they_were() {
         pauses: vec![(PauseScope::Fleet, id("O1")), (PauseScope::Node, id("O2"))],
     };
     assert_eq!(Hello::try_from(agent::v1::Hello::from(&hello)).unwrap(), hello);
+}
+
+#[test]
+fn usage_comes_back_as_it_was_and_only_who_knows_it_is_told() {
+    let usage = |tenant: &str| Usage {
+        tenant: tenant.parse().unwrap(),
+        month: "2026-11".parse().unwrap(),
+        received: u64::MAX,
+        sent: 7,
+    };
+    let report = Report::Usage { tallies: vec![usage("a"), usage("b")] };
+    let wire = agent::v1::Report::from(&report);
+    assert_eq!(Report::try_from(wire.clone()).unwrap(), report);
+    assert!(ProtocolVersion::CURRENT.knows_report(&report));
+    assert!(!ProtocolVersion { major: 1, minor: 1 }.knows_report(&report));
+    let Some(agent::v1::report::Report::Usage(mut message)) = wire.report else { panic!("no usage") };
+    message.tallies[1].month = "2026-13".into();
+    let wrong = agent::v1::Report { report: Some(agent::v1::report::Report::Usage(message)) };
+    let error = Report::try_from(wrong).unwrap_err().to_string();
+    assert!(error.contains("usage.tallies") && error.contains("month"), "{error}");
+    let tenant = Tenant { quota_bytes: Some(0), ..Tenant::new("a".parse().unwrap()) };
+    assert_eq!(Tenant::try_from(types::v1::Tenant::from(&tenant)).unwrap(), tenant);
 }
 
 #[test]

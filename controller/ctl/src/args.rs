@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::reader::parse_duration;
-use reeve_policy::{Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
+use reeve_policy::{Month, Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
 
 /// Asks and steers a Reeve controller.
 ///
@@ -233,6 +233,17 @@ pub enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=1000))]
         limit: i32,
     },
+    /// Lists what tenants sent and received in a month, over all nodes
+    ///
+    /// What is counted, and how often it is told, is in docs/usage.md. Months are those of UTC.
+    Usage {
+        /// The month, such as 2026-01; by default the one at hand.
+        #[arg(long, value_name = "YYYY-MM")]
+        month: Option<Month>,
+        /// Only of this tenant.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<Name>,
+    },
     /// Tells what happens from now on, a line an event
     Watch {
         /// Only of this tenant; nodes' coming and going is told all the same.
@@ -428,6 +439,8 @@ mod tests {
         assert!(parse("reevectl lift --policy baseline --since 2h").is_err());
         assert!(parse("reevectl lift --policy baseline@1").is_err());
         assert!(parse("reevectl events --node n1 --since 2026-01-31T12:00:00Z").is_ok());
+        assert!(parse("reevectl usage --month 2026-01 --tenant a --json").is_ok());
+        assert!(parse("reevectl usage --month 2026-13").is_err());
         assert!(parse("reevectl violations --since yesterday").is_err());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c@d.example").is_ok());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c").is_err());

@@ -9,9 +9,9 @@ use reeve_policy::language::parse_tenants;
 use reeve_policy::{CheckVerdict, Rate, Tenant, Violation};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
-    ListNodesRequest, ListTenantsRequest, ListViolationsRequest, NodeOrder, PauseRequest, PauseTarget,
-    ReleaseRequest, ResumeRequest, SuspendRequest, WatchRequest, import_tenants_request, node_order,
-    pause_target,
+    ListNodesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest, NodeOrder, PauseRequest,
+    PauseTarget, ReleaseRequest, ResumeRequest, SuspendRequest, WatchRequest, import_tenants_request,
+    node_order, pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -124,6 +124,10 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             };
             call.events(request).await
         }
+        Command::Usage { month, tenant } => {
+            let month = month.map(|month| month.to_string()).unwrap_or_default();
+            call.usage(month, tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
+        }
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
         }
@@ -196,6 +200,23 @@ impl Call {
             return Err(tonic::Status::not_found(format!("there is no tenant {tenant}")).into());
         }
         self.tell(|| json::tenants(&all, version), || show::tenants(&all))
+    }
+
+    async fn usage(&self, mut month: String, tenant: String) -> Result<(), CallError> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let (tenant, asked) = (tenant.clone(), month.clone());
+            let request = ListUsageRequest { month: asked, tenant, page_size: 1_000, page_token };
+            let page = self.controller.operator().list_usage(self.request(request)).await?.into_inner();
+            all.extend(page.entries);
+            // A month that ends between two pages does not change the question.
+            month = page.month;
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        self.tell(|| json::usage(&month, &all), || show::usage(&month, &all))
     }
 
     async fn import(&self, tenants: &[Tenant], replace: bool) -> Result<(), CallError> {

@@ -6,7 +6,7 @@ use reeve_policy::{Decision, Measure, NodeEvent, Pause, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
-    ResumeResponse, TenantEntry, WatchResponse,
+    ResumeResponse, TenantEntry, UsageEntry, WatchResponse,
 };
 use reeve_proto::status::v1::{GetStatusResponse, PausedNode, State};
 use reeve_proto::{time, types};
@@ -196,6 +196,20 @@ pub fn lifted(policy: &str, dry_run: bool, answer: &LiftResponse) -> Value {
 
 pub fn events(entries: &[EventEntry]) -> Value {
     json!({ "events": entries.iter().map(entry).collect::<Vec<_>>() })
+}
+
+pub fn usage(month: &str, entries: &[UsageEntry]) -> Value {
+    let one = |entry: &UsageEntry| {
+        json!({
+            "tenant": entry.tenant,
+            "bytes_in": entry.bytes_in,
+            "bytes_out": entry.bytes_out,
+            "nodes": entry.nodes,
+            "quota_bytes": entry.quota_bytes,
+            "updated": at(entry.updated_time),
+        })
+    };
+    json!({ "month": month, "usage": entries.iter().map(one).collect::<Vec<_>>() })
 }
 
 fn entry(entry: &EventEntry) -> Value {

@@ -2,6 +2,7 @@
 
 mod brakes;
 mod relay;
+mod usage;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -20,6 +21,7 @@ use reeve_proto::operator::v1::{
 use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
 pub use relay::relay;
+pub use usage::usage;
 
 /// Targets of a violation that are listed; all are in the JSON.
 const TARGETS_SHOWN: usize = 12;

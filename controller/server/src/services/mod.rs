@@ -5,6 +5,7 @@ mod brakes;
 pub(crate) mod operator;
 pub(crate) mod orders;
 pub(crate) mod status;
+mod usage;
 mod watch;
 
 use std::sync::Arc;

@@ -8,17 +8,17 @@ use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
     GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse, ImposeRequest,
     ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse, ListNodesRequest,
-    ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListViolationsRequest,
-    ListViolationsResponse, MeasureRecord, Node, PauseRequest, PauseResponse, ReleaseRequest,
-    ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, TenantEntry,
-    WatchRequest, WatchResponse, import_tenants_request,
+    ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest, ListUsageResponse,
+    ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PauseRequest, PauseResponse,
+    ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse,
+    TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::status::state_to_wire;
-use super::{House, brakes, orders, unreadable, unsound, unwritable, watch};
+use super::{House, brakes, orders, unreadable, unsound, unwritable, usage, watch};
 use crate::clock;
 use crate::identity::Protection;
 use crate::store::write::ImportMethod;
@@ -37,7 +37,7 @@ pub(super) fn page_size(asked: i32, usual: u32, most: u32) -> Result<u32, Status
     }
 }
 
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
     field: &str,
     text: &str,
 ) -> Result<Option<T>, Status> {
@@ -245,6 +245,14 @@ impl OperatorService for Service {
     ) -> Result<Response<ListEventsResponse>, Status> {
         self.0.protection.operator(&request)?;
         brakes::events(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<ListUsageRequest>,
+    ) -> Result<Response<ListUsageResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        usage::list(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;

@@ -22,7 +22,9 @@ use sqlx::sqlite::{
 };
 
 pub(crate) use read::snapshot;
-pub use read::{EventFilter, EventRow, MeasureRow, NodeRow, OrderRow, ViolationFilter};
+pub use read::{
+    EventFilter, EventRow, MeasureRow, NodeRow, OrderRow, UsageFilter, UsageRow, ViolationFilter,
+};
 
 /// The database's name in the state directory.
 pub const FILE_NAME: &str = "reeve.db";

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use reeve_policy::{
-    Action, Decision, DecisionId, Lift, Measure, MeasureCounters, NodeEvent, NodeHealth, NodeId, Order,
-    OrderId, Tenant, TenantId, Timestamp, Violation, ViolationId, ViolationState,
+    Action, Decision, DecisionId, Lift, Measure, MeasureCounters, Month, NodeEvent, NodeHealth, NodeId,
+    Order, OrderId, Tenant, TenantId, Timestamp, Violation, ViolationId, ViolationState,
 };
 use sqlx::QueryBuilder;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
@@ -41,6 +41,34 @@ pub struct EventFilter {
     pub before: Option<i64>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// Which usage to list.
+#[derive(Clone, Debug)]
+pub struct UsageFilter {
+    /// Of this month.
+    pub month: Month,
+    /// Only of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Only of tenants whose key is above: the page after it.
+    pub after: Option<TenantId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What a tenant used in a month, over all nodes.
+#[derive(Clone, Debug)]
+pub struct UsageRow {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Bytes to it.
+    pub received: u64,
+    /// Bytes from it.
+    pub sent: u64,
+    /// How many nodes told of it.
+    pub nodes: u32,
+    /// When the last of it was told.
+    pub updated: Timestamp,
 }
 
 /// A node event as it is stored.
@@ -265,6 +293,38 @@ impl Store {
             .map(|(id, node, received, body)| {
                 let event = NodeEvent::decode(&body)?;
                 Ok(EventRow { id, node: name("node", &node)?, event, received: time(received) })
+            })
+            .collect()
+    }
+
+    /// What tenants used in a month, by their keys.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn usage(&self, filter: &UsageFilter) -> Result<Vec<UsageRow>, StoreError> {
+        // SQLite's sum fails beyond 63 bits; total() does not, and is exact to 53, nine petabytes.
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT tenant, CAST(total(bytes_in) AS INTEGER), CAST(total(bytes_out) AS INTEGER), count(*), \
+             max(updated) FROM usage WHERE month = ",
+        );
+        query.push_bind(filter.month.to_string());
+        if let Some(tenant) = &filter.tenant {
+            query.push(" AND tenant = ").push_bind(tenant.as_str());
+        }
+        if let Some(after) = &filter.after {
+            query.push(" AND tenant > ").push_bind(after.as_str());
+        }
+        query.push(" GROUP BY tenant ORDER BY tenant LIMIT ").push_bind(filter.limit);
+        let rows: Vec<(String, i64, i64, i64, i64)> = query.build_query_as().fetch_all(&self.readers).await?;
+        rows.into_iter()
+            .map(|(tenant, received, sent, nodes, updated)| {
+                Ok(UsageRow {
+                    tenant: name("tenant", &tenant)?,
+                    received: uncount(received),
+                    sent: uncount(sent),
+                    nodes: u32::try_from(nodes).unwrap_or(u32::MAX),
+                    updated: time(updated),
+                })
             })
             .collect()
     }

@@ -1,0 +1,38 @@
+//! What tenants have sent and received, for operators and for whoever bills.
+
+use reeve_policy::{Month, TenantId};
+use reeve_proto::operator::v1::{ListUsageRequest, ListUsageResponse, UsageEntry};
+use reeve_proto::time_to_wire;
+use tonic::Status;
+
+use super::operator::{page_size, parsed};
+use super::{House, unreadable};
+use crate::clock;
+use crate::store::{UsageFilter, UsageRow};
+
+/// Lists what tenants used in a month.
+pub(super) async fn list(house: &House, request: ListUsageRequest) -> Result<ListUsageResponse, Status> {
+    let limit = page_size(request.page_size, 500, 1_000)?;
+    let month = parsed("month", &request.month)?.unwrap_or_else(|| Month::of(clock::now()));
+    let after: Option<TenantId> = parsed("page_token", &request.page_token)?;
+    let tenant = parsed("tenant", &request.tenant)?;
+    let filter = UsageFilter { month, tenant, after, limit: limit + 1 };
+    let mut rows = house.store.usage(&filter).await.map_err(unreadable)?;
+    let is_more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next_page_token = match rows.last() {
+        Some(last) if is_more => last.tenant.to_string(),
+        _ => String::new(),
+    };
+    let snapshot = house.directory.snapshot();
+    let entry = |row: UsageRow| UsageEntry {
+        quota_bytes: snapshot.tenants.by_id(&row.tenant).and_then(|tenant| tenant.quota_bytes),
+        tenant: row.tenant.to_string(),
+        bytes_in: row.received,
+        bytes_out: row.sent,
+        nodes: row.nodes,
+        updated_time: Some(time_to_wire(row.updated)),
+    };
+    let entries = rows.into_iter().map(entry).collect();
+    Ok(ListUsageResponse { month: month.to_string(), entries, next_page_token })
+}
