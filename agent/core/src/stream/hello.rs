@@ -143,7 +143,10 @@ impl HelloReader {
             return None;
         }
         self.is_done = true;
-        Some(parse(&std::mem::take(&mut self.message)).unwrap_or_default())
+        let mut hello = parse(&std::mem::take(&mut self.message)).unwrap_or_default();
+        // What was not seen may have offered it, as nearly every client does today.
+        hello.is_http2_offered |= matches!(piece, Piece::Lost(_));
+        Some(hello)
     }
 
     /// Whether nothing more will come.
@@ -235,7 +238,7 @@ pub(super) mod tests {
         let mut reader = HelloReader::default();
         assert_eq!(reader.take(Piece::Data(&bytes[..200])), None);
         let told = reader.take(Piece::Lost(1_000)).unwrap();
-        assert_eq!(told, Hello { name: Some((*b"api.example").into()), is_http2_offered: false });
+        assert_eq!(told, Hello { name: Some((*b"api.example").into()), is_http2_offered: true });
         assert_eq!(reader.take(Piece::Data(&bytes)), None);
     }
 
