@@ -10,7 +10,8 @@
 //! **Look-alikes that stay silent.** A capture that cut a packet short: lengths are those that headers say, and what was cut off is not
 //! judged. Checksums are not looked at: offloads leave them blank. A bundle that the kernel will divide: its lengths are its own. A
 //! fragment that comes twice, seen at two places or sent again: the same piece. A number that is used again: a first fragment
-//! begins anew, and a packet that is whole is forgotten. A tenant that talks to itself.
+//! begins anew, and a packet that is whole is forgotten. A tenant that talks to itself. A packet with nothing in it: scans over IP
+//! protocols send them, and no stack has fallen over one.
 //!
 //! **Evasion.** Pieces of one packet more than two seconds apart, or among more unfinished packets than are remembered. What is wrong in payload.
 
@@ -110,7 +111,7 @@ impl Crashes {
             return Some("land");
         }
         if let Transport::Malformed(_) = ip.transport {
-            return Some("impossible_header");
+            return (!is_empty(ip)).then_some("impossible_header");
         }
         if ip.fragment == Fragment::No {
             return None;
@@ -209,6 +210,15 @@ pub fn may_be_harmful(ip: &Ip<'_>) -> bool {
         || matches!(ip.transport, Transport::Malformed(_))
 }
 
+/// Whether nothing follows the network header.
+fn is_empty(ip: &Ip<'_>) -> bool {
+    let network = match (ip.destination, ip.headers.first()) {
+        (IpAddr::V4(_), Some(first)) => u32::from(first & 0x0f) * 4,
+        _ => 40,
+    };
+    ip.length <= network
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::flood::tests::{Stage, time, wrap};
@@ -285,6 +295,9 @@ mod tests {
 
     #[test]
     fn honest_packets_are_left_alone() {
+        // An IP protocol scan: nothing in it.
+        let empty: Vec<Vec<u8>> = [1, 2, 6, 17, 58, 132].map(|protocol| packet(TENANT, protocol, &[])).into();
+        check(&empty, &[]);
         // To itself; a whole datagram in pieces, some of them twice, and its number used again for a longer one.
         check(&[wrap(TENANT.parse().unwrap(), TENANT.parse().unwrap(), 6, &segment((80, 80), 0x50))], &[]);
         let first = [piece(1, 0, 1_480, true), piece(1, 1_480, 500, false)];
