@@ -5,30 +5,33 @@
 
 mod counters;
 mod identity;
+mod link;
+mod part;
+mod telling;
 mod usage;
+mod words;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Alert, Class, Loss, Outcome, Target, Tenant, Timestamp, Window};
+use reeve_policy::{Alert, Loss, Outcome, Tenant, Timestamp};
 
 use crate::blocklist::Blocklists;
-use crate::detect::mail::Whence;
 use crate::detect::quota::{Quota, Way};
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
-use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, ProbeKind, Restrictions};
+use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, Restrictions};
 use crate::frame::{Frame, Passage, VantageId};
 use crate::interest::{self, Interest};
-use crate::packet::{self, Arp, Body, IcmpKind, Ip, Packet, Transport};
+use crate::packet::{self, Body, IcmpKind, Ip, Packet, Transport};
 use crate::stream::smtp::OwnDomains;
-use crate::stream::{StreamEvent, Streams, page};
+use crate::stream::{StreamEvent, Streams};
 use crate::topology::{TenantIx, Topology, VantageKind};
 pub use counters::ShardCounters;
 use counters::VantageLoss;
+pub use part::{Allotment, Hearing, Part};
 
 #[derive(Debug)]
 struct TenantState {
@@ -53,55 +56,6 @@ impl TenantState {
         let (usage, pardoned_until) = (Quota::default(), Timestamp::EPOCH);
         Self { detectors: None, restrictions, home, numbers, identity, usage, bogon_dials: 0, pardoned_until }
     }
-}
-
-/// What the detectors' numbers are, for each tenant of a topology.
-#[derive(Clone, Debug)]
-pub struct Allotment {
-    /// Those of whoever nothing is known.
-    pub common: Arc<Thresholds>,
-    /// By [`TenantIx`].
-    pub by_tenant: Vec<Arc<Thresholds>>,
-    /// Addresses of the provider's that no tenant may claim.
-    pub protected: Arc<[IpNet]>,
-}
-
-impl Allotment {
-    fn of(&self, index: usize) -> Arc<Thresholds> {
-        Arc::clone(self.by_tenant.get(index).unwrap_or(&self.common))
-    }
-}
-
-/// Which of how many shards one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Its number, from 0 on.
-    pub number: u32,
-    /// How many there are.
-    pub of: u32,
-}
-
-impl Part {
-    /// The one that owns everybody.
-    pub const WHOLE: Self = Self { number: 0, of: 1 };
-
-    /// Whether a tenant is this one's.
-    #[must_use]
-    pub const fn owns(self, tenant: TenantIx) -> bool {
-        tenant.0 % self.of == self.number
-    }
-}
-
-/// How a shard comes to know what is said in the connections that it follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Hearing {
-    /// It reads payload.
-    #[default]
-    Reads,
-    /// It reads payload, and keeps what it read for a record.
-    Keeps,
-    /// It is told, as a replay of a record is, which holds no payload.
-    Told,
 }
 
 /// One shard.
@@ -521,37 +475,6 @@ impl Shard {
         self.raise(sender);
     }
 
-    /// Reads an ARP message: who asks for whom on the link.
-    fn swept(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, arp: &Arp, at: Timestamp) {
-        const REQUEST: u16 = 1;
-        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
-        // What the tenant asks for itself, or about itself, is no neighbour.
-        if arp.operation == REQUEST
-            && arp.sender != arp.target
-            && let Some(sender) = who.sender.filter(|ix| self.part.owns(*ix))
-        {
-            self.ask(sender, arp.target.into(), at);
-        } else if arp.operation != REQUEST
-            && let Some(receiver) = who.receiver.filter(|ix| self.part.owns(*ix))
-            && let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors
-        {
-            detectors.handle_neighbour(arp.sender.into());
-        }
-    }
-
-    /// Takes note that a tenant asks for a neighbour, unless all that it sends is held back.
-    fn ask(&mut self, sender: TenantIx, neighbour: IpAddr, at: Timestamp) {
-        let state = &mut self.tenants[sender.0 as usize];
-        if state.restrictions.is_total() || self.is_degraded {
-            return;
-        }
-        let detectors = wake(&mut state.detectors, &mut self.active, sender, &state.numbers, at);
-        detectors.handle_asked(&state.numbers, neighbour, at);
-        if let Some(due) = detectors.next_deadline(&state.numbers) {
-            self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
-        }
-    }
-
     fn received(
         &mut self,
         receiver: TenantIx,
@@ -576,78 +499,6 @@ impl Shard {
         self.dispatch(&events, weight);
         events.clear();
         self.events = events;
-    }
-
-    /// Whether an attempt that has just begun is at something listed.
-    fn look_up(&self, tenant: TenantIx, ip: &Ip<'_>) -> Option<StreamEvent> {
-        let port = match &ip.transport {
-            Transport::Tcp(tcp) => Some(tcp.destination_port),
-            Transport::Udp(udp) => Some(udp.destination_port),
-            Transport::Sctp(sctp) => Some(sctp.destination_port),
-            _ => None,
-        };
-        let target = Target { address: ip.destination, protocol: ip.protocol, port };
-        let list = self.blocklists.find(&target)?.clone();
-        Some(StreamEvent::Listed { tenant, target, list })
-    }
-
-    /// Reads what is said in connections of mail and to protected endpoints.
-    fn overhear(
-        &mut self,
-        who: (Option<TenantIx>, Option<TenantIx>),
-        ip: &Ip<'_>,
-        at: Timestamp,
-        vantage: VantageId,
-    ) {
-        let mut said = Vec::new();
-        for (tenant, is_sent) in [(who.0, true), (who.1, false)] {
-            if let Some(tenant) = tenant {
-                self.streams.handle(tenant, is_sent, ip, at, &mut said);
-                if is_sent && let Some((port, path)) = page(ip) {
-                    let peer = ip.destination;
-                    // Connections to protected endpoints are kept whole, others sampled.
-                    let sampling = self.topology.vantage(vantage).map_or(1, |one| one.sampling);
-                    let weight = if self.streams.is_read(ip) { 1 } else { sampling };
-                    said.push(StreamEvent::Page { tenant, peer, port, path, weight });
-                }
-            }
-        }
-        // At a frame's time and not at a deadline's, so that all that is heard is heard with a frame.
-        if at >= self.next_sweep {
-            self.streams.sweep(at, &mut said);
-            self.next_sweep = at + IDLE_CHECK;
-        }
-        said.extend(self.listed.take());
-        if said.is_empty() {
-            return;
-        }
-        if self.hearing == Hearing::Keeps {
-            self.kept.extend(said.iter().cloned());
-        }
-        self.listen(said, at);
-    }
-
-    /// Tells the detectors what was said.
-    fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
-        for event in said {
-            let (tenant, peer) = (event.tenant(), &event.peer());
-            if !self.part.owns(tenant) {
-                continue;
-            }
-            let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
-            let known = self.topology.tenant(tenant);
-            let clients = &known.mail_clients;
-            let is_trusted = || clients.iter().any(|prefix| prefix.contains(peer));
-            let is_outside = self.topology.by_address(*peer) != Some(tenant) && !is_trusted();
-            let relays = u32::try_from(known.relay_domains.len()).unwrap_or(u32::MAX);
-            let whence = Whence { is_outside, relays };
-            let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
-            detectors.handle_stream(&state.numbers, &event, whence, at, &mut self.findings);
-            if let Some(due) = detectors.next_deadline(&state.numbers) {
-                self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
-            }
-            self.raise(tenant);
-        }
     }
 
     /// Tells the vantage's guard which direction was seen. On a tenant's port one direction alone means nothing: a
@@ -697,70 +548,6 @@ impl Shard {
             self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
             self.raise(tenant);
         }
-    }
-
-    /// Whether an event is the tenant's peers forgetting connections while a measure held it.
-    fn is_pardoned(&self, event: &FlowEvent) -> bool {
-        match event {
-            FlowEvent::Probe { tenant, opened, kind: ProbeKind::Ack | ProbeKind::Maimon, .. } => {
-                self.tenants.get(tenant.0 as usize).is_some_and(|state| *opened < state.pardoned_until)
-            }
-            _ => false,
-        }
-    }
-
-    /// Makes alerts of the findings about `tenant`.
-    fn raise(&mut self, tenant: TenantIx) {
-        if self.findings.is_empty() {
-            return;
-        }
-        let mut findings = std::mem::take(&mut self.findings);
-        for finding in findings.drain(..) {
-            let alert = self.alert(tenant, finding);
-            self.alerts.push(alert);
-        }
-        self.findings = findings;
-    }
-
-    fn alert(&mut self, tenant: TenantIx, finding: Finding) -> Alert {
-        let loss = self.loss_of(tenant, &Window { start: finding.start, end: finding.at });
-        let window = Window { start: finding.start, end: finding.at };
-        let topology = &self.topology;
-        let is_own = |source| topology.by_address(source) == Some(tenant);
-        let samples = self.tenants[tenant.0 as usize]
-            .detectors
-            .as_ref()
-            // A month's traffic is in no few packets.
-            .filter(|_| finding.class != Class::Quota)
-            .map(|detectors| detectors.samples().about(finding.class, &finding.targets, is_own));
-        Alert {
-            class: finding.class,
-            tenant: self.topology.tenant(tenant).id.clone(),
-            at: finding.at,
-            window,
-            metrics: finding.metrics,
-            confidence_percent: finding.confidence_percent,
-            targets: finding.targets,
-            samples: samples.unwrap_or_default(),
-            loss,
-            is_suspicion: finding.is_suspicion,
-        }
-    }
-
-    /// What the capture lost where a tenant is seen: others' floods are not held for what is known of this one.
-    fn loss_of(&mut self, tenant: TenantIx, window: &Window) -> Loss {
-        let mut sum = Loss::default();
-        for vantage in self.topology.vantages() {
-            if !self.topology.sees(vantage, tenant) {
-                continue;
-            }
-            let Some(loss) = self.losses.get_mut(usize::from(vantage.id.0)) else { continue };
-            loss.enter();
-            let one = loss.meter.over(window);
-            sum.received = sum.received.saturating_add(one.received);
-            sum.dropped = sum.dropped.saturating_add(one.dropped);
-        }
-        sum
     }
 
     fn drop_idle(&mut self, now: Timestamp) {

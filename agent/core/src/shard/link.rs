@@ -1,0 +1,43 @@
+//! Whom a tenant asks for on its link.
+
+use std::net::IpAddr;
+
+use reeve_policy::Timestamp;
+
+use super::{Shard, wake};
+use crate::frame::Frame;
+use crate::packet::{Arp, Packet};
+use crate::topology::TenantIx;
+
+impl Shard {
+    /// Reads an ARP message: who asks for whom on the link.
+    pub(super) fn swept(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, arp: &Arp, at: Timestamp) {
+        const REQUEST: u16 = 1;
+        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+        // What the tenant asks for itself, or about itself, is no neighbour.
+        if arp.operation == REQUEST
+            && arp.sender != arp.target
+            && let Some(sender) = who.sender.filter(|ix| self.part.owns(*ix))
+        {
+            self.ask(sender, arp.target.into(), at);
+        } else if arp.operation != REQUEST
+            && let Some(receiver) = who.receiver.filter(|ix| self.part.owns(*ix))
+            && let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors
+        {
+            detectors.handle_neighbour(arp.sender.into());
+        }
+    }
+
+    /// Takes note that a tenant asks for a neighbour, unless all that it sends is held back.
+    pub(super) fn ask(&mut self, sender: TenantIx, neighbour: IpAddr, at: Timestamp) {
+        let state = &mut self.tenants[sender.0 as usize];
+        if state.restrictions.is_total() || self.is_degraded {
+            return;
+        }
+        let detectors = wake(&mut state.detectors, &mut self.active, sender, &state.numbers, at);
+        detectors.handle_asked(&state.numbers, neighbour, at);
+        if let Some(due) = detectors.next_deadline(&state.numbers) {
+            self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
+        }
+    }
+}

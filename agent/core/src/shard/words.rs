@@ -1,0 +1,84 @@
+//! What is said in connections, told to the detectors; and what stands on blocklists, which is known live only, too.
+
+use reeve_policy::{Target, Timestamp};
+
+use super::{Hearing, IDLE_CHECK, Shard, wake};
+use crate::detect::mail::Whence;
+use crate::frame::VantageId;
+use crate::packet::{Ip, Transport};
+use crate::stream::{StreamEvent, page};
+use crate::topology::TenantIx;
+
+impl Shard {
+    /// Whether an attempt that has just begun is at something listed.
+    pub(super) fn look_up(&self, tenant: TenantIx, ip: &Ip<'_>) -> Option<StreamEvent> {
+        let port = match &ip.transport {
+            Transport::Tcp(tcp) => Some(tcp.destination_port),
+            Transport::Udp(udp) => Some(udp.destination_port),
+            Transport::Sctp(sctp) => Some(sctp.destination_port),
+            _ => None,
+        };
+        let target = Target { address: ip.destination, protocol: ip.protocol, port };
+        let list = self.blocklists.find(&target)?.clone();
+        Some(StreamEvent::Listed { tenant, target, list })
+    }
+
+    /// Reads what is said in connections of mail and to protected endpoints.
+    pub(super) fn overhear(
+        &mut self,
+        who: (Option<TenantIx>, Option<TenantIx>),
+        ip: &Ip<'_>,
+        at: Timestamp,
+        vantage: VantageId,
+    ) {
+        let mut said = Vec::new();
+        for (tenant, is_sent) in [(who.0, true), (who.1, false)] {
+            if let Some(tenant) = tenant {
+                self.streams.handle(tenant, is_sent, ip, at, &mut said);
+                if is_sent && let Some((port, path)) = page(ip) {
+                    let peer = ip.destination;
+                    // Connections to protected endpoints are kept whole, others sampled.
+                    let sampling = self.topology.vantage(vantage).map_or(1, |one| one.sampling);
+                    let weight = if self.streams.is_read(ip) { 1 } else { sampling };
+                    said.push(StreamEvent::Page { tenant, peer, port, path, weight });
+                }
+            }
+        }
+        // At a frame's time and not at a deadline's, so that all that is heard is heard with a frame.
+        if at >= self.next_sweep {
+            self.streams.sweep(at, &mut said);
+            self.next_sweep = at + IDLE_CHECK;
+        }
+        said.extend(self.listed.take());
+        if said.is_empty() {
+            return;
+        }
+        if self.hearing == Hearing::Keeps {
+            self.kept.extend(said.iter().cloned());
+        }
+        self.listen(said, at);
+    }
+
+    /// Tells the detectors what was said.
+    pub(super) fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
+        for event in said {
+            let (tenant, peer) = (event.tenant(), &event.peer());
+            if !self.part.owns(tenant) {
+                continue;
+            }
+            let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
+            let known = self.topology.tenant(tenant);
+            let clients = &known.mail_clients;
+            let is_trusted = || clients.iter().any(|prefix| prefix.contains(peer));
+            let is_outside = self.topology.by_address(*peer) != Some(tenant) && !is_trusted();
+            let relays = u32::try_from(known.relay_domains.len()).unwrap_or(u32::MAX);
+            let whence = Whence { is_outside, relays };
+            let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
+            detectors.handle_stream(&state.numbers, &event, whence, at, &mut self.findings);
+            if let Some(due) = detectors.next_deadline(&state.numbers) {
+                self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
+            }
+            self.raise(tenant);
+        }
+    }
+}
