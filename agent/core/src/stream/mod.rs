@@ -16,6 +16,7 @@
 
 pub mod calls;
 mod hello;
+mod line;
 pub mod login;
 mod order;
 mod pages;

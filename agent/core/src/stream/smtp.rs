@@ -15,11 +15,10 @@ use foldhash::fast::FixedState;
 use reeve_policy::Domain;
 use serde::{Deserialize, Serialize};
 
+use super::line::Line;
 use super::order::Piece;
 use super::sealed::Turns;
 
-/// Commands and their replies are shorter: 512 bytes and what extensions add (RFC 5321, section 4.5.3.1).
-const LINE_MAX: usize = 1_024;
 /// The start of a reply tells all that is to be known: a code and whether more lines follow.
 const REPLY_START: usize = 4;
 /// A server must take 100 recipients (RFC 5321, section 4.5.3.1.8); those beyond are counted one by one all the same.
@@ -173,9 +172,7 @@ const AFTER_BREAK: usize = 2;
 pub(super) struct Smtp {
     own: Arc<OwnDomains>,
     phase: Phase,
-    line: Vec<u8>,
-    /// The line at hand is longer than any command.
-    is_overlong: bool,
+    line: Line,
     reply: Vec<u8>,
     pending: VecDeque<Pending>,
     /// Bytes were lost, so that commands and replies do not fit each other: whether the server has spoken since.
@@ -197,16 +194,17 @@ const UNKNOWN: Option<u64> = Some(0);
 
 impl Smtp {
     /// The most bytes beside itself that a session takes.
-    pub const HELD_BYTES: usize =
-        LINE_MAX + REPLY_START + PENDING_MAX * size_of::<Pending>() + RECIPIENTS_MAX * size_of::<Recipient>();
+    pub const HELD_BYTES: usize = Line::MAX
+        + REPLY_START
+        + PENDING_MAX * size_of::<Pending>()
+        + RECIPIENTS_MAX * size_of::<Recipient>();
 
     /// A session of a tenant with these domains at this port of the server's.
     pub fn new(own: Arc<OwnDomains>, port: u16) -> Self {
         Self {
             own,
             phase: if port == PORT_SMTPS { Phase::Sealed } else { Phase::Commands },
-            line: Vec::new(),
-            is_overlong: false,
+            line: Line::default(),
             reply: Vec::new(),
             pending: VecDeque::from([Pending::Greeting]),
             lost: None,
@@ -282,16 +280,9 @@ impl Smtp {
                 }
                 Phase::Content(seen) => data = self.content(data, seen),
                 Phase::Commands | Phase::Secret => {
-                    let end = data.iter().position(|byte| *byte == b'\n');
-                    let (part, rest) = data.split_at(end.map_or(data.len(), |end| end + 1));
+                    let (rest, is_whole) = self.line.take(data);
                     data = rest;
-                    if self.line.len() + part.len() > LINE_MAX {
-                        self.is_overlong = true;
-                        self.line.clear();
-                    } else if !self.is_overlong {
-                        self.line.extend_from_slice(part);
-                    }
-                    if end.is_some() {
+                    if is_whole {
                         self.command();
                     }
                 }
@@ -333,7 +324,7 @@ impl Smtp {
             Phase::Content(_) => self.phase = Phase::Content(0),
             _ => {
                 self.phase = Phase::Commands;
-                self.line.clear();
+                self.line.forget();
                 self.lose();
             }
         }
@@ -354,8 +345,7 @@ impl Smtp {
 
     /// Reads the line at hand as a command.
     fn command(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let is_overlong = std::mem::take(&mut self.is_overlong);
+        let line = self.line.take_out();
         match self.lost {
             // Whether this belongs to what was lost cannot be told.
             Some(false) => return,
@@ -366,9 +356,9 @@ impl Smtp {
             self.phase = Phase::Commands;
             return self.wait_for(Pending::Auth);
         }
-        let text = line.trim_ascii();
+        let text = line.as_deref().unwrap_or_default().trim_ascii();
         let is = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
-        let pending = if is_overlong {
+        let pending = if line.is_none() {
             Pending::Other
         } else if is(b"MAIL FROM:") {
             Pending::Mail(sender(&text[10..]))
@@ -392,9 +382,7 @@ impl Smtp {
             Pending::Other
         };
         self.wait_for(pending);
-        // The line keeps its room for the next one.
-        self.line = line;
-        self.line.clear();
+        line.into_iter().for_each(|line| self.line.reuse(line));
     }
 
     /// The address of a path (RFC 5321, section 4.1.2), without a route before it.

@@ -2,14 +2,13 @@
 //! posted to a page for logging in. The first 401 is a challenge: nothing was shown before it. Pages that answer 200 with "wrong
 //! password" in them are not read.
 
+use super::super::line::Line;
 use super::super::order::Piece;
 use super::credential::{self, Shown};
 use super::lines::{begins, find};
 use super::speech::Next;
 use super::{Credential, Login};
 
-/// Longer headers are passed over.
-const LINE_MAX: usize = 1_024;
 /// So much of what is posted is looked at.
 const BODY_MAX: u32 = 512;
 /// Enough of a status line.
@@ -49,8 +48,7 @@ fn header_value(line: &[u8]) -> Option<&[u8]> {
 /// A session.
 #[derive(Debug, Default)]
 pub(super) struct Http {
-    line: Vec<u8>,
-    is_overlong: bool,
+    line: Line,
     /// Bytes of the body at hand that are to come.
     body: u32,
     length: u32,
@@ -71,7 +69,6 @@ impl Http {
             (true, Piece::Lost(len)) => {
                 self.body = self.body.saturating_sub(len);
                 self.line.clear();
-                self.is_overlong = false;
             }
             (false, Piece::Data(data)) => self.server(data, say),
             (false, Piece::Lost(_)) => {}
@@ -93,22 +90,11 @@ impl Http {
                 data = &data[taken..];
                 continue;
             }
-            let end = data.iter().position(|byte| *byte == b'\n');
-            let (part, rest) = data.split_at(end.map_or(data.len(), |end| end + 1));
+            let (rest, is_whole) = self.line.take(data);
             data = rest;
-            if self.line.len() + part.len() > LINE_MAX {
-                self.is_overlong = true;
-                self.line.clear();
-            } else if !self.is_overlong {
-                self.line.extend_from_slice(part);
-            }
-            if end.is_some() {
-                if !std::mem::take(&mut self.is_overlong) {
-                    let line = std::mem::take(&mut self.line);
-                    self.header(line.trim_ascii_end());
-                    self.line = line;
-                }
-                self.line.clear();
+            if is_whole && let Some(line) = self.line.take_out() {
+                self.header(line.trim_ascii_end());
+                self.line.reuse(line);
             }
         }
     }

@@ -1,56 +1,43 @@
 //! Lines of commands and replies, bounded.
 
+use super::super::line::Line;
 use super::super::order::Piece;
 use super::Login;
 use super::speech::Next;
 
-/// Longer lines are passed over: commands have at most 512 bytes (RFC 5321), but tokens may be longer.
-const LINE_MAX: usize = 1_024;
-
 /// One direction's lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    line: Vec<u8>,
-    is_overlong: bool,
+    line: Line,
 }
 
 impl Lines {
     /// The most bytes beside itself that it takes.
-    pub const HELD_BYTES: usize = LINE_MAX;
+    pub const HELD_BYTES: usize = Line::MAX;
 
     /// Hands on each line that is whole now, without its end.
     pub fn feed(&mut self, piece: Piece<'_>, mut each: impl FnMut(&[u8])) {
         let mut data = match piece {
             Piece::Data(data) => data,
             // What the capture cut off most often ends with its line.
-            Piece::Lost(_) => return self.clear(),
+            Piece::Lost(_) => return self.line.clear(),
         };
         while !data.is_empty() {
-            let end = data.iter().position(|byte| *byte == b'\n');
-            let (part, rest) = data.split_at(end.map_or(data.len(), |end| end + 1));
-            data = rest;
-            if end.is_some() && self.line.is_empty() && !self.is_overlong {
-                each(part.trim_ascii_end());
+            // Most lines are whole when they come, and need not be copied.
+            if self.line.is_empty()
+                && let Some(end) = data.iter().position(|byte| *byte == b'\n')
+            {
+                each(data[..end].trim_ascii_end());
+                data = &data[end + 1..];
                 continue;
             }
-            if self.line.len() + part.len() > LINE_MAX {
-                self.is_overlong = true;
-                self.line.clear();
-            } else if !self.is_overlong {
-                self.line.extend_from_slice(part);
-            }
-            if end.is_some() {
-                if !self.is_overlong {
-                    each(self.line.trim_ascii_end());
-                }
-                self.clear();
+            let (rest, is_whole) = self.line.take(data);
+            data = rest;
+            if is_whole && let Some(line) = self.line.take_out() {
+                each(line.trim_ascii_end());
+                self.line.reuse(line);
             }
         }
-    }
-
-    fn clear(&mut self) {
-        self.line.clear();
-        self.is_overlong = false;
     }
 }
 
