@@ -401,10 +401,7 @@ impl Shard {
     /// When [`Shard::handle_timeout`] next has something to do; never later than that.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        match (self.flows.next_deadline(), self.detectors_due) {
-            (Some(flows), Some(detectors)) => Some(flows.min(detectors)),
-            (one, other) => one.or(other),
-        }
+        earlier(self.flows.next_deadline(), self.detectors_due)
     }
 
     /// Does what is due at `now`: silent attempts first, then the seconds that are over, tenant by tenant.

@@ -33,8 +33,6 @@ pub enum Value {
     Span(Duration),
     /// Port numbers.
     Ports(Vec<u16>),
-    /// Yes or no.
-    Flag(bool),
 }
 
 impl fmt::Display for Value {
@@ -48,7 +46,6 @@ impl fmt::Display for Value {
                 let all: Vec<String> = ports.iter().map(ToString::to_string).collect();
                 write!(f, "[{}]", all.join(", "))
             }
-            Self::Flag(flag) => write!(f, "{flag}"),
         }
     }
 }

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reeve_policy::language::thresholds::Crash;
-use reeve_policy::{Class, Metric, Outcome, Protocol, Target, TargetSeen, Timestamp};
+use reeve_policy::{Class, Metric, Outcome, Protocol, TargetSeen, Timestamp};
 
 use super::{Finding, REPEAT};
 use crate::flow::table::bits;
@@ -81,12 +81,6 @@ impl Crashes {
             return;
         }
         self.last_alert = Some(at);
-        let port = match &ip.transport {
-            Transport::Tcp(tcp) => Some(tcp.destination_port),
-            Transport::Udp(udp) => Some(udp.destination_port),
-            _ => None,
-        };
-        let target = Target { address: ip.destination, protocol: ip.protocol, port };
         let metric = |name: &'static str, threshold| Metric {
             name: name.into(),
             value: self.count.into(),
@@ -100,7 +94,12 @@ impl Crashes {
             at,
             metrics,
             confidence_percent: 99,
-            targets: vec![TargetSeen { target, first: self.since, last: at, outcome: Outcome::Unknown }],
+            targets: vec![TargetSeen {
+                target: ip.target(),
+                first: self.since,
+                last: at,
+                outcome: Outcome::Unknown,
+            }],
             is_suspicion: false,
         });
     }

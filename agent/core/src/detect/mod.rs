@@ -111,8 +111,7 @@ pub struct Detectors {
 impl Detectors {
     /// The most bytes that one tenant's detectors take.
     pub const BYTES: usize =
-        size_of::<Self>() + scan::Scans::BYTES + flood::Floods::BYTES + Samples::BYTES + Self::RARE_BYTES
-            - scan::Scans::RARE_BYTES;
+        size_of::<Self>() + scan::Scans::BYTES + flood::Floods::BYTES + Samples::BYTES + Self::RARE_BYTES;
 
     /// What of that only those take who do something that most never do.
     const RARE_BYTES: usize = scan::Scans::RARE_BYTES

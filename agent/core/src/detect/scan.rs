@@ -48,10 +48,9 @@ struct Attempt<'t> {
 
 impl Scans {
     /// Bytes that it takes besides itself.
-    pub const BYTES: usize =
-        2 * TargetWindow::BYTES + stealth::Probes::BYTES + Peers::BYTES + Known::BYTES + Self::RARE_BYTES;
+    pub const BYTES: usize = 2 * TargetWindow::BYTES + stealth::Probes::BYTES + Peers::BYTES + Known::BYTES;
 
-    /// What of that only those take whose dials fail for hours, or who ask for neighbours.
+    /// What beside that only those take whose dials fail for hours, or who ask for neighbours.
     pub const RARE_BYTES: usize = Slow::BYTES + Link::BYTES;
 
     /// Takes what the flow stage tells. `is_told` says which classes have just been told.

@@ -22,7 +22,7 @@ pub mod vrrp;
 use std::net::IpAddr;
 
 use macaddr::MacAddr6;
-use reeve_policy::Protocol;
+use reeve_policy::{Protocol, Target};
 
 use crate::frame::LinkType;
 pub use malformed::Malformed;
@@ -160,6 +160,19 @@ impl Ip<'_> {
             (_, IpAddr::V4(_)) => ipv4::piece(self.headers, self.length),
             (_, IpAddr::V6(_)) => ipv6::piece(self.headers, self.length),
         }
+    }
+
+    /// Whither it goes.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        let port = match &self.transport {
+            Transport::Tcp(tcp) => Some(tcp.destination_port),
+            Transport::Udp(udp) => Some(udp.destination_port),
+            Transport::Sctp(sctp) => Some(sctp.destination_port),
+            Transport::Tiny { destination_port, .. } => Some(*destination_port),
+            Transport::Icmp(_) | Transport::Malformed(_) | Transport::Other | Transport::Absent => None,
+        };
+        Target { address: self.destination, protocol: self.protocol, port }
     }
 }
 

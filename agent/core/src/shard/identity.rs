@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use macaddr::MacAddr6;
-use reeve_policy::{Target, Timestamp};
+use reeve_policy::Timestamp;
 
-use super::{Shard, wake};
+use super::{Shard, earlier, wake};
 use crate::detect::claims::Heard;
 use crate::detect::horizontal::is_bogon;
 use crate::detect::identity::Sign;
@@ -144,13 +144,7 @@ impl Shard {
         if let Some(speech) = Speech::of(ip)
             && self.is_forbidden(sender, speech, packet, ip, at)
         {
-            let port = match &ip.transport {
-                Transport::Udp(udp) => Some(udp.destination_port),
-                Transport::Tcp(tcp) => Some(tcp.destination_port),
-                _ => None,
-            };
-            let target = Target { address: ip.destination, protocol: ip.protocol, port };
-            self.sign(sender, Sign::Said(speech, target), at);
+            self.sign(sender, Sign::Said(speech, ip.target()), at);
         }
     }
 
@@ -195,14 +189,7 @@ impl Shard {
                 if passage == Passage::Unknown {
                     self.sign(sender, Sign::Delivered(ip.destination), at);
                 }
-                let port = match &ip.transport {
-                    Transport::Tcp(tcp) => Some(tcp.destination_port),
-                    Transport::Udp(udp) => Some(udp.destination_port),
-                    Transport::Sctp(sctp) => Some(sctp.destination_port),
-                    Transport::Tiny { destination_port, .. } => Some(*destination_port),
-                    _ => None,
-                };
-                let target = Target { address: ip.destination, protocol: ip.protocol, port };
+                let target = ip.target();
                 let is_assigned = owner == Owner::Tenant;
                 self.sign(sender, Sign::Forged { source: ip.source, target, is_assigned }, at);
             }
@@ -283,9 +270,7 @@ impl Shard {
         }
         let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
         detectors.handle_sign(&state.numbers, sign, at, &mut self.findings);
-        if let Some(due) = detectors.next_deadline(&state.numbers) {
-            self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
-        }
+        self.detectors_due = earlier(self.detectors_due, detectors.next_deadline(&state.numbers));
         self.raise(tenant);
     }
 }

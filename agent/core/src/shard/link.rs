@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use reeve_policy::Timestamp;
 
-use super::{Shard, wake};
+use super::{Shard, earlier, wake};
 use crate::frame::Frame;
 use crate::packet::{Arp, Packet};
 use crate::topology::TenantIx;
@@ -36,8 +36,6 @@ impl Shard {
         }
         let detectors = wake(&mut state.detectors, &mut self.active, sender, &state.numbers, at);
         detectors.handle_asked(&state.numbers, neighbour, at);
-        if let Some(due) = detectors.next_deadline(&state.numbers) {
-            self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
-        }
+        self.detectors_due = earlier(self.detectors_due, detectors.next_deadline(&state.numbers));
     }
 }

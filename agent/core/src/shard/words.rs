@@ -1,24 +1,18 @@
 //! What is said in connections, told to the detectors; and what stands on blocklists, which is known live only, too.
 
-use reeve_policy::{Target, Timestamp};
+use reeve_policy::Timestamp;
 
-use super::{Hearing, IDLE_CHECK, Shard, wake};
+use super::{Hearing, IDLE_CHECK, Shard, earlier, wake};
 use crate::detect::mail::Whence;
 use crate::frame::VantageId;
-use crate::packet::{Ip, Transport};
+use crate::packet::Ip;
 use crate::stream::{StreamEvent, page};
 use crate::topology::TenantIx;
 
 impl Shard {
     /// Whether an attempt that has just begun is at something listed.
     pub(super) fn look_up(&self, tenant: TenantIx, ip: &Ip<'_>) -> Option<StreamEvent> {
-        let port = match &ip.transport {
-            Transport::Tcp(tcp) => Some(tcp.destination_port),
-            Transport::Udp(udp) => Some(udp.destination_port),
-            Transport::Sctp(sctp) => Some(sctp.destination_port),
-            _ => None,
-        };
-        let target = Target { address: ip.destination, protocol: ip.protocol, port };
+        let target = ip.target();
         let list = self.blocklists.find(&target)?.clone();
         Some(StreamEvent::Listed { tenant, target, list })
     }
@@ -75,9 +69,7 @@ impl Shard {
             let whence = Whence { is_outside, relays };
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
             detectors.handle_stream(&state.numbers, &event, whence, at, &mut self.findings);
-            if let Some(due) = detectors.next_deadline(&state.numbers) {
-                self.detectors_due = Some(self.detectors_due.map_or(due, |before| before.min(due)));
-            }
+            self.detectors_due = earlier(self.detectors_due, detectors.next_deadline(&state.numbers));
             self.raise(tenant);
         }
     }

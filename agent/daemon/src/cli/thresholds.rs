@@ -186,7 +186,6 @@ fn json(value: &Value) -> Json {
         Value::Count(number) => (*number).into(),
         Value::Number(number) => (*number).into(),
         Value::Ports(ports) => ports.clone().into(),
-        Value::Flag(flag) => (*flag).into(),
         Value::Span(_) => value.to_string().trim_matches('"').into(),
     }
 }

@@ -129,24 +129,6 @@ impl<'s, 'd, 't> Table<'s, 'd, 't> {
             }
         }
     }
-
-    /// `true` or `false`.
-    #[allow(dead_code, reason = "a class may have such a switch; today none has")]
-    pub(super) fn flag(&self, key: &'static str, place: &mut bool) {
-        match self {
-            Self::File(section) => replace(section.boolean(key), place),
-            Self::Scale(_) => {}
-            Self::List(list) => {
-                let (value, allowed) = (Value::Flag(*place), "true, false".to_owned());
-                list.borrow_mut().push(Number { key, value, allowed, scales: false, most: None });
-            }
-            Self::Put(values) => {
-                if let Some(Value::Flag(flag)) = values.get(key) {
-                    *place = *flag;
-                }
-            }
-        }
-    }
 }
 
 fn replace<T>(read: Option<T>, place: &mut T) {
