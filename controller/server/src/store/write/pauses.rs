@@ -85,10 +85,7 @@ pub async fn pause(
     .execute(&mut *conn)
     .await?;
     let order = Order::Pause { id: asked.id.clone(), scope, pause, lift: asked.lift };
-    for node in nodes {
-        give(conn, &node, scope, &order, effects).await?;
-    }
-    effects.pauses_changed = true;
+    give_all(conn, &nodes, scope, &order, effects).await?;
     remember(conn, requested, &asked.id, None, effects.now).await?;
     Ok(OrderTaken::Ordered { id: asked.id.clone(), decision: None })
 }
@@ -110,10 +107,7 @@ pub async fn resume(
     sqlx::query("DELETE FROM pauses WHERE node = ?").bind(key(&asked.target)).execute(&mut *conn).await?;
     let (by, reason) = (asked.by.clone(), asked.reason.clone());
     let order = Order::Resume { id: asked.id.clone(), scope, by, reason };
-    for node in nodes {
-        give(conn, &node, scope, &order, effects).await?;
-    }
-    effects.pauses_changed = true;
+    give_all(conn, &nodes, scope, &order, effects).await?;
     remember(conn, requested, &asked.id, None, effects.now).await?;
     Ok(OrderTaken::Ordered { id: asked.id.clone(), decision: None })
 }
@@ -148,6 +142,21 @@ pub(super) async fn order_pauses(
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// See [`give`]: all of `nodes`, and whoever watches is told.
+async fn give_all(
+    conn: &mut SqliteConnection,
+    nodes: &[NodeId],
+    scope: PauseScope,
+    order: &Order,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    for node in nodes {
+        give(conn, node, scope, order, effects).await?;
+    }
+    effects.pauses_changed = true;
     Ok(())
 }
 
