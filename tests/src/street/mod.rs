@@ -31,6 +31,9 @@ const READY: Duration = Duration::from_secs(40);
 /// The most that a replay may take.
 const REPLAY: Duration = Duration::from_secs(600);
 
+/// What stands on the agent's blocklist.
+pub const LISTED: &str = "20.90.250.0/24";
+
 /// A tenant's machine.
 #[derive(Debug)]
 pub struct Home {
@@ -175,8 +178,9 @@ impl Street {
         let settings = format!(
             "node = \"rt\"\nmode = \"observe\"\npolicy = \"{policy}\"\ntenants = \"street-tenants.toml\"\n\
              state_dir = \"street-state\"\n\n[[vantage]]\nkind = \"port\"\ninterfaces = [\"tap1?\", \"tap[2-9]?\", \"tap???\"]\n\n\
-             [limits]\nring_mib = 4\n"
+             [limits]\nring_mib = 4\n\n[[blocklist]]\nname = \"street\"\nfile = \"street-list.txt\"\nkind = \"hosts\"\n"
         );
+        std::fs::write(dir.join("street-list.txt"), format!("{LISTED}\n"))?;
         std::fs::write(dir.join("street.toml"), settings)?;
         let (program, config, record) =
             (binary("reeve-agent")?, dir.join("street.toml"), dir.join("street-record"));

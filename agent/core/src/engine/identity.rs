@@ -36,7 +36,12 @@ fn tenant(id: &str, addresses: &[&str], interface: Option<&str>, mac: Option<u8>
 
 fn tenants() -> Vec<Arc<Tenant>> {
     vec![
-        tenant("alice", &["203.0.113.10/32", "2001:db8:10::10/128", "203.0.113.20/32"], Some("tap0"), None),
+        tenant(
+            "alice",
+            &["203.0.113.10/32", "2001:db8:10::10/128", "203.0.113.20/32", "2001:db8:77::/64"],
+            Some("tap0"),
+            None,
+        ),
         tenant("bob", &["203.0.113.11/32", "2001:db8:10::11/128", "172.20.0.5/32"], Some("tap1"), None),
         tenant("carol", &["203.0.113.12/32"], None, Some(CAROLS)),
     ]
@@ -55,7 +60,7 @@ fn vantages() -> Vec<Vantage> {
 
 fn engine() -> Engine {
     let mut policy = Policy::preset("baseline").unwrap();
-    for protected in ["203.0.113.1/32", "2001:db8:10::1/128", "172.17.0.1/32"] {
+    for protected in ["203.0.113.1/32", "2001:db8:10::1/128", "2001:db8:77::1/128", "172.17.0.1/32"] {
         policy.protected_destinations.push(protected.parse().unwrap());
     }
     let mut engine = Engine::new(EngineConfig {
@@ -321,6 +326,9 @@ fn claims_for_others_addresses_are_told() {
     check_one(&neighbour(136, ALICES, "fe80::a", GATEWAY_6), &["alice spoof.nd"]);
     check_one(&neighbour(136, ALICES, "fe80::a", "2001:db8:10::11"), &["alice spoof.nd"]);
     check_one(&neighbour(135, ALICES, GATEWAY_6, "2001:db8:10::11"), &["alice spoof.nd"]);
+    // The gateway of a prefix that is the tenant's as a whole is the provider's all the same.
+    check_one(&neighbour(136, ALICES, "fe80::a", "2001:db8:77::1"), &["alice spoof.nd"]);
+    check_one(&neighbour(136, ALICES, "fe80::a", "2001:db8:77::2"), &[]);
     check_one(&neighbour(136, ALICES, "fe80::a", ALICE_6), &[]);
     check_one(&neighbour(136, ALICES, "fe80::a", "fe80::a"), &[]);
     check_one(&neighbour(135, ALICES, "::", "2001:db8:10::11"), &[]);

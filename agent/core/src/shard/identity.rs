@@ -198,7 +198,7 @@ impl Shard {
 
     /// Takes a claim: the tenant says that an address is at a hardware address.
     fn claimed(&mut self, sender: TenantIx, address: IpAddr, mac: MacAddr6, at: Timestamp) {
-        let is_its = self.topology.owner(sender, address) == Owner::Own;
+        let is_its = self.is_its(sender, address);
         let state = &mut self.tenants[sender.0 as usize];
         if is_its || state.identity.had(address, at) || state.identity.heard.is_known(address, mac, at) {
             return;
@@ -214,7 +214,7 @@ impl Shard {
 
     /// Takes note of where others say an address is.
     fn heard(&mut self, receiver: TenantIx, address: IpAddr, mac: MacAddr6, at: Timestamp) {
-        if self.topology.owner(receiver, address) != Owner::Own {
+        if !self.is_its(receiver, address) {
             self.tenants[receiver.0 as usize].identity.heard.hear(address, mac, at);
         }
     }
@@ -222,12 +222,24 @@ impl Shard {
     /// Whether an address is another tenant's or the provider's, as far as the tenant is concerned.
     fn is_anothers(&self, tenant: TenantIx, address: IpAddr) -> bool {
         match self.topology.owner(tenant, address) {
-            Owner::Own => false,
+            Owner::Own => !self.is_its(tenant, address),
             Owner::Tenant => true,
             // The node's bridges for containers have the addresses that everybody's have.
             Owner::Leak if is_bogon(address) && !self.topology.is_beside(tenant, address) => false,
             Owner::Leak | Owner::Nobody => self.is_protected(address),
         }
+    }
+
+    /// Whether an address is the tenant's to speak for. What is protected within its prefix is not: the gateway of a /64 that it
+    /// has whole.
+    fn is_its(&self, tenant: TenantIx, address: IpAddr) -> bool {
+        if self.topology.owner(tenant, address) != Owner::Own {
+            return false;
+        }
+        let lens = |prefixes: &[IpNet]| {
+            prefixes.iter().filter(|prefix| prefix.contains(&address)).map(IpNet::prefix_len).max()
+        };
+        lens(&self.protected) <= lens(&self.topology.tenant(tenant).addresses)
     }
 
     fn is_protected(&self, address: IpAddr) -> bool {
@@ -244,7 +256,7 @@ impl Shard {
         at: Timestamp,
     ) -> bool {
         let to = ip.destination;
-        let is_its = || self.topology.owner(sender, to) == Owner::Own;
+        let is_its = || self.is_its(sender, to);
         match speech {
             Speech::Routing(_) => is_for_all(to) || (self.is_protected(to) && !is_its()),
             Speech::Bgp => self.is_protected(to) && !is_its(),
