@@ -79,19 +79,27 @@ impl Probe {
 
 impl Port {
     fn new() -> Self {
+        Self::of(&[("alice", &["203.0.113.0/28", "2001:db8:10::/64"])])
+    }
+
+    /// A port of these tenants.
+    fn of(tenants: &[(&str, &[&str])]) -> Self {
         let policy = Arc::new(Policy::preset("baseline").unwrap());
         let node = "n1".parse().unwrap();
         let config =
             EngineConfig { node, mode: Mode::Observe, policy, flow_bytes: FLOW_BYTES, seed: 3, shards: 1 };
         let mut engine = Engine::new(config);
-        let alice = Tenant {
-            addresses: ["203.0.113.0/28", "2001:db8:10::/64"].map(|net| net.parse().unwrap()).to_vec(),
-            interfaces: vec!["n1/tap0".parse().unwrap()],
-            ..Tenant::new("alice".parse().unwrap())
+        let tenant = |(id, addresses): &(&str, &[&str])| {
+            Arc::new(Tenant {
+                addresses: addresses.iter().map(|net| net.parse().unwrap()).collect(),
+                interfaces: vec!["n1/tap0".parse().unwrap()],
+                ..Tenant::new(id.parse().unwrap())
+            })
         };
         let vantage =
             Vantage { id: VantageId(0), interface: "tap0".into(), kind: VantageKind::Port, sampling: 1 };
-        engine.handle_topology(vec![Arc::new(alice)], vec![vantage], at(Duration::ZERO));
+        let tenants = tenants.iter().map(tenant).collect();
+        engine.handle_topology(tenants, vec![vantage], at(Duration::ZERO));
         Self { engine, now: Duration::from_secs(100), told: Vec::new() }
     }
 
@@ -263,6 +271,37 @@ fn good_traffic_beside_it_hides_no_scan() {
         let class = if is_sweep { "portscan.horizontal" } else { "portscan.vertical" };
         assert!(port.classes().contains(class), "{:?}", port.classes());
     }
+}
+
+#[test]
+fn good_traffic_on_its_own_port_hides_a_scan_only_if_it_is_as_much_and_always_new() {
+    // One good host for two that are tried; and as many as those, but always the same ten.
+    for (each, fresh) in [(2, true), (1, false)] {
+        let mut port = Port::new();
+        for number in 0..120 {
+            if number % each == 0 {
+                let good = host(9_000 + if fresh { number } else { number % 10 });
+                port.converse((ALICE, 20_000 + number as u16), (good, 22));
+            }
+            port.probe(Probe::new((ALICE, 40_000), (host(number), 22), SYN), None);
+            port.pass(BRISK);
+        }
+        port.pass(Duration::from_secs(5));
+        assert!(port.classes().contains("portscan.horizontal"), "{each} {fresh}: {:?}", port.classes());
+    }
+}
+
+#[test]
+fn who_shares_a_scan_with_another_tenant_is_named_for_his_half() {
+    let bob: IpAddr = Ipv4Addr::new(203, 0, 113, 34).into();
+    let mut port = Port::of(&[("alice", &["203.0.113.0/28"]), ("bob", &["203.0.113.32/28"])]);
+    for number in 0..120 {
+        let source = if number % 2 == 0 { ALICE } else { bob };
+        port.probe(Probe::new((source, 40_000), to_port(number), SYN), Some(RST));
+        port.pass(BRISK);
+    }
+    let named = port.told.iter().filter(|(_, class)| class == "portscan.vertical").count();
+    assert!(named >= 2, "both: {:?}", port.told);
 }
 
 #[test]
