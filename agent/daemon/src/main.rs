@@ -14,29 +14,16 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // With stderr gone there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "reeve-agent: {}", describe(&error));
+            let _ = writeln!(std::io::stderr(), "reeve-agent: {}", cli::describe(&error));
             ExitCode::from(cli::exit::code(&error))
         }
     }
 }
 
-/// The error and what caused it; a cause that the line before has named already is not told again.
-fn describe(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
 fn execute(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => live(&args),
-        Command::Check(args) => say(&cli::check::check(&args)?),
+        Command::Check(args) => cli::check::check(&args),
         Command::Doctor(args) => cli::doctor::doctor(&args),
         Command::Replay(args) => cli::play::play(&args),
         Command::Score(args) => cli::play::score(&args),

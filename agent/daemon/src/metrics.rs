@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,7 +14,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use reeve_core::engine::{Engine, Output};
 use reeve_core::packet::Malformed;
-use reeve_policy::{DesiredState, MeasureCounters, ViolationState};
+use reeve_policy::{DesiredState, MeasureCounters, Name, ViolationState};
+
+use crate::blocklists::Health;
 
 /// A label of one name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,6 +39,11 @@ struct Action {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Measure {
     action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct List {
+    list: String,
 }
 
 type Unsigned = Gauge<u64, AtomicU64>;
@@ -72,6 +80,10 @@ pub struct Metrics {
     spool_reports: Unsigned,
     spool_given_up: Counter,
     controller_linked: Unsigned,
+    blocklist_entries: Family<List, Unsigned>,
+    blocklist_age: Family<List, Gauge<f64, AtomicU64>>,
+    blocklist_failing: Family<List, Unsigned>,
+    blocklist_errors: Family<List, Counter>,
 }
 
 impl Metrics {
@@ -132,6 +144,14 @@ impl Metrics {
         registry.register("alerts", "Alerts of the detectors", self.alerts.clone());
         registry.register("decisions", "Decisions of policy and of operators", self.decisions.clone());
         registry.register("measures", "Measures in force", self.measures.clone());
+        let help = "Entries of each blocklist that are in force";
+        registry.register("blocklist_entries", help, self.blocklist_entries.clone());
+        let help = "Seconds since each blocklist's file was last taken over; +Inf if it never was";
+        registry.register("blocklist_age_seconds", help, self.blocklist_age.clone());
+        let help = "1 while the file cannot be read, or more than a tenth of its lines";
+        registry.register("blocklist_failing", help, self.blocklist_failing.clone());
+        let help = "Times that a blocklist's file could not be read, or more than a tenth of its lines";
+        registry.register("blocklist_errors", help, self.blocklist_errors.clone());
         Arc::new(registry)
     }
 
@@ -224,6 +244,27 @@ impl Metrics {
     pub(crate) fn see_spool(&self, reports: usize, given_up: u64) {
         self.spool_reports.set(reports as u64);
         set(&self.spool_given_up, given_up);
+    }
+
+    /// Takes note that a blocklist is in the settings no longer.
+    pub(crate) fn forget_blocklist(&self, name: &Name) {
+        let label = List { list: name.to_string() };
+        self.blocklist_entries.remove(&label);
+        self.blocklist_age.remove(&label);
+        self.blocklist_failing.remove(&label);
+        self.blocklist_errors.remove(&label);
+    }
+
+    /// Takes note of how the blocklists fare.
+    pub(crate) fn see_blocklists<'a>(&self, lists: impl Iterator<Item = &'a Health>, now: SystemTime) {
+        for health in lists {
+            let label = List { list: health.name.to_string() };
+            self.blocklist_entries.get_or_create(&label).set(health.entries as u64);
+            let age = health.read.map(|read| now.duration_since(read).unwrap_or_default().as_secs_f64());
+            self.blocklist_age.get_or_create(&label).set(age.unwrap_or(f64::INFINITY));
+            self.blocklist_failing.get_or_create(&label).set(health.is_failing.into());
+            set(&self.blocklist_errors.get_or_create(&label), health.errors);
+        }
     }
 
     /// Takes note of the link.

@@ -3,7 +3,7 @@
 //! Deadlines fire up to [`TAIL`] past the last packet, so that attempts which the capture's end left open are told
 //! silent as they would have been live. Output is a line an event, for people or as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,16 @@ use reeve_core::packet::{self, Malformed};
 use reeve_core::topology::{Vantage, VantageKind};
 use reeve_core::{Frame, VantageId};
 use reeve_policy::language::Policy;
-use reeve_policy::{Mode, NodeId, Tenant, Timestamp};
+use reeve_policy::{Mode, NodeId, Tenant, TenantId, Timestamp};
 use serde::Serialize;
 
 use crate::capture::{CaptureError, FileError, FileSource, Progress, Source};
 
 /// How long after the last packet deadlines still fire.
 pub const TAIL: Duration = Duration::from_secs(5);
+
+/// So many tenants are told apart by whether they sent anything; of more, whether any did.
+pub const MAX_SENDERS: usize = 16;
 
 /// The name of the node that a replay pretends to be, and of its one interface.
 pub const NODE: &str = "replay";
@@ -53,6 +56,9 @@ pub struct Replayed {
     pub spoofed: u64,
     /// Packets with a source that slipped out, such as a private one.
     pub leaked: u64,
+    /// Which of up to [`MAX_SENDERS`] tenants have sent anything.
+    #[serde(skip)]
+    pub senders: BTreeSet<TenantId>,
     /// The first packet that one of the tenants sent.
     pub first_sent: Option<Timestamp>,
     /// The last packet's time.
@@ -145,12 +151,23 @@ fn play(
     replayed: &mut Replayed,
     sink: &mut impl FnMut(Output),
 ) -> Result<(), CaptureError> {
-    let mut source = FileSource::open(file)?;
+    let mut source = if file == Path::new("-") {
+        FileSource::from_reader(std::io::stdin(), Path::new("standard input"))?
+    } else {
+        FileSource::open(file)?
+    };
+    // Of many, one is enough.
+    let tenants = engine.topology().tenants().len();
+    let wanted = if tenants > MAX_SENDERS { 1 } else { tenants };
     loop {
         let progress = source.poll(Duration::ZERO, &mut |frame| {
             replayed.end = Some(replayed.end.map_or(frame.at, |end: Timestamp| end.max(frame.at)));
-            if replayed.first_sent.is_none() && is_sent(engine, &frame) {
-                replayed.first_sent = Some(frame.at);
+            // Looking costs as much as parsing, so it ends when all have been seen.
+            if replayed.senders.len() < wanted
+                && let Some(sender) = sender(engine, &frame)
+            {
+                replayed.first_sent.get_or_insert(frame.at);
+                replayed.senders.insert(sender);
             }
             engine.handle_frame(&frame);
         })?;
@@ -163,11 +180,12 @@ fn play(
     }
 }
 
-/// Whether a tenant sent it.
-fn is_sent(engine: &Engine, frame: &Frame<'_>) -> bool {
-    packet::parse(frame.link, frame.data, frame.wire_len).is_ok_and(|packet| {
-        engine.topology().attribute(frame.vantage, frame.passage, &packet).sender.is_some()
-    })
+/// The tenant that sent it.
+fn sender(engine: &Engine, frame: &Frame<'_>) -> Option<TenantId> {
+    let packet = packet::parse(frame.link, frame.data, frame.wire_len).ok()?;
+    let topology = engine.topology();
+    let sender = topology.attribute(frame.vantage, frame.passage, &packet).sender?;
+    Some(topology.tenant(sender).id.clone())
 }
 
 /// One output as a line of JSON: `{"event": "...", ...}`.

@@ -127,6 +127,11 @@ impl<'t> Document<'t> {
         self.errors.borrow_mut().push(error);
     }
 
+    pub(crate) fn told_place(&self, offset: usize, key: &str) -> String {
+        let (line, column) = self.place(offset);
+        format!("{}:{line}:{column}: `{key}`", self.file)
+    }
+
     fn place(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

@@ -173,6 +173,13 @@ impl<'d, 't> Section<'d, 't> {
         each.filter_map(|(n, item)| self.section_of(item, self.item_key(key, n))).collect()
     }
 
+    /// Where `key` stands, as errors say it: file, line, column and the key with all that stand above it.
+    #[must_use]
+    pub fn place(&self, key: &str) -> String {
+        let offset = self.table.get(key).map_or(self.start, |value| value.span().start);
+        self.document.told_place(offset, &self.key(key))
+    }
+
     /// Says that what stands under `key` is wrong in a way that only the caller can tell.
     pub fn reject(&self, key: &str, allowed: &str) {
         match self.table.get(key) {

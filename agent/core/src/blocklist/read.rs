@@ -26,6 +26,14 @@ const MAX_TOLD: usize = 20;
 pub enum Refusal {
     /// It is no address, prefix or range.
     Unreadable,
+    /// No prefix is as long as that.
+    Length,
+    /// A prefix with bits behind its length, which its writer may have meant as the one address or as all of the prefix.
+    HostBits(IpNet),
+    /// A range that ends before it begins.
+    Reversed,
+    /// A range from one family of addresses to the other.
+    Families,
     /// It is larger than a /8, or a /16 of IPv6.
     TooLarge,
     /// Nobody can have it on the internet: private, reserved or multicast.
@@ -39,12 +47,27 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unreadable => "no address, prefix or range",
-            Self::TooLarge => "larger than a /8, or a /16 of IPv6",
+            Self::Unreadable => {
+                "no address, prefix or range; allowed: 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like of IPv6"
+            }
+            Self::Length => "no prefix is that long; allowed: up to /32, of IPv6 up to /128",
+            Self::HostBits(net) => {
+                return write!(f, "bits behind the prefix's length; allowed: {} or {}", net.trunc(), net.addr());
+            }
+            Self::Reversed => "a range that ends before it begins; allowed: FIRST-LAST",
+            Self::Families => "a range from one family to the other; allowed: both ends of one",
+            Self::TooLarge => "larger than a /8, or a /16 of IPv6, which is the most that is allowed",
             Self::Bogon => "private, reserved or multicast",
             Self::Protected => "meets a protected destination",
             Self::TooMany => "the list is longer than 4000000 entries",
         })
+    }
+}
+
+impl Refusal {
+    /// Whether the line is no entry at all, rather than one that must not be obeyed.
+    const fn is_broken(self) -> bool {
+        matches!(self, Self::Unreadable | Self::Length | Self::HostBits(_) | Self::Reversed | Self::Families)
     }
 }
 
@@ -74,6 +97,20 @@ pub struct Reading {
     pub told: Vec<BadLine>,
 }
 
+impl Reading {
+    /// How many lines are or should be entries.
+    #[must_use]
+    pub const fn lines(&self) -> usize {
+        self.entries + self.unreadable + self.refused
+    }
+
+    /// Whether so many lines cannot be read that this is hardly the file that was meant: more than one in ten.
+    #[must_use]
+    pub const fn is_rubbish(&self) -> bool {
+        self.unreadable > self.lines() / 10
+    }
+}
+
 pub(super) fn read(name: Name, kind: ListKind, text: &[u8], spared: &[IpNet]) -> Reading {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let (mut entries, mut unreadable, mut refused, mut told) = (0, 0, 0, Vec::new());
@@ -84,7 +121,7 @@ pub(super) fn read(name: Name, kind: ListKind, text: &[u8], spared: &[IpNet]) ->
         if content.is_empty() {
             continue;
         }
-        let range = std::str::from_utf8(content).ok().and_then(range).ok_or(Refusal::Unreadable);
+        let range = std::str::from_utf8(content).map_err(|_| Refusal::Unreadable).and_then(range);
         let full = v4.len() + v6.len() >= MAX_ENTRIES;
         match range
             .and_then(|range| range.check(spared))
@@ -93,7 +130,7 @@ pub(super) fn read(name: Name, kind: ListKind, text: &[u8], spared: &[IpNet]) ->
             Ok(Range::V4(start, end)) => v4.push((start, end)),
             Ok(Range::V6(start, end)) => v6.push((start, end)),
             Err(why) => {
-                if why == Refusal::Unreadable {
+                if why.is_broken() {
                     unreadable += 1
                 } else {
                     refused += 1
@@ -155,29 +192,43 @@ impl Range {
 }
 
 /// The range of an entry: `192.0.2.1`, `192.0.2.0/24`, `192.0.2.1-192.0.2.9`, or its two ends in two columns.
-fn range(content: &str) -> Option<Range> {
+fn range(content: &str) -> Result<Range, Refusal> {
     let mut columns =
         content.split(|c: char| c.is_whitespace() || c == ',').filter(|column| !column.is_empty());
-    let first = columns.next()?;
+    let first = columns.next().ok_or(Refusal::Unreadable)?;
     let ends = match first.split_once('-') {
-        Some((start, "")) => (start, columns.next()?),
-        Some((start, end)) => (start, end),
+        Some((start, "")) => (start, columns.next()),
+        Some((start, end)) => (start, Some(end)),
         None => match columns.next() {
-            Some("-") => (first, columns.next()?),
-            Some(second) if second.parse::<IpAddr>().is_ok() => (first, second),
+            Some("-") => (first, columns.next()),
+            Some(second) if second.parse::<IpAddr>().is_ok() => (first, Some(second)),
             _ => return prefix(first),
         },
     };
-    match (ends.0.parse().ok()?, ends.1.parse().ok()?) {
-        (IpAddr::V4(start), IpAddr::V4(end)) if start <= end => Some(Range::V4(start.into(), end.into())),
-        (IpAddr::V6(start), IpAddr::V6(end)) if start <= end => Some(Range::V6(start.into(), end.into())),
-        _ => None,
+    let address = |text: &str| text.parse::<IpAddr>().map_err(|_| Refusal::Unreadable);
+    match (address(ends.0)?, address(ends.1.ok_or(Refusal::Unreadable)?)?) {
+        (IpAddr::V4(start), IpAddr::V4(end)) if start <= end => Ok(Range::V4(start.into(), end.into())),
+        (IpAddr::V6(start), IpAddr::V6(end)) if start <= end => Ok(Range::V6(start.into(), end.into())),
+        (start, end) if start.is_ipv4() == end.is_ipv4() => Err(Refusal::Reversed),
+        _ => Err(Refusal::Families),
     }
 }
 
-fn prefix(text: &str) -> Option<Range> {
-    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
-    Some(match net {
+fn prefix(text: &str) -> Result<Range, Refusal> {
+    let alone = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
+    let net = match text.split_once('/') {
+        None => alone(text).map_err(|_| Refusal::Unreadable)?,
+        Some((address, length)) => {
+            // What is an address and a number can only be too long.
+            let is_number = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+            let why = if alone(address).is_ok() && is_number { Refusal::Length } else { Refusal::Unreadable };
+            text.parse::<IpNet>().map_err(|_| why)?
+        }
+    };
+    if net != net.trunc() {
+        return Err(Refusal::HostBits(net));
+    }
+    Ok(match net {
         IpNet::V4(net) => Range::V4(net.network().into(), net.broadcast().into()),
         IpNet::V6(net) => Range::V6(net.network().into(), net.broadcast().into()),
     })
@@ -210,7 +261,38 @@ mod tests {
         check("#Start\tEnd\tNetmask\n45.135.193.0\t45.135.193.255\t24\t4231\tNAME\tUS\ta@b\n", (1, 1, 0, 0));
         check("20.0.0.1-20.0.0.9\n20.1.0.1 - 20.1.0.9\n2a00::1-2a00::9", (3, 3, 0, 0));
         check("\u{feff}20.0.0.1,2026-01-01,botnet\n", (1, 1, 0, 0));
-        check("20.0.0.77/24", (1, 1, 0, 0));
+        check("20.0.0.77/32\n2a00::5/128", (2, 2, 0, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_said_and_what_is_allowed() {
+        for (text, expect) in [
+            ("evil.example", "no address, prefix or range; allowed: 192.0.2.1, 192.0.2.0/24, "),
+            ("20.0.0.0/", "no address, prefix or range; "),
+            ("20.0.0.0/33", "no prefix is that long; allowed: up to /32, of IPv6 up to /128"),
+            ("2a00::/129", "no prefix is that long; "),
+            ("20.0.1.50/24", "bits behind the prefix's length; allowed: 20.0.1.0/24 or 20.0.1.50"),
+            ("2a00::5/64", "bits behind the prefix's length; allowed: 2a00::/64 or 2a00::5"),
+            ("20.0.0.9-20.0.0.1", "a range that ends before it begins; allowed: FIRST-LAST"),
+            ("20.0.0.9 - 2a00::1", "a range from one family to the other; "),
+            ("20.0.0.9-", "no address, prefix or range; "),
+        ] {
+            let told = reading(text.as_bytes());
+            let why = told.told[0].why.to_string();
+            assert!(why.starts_with(expect), "{text}: {why}");
+            assert_eq!((told.list.len(), told.unreadable), (0, 1), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_which_more_than_a_tenth_cannot_be_read_is_rubbish() {
+        let lines = |good: usize, bad: usize| "20.0.0.1\n".repeat(good) + &"x\n".repeat(bad);
+        assert!(!reading(lines(90, 10).as_bytes()).is_rubbish());
+        assert!(reading(lines(89, 11).as_bytes()).is_rubbish());
+        assert!(reading(lines(4, 1).as_bytes()).is_rubbish());
+        // What is well written and must not be obeyed says nothing against the file.
+        assert!(!reading(b"20.0.0.1\n10.0.0.0/8\n127.0.0.0/8\n").is_rubbish());
+        assert!(!reading(b"").is_rubbish());
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! `check`: whether the agent could run as it is set up.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 use super::CheckArgs;
-use crate::blocklists;
+use crate::blocklists::{self, BlocklistError};
 use crate::config::{self, Loaded};
 use crate::control::Controller;
 use crate::enforce::{Enforcer, Ownership};
 use crate::links::Links;
+use reeve_core::blocklist::Reading;
 use reeve_policy::Mode;
 
 /// Something that is not as the settings say. Told as "what: detail".
@@ -22,31 +25,87 @@ pub struct MissingInterface {
     name: String,
 }
 
-/// Checks, and says what is good.
+/// Checks, and says what is good; with `--json` what is not good as well.
 ///
 /// # Errors
 /// The first thing that is not.
-pub fn check(args: &CheckArgs) -> anyhow::Result<String> {
+pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    let checked = examine(args);
+    let mut out = std::io::stdout();
+    match (&checked, args.json) {
+        (Ok(told), true) => writeln!(out, "{}", told.json)?,
+        (Ok(told), false) => writeln!(out, "{}", told.text)?,
+        (Err(error), true) => {
+            let errors: Vec<String> = super::describe(error).lines().map(str::to_owned).collect();
+            let config = args.config.display().to_string();
+            writeln!(out, "{}", serde_json::json!({ "config": config, "good": false, "errors": errors }))?;
+        }
+        (Err(_), false) => {}
+    }
+    checked.map(|_| ())
+}
+
+/// What was found good, in words and as JSON.
+struct Told {
+    text: String,
+    json: serde_json::Value,
+}
+
+fn examine(args: &CheckArgs) -> anyhow::Result<Told> {
     let loaded = config::load(&args.config)?;
     if let Some(controller) = &loaded.settings.controller {
         Controller::new(controller, loaded.settings.node.clone())?;
     }
     let watched = if args.files_only { None } else { Some(machine(args, &loaded)?) };
     let lists = blocklists(&loaded)?;
-    Ok(summary(args, &loaded, watched.as_deref()) + &lists)
+    let mut text = summary(args, &loaded, watched.as_deref());
+    for (file, reading) in &lists {
+        for (number, line) in blocklists::tell(file, reading).into_iter().enumerate() {
+            let what = if number == 0 { "blocklist" } else { "warning" };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{what:<12}{line}");
+        }
+    }
+    Ok(Told { text, json: as_json(args, &loaded, watched.as_deref(), &lists) })
 }
 
 /// What the blocklists hold, and what of them is not obeyed.
-fn blocklists(loaded: &Loaded) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for list in &loaded.settings.blocklists {
-        let reading = blocklists::read(list, &loaded.policy.protected_destinations)?;
-        for line in blocklists::tell(&list.file, &reading) {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "\nblocklist   {line}");
-        }
-    }
-    Ok(text)
+fn blocklists(loaded: &Loaded) -> Result<Vec<(PathBuf, Reading)>, BlocklistError> {
+    let spared = &loaded.policy.protected_destinations;
+    let each = loaded.settings.blocklists.iter();
+    each.map(|list| Ok((list.file.clone(), blocklists::examine(list, spared)?))).collect()
+}
+
+fn as_json(
+    args: &CheckArgs,
+    loaded: &Loaded,
+    watched: Option<&[String]>,
+    lists: &[(PathBuf, Reading)],
+) -> serde_json::Value {
+    let Loaded { settings, policy, tenants } = loaded;
+    let list = |(file, reading): &(PathBuf, Reading)| {
+        serde_json::json!({
+            "name": reading.list.name().as_str(),
+            "file": file.display().to_string(),
+            "entries": reading.entries,
+            "ranges": reading.list.len(),
+            "unreadable": reading.unreadable,
+            "refused": reading.refused,
+            "warnings": blocklists::tell(file, reading).split_off(1),
+        })
+    };
+    serde_json::json!({
+        "config": args.config.display().to_string(),
+        "good": true,
+        "node": settings.node.as_str(),
+        "mode": settings.mode.name(),
+        "policy": { "name": policy.name, "version": policy.version, "rules": policy.rules.len() },
+        "tenants": settings.tenants.is_some().then_some(tenants.len()),
+        "interfaces": watched,
+        "controller": settings.controller.as_ref().map(|controller| controller.address.as_str()),
+        "blocklists": lists.iter().map(list).collect::<Vec<_>>(),
+        "warnings": loaded.warnings(),
+    })
 }
 
 /// The interfaces that would be watched now.

@@ -7,6 +7,7 @@ use super::doctor::Unwell;
 use super::pause::BadReason;
 use super::play::Clashing;
 use super::thresholds::NoSuchClass;
+use crate::blocklists::BlocklistError;
 use crate::capture::{CaptureError, FileError};
 use crate::config::ConfigError;
 use crate::control::LinkError;
@@ -58,7 +59,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
                 csv::ErrorKind::Io(error) => of_io(error, IO),
                 _ => DATA,
             },
-            ScoreError::Field { .. } => DATA,
+            ScoreError::Field { .. } | ScoreError::NoManifest { .. } => DATA,
             ScoreError::Capture(error) => of_capture(error),
         });
     }
@@ -67,6 +68,9 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             MarksError::Read { source, .. } => of_io(source, IO),
             MarksError::Content(_) => DATA,
         });
+    }
+    if let Some(error) = error.downcast_ref::<BlocklistError>() {
+        return Some(of_blocklist(error));
     }
     if error.is::<MissingInterface>() || error.is::<LinksError>() {
         return Some(UNAVAILABLE);
@@ -136,7 +140,18 @@ fn of_link(error: &LinkError) -> u8 {
 fn of_config(error: &ConfigError) -> u8 {
     match error {
         ConfigError::Read { source, .. } => of_io(source, CONFIG),
+        ConfigError::NoSuchPolicy { .. } => USAGE,
         ConfigError::Content(_) => CONFIG,
+    }
+}
+
+/// As with other files that the settings name: that it is not there is the settings' fault, what it holds its own.
+pub(super) fn of_blocklist(error: &BlocklistError) -> u8 {
+    match error {
+        BlocklistError::Read { source, .. } => of_io(source, CONFIG),
+        BlocklistError::TooLong { .. } | BlocklistError::Nothing { .. } | BlocklistError::Rubbish { .. } => {
+            DATA
+        }
     }
 }
 

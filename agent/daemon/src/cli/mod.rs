@@ -33,11 +33,11 @@ const EXIT_CODES: &str = "Exit codes:
   0  it is done
   1  it failed for another reason than those below
   2  the command line is wrong
- 65  a capture, manifest or state file holds what it must not
+ 65  a capture, manifest, blocklist or state file holds what it must not
  69  the kernel has no nftables, an interface is not there, or another agent is running
  74  reading or writing failed
  77  not permitted: capturing takes CAP_NET_RAW, measures take CAP_NET_ADMIN
- 78  the settings, the policy or the tenants hold what they must not";
+ 78  the settings, the policy or the tenants hold what they must not, or name a file that is not there";
 
 /// Everything that the agent does.
 #[derive(Debug, Subcommand)]
@@ -47,11 +47,13 @@ pub enum Command {
     /// Measures stand when it stops, until their time: `reeve-agent clear` takes them away. SIGHUP reads the settings, the
     /// policy and the tenants anew; if they are wrong, those before stay.
     Run(RunArgs),
-    /// Says whether the settings, the policy and the tenants can be used, and whether the node has what they take
-    Check(CheckArgs),
-    /// Looks the node over: settings, kernel, rights, interfaces, state, controller, certificates
+    /// Says whether the settings, the policy, the tenants and the blocklists can be used, and whether the node has what they take
     ///
-    /// Each point is ok, a warning (the agent works, but not all that it could) or an error (it does not), with what to do.
+    /// A blocklist of which more than a tenth of the lines cannot be read is an error (65); fewer are told as warnings.
+    Check(CheckArgs),
+    /// Looks the node over: settings, kernel, rights, interfaces, blocklists, state, controller, certificates
+    ///
+    /// Each point is ok, a warning (the agent works, but not all that it could) or an error (it does not, or leaves out what the settings ask for), with what to do.
     /// Nothing is changed. Run it as the agent runs, or as root. The exit code is 0 without errors, else that of the first one.
     Doctor(DoctorArgs),
     /// Plays captures through the engine and tells what it would have decided
@@ -151,6 +153,10 @@ pub struct CheckArgs {
     /// Look at the files only, not at this machine's interfaces, permissions and kernel.
     #[arg(long)]
     pub files_only: bool,
+    /// One JSON object instead of text: {"good": true, "node", "mode", "policy", "tenants", "interfaces", "controller",
+    /// "blocklists", "warnings"} or {"good": false, "errors": [...]}.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `doctor`.
@@ -167,7 +173,7 @@ pub struct DoctorArgs {
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// Captures, played one after the other through one engine.
+    /// Captures, played one after the other through one engine; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// A tenant's addresses: ADDRESS[,ADDRESS...] or NAME=ADDRESS[,ADDRESS...]. May be given several times.
@@ -280,4 +286,18 @@ pub struct ResumeArgs {
     /// The settings, which name the state folder.
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
     pub config: PathBuf,
+}
+
+/// The error and what caused it; a cause that the line before has named already is not told again.
+#[must_use]
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

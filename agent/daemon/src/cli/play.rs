@@ -12,13 +12,13 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
-use reeve_policy::language::{Policy, check_tenants, parse_tenants};
+use reeve_policy::language::{check_tenants, parse_tenants};
 use reeve_policy::{HeaderSample, Mode, Tenant, TenantId, Timestamp, Violation, ViolationId};
 
 use super::{ReplayArgs, ScoreArgs};
-use crate::config::{ConfigError, PolicySource, load_policy};
+use crate::config::{ConfigError, named_policy};
 use crate::record;
-use crate::replay::{Scene, replay, text_line, told_line};
+use crate::replay::{MAX_SENDERS, Replayed, Scene, replay, text_line, told_line};
 use crate::score::{self, Marks};
 
 /// Where a capture was taken.
@@ -78,7 +78,7 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
             VantageArg::Port => VantageKind::Port,
             VantageArg::Mirror => VantageKind::Mirror,
         },
-        policy: policy(&args.policy)?,
+        policy: Arc::new(named_policy(&args.policy)?),
         mode: Mode::Enforce,
         shards: args.shards.unwrap_or(1),
     };
@@ -100,10 +100,32 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
         writeln!(out, "{frames} frames, {malformed} malformed, {unassigned} of none of the tenants")?;
     }
     out.flush()?;
+    warn_of_absent(args, &scene, &replayed);
     evidence.write(args.pcapng.as_deref())?;
     match replayed.truncated {
         Some(error) => Err(error.into()),
         None => Ok(()),
+    }
+}
+
+/// Says on standard error whose traffic was asked for and is not there: silence about it means nothing.
+fn warn_of_absent(args: &ReplayArgs, scene: &Scene, replayed: &Replayed) {
+    let warn = |what: String| {
+        // With stderr gone there is nobody to tell.
+        let _ = writeln!(io::stderr(), "reeve-agent: warning: {what}");
+    };
+    if let (Some(path), true) = (&args.tenants, scene.tenants.is_empty()) {
+        warn(format!("{} names no tenant, so nothing is anybody's", path.display()));
+    } else if replayed.first_sent.is_none() {
+        let each = scene.tenants.iter().take(8).map(|tenant| tenant.id.to_string());
+        let more = if scene.tenants.len() > 8 { ", ..." } else { "" };
+        let names = each.collect::<Vec<_>>().join(", ");
+        warn(format!("no packet of {names}{more}: is --tenant right?"));
+    } else if scene.tenants.len() <= MAX_SENDERS {
+        // Of a file of tenants only some are expected in a capture; those of the command line all are.
+        let asked = from_args(&args.tenant).unwrap_or_default();
+        let absent = asked.into_iter().filter(|tenant| !replayed.senders.contains(&tenant.id));
+        absent.for_each(|tenant| warn(format!("no packet of {}: is --tenant right?", tenant.id)));
     }
 }
 
@@ -180,7 +202,7 @@ fn write_output(out: &mut impl io::Write, output: &Output, json: bool) -> io::Re
 /// When the manifest or a capture cannot be read, or the marks are not reached.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     let marks = args.fail_below.as_deref().map(Marks::load).transpose()?;
-    let score = score::score(&args.manifest, &policy(&args.policy)?)?;
+    let score = score::score(&args.manifest, &Arc::new(named_policy(&args.policy)?))?;
     let mut out = io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &score)?;
@@ -217,12 +239,4 @@ pub(crate) fn from_args(args: &[TenantArg]) -> anyhow::Result<Vec<Tenant>> {
         Ok(Tenant { addresses, interfaces, macs, ..Tenant::new(id) })
     };
     args.iter().enumerate().map(tenant).collect()
-}
-
-/// A preset, or a file.
-fn policy(name: &str) -> Result<Arc<Policy>, ConfigError> {
-    if let Some(preset) = Policy::preset(name) {
-        return Ok(Arc::new(preset));
-    }
-    load_policy(&PolicySource::File(Path::new(name).to_owned())).map(Arc::new)
 }

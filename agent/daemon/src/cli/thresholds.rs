@@ -1,7 +1,7 @@
 //! `thresholds`: the numbers that a tenant is held to, after its profile and what the policy says of it alone.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::io;
 
 use reeve_policy::language::Policy;
 use reeve_policy::language::numbers::{Number, Value};
@@ -116,13 +116,14 @@ pub fn thresholds(args: &ThresholdsArgs) -> anyhow::Result<String> {
 /// The policy, and the tenants that are known here.
 fn sources(args: &ThresholdsArgs) -> anyhow::Result<(Policy, Vec<Tenant>)> {
     if let Some(name) = &args.policy {
-        let policy = match Policy::preset(name) {
-            Some(preset) => preset,
-            None => config::load_policy(&config::PolicySource::File(Path::new(name).to_owned()))?,
-        };
-        return Ok((policy, Vec::new()));
+        return Ok((config::named_policy(name)?, Vec::new()));
     }
-    let loaded = config::load(&args.config)?;
+    let loaded = config::load(&args.config).map_err(|error| {
+        let is_absent = matches!(&error, config::ConfigError::Read { path, source }
+            if *path == args.config && source.kind() == io::ErrorKind::NotFound);
+        let error = anyhow::Error::from(error);
+        if is_absent { error.context("there are no settings; --policy baseline goes without") } else { error }
+    })?;
     // What the controller said last goes before the local file, as when the agent runs.
     let roster = peek(&loaded.settings.state_dir).map(|(_, roster)| roster).unwrap_or_default();
     let tenants = if roster.version > 0 { roster.tenants } else { loaded.tenants.clone() };

@@ -147,6 +147,12 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
+    /// Neither a preset nor a file is called that.
+    #[error("`--policy`: found {found:?}; allowed: {}", read::policies())]
+    NoSuchPolicy {
+        /// What was said.
+        found: String,
+    },
     /// A file holds what it must not.
     #[error(transparent)]
     Content(#[from] ConfigErrors),
@@ -187,6 +193,18 @@ pub fn load_policy(source: &PolicySource) -> Result<Policy, ConfigError> {
             Ok(Policy::preset(name).expect("a preset's name was checked when it was read"))
         }
         PolicySource::File(path) => Ok(Policy::parse(&path.display().to_string(), &read_file(path)?)?),
+    }
+}
+
+/// The policy of a command line: a preset's name, or a file.
+///
+/// # Errors
+/// When it is neither, the file cannot be read, or is no policy.
+pub fn named_policy(name: &str) -> Result<Policy, ConfigError> {
+    match read::policy_source(name, Path::new("")) {
+        Some(source) => load_policy(&source),
+        None if Path::new(name).is_file() => load_policy(&PolicySource::File(name.into())),
+        None => Err(ConfigError::NoSuchPolicy { found: name.to_owned() }),
     }
 }
 

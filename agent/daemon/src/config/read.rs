@@ -72,19 +72,29 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
     })
 }
 
-/// A preset's name, or what looks like a path.
 fn policy(root: &Section<'_, '_>, base: &Path) -> Option<PolicySource> {
     let Some(text) = root.text("policy") else { return Some(PolicySource::Preset("baseline".into())) };
+    let source = policy_source(text, base);
+    if source.is_none() {
+        root.reject("policy", &policies());
+    }
+    source
+}
+
+/// A preset's name, or what looks like a path.
+pub(super) fn policy_source(text: &str, base: &Path) -> Option<PolicySource> {
     if Policy::PRESETS.iter().any(|(name, _)| *name == text) {
         return Some(PolicySource::Preset(text.to_owned()));
     }
     let is_path =
         text.contains('/') || Path::new(text).extension().is_some_and(|extension| extension == "toml");
-    if !is_path {
-        let all: Vec<&str> = Policy::PRESETS.iter().map(|(name, _)| *name).collect();
-        root.reject("policy", &format!("{}, or the path of a file", all.join(", ")));
-    }
     is_path.then(|| PolicySource::File(base.join(text)))
+}
+
+/// What a policy may be called.
+pub(super) fn policies() -> String {
+    let all: Vec<&str> = Policy::PRESETS.iter().map(|(name, _)| *name).collect();
+    format!("{}, or the path of a file", all.join(", "))
 }
 
 fn vantages(root: &Section<'_, '_>) -> Vec<VantageRule> {
@@ -166,7 +176,8 @@ fn blocklists(root: &Section<'_, '_>, base: &Path) -> Vec<BlocklistSettings> {
             section.reject("name", "a name that no blocklist above has");
         }
         section.finish();
-        lists.push(BlocklistSettings { name, file, kind });
+        let place = section.place("file");
+        lists.push(BlocklistSettings { name, file, kind, place });
     }
     if lists.len() > Blocklists::MAX {
         root.reject("blocklist", "at most 32 blocklists");

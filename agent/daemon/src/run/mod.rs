@@ -253,8 +253,11 @@ pub async fn run(
     spawn("reeve-pause", move || pause::follow(state_dir, left.local_pause, pause_commands))?;
     let list_commands = command_sender.clone();
     let (wanted_sender, wanted) = mpsc::channel();
+    let list_metrics = metrics.clone();
     spawn("reeve-lists", move || {
-        blocklists::run(&wanted, first_lists, |lists| list_commands.send(Command::Blocklists(lists)).is_ok());
+        blocklists::run(&wanted, first_lists, &list_metrics, |lists| {
+            list_commands.send(Command::Blocklists(lists)).is_ok()
+        });
     })?;
     if let Some(endpoint) = endpoint {
         tokio::spawn(endpoint.serve(metrics.registry(), || {}));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use reeve_policy::reader::{ConfigErrors, Document, Section};
 
-use super::Score;
+use super::{Score, is_word, words};
 
 /// What must be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,11 @@ impl Marks {
         Document::read(file, text, |root| {
             let mut found = BTreeMap::new();
             if let Some(section) = root.section("found") {
-                for class in section.keys() {
+                // All that may stand there is asked for, so that what may not is told with it.
+                for word in words() {
+                    let _ = section.has(word);
+                }
+                for class in section.keys().filter(|class| is_word(class)) {
                     if let Some(number) = number(&section, class) {
                         found.insert(class.to_owned(), number);
                     }
@@ -124,5 +128,11 @@ mod tests {
         check("false_alarms = 1\n[found]\nflood = 1", 2, 1, &["flood: 0 found, at least 1"]);
         let error = Marks::parse("m.toml", "flase_alarms = 0").unwrap_err().to_string();
         assert!(error.contains("did you mean `false_alarms`?"), "{error}");
+        let error = Marks::parse("m.toml", "[found]\nportscn = 3").unwrap_err().to_string();
+        assert!(
+            error.starts_with("m.toml:2:1: `found.portscn`: found a key that is not known; allowed: "),
+            "{error}"
+        );
+        assert!(error.ends_with("(did you mean `portscan`?)"), "{error}");
     }
 }

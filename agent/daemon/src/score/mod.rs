@@ -30,6 +30,10 @@ pub use table::table;
 use crate::capture::CaptureError;
 use crate::replay::{Scene, replay};
 
+/// What a manifest is.
+const ALLOWED: &str =
+    "a CSV file with the columns file, tenant, vantage, label, class, also and must, and a row a capture";
+
 /// Why a manifest could not be scored.
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
@@ -53,7 +57,15 @@ pub enum ScoreError {
         /// What stands there.
         found: String,
         /// What may stand there.
-        allowed: &'static str,
+        allowed: String,
+    },
+    /// It is no manifest at all, or one of nothing.
+    #[error("{file}: found {found}; allowed: {ALLOWED}")]
+    NoManifest {
+        /// What was named.
+        file: PathBuf,
+        /// What it is.
+        found: &'static str,
     },
     /// A capture could not be read.
     #[error(transparent)]
@@ -143,38 +155,57 @@ pub struct Score {
     pub rows: Vec<RowScore>,
 }
 
-/// Scores every row of `manifest` by `policy`.
+/// Scores every row of `manifest` by `policy`. All rows are read before the first capture is played.
 ///
 /// # Errors
 /// When the manifest or one of its captures cannot be read.
 pub fn score(manifest: &Path, policy: &Arc<Policy>) -> Result<Score, ScoreError> {
-    let broken = |source| ScoreError::Manifest { file: manifest.to_owned(), source };
-    let mut reader = csv::Reader::from_path(manifest).map_err(broken)?;
     let folder = manifest.parent().unwrap_or(Path::new("."));
-    let mut score = Score::default();
-    for row in reader.deserialize() {
-        let row: Row = row.map_err(broken)?;
-        let line = score.rows.len() as u64 + 2;
-        let row = score_row(&row, folder, policy, manifest, line)?;
-        score.rows.push(row);
-    }
-    score.summary = Summary::of(&score.rows);
-    Ok(score)
+    let each = read(manifest)?;
+    let rows: Result<Vec<RowScore>, ScoreError> =
+        each.iter().map(|(row, expected)| score_row(row, expected, folder, policy)).collect();
+    let rows = rows?;
+    Ok(Score { summary: Summary::of(&rows), rows })
 }
 
-fn score_row(
-    row: &Row,
-    folder: &Path,
-    policy: &Arc<Policy>,
-    manifest: &Path,
-    line: u64,
-) -> Result<RowScore, ScoreError> {
-    let field = |column, found: &str, allowed| ScoreError::Field {
+/// The rows of a manifest, with what they mean.
+fn read(manifest: &Path) -> Result<Vec<(Row, Expected)>, ScoreError> {
+    let none = |found| ScoreError::NoManifest { file: manifest.to_owned(), found };
+    // A folder can be opened, and looks like an empty file to the reader.
+    if manifest.is_dir() {
+        return Err(none("a folder"));
+    }
+    let broken = |source| ScoreError::Manifest { file: manifest.to_owned(), source };
+    let mut reader = csv::Reader::from_path(manifest).map_err(broken)?;
+    let headers = reader.headers().map_err(broken)?.clone();
+    let (mut record, mut rows) = (csv::StringRecord::new(), Vec::new());
+    while reader.read_record(&mut record).map_err(broken)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        let row: Row = record.deserialize(Some(&headers)).map_err(broken)?;
+        let expected = expected(&row, manifest, line)?;
+        rows.push((row, expected));
+    }
+    if rows.is_empty() {
+        return Err(none("no row"));
+    }
+    Ok(rows)
+}
+
+/// What a row means.
+struct Expected {
+    kind: VantageKind,
+    addresses: Vec<IpNet>,
+    expectation: Expectation,
+    profile: Profile,
+}
+
+fn expected(row: &Row, manifest: &Path, line: u64) -> Result<Expected, ScoreError> {
+    let field = |column, found: &str, allowed: &str| ScoreError::Field {
         file: manifest.to_owned(),
         line,
         column,
         found: found.to_owned(),
-        allowed,
+        allowed: allowed.to_owned(),
     };
     let kind = match row.vantage.as_str() {
         "port" => VantageKind::Port,
@@ -199,6 +230,27 @@ fn score_row(
             )?
         }
     };
+    match (expectation, row.class.as_str()) {
+        (Expectation::Benign, "none" | "") => {}
+        (Expectation::Benign, other) => return Err(field("class", other, "none, where label is benign")),
+        (_, word) if !is_word(word) => return Err(field("class", word, &words().join(", "))),
+        _ => {}
+    }
+    let also = row.also.split(';').filter(|word| !word.is_empty());
+    if let Some(wrong) = also.into_iter().find(|word| !is_word(word)) {
+        return Err(field("also", wrong, &words().join(", ")));
+    }
+    Ok(Expected { kind, addresses, expectation, profile })
+}
+
+fn score_row(
+    row: &Row,
+    expected: &Expected,
+    folder: &Path,
+    policy: &Arc<Policy>,
+) -> Result<RowScore, ScoreError> {
+    let Expected { kind, ref addresses, expectation, profile } = *expected;
+    let addresses = addresses.clone();
     let tenant =
         Tenant { profile, addresses, ..Tenant::new("tenant".parse().expect("a fixed name is valid")) };
     let scene = Scene {
@@ -271,6 +323,23 @@ fn is_right(class: Class, expected: &str) -> bool {
     }
 }
 
+/// Whether a manifest may expect that: a family or a class.
+fn is_word(word: &str) -> bool {
+    Class::ALL.iter().any(|class| is_right(*class, word))
+}
+
+/// All that it may expect, the families first.
+fn words() -> Vec<&'static str> {
+    let families = Class::ALL.iter().map(|class| class.family());
+    let mut words: Vec<&str> = Vec::new();
+    for word in families.chain(["amplification"]).chain(Class::ALL.iter().map(|class| class.name())) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
 fn parse_addresses(text: &str) -> Result<Vec<IpNet>, String> {
     text.split(';')
         .map(|part| {
@@ -320,10 +389,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_manifest_is_refused_with_its_line() {
+        const HEADER: &str = "file,tenant,vantage,label,class,also,must\n";
+        let folder = tempfile::tempdir().unwrap();
+        let policy = Arc::new(Policy::preset("baseline").unwrap());
+        let error = |path: &Path| score(path, &policy).unwrap_err().to_string();
+        assert!(error(folder.path()).contains("found a folder; allowed: a CSV file"));
+        let file = folder.path().join("m.csv");
+        let good = "a.pcap,192.0.2.1,port,abuse,portscan,,yes\n";
+        for (rows, expect) in [
+            ("", "m.csv: found no row; allowed: a CSV file"),
+            (
+                "a.pcap,192.0.2.1,port,abuse,portscann,,yes\n",
+                "m.csv:3: class: found \"portscann\"; allowed: portscan, flood, ",
+            ),
+            (
+                "a.pcap,192.0.2.1,port,abuse,spam,flod,yes\n",
+                "m.csv:3: also: found \"flod\"; allowed: portscan, flood, ",
+            ),
+            ("a.pcap,192.0.2.1,port,benign,spam,,yes\n", "m.csv:3: class: found \"spam\"; allowed: none"),
+            (
+                "a.pcap,192.0.2.1,tap,abuse,spam,,yes\n",
+                "m.csv:3: vantage: found \"tap\"; allowed: port or mirror",
+            ),
+        ] {
+            let before = if rows.is_empty() { "" } else { good };
+            std::fs::write(&file, format!("{HEADER}{before}{rows}")).unwrap();
+            let told = error(&file);
+            assert!(told.contains(expect), "{told}");
+        }
+    }
+
+    #[test]
     fn a_manifests_words_name_classes() {
         assert!(is_right(Class::FloodAmplify, "amplification") && !is_right(Class::FloodAmplify, "flood"));
         assert!(is_right(Class::FloodSyn, "flood") && !is_right(Class::FloodSyn, "amplification"));
         assert!(is_right(Class::SpamMailbomb, "spam") && is_right(Class::ApiBurst, "api_burst"));
         assert!(!is_right(Class::Spam, ""));
+        assert!(words().iter().all(|word| is_word(word)) && !is_word("portscann") && !is_word("none"));
     }
 }

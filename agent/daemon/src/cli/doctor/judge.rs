@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use reeve_policy::{Mode, Pause, Timestamp};
+use reeve_core::blocklist::Reading;
+use reeve_policy::{Mode, Name, Pause, Timestamp};
 
 use super::Finding;
 use super::probe::{ClockSeen, FolderSeen, InterfaceSeen, PATIENCE, Unreached};
+use crate::blocklists::BlocklistError;
 use crate::cli::exit;
 use crate::config::{ConfigError, Loaded, Settings};
 use crate::enforce::EnforceError;
@@ -26,6 +28,8 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 /// Certificates are to be renewed this long before their end.
 const RENEWAL: Duration = Duration::from_secs(30 * 86_400);
+/// A feed that has not changed for so long is fetched no longer, most likely.
+const STALE: Duration = Duration::from_secs(30 * 86_400);
 /// A journal is kept short, but a controller that is away for long makes it grow.
 const ROOM_BYTES: u64 = 64 << 20;
 /// With less than this not even the journal can be written anew.
@@ -252,6 +256,47 @@ pub(super) fn pauses(seen: &io::Result<Vec<Pause>>) -> Finding {
             "run this as root or as the agent's user",
         ),
     }
+}
+
+pub(super) fn blocklist(
+    name: &Name,
+    read: &Result<Reading, BlocklistError>,
+    age: Option<Duration>,
+) -> Finding {
+    const POINT: &str = "blocklist";
+    let reading = match read {
+        Ok(reading) => reading,
+        Err(error) => {
+            let advice = match error {
+                BlocklistError::Read { .. } => {
+                    "see that whatever fetches the list runs, and that the agent's user may read it"
+                }
+                _ => "see what is fetched: an error page, another format, or a file cut short",
+            };
+            return Finding::error(POINT, exit::of_blocklist(error), format!("{name}: {error}"), advice);
+        }
+    };
+    let age = age.unwrap_or_default();
+    let span = match age.as_secs() {
+        secs if secs >= 2 * 86_400 => format!("{} days", secs / 86_400),
+        secs if secs >= 2 * 3_600 => format!("{} h", secs / 3_600),
+        secs => format!("{} min", secs / 60),
+    };
+    let mut found = format!("{name}: {} entries, the file changed {span} ago", reading.entries);
+    if reading.unreadable + reading.refused > 0 {
+        let (unreadable, refused) = (reading.unreadable, reading.refused);
+        found.push_str(&format!("; {unreadable} lines cannot be read and {refused} are not obeyed"));
+    }
+    if reading.entries == 0 {
+        return Finding::warning(POINT, found, "nothing is on it: see that this is meant");
+    }
+    if age > STALE {
+        return Finding::warning(POINT, found, "see that whatever fetches the list runs");
+    }
+    if reading.unreadable > 0 {
+        return Finding::warning(POINT, found, "`reeve-agent check` names the lines");
+    }
+    Finding::ok(POINT, found)
 }
 
 pub(super) fn state_folder(path: &Path, seen: &io::Result<FolderSeen>) -> Finding {

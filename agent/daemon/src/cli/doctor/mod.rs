@@ -26,7 +26,7 @@ pub enum State {
     Ok,
     /// The agent works, but not all that it could, or not for long.
     Warning,
-    /// The agent does not work.
+    /// The agent does not work, or leaves out what the settings ask for.
     Error,
 }
 
@@ -98,6 +98,10 @@ fn of_settings(loaded: &Loaded) -> Vec<Finding> {
         Ok(seen) => judge::interfaces(settings, &seen),
         Err(error) => vec![judge::no_interfaces(&error)],
     };
+    for list in &settings.blocklists {
+        let (read, age) = probe::blocklist(list, &loaded.policy.protected_destinations);
+        findings.push(judge::blocklist(&list.name, &read, age));
+    }
     findings.push(judge::state_folder(&settings.state_dir, &probe::folder(&settings.state_dir)));
     findings.push(judge::pauses(&probe::pauses(&settings.state_dir)));
     if let Some(controller) = &settings.controller {

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
+use ipnet::IpNet;
 use reeve_core::VantageId;
+use reeve_core::blocklist::Reading;
 use reeve_core::interest::Interest;
 use reeve_policy::{Pause, Timestamp};
 
+use crate::blocklists::{self, BlocklistError, BlocklistSettings};
 use crate::capture::ring::Ring;
 use crate::capture::{CaptureError, RingOptions};
 use crate::config::Settings;
@@ -126,6 +129,15 @@ pub(super) struct FolderSeen {
     pub written: Result<(), String>,
     /// Free bytes, for whoever is not root.
     pub free_bytes: u64,
+}
+
+/// A list as the agent would read it, and how long ago its file was last changed.
+pub(super) fn blocklist(
+    list: &BlocklistSettings,
+    spared: &[IpNet],
+) -> (Result<Reading, BlocklistError>, Option<Duration>) {
+    let changed = fs::metadata(&list.file).and_then(|metadata| metadata.modified()).ok();
+    (blocklists::examine(list, spared), changed.map(|at| at.elapsed().unwrap_or_default()))
 }
 
 pub(super) fn folder(path: &Path) -> io::Result<FolderSeen> {

@@ -1,0 +1,210 @@
+//! The command line as scripts and people on call meet it: exit codes, and what is said.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn agent(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reeve-agent")).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn check(output: &Output, code: i32, words: &[&str]) {
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "`{word}` is not in: {said}");
+    }
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("tenants.toml", "[[tenant]]\nid = \"a\"\naddresses = [\"203.0.113.0/24\"]\n");
+        folder
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    /// Settings with one blocklist, in line 10.
+    fn with_list(&self) -> String {
+        self.write(
+            "agent.toml",
+            "node = \"n1\"\ntenants = \"tenants.toml\"\nstate_dir = \"state\"\n\n[[vantage]]\nkind = \"port\"\n\
+             interfaces = [\"lo\"]\n[[blocklist]]\nname = \"drop\"\nfile = \"drop.txt\"\n",
+        )
+    }
+}
+
+/// A pcap with `frames` SYNs of 203.0.113.10, to as many ports.
+fn pcap(frames: u16) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
+        file.extend(word.to_le_bytes());
+    }
+    for number in 0..frames {
+        for word in [1_700_000_000 + u32::from(number), 0, 40, 40] {
+            file.extend(word.to_le_bytes());
+        }
+        let mut packet = [0_u8; 40];
+        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
+        packet[12..20].copy_from_slice(&[203, 0, 113, 10, 20, 0, 0, 1]);
+        packet[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
+        packet[22..24].copy_from_slice(&(1_000 + number).to_be_bytes());
+        packet[32..34].copy_from_slice(&[0x50, 0x02]);
+        file.extend(packet);
+    }
+    file
+}
+
+#[test]
+fn a_blocklist_that_cannot_be_used_is_told_alike_everywhere() {
+    let folder = Folder::new();
+    let config = folder.with_list();
+    let doctor = || -> (String, String) {
+        let output = agent(&["doctor", "--json", "--config", &config]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let points = report["points"].as_array().unwrap();
+        let finding = points.iter().find(|finding| finding["point"] == "blocklist").unwrap();
+        (finding["state"].as_str().unwrap().to_owned(), finding["found"].as_str().unwrap().to_owned())
+    };
+    let good = "20.0.0.1\n".repeat(95);
+    let of_24 = "20.0.1.50/24\n".repeat(11);
+    for (text, code, state, words) in [
+        (None, 78, "error", &["agent.toml:10:8: `blocklist[1].file`: found \"", "No such file"][..]),
+        (
+            Some("<html>\n".to_owned()),
+            65,
+            "error",
+            &["drop.txt:1: found \"<html>\": no address, ", "nothing in the file"],
+        ),
+        (
+            Some(format!("{good}{of_24}")),
+            65,
+            "error",
+            &[
+                "drop.txt: 11 of 106 lines cannot be read; the first is line 96",
+                "allowed: 20.0.1.0/24 or 20.0.1.50",
+            ],
+        ),
+        (Some(format!("{good}20.0.0.9-20.0.0.1\n")), 0, "warning", &["1 lines cannot be read", "95 entries"]),
+        (Some(good.clone()), 0, "ok", &["drop: 95 entries"]),
+    ] {
+        match &text {
+            Some(text) => drop(folder.write("drop.txt", text)),
+            None => assert!(!folder.0.path().join("drop.txt").exists()),
+        }
+        let checked = agent(&["check", "--files-only", "--config", &config]);
+        let (found_state, found) = doctor();
+        assert_eq!(found_state, state, "{found}");
+        let said =
+            String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(code), "{said}");
+        if code != 0 {
+            words.iter().for_each(|word| assert!(said.contains(word), "`{word}` is not in: {said}"));
+        }
+        words.iter().for_each(|word| assert!(found.contains(word), "`{word}` is not in: {found}"));
+        if state == "warning" {
+            let warning = said.lines().find(|line| line.starts_with("warning")).unwrap();
+            assert!(
+                warning.contains("drop.txt:96: found \"20.0.0.9-20.0.0.1\": a range that ends before"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn check_says_in_json_what_is_good_and_what_is_not() {
+    let folder = Folder::new();
+    let config = folder.with_list();
+    folder.write("drop.txt", "20.0.0.0/24\n10.0.0.1\n");
+    let output = agent(&["check", "--files-only", "--json", "--config", &config]);
+    check(&output, 0, &[]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&told["good"], &told["node"], &told["tenants"]),
+        (&true.into(), &"n1".into(), &1.into()),
+        "{told}"
+    );
+    let list = &told["blocklists"][0];
+    assert_eq!((&list["entries"], &list["refused"]), (&1.into(), &1.into()), "{told}");
+    assert!(list["warnings"][0].as_str().unwrap().contains("drop.txt:2: found \"10.0.0.1\""), "{told}");
+
+    folder.write("agent.toml", "mod = \"enforce\"\n");
+    let output = agent(&["check", "--json", "--config", &config]);
+    assert_eq!(output.status.code(), Some(78));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["good"], false, "{told}");
+    let errors = told["errors"].as_array().unwrap();
+    assert!(errors.len() == 4 && errors[3].as_str().unwrap().contains("agent.toml:1:1: `mod`"), "{told}");
+}
+
+#[test]
+fn a_policy_of_no_such_name_is_refused_alike_and_none_is_needed_to_see_numbers() {
+    let folder = Folder::new();
+    let capture = folder.write("a.pcap", pcap(3));
+    let said = &["`--policy`: found \"nope\"; allowed: baseline", "or the path of a file"];
+    check(&agent(&["thresholds", "--policy", "nope"]), 2, said);
+    check(&agent(&["replay", &capture, "--tenant", "203.0.113.10", "--policy", "nope"]), 2, said);
+    check(&agent(&["score", &capture, "--policy", "nope"]), 2, said);
+    let nowhere = folder.0.path().join("nowhere.toml").display().to_string();
+    check(
+        &agent(&["thresholds", "--config", &nowhere]),
+        78,
+        &["--policy baseline goes without", "nowhere.toml: No such file"],
+    );
+    check(&agent(&["thresholds", "--policy", "baseline", "--class", "quota"]), 0, &["bytes_per_month"]);
+}
+
+#[test]
+fn a_replay_says_when_nobody_was_there_and_reads_standard_input() {
+    let folder = Folder::new();
+    let capture = folder.write("a.pcap", pcap(40));
+    let absent = agent(&["replay", &capture, "--tenant", "bob=198.51.100.1"]);
+    check(&absent, 0, &["no packet of bob: is --tenant right?"]);
+    let one = agent(&["replay", &capture, "--tenant", "a=203.0.113.10", "--tenant", "bob=198.51.100.1"]);
+    check(&one, 0, &["no packet of bob: is --tenant right?"]);
+    assert!(!String::from_utf8_lossy(&one.stderr).contains("no packet of a"));
+    let empty = folder.write("none.toml", "");
+    check(&agent(&["replay", &capture, "--tenants", &empty]), 0, &["none.toml names no tenant"]);
+
+    let whole = agent(&["replay", &capture, "--tenant", "203.0.113.10"]);
+    assert!(whole.stderr.is_empty(), "{}", String::from_utf8_lossy(&whole.stderr));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reeve-agent"))
+        .args(["replay", "-", "--tenant", "203.0.113.10"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&pcap(40)).unwrap();
+    let piped = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&piped.stdout).contains("portscan.vertical"));
+    assert_eq!(piped.stdout, whole.stdout);
+}
+
+#[test]
+fn a_score_of_nothing_is_no_success() {
+    let folder = Folder::new();
+    let nothing = folder.write("m.csv", "file,tenant,vantage,label,class,also,must\n");
+    let marks = folder.write("marks.toml", "false_alarms = 0\n");
+    check(&agent(&["score", &nothing, "--fail-below", &marks]), 65, &["m.csv: found no row; allowed: "]);
+    let here = folder.0.path().display().to_string();
+    check(&agent(&["score", &here]), 65, &["found a folder; allowed: "]);
+    let marks = folder.write("marks.toml", "[found]\nportscn = 1\n");
+    check(
+        &agent(&["score", &nothing, "--fail-below", &marks]),
+        65,
+        &["marks.toml:2:1", "did you mean `portscan`?"],
+    );
+}
