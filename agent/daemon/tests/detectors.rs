@@ -43,11 +43,21 @@ fn chapters() -> String {
     let (modules, meanings) = (modules(), meanings());
     let policy = Policy::preset("baseline").unwrap();
     let mut text = String::new();
+    // What is said of two classes at once is said at the first.
+    let mut told: BTreeMap<*const Module, Class> = BTreeMap::new();
     for class in Class::ALL {
         let _ = write!(text, "\n## `{class}`\n\n");
         let about: Vec<&Module> = modules.iter().filter(|module| module.is_about(class)).collect();
         for module in about {
-            text.push_str(&module.text());
+            match told.get(&std::ptr::from_ref(module)) {
+                Some(first) => {
+                    let anchor = first.name().replace('.', "");
+                    let _ =
+                        write!(text, "What is said of [`{first}`](#{anchor}) is said of `{class}` too.\n\n");
+                }
+                None => text.push_str(&module.text()),
+            }
+            told.entry(std::ptr::from_ref(module)).or_insert(class);
         }
         let _ = writeln!(text, "| key | number | may be | profiles | meaning |\n|---|---|---|---|---|");
         for number in policy.thresholds.list(class) {
@@ -59,7 +69,7 @@ fn chapters() -> String {
                 _ => number.value.to_string(),
             };
             let scales = if number.scales { "×" } else { "" };
-            let allowed = number.allowed.replace("0 to 18446744073709551615", "0 (none) and more");
+            let allowed = &number.allowed;
             let _ = writeln!(text, "| `{}` | {value} | {allowed} | {scales} | {meaning} |", number.key);
         }
     }
@@ -91,7 +101,16 @@ fn modules() -> Vec<Module> {
     let mut files = Vec::new();
     list(&root().join("agent/core/src/detect"), &mut files);
     files.sort();
-    files.iter().map(|path| module(&fs::read_to_string(path).unwrap())).collect()
+    let sources: Vec<(String, String)> = files
+        .iter()
+        .map(|path| {
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    // What measures nothing only holds others together.
+    let is_detector = |source: &&(String, String)| source.1.contains("//! **Measure.**");
+    let titles = sources.iter().map(|(name, source)| (name.clone(), title(source))).collect();
+    sources.iter().filter(is_detector).map(|(_, source)| module(source, &titles)).collect()
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -105,13 +124,21 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-fn module(source: &str) -> Module {
+/// What people call a module: the words before the colon of its first line.
+fn title(source: &str) -> String {
+    let first = source.lines().next().unwrap_or_default().trim_start_matches("//!").trim();
+    let title = first.split(':').next().unwrap_or_default();
+    let mut letters = title.chars();
+    letters.next().map_or_else(String::new, |letter| letter.to_lowercase().chain(letters).collect())
+}
+
+fn module(source: &str, titles: &BTreeMap<String, String>) -> Module {
     let lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
     let (mut paragraphs, mut last) = (Vec::new(), String::new());
     for line in lines.chain([""]) {
         if line.is_empty() {
             if !last.is_empty() {
-                paragraphs.push(unlinked(&std::mem::take(&mut last)));
+                paragraphs.push(unlinked(&std::mem::take(&mut last), source, titles));
             }
         } else {
             // A list keeps its lines; the rest is one.
@@ -128,20 +155,50 @@ fn module(source: &str) -> Module {
     Module { paragraphs }
 }
 
-/// Links within the code are names here.
-fn unlinked(text: &str) -> String {
+/// Links within the code become what they stand for: a constant its value, a detector what it is called. One in parentheses by itself is for
+/// whoever reads the code, and is left out.
+fn unlinked(text: &str, source: &str, titles: &BTreeMap<String, String>) -> String {
     let mut plain = String::new();
     let mut rest = text;
     while let Some((before, link)) = rest.split_once("[`") {
-        let Some((name, behind)) = link.split_once("`]") else { break };
-        let name = name.rsplit("::").next().unwrap_or(name);
-        plain.push_str(before);
-        let _ = write!(plain, "`{name}`");
+        let Some((path, behind)) = link.split_once("`]") else { break };
+        let name = path.rsplit("::").next().unwrap_or(path);
         // A link with words of its own.
-        rest =
+        let behind =
             behind.strip_prefix('(').and_then(|link| link.split_once(')')).map_or(behind, |(_, after)| after);
+        let is_constant = name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_');
+        let bare = before.strip_suffix("(see ").or_else(|| before.strip_suffix('('));
+        if let (false, Some(bare), Some(after)) = (is_constant, bare, behind.strip_prefix(')')) {
+            plain.push_str(bare.trim_end());
+            rest = after;
+            continue;
+        }
+        plain.push_str(before);
+        if is_constant {
+            plain.push_str(&value(name, source));
+        } else {
+            let title = titles.get(name).unwrap_or_else(|| panic!("an operator knows no `{path}`: {text}"));
+            plain.push_str(title);
+        }
+        rest = behind;
     }
     plain + rest
+}
+
+/// The value of a constant, as people write it.
+fn value(name: &str, source: &str) -> String {
+    let line = source.lines().find(|line| line.contains(&format!("const {name}: ")));
+    let line = line.unwrap_or_else(|| panic!("`{name}` is no constant of the file that speaks of it"));
+    let value = line.split_once(" = ").unwrap().1.trim_end_matches(';');
+    let span = value.strip_prefix("Duration::from_secs(").and_then(|value| value.strip_suffix(')'));
+    match span.map(|span| span.replace('_', "").parse::<u64>().unwrap()) {
+        Some(secs) if secs >= 120 && secs % 60 == 0 => format!("{} min", secs / 60),
+        Some(secs) => format!("{secs} s"),
+        None => {
+            let number: u64 = value.replace('_', "").parse().unwrap_or_else(|_| panic!("{line}: no number"));
+            number.to_string()
+        }
+    }
 }
 
 /// What each number means, by class and key: the texts of the fields.
@@ -181,9 +238,14 @@ fn meanings() -> BTreeMap<(String, String), String> {
 
 #[test]
 fn module_texts_are_read_as_paragraphs_without_links() {
-    let module = module(
-        "//! `spam`: mail.\n//!\n//! **Measure.** As in [`super::alike`],\n//! and\n//! - [`X::Y`](that)\n\nuse a;\n//! no",
+    let source = "//! `spam`: mail.\n//!\n//! **Measure.** As in [`super::alike`],\n//! and ([`crate::y`]) for [`X::LONG`]\n\
+                  //! - of [`MOST`] (see [`crate::shard`]).\n\nuse a;\n//! no\n\
+                  const LONG: Duration = Duration::from_secs(300);\npub const MOST: usize = 1_000;\n";
+    let titles = BTreeMap::from([("alike".to_owned(), title("//! Alike mail: by size.\n//! More."))]);
+    let module = module(source, &titles);
+    assert_eq!(
+        module.paragraphs,
+        ["`spam`: mail.", "**Measure.** As in alike mail, and for 5 min\n- of 1000."]
     );
-    assert_eq!(module.paragraphs, ["`spam`: mail.", "**Measure.** As in `alike`, and\n- `Y`"]);
     assert!(module.is_about(Class::Spam) && !module.is_about(Class::SpamMailbomb));
 }

@@ -68,6 +68,12 @@ async fn sums_only_grow_and_nodes_are_added_up() {
     assert_eq!(lines(&channel, "2026-10", "").await, ["a 7 7 1 5000"]);
     assert!(lines(&channel, "2026-12", "").await.is_empty());
 
+    // Nothing of somebody is something else than nobody.
+    assert!(lines(&channel, "2026-12", "a").await.is_empty());
+    let nobody = ListUsageRequest { tenant: "nobody".into(), ..ListUsageRequest::default() };
+    let error = ask(&channel, nobody).await.unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::NotFound, "there is no tenant nobody"));
+
     // More than SQLite can add up.
     second.report(2, usage(&[("b", "2026-11", u64::MAX, 0)])).await;
     second.acknowledged(2).await;

@@ -164,6 +164,7 @@ mod tests {
     fn check(text: &str, expect: &[&str]) {
         let result = Document::read("f.toml", text, |root| {
             let number = root.integer("number", 1..=10);
+            let _ = root.integer("large", 0..=u64::MAX);
             let ratio = root.float("ratio", 0.0..=1.0);
             let time = root.duration("time");
             let word = root.one_of("word", &[("on", true), ("off", false)]);
@@ -196,6 +197,7 @@ mod tests {
             &[],
         );
         check("number = 11", &["1:10: `number`: found 11; allowed: a whole number from 1 to 10"]);
+        check("large = -1", &["1:9: `large`: found -1; allowed: a whole number, 0 or more"]);
         check("number = \"3\"", &["1:10: `number`: found \"3\"; allowed: a whole number from 1 to 10"]);
         check("ratio = nan", &["1:9: `ratio`: found nan; allowed: a number from 0 to 1"]);
         check(

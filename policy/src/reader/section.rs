@@ -108,7 +108,10 @@ impl<'d, 't> Section<'d, 't> {
         };
         let good = number.filter(|number| range.contains(number));
         if good.is_none() {
-            let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+            let allowed = match *range.end() {
+                u64::MAX => format!("a whole number, {} or more", range.start()),
+                most => format!("a whole number from {} to {most}", range.start()),
+            };
             self.wrong(value, &self.key(key), &allowed);
         }
         good

@@ -3,7 +3,7 @@
 //! **Measure.** Refusals that a server told in its own words (see [`crate::stream::login`]) at one service within a window, or a few
 //! at each of several hosts. Counted are refusals with *fresh* credentials: others than the last [`RECENT_MAX`] at that service. Where
 //! credentials are hidden, by encryption or a challenge, a refusal is fresh if it follows the one before within [`HASTE`], and where
-//! people type them ([`TYPED`]) always; what is probably kept (a key, the login of a program that has its own database) never is.
+//! people type them (SSH, RDP and VNC) always; what is probably kept (a key, the login of a program that has its own database) never is.
 //! Somebody who is let in was no guesser: all that was counted at that service is forgotten. Zeek's `detect-bruteforcing` (30 failed SSH logins in 30 minutes, 20 of FTP in 15) and RFC 4949's
 //! "brute force" are the model; fail2ban's 5 in 10 minutes is what the other end allows.
 //!
@@ -17,7 +17,7 @@
 //!
 //! **Evasion.** Slower than the numbers. One guess at each of very many hosts (a scan then, if few have the service). A password that works, used between
 //! the guesses. Hidden credentials of programs with more than [`HASTE`] between them. In TLS, all that is not told by lengths. Live, a service on a
-//! port that the ring does not keep whole (`interest`): of SSH on a port of its own, or of a web server that is no protected endpoint, one
+//! port that is sampled as bulk is: of SSH on a port of its own, or of a web server that is no protected endpoint, one
 //! packet in 16 is seen, which tells nothing; captures are read whole, on any port.
 
 use std::time::Duration;

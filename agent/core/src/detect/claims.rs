@@ -4,7 +4,7 @@
 //! to a hardware address, and the address is another tenant's or a protected one: the gateway's, the node's. Requests bind
 //! too, since whoever hears them learns. That is what dynamic ARP inspection and RFC 6620 refuse.
 //!
-//! An address that nobody is known to have is another's if another speaks for it in turn: then it is a suspicion ([`Heard`]),
+//! An address that nobody is known to have is another's if another speaks for it in turn: then it is a suspicion,
 //! because two machines that take over an address from each other look the same.
 //!
 //! **Numbers.** 1 within a minute. The suspicion takes [`CONTESTED`] turns.

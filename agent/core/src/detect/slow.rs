@@ -14,7 +14,7 @@
 //! on the same port. Peer-to-peer: scattered ports never gather on one, `peer_ports` and what reciprocity excuses are left out.
 //!
 //! **Evasion.** Below 150 targets a day; a port for every few hosts. Noise helps little: failures that share neither host nor
-//! port with another pass through a room of their own ([`Slow::PASSING`]) and push out only each other; on ports below 1024
+//! port with another pass through a room of their own (for [`Slow::PASSING`]) and push out only each other; on ports below 1024
 //! nothing pushes a scan out but its own kind.
 
 use std::time::Duration;

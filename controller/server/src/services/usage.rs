@@ -25,6 +25,12 @@ pub(super) async fn list(house: &House, request: ListUsageRequest) -> Result<Lis
         _ => String::new(),
     };
     let snapshot = house.directory.snapshot();
+    // One that is gone has what it used until then; of one that never was nothing can be told.
+    if let Some(tenant) = filter.tenant.as_ref().filter(|_| rows.is_empty() && filter.after.is_none())
+        && snapshot.tenants.by_id(tenant).is_none()
+    {
+        return Err(Status::not_found(format!("there is no tenant {tenant}")));
+    }
     let entry = |row: UsageRow| UsageEntry {
         quota_bytes: snapshot.tenants.by_id(&row.tenant).and_then(|tenant| tenant.quota_bytes),
         tenant: row.tenant.to_string(),

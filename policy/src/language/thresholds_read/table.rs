@@ -33,7 +33,7 @@ impl<'s, 'd, 't> Table<'s, 'd, 't> {
             Self::List(list) => list.borrow_mut().push(Number {
                 key,
                 value: Value::Count(*place),
-                allowed: format!("{} to {}", range.start(), range.end()),
+                allowed: allowed(&range),
                 scales,
                 most: Some(*range.end()),
             }),
@@ -128,6 +128,14 @@ impl<'s, 'd, 't> Table<'s, 'd, 't> {
                 }
             }
         }
+    }
+}
+
+/// What may stand there, in words; without an end that anybody reaches, none is told.
+fn allowed(range: &RangeInclusive<u64>) -> String {
+    match *range.end() {
+        u64::MAX => format!("{} or more", range.start()),
+        most => format!("{} to {most}", range.start()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! **Measure.** Messages that came in from outside, from nobody that had said who it was, for a domain that is not the tenant's, and went out
 //! again to the same recipient: that a server takes such mail is what makes it an open relay (RFC 5321, section 7.9, and RFC 2505).
-//! Where either side is encrypted, see [`super::sealed`].
+//! Where either side is encrypted it can only be suspected ([`super::sealed`]).
 //!
 //! **Numbers.** 3 messages, to 3 domains by 3 next hops, within an hour.
 //!

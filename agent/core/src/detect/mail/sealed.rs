@@ -4,7 +4,7 @@
 //! about the same number of bytes as with the others: a server puts a line or two before what it passes on (RFC 5321, section 4.4), and
 //! those are as long each time. For each message that came in, the differences to what went out behind it are noted, in bins of 64 bytes;
 //! unrelated mail spreads over all bins, relayed mail gathers in one or two neighbours. What is known to be for the tenant's own domains does not count,
-//! on either side; where both sides are in clear, [`super::relay`] knows better.
+//! on either side; where both sides are in clear the envelopes say it better ([`super::relay`]).
 //!
 //! **Numbers.** 8 messages in an hour, at least half of those that came in, to 3 next hops, and to one for each five messages.
 //! Six times as many messages for tenants with the profile `mail`, since no more are remembered.
