@@ -208,3 +208,58 @@ fn a_score_of_nothing_is_no_success() {
         &["marks.toml:2:1", "did you mean `portscan`?"],
     );
 }
+
+/// The keys are the agent's own: those that it names where one is not known.
+#[test]
+fn every_key_of_the_settings_stands_in_the_manual_and_in_the_packaged_file() {
+    let folder = Folder::new();
+    let text = "x = 1\n[[vantage]]\nx = 1\n[protected]\nx = 1\n[controller]\nx = 1\n[[blocklist]]\nx = 1\n[limits]\nx = 1\n[metrics]\nx = 1\n";
+    let config = folder.write("agent.toml", text);
+    let output = agent(&["check", "--config", &config]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).unwrap();
+    let (manual, packaged) = (read("docs/settings.md"), read("systemd/debian/agent.toml"));
+    let unknown: Vec<&str> = said.lines().filter(|line| line.contains("a key that is not known")).collect();
+    assert_eq!(unknown.len(), 7, "{said}");
+    for line in unknown {
+        let (place, keys) = line.split_once(": found a key that is not known; allowed: ").unwrap();
+        let is_root = place.ends_with("`x`");
+        for key in keys.split(" (did").next().unwrap().split(", ") {
+            let is_table = is_root && !manual.contains(&format!("| `{key}`"));
+            let told = if is_table { format!("[{key}]") } else { format!("| `{key}`") };
+            assert!(manual.contains(&told), "docs/settings.md has no {told}");
+            let shown = if is_table { format!("[{key}]") } else { format!("{key} = ") };
+            assert!(packaged.contains(&shown), "systemd/debian/agent.toml has no {shown}");
+        }
+    }
+}
+
+/// Comments begin with a capital letter or are a setting that is left out.
+#[test]
+fn what_is_left_out_of_the_packaged_file_can_be_put_in() {
+    let folder = Folder::new();
+    let packaged = concat!(env!("CARGO_MANIFEST_DIR"), "/../../systemd/debian/agent.toml");
+    let whole: Vec<String> = std::fs::read_to_string(packaged)
+        .unwrap()
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest)
+                if rest.starts_with('[')
+                    || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+            {
+                rest.to_owned()
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    let config = folder.write("agent.toml", whole.join("\n"));
+    folder.write("drop.txt", "");
+    let authority = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    for file in ["ca.crt", "node-1.crt", "node-1.key"] {
+        folder.write(file, authority);
+    }
+    let said = agent(&["check", "--files-only", "--json", "--config", &config]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(!said.contains("agent.toml:"), "no setting is refused: {said}");
+}
