@@ -154,6 +154,12 @@ impl Engine {
         }
     }
 
+    /// Measures are only played from now on, as in the replay of a capture: none of them held back what is in it. What the capture shows
+    /// counts as it is, and of what goes on where a measure would have stopped it, a suspicion is told and no further step taken.
+    pub fn pretend_measures(&mut self) {
+        self.shards.pretend();
+    }
+
     /// Goes on from what an earlier run left: measures in force and strikes.
     pub fn restore(&mut self, desired: DesiredState, standing: Standing) {
         self.ledger = Ledger::restore(desired);

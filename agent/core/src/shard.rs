@@ -36,7 +36,10 @@ pub use part::{Allotment, Hearing, Part};
 #[derive(Debug)]
 struct TenantState {
     detectors: Option<Box<Detectors>>,
+    /// What measures hold back of what is seen.
     restrictions: Restrictions,
+    /// What they would hold back, where they are only played.
+    pretended: Restrictions,
     home: Home,
     /// The numbers it is held to; tenants with the same ones share them.
     numbers: Arc<Thresholds>,
@@ -51,10 +54,20 @@ struct TenantState {
 
 impl TenantState {
     fn new(home: Home, numbers: Arc<Thresholds>) -> Self {
-        let restrictions = Restrictions::default();
+        let (restrictions, pretended) = <(Restrictions, Restrictions)>::default();
         let identity = identity::Known::default();
         let (usage, pardoned_until) = (Quota::default(), Timestamp::EPOCH);
-        Self { detectors: None, restrictions, home, numbers, identity, usage, bogon_dials: 0, pardoned_until }
+        Self {
+            detectors: None,
+            restrictions,
+            pretended,
+            home,
+            numbers,
+            identity,
+            usage,
+            bogon_dials: 0,
+            pardoned_until,
+        }
     }
 }
 
@@ -74,6 +87,8 @@ pub struct Shard {
     active: Vec<TenantIx>,
     /// Which of how many this is.
     part: Part,
+    /// Whether measures are only played: what is read went on its way before anybody thought of them.
+    pretends: bool,
     /// Whether silence says something about the node rather than about tenants.
     is_degraded: bool,
     one_way: Vec<OneWayGuard>,
@@ -124,6 +139,7 @@ impl Shard {
             tenants: Vec::new(),
             active: Vec::new(),
             part,
+            pretends: false,
             is_degraded: false,
             one_way: Vec::new(),
             losses: Vec::new(),
@@ -201,18 +217,24 @@ impl Shard {
     /// Says what measures hold back of a tenant's traffic from now on.
     pub fn set_restrictions(&mut self, tenant: TenantIx, restrictions: Restrictions) {
         if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
-            if restrictions.is_empty() && !state.restrictions.is_empty() {
+            let before = if self.pretends { &mut state.pretended } else { &mut state.restrictions };
+            if restrictions.is_empty() && !before.is_empty() && !self.pretends {
                 state.pardoned_until = self.now + MIDSTREAM_GRACE;
             }
             // What led to a measure is not to lead to the next one as well.
             if let Some(detectors) = &mut state.detectors
                 && !restrictions.is_empty()
-                && restrictions != state.restrictions
+                && restrictions != *before
             {
                 detectors.restart();
             }
-            state.restrictions = restrictions;
+            *before = restrictions;
         }
+    }
+
+    /// Measures are only played from now on: what is read is a capture, in which they held nothing back.
+    pub fn pretend(&mut self) {
+        self.pretends = true;
     }
 
     /// A tenant's server that last took mail which may be for others.

@@ -103,6 +103,11 @@ impl Shards {
         }
     }
 
+    /// See [`Shard::pretend`].
+    pub fn pretend(&mut self) {
+        self.shards.iter_mut().for_each(Shard::pretend);
+    }
+
     /// See [`Shard::mail_server`].
     #[must_use]
     pub fn mail_server(&self, tenant: TenantIx) -> Option<std::net::IpAddr> {

@@ -113,6 +113,7 @@ pub fn replay(
     mut sink: impl FnMut(Output),
 ) -> Result<Replayed, CaptureError> {
     let mut engine = scene.engine();
+    engine.pretend_measures();
     let mut replayed = Replayed::default();
     for file in files {
         match play(file, &mut engine, &mut replayed, &mut sink) {

@@ -39,6 +39,18 @@ impl Traits {
         self.ports.count_ones() >= 32
     }
 
+    /// Whether there were ports of a class (see [`port_class`]).
+    #[must_use]
+    pub const fn went_to(&self, class: u64) -> bool {
+        self.ports & class != 0
+    }
+
+    /// Whether there were no ports but of these classes.
+    #[must_use]
+    pub const fn went_only_to(&self, classes: u64) -> bool {
+        self.ports & !classes == 0
+    }
+
     fn note(&mut self, (local_port, port): (u16, u16), length: u16, at: Timestamp, is_new: bool) {
         if is_new {
             if (self.local_port, self.port) != (local_port, port) || self.is_mixed {
@@ -52,9 +64,14 @@ impl Traits {
                 self.length = 0;
             }
         }
-        // Fibonacci hashing spreads neighbouring ports over the classes.
-        self.ports |= 1 << (u64::from(port).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+        self.ports |= port_class(port);
     }
+}
+
+/// The bit of one of 64 classes of ports. Fibonacci hashing spreads neighbouring ports over them.
+#[must_use]
+pub const fn port_class(port: u16) -> u64 {
+    1 << ((port as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
 }
 
 /// The busiest of something, by key.

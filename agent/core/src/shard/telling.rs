@@ -4,8 +4,11 @@ use reeve_policy::{Alert, Class, Loss, Window};
 
 use super::Shard;
 use crate::detect::Finding;
-use crate::flow::{FlowEvent, ProbeKind};
+use crate::flow::{FlowEvent, Held, ProbeKind};
 use crate::topology::TenantIx;
+
+/// A flood towards what a measure stops goes on in spite of it from so many times its number on.
+const HELD_FACTOR: f64 = 4.0;
 
 impl Shard {
     /// Whether an event is the tenant's peers forgetting connections while a measure held it.
@@ -18,13 +21,36 @@ impl Shard {
         }
     }
 
+    /// Whether a finding tells no more than that a tenant goes on towards what a measure stops: then it is told, and leads to nothing
+    /// further. Nobody suffers from it, and of the absence of answers the measure is the cause. Only a flood that is several times as fast as a
+    /// flood need be goes on in spite of the measure, rather than being tried again.
+    fn is_held(&self, tenant: TenantIx, finding: &Finding) -> bool {
+        let state = &self.tenants[tenant.0 as usize];
+        let in_force = if self.pretends { &state.pretended } else { &state.restrictions };
+        if in_force.is_empty() {
+            return false;
+        }
+        let targets = &finding.targets;
+        let is_aimed =
+            !targets.is_empty() && targets.iter().all(|seen| in_force.held(&seen.target) == Held::Blocked);
+        match finding.class.family() {
+            // Forged sources, claims and packets that crash are abuse whoever they reach; what was used up is.
+            "spoof" | "crash" | "quota" => false,
+            "flood" if !in_force.is_total() => is_aimed && !is_several_times(finding),
+            "flood" => self.pretends,
+            // Live, the flow stage has seen to it.
+            _ => self.pretends && (is_aimed || in_force.is_total()),
+        }
+    }
+
     /// Makes alerts of the findings about `tenant`.
     pub(super) fn raise(&mut self, tenant: TenantIx) {
         if self.findings.is_empty() {
             return;
         }
         let mut findings = std::mem::take(&mut self.findings);
-        for finding in findings.drain(..) {
+        for mut finding in findings.drain(..) {
+            finding.is_suspicion |= self.is_held(tenant, &finding);
             let alert = self.alert(tenant, finding);
             self.alerts.push(alert);
         }
@@ -71,4 +97,11 @@ impl Shard {
         }
         sum
     }
+}
+
+/// Whether the number that a flood is told by is [`HELD_FACTOR`] times its threshold.
+fn is_several_times(finding: &Finding) -> bool {
+    finding.metrics.first().is_some_and(|metric| {
+        metric.threshold.is_some_and(|threshold| metric.value >= threshold * HELD_FACTOR)
+    })
 }

@@ -6,7 +6,8 @@
 //! **Numbers.** 200 connections/s to one service, under 10 % of which carry anything from the tenant.
 //!
 //! **Look-alikes that stay silent.** Load tests, crawlers, pools of database connections: they say something. Port scans: another service
-//! each time. Health checks: a few a second each. Where the capture keeps a sample of bulk TCP, both sides of the share are weighed alike.
+//! each time. A service that takes connections and ends them before anything is said, because what is behind it died: where much was said in
+//! connections to it lately, five times that (see `flood.syn`). Health checks: a few a second each. Where the capture keeps a sample of bulk TCP, both sides of the share are weighed alike.
 //!
 //! **Evasion.** A byte in each connection. A pile that grows slower than the number: idle connections alone are no abuse that could
 //! be told from a pool's.
@@ -17,10 +18,11 @@ use std::time::Duration;
 use reeve_policy::language::thresholds::FloodConnect;
 use reeve_policy::{Class, Protocol, Target, Timestamp};
 
-use super::{NEVER, Terms, Told, judge, part, rate};
+use super::upstream::Upstreams;
+use super::{NEVER, Terms, Told, in_a_second, judge, part, rate};
 use crate::detect::{Finding, share};
 use crate::flow::table::{address, bits};
-use crate::meter::rates::{Limits, Rates, Ready, Sent};
+use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent};
 use crate::meter::tally::{Limit, Pace};
 
 /// Where the server speaks first, the tenant has something to say a round trip later.
@@ -61,15 +63,27 @@ impl Connects {
     }
 
     /// Judges what is ready.
-    pub fn judge(&mut self, numbers: &FloodConnect, now: Timestamp, found: &mut Vec<Finding>) {
+    pub fn judge(
+        &mut self,
+        numbers: &FloodConnect,
+        upstreams: &Upstreams,
+        now: Timestamp,
+        found: &mut Vec<Finding>,
+    ) {
         let Some(rates) = &mut self.0 else { return };
         let over = |ready: &Ready| {
             let carried = part(ready.second.answered, ready.second.sent);
-            (carried < numbers.carried).then(|| Told {
+            let Reach::Host(key) = ready.reach else { return None };
+            let port = ready.traits.port;
+            let number = numbers.connections_per_second;
+            let most = upstreams.connections((service(key, port), port), number, now);
+            let whole = in_a_second(ready, now);
+            let ready = if most > number { &whole } else { ready };
+            (carried < numbers.carried && ready.second.sent >= most).then(|| Told {
                 class: Class::FloodConnect,
                 protocol: Protocol::Tcp,
                 metrics: vec![
-                    rate("connections_per_second", ready.second.sent, numbers.connections_per_second),
+                    rate("connections_per_second", ready.second.sent, most),
                     share("carried", carried, Some(numbers.carried)),
                 ],
             })

@@ -18,6 +18,7 @@ pub mod tcp;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod udp;
+pub mod upstream;
 pub mod volume;
 
 use std::net::IpAddr;
@@ -29,7 +30,7 @@ use reeve_policy::{Class, Metric, Outcome, Protocol, Target, TargetSeen, Timesta
 use super::Finding;
 use crate::flow::{FlowEvent, Restrictions};
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent};
-use crate::meter::tally::{Limit, SECOND};
+use crate::meter::tally::{Limit, SECOND, Second};
 use crate::packet::{Fragment, Icmp, IcmpKind, Ip, TcpFlags, Transport};
 
 /// While a flood goes on, its alert is repeated this often, so that its episode stays open.
@@ -49,6 +50,7 @@ pub struct Floods {
     tcp: tcp::Strays,
     connect: connect::Connects,
     odd: odd::Odd,
+    upstreams: upstream::Upstreams,
     amplify: Option<Box<amplify::Amplify>>,
 }
 
@@ -57,7 +59,8 @@ impl Floods {
     pub const BYTES: usize = 3 * Rates::BYTES;
 
     /// Bytes that the tables of a tenant that does everything take beyond that.
-    pub const RARE_BYTES: usize = 6 * (Rates::BYTES + size_of::<Rates>()) + amplify::Amplify::BYTES;
+    pub const RARE_BYTES: usize =
+        6 * (Rates::BYTES + size_of::<Rates>()) + amplify::Amplify::BYTES + upstream::Upstreams::BYTES;
 
     /// Takes a packet that the tenant sent, which stands for `weight` like it.
     #[inline]
@@ -159,11 +162,13 @@ impl Floods {
             FlowEvent::Completed { target, opened, at, .. } => {
                 self.syn.completed(target.address, *opened, weight.into());
                 self.connect.completed(&numbers.flood_connect, target, *at, weight.into());
+                self.upstreams.completed(target, weight, *at);
             }
-            FlowEvent::Outcome { target, outcome: Outcome::Productive, .. }
-                if target.protocol == Protocol::Tcp =>
-            {
-                self.connect.carried(target, weight.into());
+            FlowEvent::Outcome { target, outcome, at, .. } if target.protocol == Protocol::Tcp => {
+                if *outcome == Outcome::Productive {
+                    self.connect.carried(target, weight.into());
+                }
+                self.upstreams.outcome(target, *outcome, weight, *at);
             }
             FlowEvent::Stray { target, at, packets, is_answer, .. } => {
                 let ports = (0, target.port.unwrap_or(0));
@@ -199,10 +204,10 @@ impl Floods {
             return;
         }
         let from = found.len();
-        self.syn.judge(&numbers.flood_syn, now, found);
+        self.syn.judge(&numbers.flood_syn, &self.upstreams, now, found);
         self.udp.judge(&numbers.flood_udp, &numbers.udp_stream, now, found);
         self.tcp.judge(&numbers.flood_tcp, now, found);
-        self.connect.judge(&numbers.flood_connect, now, found);
+        self.connect.judge(&numbers.flood_connect, &self.upstreams, now, found);
         self.odd.judge(&numbers.flood_frag, &numbers.flood_other, now, found);
         self.volume.judge(&numbers.flood_volume, now, found);
         if !hears {
@@ -334,6 +339,17 @@ fn is_enough(ready: &Ready, host: u64, total: u64) -> bool {
             Reach::Net(_) => (total / NET_SHARE).max(host),
             Reach::All => total,
         }
+}
+
+/// What a second would hold that was looked at before it was over: where the limit that counts lies beyond the one at which that
+/// happens.
+fn in_a_second(ready: &Ready, now: Timestamp) -> Ready {
+    let elapsed = now.since(ready.second.start).clamp(Duration::from_millis(1), SECOND);
+    let whole = |number: u64| (number as f64 * SECOND.as_secs_f64() / elapsed.as_secs_f64()) as u64;
+    let second = Second { sent: whole(ready.second.sent), bytes: whole(ready.second.bytes), ..ready.second };
+    let mut ready = *ready;
+    ready.second = second;
+    ready
 }
 
 /// `a` of `b` as a share, 0 to 1 and beyond; 1 where `b` is nothing.

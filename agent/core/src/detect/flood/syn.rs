@@ -8,9 +8,13 @@
 //!
 //! **Look-alikes that stay silent.** Load tests and connection pools: they complete. A host that is being flooded sends SYN-ACK and
 //! RST by the thousand: those are no SYN. A fast port scan of one host is a scan (`portscan.vertical`) and no flood as well, unless
-//! it is ten times as fast as a flood need be.
+//! it is ten times as fast as a flood need be. **A service that dies** under a proxy or a client that goes on asking: where the tenant had
+//! business with that very port in the last quarter of an hour, requests that are refused or ignored are a flood only beyond five times the
+//! connections a second, averaged over ten seconds, in which something was said; and beyond the number as ever. Where SYN-ACKs
+//! come back, nothing is excused.
 //!
-//! **Evasion.** Completing a tenth: then `flood.connect` sees it if nothing is said. Below the rates. Forged sources and random
+//! **Evasion.** Completing a tenth: then `flood.connect` sees it if nothing is said. Below the rates. Keeping a service busy for a while with a
+//! fifth of the rate, if it is silent to the flood: then beyond five times that. Forged sources and random
 //! ports change nothing on a tenant's own port: the rates are the port's.
 
 use std::net::IpAddr;
@@ -18,7 +22,8 @@ use std::net::IpAddr;
 use reeve_policy::language::thresholds::FloodSyn;
 use reeve_policy::{Class, Protocol, Timestamp};
 
-use super::{Terms, Told, is_enough, judge, limits, packet_rate, part};
+use super::upstream::Upstreams;
+use super::{Terms, Told, in_a_second, is_enough, judge, limits, packet_rate, part};
 use crate::detect::{Finding, share};
 use crate::meter::rates::{Rates, Reach, Ready, Sent};
 use crate::meter::tally::{PATIENCE, Pace};
@@ -58,12 +63,24 @@ impl Syn {
     }
 
     /// Judges what is ready.
-    pub fn judge(&mut self, numbers: &FloodSyn, now: Timestamp, found: &mut Vec<Finding>) {
-        let (host, total) = (numbers.packets_per_second, numbers.total_packets_per_second);
+    pub fn judge(
+        &mut self,
+        numbers: &FloodSyn,
+        upstreams: &Upstreams,
+        now: Timestamp,
+        found: &mut Vec<Finding>,
+    ) {
+        let (number, total) = (numbers.packets_per_second, numbers.total_packets_per_second);
         let over = |ready: &Ready| {
+            let host = match ready.reach {
+                Reach::Host(address) => upstreams.requests(ready, address, number, now),
+                _ => number,
+            };
+            let whole = in_a_second(ready, now);
+            let ready = if host > number { &whole } else { ready };
             let is_scan = matches!(ready.reach, Reach::Host(_))
                 && ready.traits.is_scattered()
-                && ready.second.sent < host.saturating_mul(SCAN_FACTOR);
+                && ready.second.sent < number.saturating_mul(SCAN_FACTOR);
             let completed = part(ready.second.answered, ready.second.basis);
             let is_over = is_enough(ready, host, total) && completed < numbers.completed && !is_scan;
             is_over.then(|| Told {

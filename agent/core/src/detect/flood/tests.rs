@@ -1,10 +1,12 @@
 //! Floods through the whole engine, and what looks like them.
 
+mod outage;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use reeve_policy::language::Policy;
-use reeve_policy::{Alert, Class, Mode, Tenant, Timestamp};
+use reeve_policy::{Alert, Class, Decision, Mode, Tenant, Timestamp};
 
 use crate::engine::{Engine, EngineConfig, Output};
 use crate::frame::{Frame, LinkType, Passage, VantageId};
@@ -23,6 +25,7 @@ const FIN_ACK: u8 = 0x11;
 pub(crate) struct Stage {
     engine: Engine,
     pub alerts: Vec<Alert>,
+    decisions: Vec<Decision>,
     now: u64,
 }
 
@@ -32,9 +35,13 @@ impl Stage {
     }
 
     fn with_sampling(sampling: u32) -> Self {
+        Self::with(sampling, Mode::Observe)
+    }
+
+    fn with(sampling: u32, mode: Mode) -> Self {
         let mut engine = Engine::new(EngineConfig {
             node: "n1".parse().unwrap(),
-            mode: Mode::Observe,
+            mode,
             policy: Arc::new(Policy::preset("baseline").unwrap()),
             flow_bytes: 16 << 20,
             seed: 3,
@@ -48,7 +55,7 @@ impl Stage {
         let vantage =
             Vantage { id: VantageId(0), interface: "tap0".into(), kind: VantageKind::Port, sampling };
         engine.handle_topology(vec![Arc::new(tenant)], vec![vantage], time(0));
-        Self { engine, alerts: Vec::new(), now: 0 }
+        Self { engine, alerts: Vec::new(), decisions: Vec::new(), now: 0 }
     }
 
     /// A packet of the tenant's, or one to it.
@@ -68,8 +75,10 @@ impl Stage {
 
     fn collect(&mut self) {
         while let Some(output) = self.engine.poll() {
-            if let Output::Alert(alert) = output {
-                self.alerts.push(alert);
+            match output {
+                Output::Alert(alert) => self.alerts.push(alert),
+                Output::Decision(decision) => self.decisions.push(decision),
+                _ => {}
             }
         }
     }

@@ -21,10 +21,10 @@ use std::time::Duration;
 use reeve_policy::language::thresholds::{FloodUdp, UdpStream};
 use reeve_policy::{Class, Protocol, Timestamp};
 
-use super::{NET_SHARE, Terms, Told, is_enough, judge, packet_rate, part, rate};
+use super::{NET_SHARE, Terms, Told, in_a_second, is_enough, judge, packet_rate, part, rate};
 use crate::detect::{Finding, share};
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent};
-use crate::meter::tally::{Limit, PATIENCE, Pace, SECOND, Second};
+use crate::meter::tally::{Limit, PATIENCE, Pace};
 
 /// One pair of ports that has been in use for this long, and was no flood, is a stream.
 const STEADY: Duration = Duration::from_secs(60);
@@ -103,16 +103,6 @@ impl Udp {
         };
         judge(&mut self.0, &TERMS, now, found, over);
     }
-}
-
-/// What a second would hold that was looked at before it was over: a stream's limit lies beyond a flood's, at which that happens.
-fn in_a_second(ready: &Ready, now: Timestamp) -> Ready {
-    let elapsed = now.since(ready.second.start).clamp(Duration::from_millis(1), SECOND);
-    let whole = |number: u64| (number as f64 * SECOND.as_secs_f64() / elapsed.as_secs_f64()) as u64;
-    let second = Second { sent: whole(ready.second.sent), bytes: whole(ready.second.bytes), ..ready.second };
-    let mut ready = *ready;
-    ready.second = second;
-    ready
 }
 
 /// What one host gets, beside either limit: the one that was reached comes first.
