@@ -4,6 +4,7 @@
 //! measures hold back ([`Restrictions`]), so that it does not take our own doing for evidence.
 
 mod counters;
+mod delivered;
 mod identity;
 mod link;
 mod part;
@@ -365,6 +366,8 @@ impl Shard {
             (who.sender.filter(|ix| part.owns(*ix)), who.receiver.filter(|ix| part.owns(*ix)));
         let weight = self.weight(frame.vantage, &packet);
         self.use_up([(sender, Way::Out), (receiver, Way::In)], frame, weight, at);
+        // What is only passed on is whoever's it was handed by, whom it is held against elsewhere.
+        let sender = sender.filter(|ix| !(who.spoofed && self.passes_on(*ix, ip, at)));
         if let Some(sender) = sender {
             if let Transport::Icmp(icmp) = &ip.transport
                 && (icmp.kind, icmp.icmp_type) == (IcmpKind::Neighbour, NEIGHBOUR_SOLICITATION)
@@ -380,6 +383,7 @@ impl Shard {
             }
         }
         if let Some(receiver) = receiver {
+            self.note_delivered(receiver, who.astray, (ip, weight), at);
             if who.astray || matches!(ip.transport, Transport::Icmp(_)) {
                 self.met(receiver, who.astray, &packet, ip, at);
             }
@@ -570,6 +574,7 @@ impl Shard {
     }
 
     fn drop_idle(&mut self, now: Timestamp) {
+        self.tenants.iter_mut().for_each(|state| state.identity.drop_old(now));
         let tenants = &mut self.tenants;
         self.active.retain(|ix| {
             let state = &mut tenants[ix.0 as usize];

@@ -14,6 +14,9 @@
 //! containers, and those that it had until just now; what a loop behind the tenant sends back: that binds the address to
 //! where it is, as was heard before.
 //!
+//! A link-local address is another's where it is itself among the protected destinations, as the gateway's `fe80::1` may be: nobody else knows on
+//! how many links it is whose.
+//!
 //! **Evasion.** A hardware address is taken from the port's one tenant or not at all: on a port of several, who forges both is not known.
 
 use std::net::IpAddr;
@@ -154,6 +157,14 @@ impl Heard {
         self.0
             .iter()
             .any(|known| known.address == address && known.mac == mac && at.since(known.last) <= Self::KEPT)
+    }
+
+    /// Whether others were heard to have the address, at another hardware address.
+    #[must_use]
+    pub fn is_elsewhere(&self, address: IpAddr, mac: MacAddr6, at: Timestamp) -> bool {
+        self.0
+            .iter()
+            .any(|known| known.address == address && known.mac != mac && at.since(known.last) <= Self::KEPT)
     }
 
     /// Takes a claim of the tenant's for an address that nobody is known to have. How often it and another have

@@ -3,7 +3,7 @@
 //! **Measure.** What no honest stack sends, told from headers alone: *land*, a packet from and to one address and port that is somebody else's
 //! (CERT CA-1997-28); *ping of death*, a fragment that ends beyond the largest packet there is (CERT CA-1996-26); *teardrop*, fragments
 //! of one packet that overlap (CERT CA-1997-28; forbidden by RFC 5722); a fragment that is not the last and not a multiple of eight bytes
-//! long (RFC 791, section 3.2); fragmented IGMP; a TCP, UDP or ICMP header for which the packet has no room, or extension headers without end.
+//! long (RFC 791, section 3.2); fragmented IGMP; an IPv6 first fragment that ends before its transport header (RFC 7112); a TCP, UDP or ICMP header for which the packet has no room, or extension headers without end.
 //!
 //! **Numbers.** 1 packet; where a policy asks for more, within a minute.
 //!
@@ -21,6 +21,7 @@ use std::time::Duration;
 use reeve_policy::language::thresholds::Crash;
 use reeve_policy::{Class, Metric, Outcome, Protocol, TargetSeen, Timestamp};
 
+use super::routing::is_for_all;
 use super::{Finding, REPEAT};
 use crate::flow::table::bits;
 use crate::packet::{Fragment, Ip, Piece, Transport};
@@ -115,6 +116,9 @@ impl Crashes {
         if ip.fragment == Fragment::No {
             return None;
         }
+        if is_headless(ip) {
+            return Some("hidden_header");
+        }
         if ip.protocol == IGMP {
             return Some("fragmented_igmp");
         }
@@ -198,6 +202,14 @@ fn is_land(ip: &Ip<'_>) -> bool {
 
 fn is_somebody(address: IpAddr) -> bool {
     !(address.is_unspecified() || address.is_loopback() || address.is_multicast())
+}
+
+/// Whether a first fragment hides its whole transport header behind extension headers. IPv4 has a room of its own for options, and what
+/// it leaves out there is a probe only.
+fn is_headless(ip: &Ip<'_>) -> bool {
+    ip.source.is_ipv6()
+        && matches!(ip.transport, Transport::Tiny { source_port: 0, destination_port: 0 })
+        && !is_for_all(ip.destination)
 }
 
 /// Whether a packet is of a kind that [`Crashes`] looks at: cheap, for it is asked of every one.
@@ -290,6 +302,8 @@ mod tests {
         check(&[fragment(0, 64, true), fragment(48, 32, false)], &["overlapping_fragments"]);
         check(&[fragment(65_528, 16, false)], &["ping_of_death"]);
         check(&[fragment(0, 64, true), fragment(64, 32, false)], &[]);
+        check(&[fragment(0, 0, true)], &["hidden_header"]);
+        check(&[fragment(0, 8, true)], &[]);
     }
 
     #[test]

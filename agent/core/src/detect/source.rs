@@ -11,7 +11,8 @@
 //! address, a network of its own): packets to it are delivered to the tenant, before or within the patience, and so its /24
 //! (IPv6: its /48) is excused. Private, shared and loopback sources that slip past a masquerading host or a tunnel, a family that the settings
 //! leave out, a self-made IPv6 address in the link's network, an address within an hour of having been taken away: leaks,
-//! counted and never held against anybody. What is another tenant's is never excused by what is delivered, since switches
+//! counted and never held against anybody; likewise what a host that routes was handed for elsewhere just before and sends on, packet for packet
+//! (the neighbour that handed it over is held to it at its own port), and what goes to another machine of the tenant's. What is another tenant's is never excused by what is delivered, since switches
 //! flood.
 //!
 //! **Evasion.** Less than 20 packets a minute. A source in the /24 of something that reaches the port all the same. What is

@@ -60,7 +60,9 @@ fn vantages() -> Vec<Vantage> {
 
 fn engine() -> Engine {
     let mut policy = Policy::preset("baseline").unwrap();
-    for protected in ["203.0.113.1/32", "2001:db8:10::1/128", "2001:db8:77::1/128", "172.17.0.1/32"] {
+    for protected in
+        ["203.0.113.1/32", "2001:db8:10::1/128", "2001:db8:77::1/128", "172.17.0.1/32", "fe80::1/128"]
+    {
         policy.protected_destinations.push(protected.parse().unwrap());
     }
     let mut engine = Engine::new(EngineConfig {
@@ -333,6 +335,182 @@ fn claims_for_others_addresses_are_told() {
     check_one(&neighbour(136, ALICES, "fe80::a", "fe80::a"), &[]);
     check_one(&neighbour(135, ALICES, "::", "2001:db8:10::11"), &[]);
     check_one(&neighbour(135, ALICES, ALICE_6, GATEWAY_6), &[]);
+    // A link-local address is another's where it is named.
+    check_one(&neighbour(136, ALICES, "fe80::1", "fe80::1"), &["alice spoof.nd"]);
+    check_one(&neighbour(136, ALICES, "fe80::1:1", "fe80::1:1"), &[]);
+}
+
+#[test]
+fn who_protects_all_link_local_addresses_names_no_gateway() {
+    let mut scene = Scene::new(TAP, Passage::In);
+    let mut policy = Policy::preset("baseline").unwrap();
+    policy.protected_destinations.push("fe80::/10".parse().unwrap());
+    scene.engine.handle_policy(Arc::new(policy), Mode::Observe, at(1_000));
+    scene.send(&neighbour(136, ALICES, "fe80::a", "fe80::a"));
+    scene.expect(&[]);
+}
+
+/// What is delivered and what alice then sends.
+#[track_caller]
+fn check_answer(delivered: &[u8], sent: &[u8], expect: &[&str]) {
+    let mut scene = Scene::new(TAP, Passage::In);
+    scene.deliver(delivered);
+    scene.send(sent);
+    scene.expect(expect);
+    let mut scene = Scene::new(TAP, Passage::Unknown);
+    scene.send(&udp(ALICES, ROUTERS, (ALICE, OUTSIDE), (4_000, 53)));
+    scene.send(delivered);
+    scene.send(sent);
+    scene.expect(expect);
+}
+
+#[test]
+fn whoever_is_asked_in_a_gateways_name_says_nothing_of_its_own() {
+    for port in [520, 521, 1985, 2029, 3222] {
+        for own in [53, port] {
+            let asked = udp(ROUTERS, ALICES, (GATEWAY, ALICE), (port, own));
+            check_answer(&asked, &udp(ALICES, ROUTERS, (ALICE, GATEWAY), (own, port)), &[]);
+        }
+        // It was asked from elsewhere, or something else, and speaks as routers do.
+        let own_word = udp(ALICES, ROUTERS, (ALICE, GATEWAY), (port, port));
+        check_answer(
+            &udp(ROUTERS, ALICES, (OUTSIDE, ALICE), (port, port)),
+            &own_word,
+            &["alice spoof.routing"],
+        );
+        check_answer(
+            &udp(ROUTERS, ALICES, (GATEWAY, ALICE), (port, 53)),
+            &own_word,
+            &["alice spoof.routing"],
+        );
+    }
+    let asked = udp(ROUTERS, ALICES, (OUTSIDE, ALICE), (68, 67));
+    check_answer(&asked, &udp(ALICES, ROUTERS, (ALICE, OUTSIDE), (67, 68)), &[]);
+    check_answer(&asked, &udp(ALICES, 0xff, (ALICE, "255.255.255.255"), (67, 68)), &["alice spoof.routing"]);
+    // An answer is one for a moment only.
+    let mut scene = Scene::new(TAP, Passage::In);
+    scene.deliver(&udp(ROUTERS, ALICES, (GATEWAY, ALICE), (520, 520)));
+    scene.millis += 3_000;
+    scene.send(&udp(ALICES, ROUTERS, (ALICE, GATEWAY), (520, 520)));
+    scene.expect(&["alice spoof.routing"]);
+}
+
+/// A neighbour hands alice packets for elsewhere, each of which she sends `times`; `source` is whose they are said to be.
+#[track_caller]
+fn check_forwarder(source: &str, to: &str, times: usize, expect: &[&str]) {
+    for passage in [Passage::In, Passage::Unknown] {
+        let mut scene = Scene::new(TAP, passage);
+        scene.send(&udp(ALICES, ROUTERS, (ALICE, OUTSIDE), (4_000, 53)));
+        for number in 0..60 {
+            // All of them are in her queue at times.
+            let burst = if number % 20 == 0 { 20 } else { 0 };
+            (0..burst).for_each(|_| scene.deliver(&udp(77, ALICES, (source, to), (4_000, 9))));
+            scene.millis -= 120;
+            (0..times).for_each(|_| scene.send(&udp(ALICES, ROUTERS, (source, to), (4_000, 9))));
+        }
+        scene.expect(expect);
+    }
+}
+
+#[test]
+fn what_a_neighbour_has_forwarded_is_not_the_forwarders() {
+    check_forwarder(BOB, OUTSIDE, 1, &[]);
+    check_forwarder("8.8.8.8", OUTSIDE, 1, &[]);
+    // More than was handed over, and what was never.
+    check_forwarder(BOB, OUTSIDE, 2, &["alice spoof.source"]);
+    let mut scene = Scene::new(TAP, Passage::In);
+    for _ in 0..60 {
+        scene.deliver(&udp(77, ALICES, (BOB, OUTSIDE), (4_000, 9)));
+        scene.send(&udp(ALICES, ROUTERS, (BOB, "20.1.1.2"), (4_000, 9)));
+    }
+    scene.expect(&["alice spoof.source"]);
+    // A balancer's other machines have their common address too.
+    check_sources_to("203.0.113.20", "8.8.8.8", &[]);
+}
+
+/// A scan that a neighbour sends through alice's host is told of the neighbour alone.
+#[test]
+fn a_scan_through_a_forwarder_is_the_neighbours() {
+    let mut scene = Scene::new(TAP, Passage::In);
+    for number in 0..120 {
+        let host = format!("20.2.{}.{}", number / 50, 1 + number % 50);
+        let body = [&40_000_u16.to_be_bytes()[..], &[0, 22], &[0; 8], &[0x50, 2, 4, 0, 0, 0, 0, 0]].concat();
+        let probe = |from, to| packet(from, to, 6, (BOB, &host), &body);
+        (scene.vantage, scene.passage) = (1, Passage::In);
+        scene.send(&probe(11, ALICES));
+        (scene.vantage, scene.passage) = (TAP, Passage::In);
+        scene.deliver(&probe(11, ALICES));
+        scene.send(&probe(ALICES, ROUTERS));
+    }
+    scene.expect(&["bob portscan.horizontal"]);
+}
+
+#[track_caller]
+fn check_sources_to(to: &str, source: &str, expect: &[&str]) {
+    let mut scene = Scene::new(TAP, Passage::In);
+    (0..60).for_each(|_| scene.send(&udp(ALICES, ROUTERS, (source, to), (4_000, 53))));
+    scene.expect(expect);
+}
+
+#[test]
+fn redirects_in_anothers_name_are_told() {
+    let redirect_4 = |source| {
+        packet(ALICES, ROUTERS, 1, (source, "203.0.113.13"), &[[5, 1, 0, 0].as_slice(), &[0; 32]].concat())
+    };
+    check_one(&redirect_4(GATEWAY), &["alice spoof.routing"]);
+    check_one(&redirect_4(BOB), &["alice spoof.routing"]);
+    check_one(&redirect_4(ALICE), &[]);
+    let redirect_6 = |from, source| {
+        packet(from, ALICES, 58, (source, "fe80::b"), &[[137, 0, 0, 0].as_slice(), &[0; 36]].concat())
+    };
+    check_one(&redirect_6(ALICES, "fe80::1"), &["alice spoof.routing"]);
+    check_one(&redirect_6(ALICES, "fe80::a"), &[]);
+    // A router that nobody named is known by what it says; anybody may have said it.
+    for (sender, expect) in [(ROUTERS, &["alice spoof.routing?"] as &[&str]), (ALICES, &[])] {
+        let mut scene = Scene::new(TAP, Passage::In);
+        scene.deliver(&neighbour(134, sender, "fe80::7", "::"));
+        scene.send(&redirect_6(ALICES, "fe80::7"));
+        scene.expect(expect);
+    }
+    // A loop.
+    let mut scene = Scene::new(TAP, Passage::In);
+    scene.deliver(&neighbour(134, ROUTERS, "fe80::1", "::"));
+    scene.send(&redirect_6(ROUTERS, "fe80::1"));
+    scene.expect(&[]);
+}
+
+#[test]
+fn answers_of_servers_are_told_by_what_they_say() {
+    let said = |ports: (u16, u16), ends, first: [u8; 4]| {
+        let body = [&ports.0.to_be_bytes()[..], &ports.1.to_be_bytes(), &[0, 12, 0, 0], &first].concat();
+        packet(ALICES, 0xff, 17, ends, &body)
+    };
+    let all = (ALICE, "255.255.255.255");
+    check_one(&said((1_067, 68), all, [2, 1, 6, 0]), &["alice spoof.routing"]);
+    check_one(&said((1_067, 68), all, [1, 1, 6, 0]), &[]);
+    check_one(&said((53, 68), (ALICE, OUTSIDE), [2, 1, 0x81, 0x80]), &[]);
+    check_one(&said((1_547, 546), ("fe80::a", "fe80::b"), [2, 0, 0, 1]), &["alice spoof.routing"]);
+    check_one(&said((1_547, 546), ("fe80::a", "fe80::b"), [1, 0, 0, 1]), &[]);
+    check_one(&said((53, 546), (ALICE_6, "2001:db8:f::1"), [2, 0, 0x81, 0x80]), &[]);
+}
+
+#[test]
+fn what_is_hidden_from_those_who_guard_is_told() {
+    let first = |next: u8, to: &str, rest: &[u8]| {
+        let body = [&[60, 0, 0, 1, 0, 0, 0, 7, next, 0, 1, 4, 0, 0, 0, 0], rest].concat();
+        packet(ALICES, 0xff, 44, ("fe80::a", to), &body)
+    };
+    check_one(&first(58, "ff02::1", &[]), &["alice spoof.routing"]);
+    check_one(&first(58, "ff02::1", &[134, 0, 0, 0, 0, 0, 0, 0]), &["alice spoof.routing"]);
+    // A scan whose ports nobody is to see.
+    let mut scene = Scene::new(TAP, Passage::In);
+    for host in 1..=9 {
+        let body = [60, 0, 0, 1, 0, 0, 0, host, 6, 0, 1, 4, 0, 0, 0, 0];
+        scene.send(&packet(ALICES, ROUTERS, 44, (ALICE_6, &format!("2001:db8:f::{host}")), &body));
+    }
+    scene.expect(&["alice crash", "alice portscan.stealth"]);
+    // A long ping to the group.
+    check_one(&first(58, "ff02::1", &[128, 0, 0, 0, 0, 0, 0, 0]), &[]);
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub enum ProbeKind {
     Maimon,
     /// ACK alone outside any connection; a window scan looks the same.
     Ack,
-    /// A first fragment too small for a TCP header: something to hide from filters.
+    /// A first fragment too small for its transport header: something to hide from filters.
     Tiny,
 }
 
@@ -325,6 +325,9 @@ impl Flows {
             && let Some(quoted) = icmp.quoted
         {
             datagram::error(&mut self.table, (tenant, self.silence_counts), icmp.kind, &quoted, at, events);
+            return;
+        }
+        if let Transport::Tiny { source_port: 0, destination_port: 0 } = ip.transport {
             return;
         }
         let Some(key) = received_key(tenant, ip) else { return };

@@ -169,7 +169,7 @@ impl Ip<'_> {
             Transport::Tcp(tcp) => Some(tcp.destination_port),
             Transport::Udp(udp) => Some(udp.destination_port),
             Transport::Sctp(sctp) => Some(sctp.destination_port),
-            Transport::Tiny { destination_port, .. } => Some(*destination_port),
+            Transport::Tiny { destination_port, .. } => Some(*destination_port).filter(|port| *port != 0),
             Transport::Icmp(_) | Transport::Malformed(_) | Transport::Other | Transport::Absent => None,
         };
         Target { address: self.destination, protocol: self.protocol, port }
@@ -187,7 +187,8 @@ pub enum Transport<'a> {
     Icmp(Icmp),
     /// SCTP.
     Sctp(Sctp),
-    /// A first fragment with the ports of TCP and not the rest of its header, which no honest stack sends (RFC 1858).
+    /// A first fragment with the ports of TCP and not the rest of its header, or behind IPv6 extension headers with nothing of the
+    /// transport header at all, which no honest stack sends (RFC 1858, RFC 7112). Ports that it hides are 0.
     Tiny {
         /// Source port.
         source_port: u16,

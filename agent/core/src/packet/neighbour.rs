@@ -13,6 +13,7 @@ const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
 /// Options: the sender's hardware address, and that of the address asked for.
 const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
@@ -26,6 +27,8 @@ const MAX_OPTIONS: usize = 8;
 pub enum Neighbour {
     /// A router says that it is one.
     Router,
+    /// A router says that there is a better way.
+    Redirect,
     /// An address is at a hardware address: an advertisement, or what a question says of who asks. `mac` is `None` where an
     /// advertisement leaves it to the frame.
     Claim {
@@ -49,6 +52,7 @@ pub fn read(ip: &Ip<'_>) -> Option<Neighbour> {
     };
     match icmp.icmp_type {
         ROUTER_ADVERTISEMENT => Some(Neighbour::Router),
+        REDIRECT => Some(Neighbour::Redirect),
         ROUTER_SOLICITATION => asker(8),
         NEIGHBOUR_SOLICITATION => asker(24),
         NEIGHBOUR_ADVERTISEMENT => {
@@ -125,6 +129,8 @@ mod tests {
         check(&message(135, 255, "fe80::9", &target(&[1, 1, 2, 0, 0, 0, 0, 7])), claim("fe80::9", true));
         check(&message(133, 255, "fe80::9", &[1, 1, 2, 0, 0, 0, 0, 7]), claim("fe80::9", true));
         check(&message(134, 255, "fe80::9", &[0; 8]), Some(Neighbour::Router));
+        check(&message(137, 255, "fe80::9", &[0; 32]), Some(Neighbour::Redirect));
+        check(&message(137, 64, "fe80::9", &[0; 32]), None);
     }
 
     #[test]

@@ -184,6 +184,14 @@ fn options_and_fragments_are_told() {
         "4500 001c 0001 0001 40 06 0000 0a000001 14000001 9c400016 00000001",
         "tcp 10.0.0.1>20.0.0.1 Absent Later fragment [0 ext, 20 of 28, x1]",
     );
+    // All of the transport header is in the second fragment.
+    for (number, name) in [("06", "tcp"), ("11", "udp"), ("3a", "icmpv6")] {
+        check(
+            LinkType::RawIp,
+            &format!("6000 0000 0010 2c 40 {IP6} 3c 00 0001 00000007 {number} 00 0104 00000000"),
+            &format!("{name} fd00::1>fd00::2 0>0 tiny First fragment [2 ext, 56 of 56, x1]"),
+        );
+    }
 }
 
 const IP6: &str = "fd000000000000000000000000000001 fd000000000000000000000000000002 ";

@@ -7,6 +7,11 @@ use reeve_policy::Protocol;
 
 use super::{Fragment, Malformed, Sctp, Tcp, TcpFlags, Transport, Udp, icmp, vrrp};
 
+/// Ports of DHCP clients (RFC 2131, section 4.1; RFC 8415, section 7.2), and how much of what they are sent counts as header: which
+/// kind of message it is stands in its first bytes, and nobody's name or address.
+const DHCP_CLIENTS: [u16; 2] = [68, 546];
+const DHCP_KIND: usize = 4;
+
 /// Payload bytes of a full TCP segment on Ethernet with timestamps, and of a full UDP datagram.
 const TCP_SEGMENT: u32 = 1448;
 const UDP_SEGMENT: u32 = 1472;
@@ -57,7 +62,10 @@ fn read(
         Protocol::Sctp if room(12, Malformed::Sctp)? => Ok(sctp(captured)),
         Protocol::Icmp if room(8, Malformed::Icmp)? => Ok(icmp::parse_v4(captured)),
         Protocol::Icmpv6 if room(8, Malformed::Icmp)? => Ok(icmp::parse_v6(captured)),
-        Protocol::Tcp if fragment == Fragment::First && length < 20 => Ok(tiny(captured)),
+        Protocol::Tcp if fragment == Fragment::First && length < 20 => Ok(tiny(captured, length)),
+        Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 if fragment == Fragment::First && length < 8 => {
+            Ok(tiny(captured, length))
+        }
         // Which addresses it claims stands in no other place, and nothing in it is anybody's payload.
         Protocol::Other(vrrp::PROTOCOL) => Ok(Read {
             transport: Transport::Other,
@@ -69,8 +77,11 @@ fn read(
     }
 }
 
-fn tiny(captured: &[u8]) -> Read<'_> {
-    let Some(b) = captured.first_chunk::<4>() else { return NOTHING };
+fn tiny(captured: &[u8], length: u32) -> Read<'_> {
+    let Some(b) = captured.first_chunk::<4>() else {
+        let hidden = Transport::Tiny { source_port: 0, destination_port: 0 };
+        return if length < 4 { Read { transport: hidden, ..NOTHING } } else { NOTHING };
+    };
     let (source_port, destination_port) =
         (u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]));
     Read { transport: Transport::Tiny { source_port, destination_port }, header_len: 4, segments: 1 }
@@ -114,7 +125,9 @@ fn udp(captured: &[u8], length: u32, whole: bool) -> Result<Read<'_>, Malformed>
         payload_len: here,
         payload: &captured[8..captured.len().min(8 + here as usize)],
     });
-    Ok(Read { transport, header_len: 8, segments: here.div_ceil(UDP_SEGMENT).max(1) })
+    let is_to_client = DHCP_CLIENTS.contains(&u16::from_be_bytes([b[2], b[3]]));
+    let header_len = if is_to_client { captured.len().min(8 + DHCP_KIND) } else { 8 };
+    Ok(Read { transport, header_len, segments: here.div_ceil(UDP_SEGMENT).max(1) })
 }
 
 fn sctp(captured: &[u8]) -> Read<'_> {

@@ -14,11 +14,12 @@ use ipnet::IpNet;
 use macaddr::MacAddr6;
 use reeve_policy::Timestamp;
 
+use super::delivered::Delivered;
 use super::{Shard, earlier, wake};
 use crate::detect::claims::Heard;
 use crate::detect::horizontal::is_bogon;
 use crate::detect::identity::Sign;
-use crate::detect::routing::{Speech, is_for_all};
+use crate::detect::routing::{self, Speech, is_for_all, is_link_local};
 use crate::frame::{Frame, Passage};
 use crate::packet::neighbour::{self, Neighbour};
 use crate::packet::{Arp, Ip, Packet, Transport, vrrp};
@@ -35,6 +36,7 @@ pub(super) struct Known {
     /// Prefixes that it had, and until when that excuses.
     former: Vec<(IpNet, Timestamp)>,
     heard: Heard,
+    delivered: Delivered,
     /// The hardware address that it spoke from with an address of its own, where only that tells directions.
     mac: Option<MacAddr6>,
 }
@@ -50,6 +52,11 @@ impl Known {
         self.former.extend(gone.map(|prefix| (*prefix, now + RENUMBERED)));
         let surplus = self.former.len().saturating_sub(MAX_FORMER);
         self.former.drain(..surplus);
+    }
+
+    /// Gives back room.
+    pub fn drop_old(&mut self, now: Timestamp) {
+        self.delivered.drop_old(now);
     }
 
     fn had(&self, address: IpAddr, at: Timestamp) -> bool {
@@ -142,10 +149,36 @@ impl Shard {
             self.claimed(sender, address.into(), mac, at);
         }
         if let Some(speech) = Speech::of(ip)
-            && self.is_forbidden(sender, speech, packet, ip, at)
+            && let Some(speech) = self.forbidden(sender, speech, packet, ip, at)
         {
             self.sign(sender, Sign::Said(speech, ip.target()), at);
         }
+    }
+
+    /// Takes note of what reached a tenant that it may pass on, or answer in a way that looks like a router's word. Cheap, for it is asked
+    /// of every packet.
+    #[inline]
+    pub(super) fn note_delivered(
+        &mut self,
+        receiver: TenantIx,
+        astray: bool,
+        (ip, weight): (&Ip<'_>, u32),
+        at: Timestamp,
+    ) {
+        if astray && !is_for_all(ip.destination) {
+            let packets = ip.segments.saturating_mul(weight);
+            self.tenants[receiver.0 as usize].identity.delivered.handed_over(ip, packets, at);
+        }
+        if let Some(ports) = routing::asks(ip) {
+            self.tenants[receiver.0 as usize].identity.delivered.asked(ip.source, ports, at);
+        }
+    }
+
+    /// Whether a packet with a foreign source is one that the sender was handed for elsewhere and passes on.
+    pub(super) fn passes_on(&mut self, sender: TenantIx, ip: &Ip<'_>, at: Timestamp) -> bool {
+        let passes_on = self.tenants[sender.0 as usize].identity.delivered.passes_on(ip, at);
+        self.counters.leaked += u64::from(passes_on);
+        passes_on
     }
 
     /// Looks at what reached a tenant for what excuses it, and for where others' addresses are.
@@ -164,7 +197,7 @@ impl Shard {
         let said = match neighbour::read(ip) {
             Some(Neighbour::Claim { address, mac }) => Some((address.into(), mac)),
             Some(Neighbour::Router) => Some((ip.source, None)),
-            None => None,
+            Some(Neighbour::Redirect) | None => None,
         };
         if let Some((address, mac)) = said
             && let Some(mac) = mac.or(packet.source_mac)
@@ -182,6 +215,8 @@ impl Shard {
             _ if had => self.counters.leaked += 1,
             // What is for everybody on the link goes no further; a loop behind the tenant sends back what it heard.
             _ if is_for_all(ip.destination) => self.counters.leaked += 1,
+            // A load balancer hands its other machines what came for their common address as it came.
+            _ if self.is_its(sender, ip.destination) => self.counters.leaked += 1,
             Owner::Leak => self.counters.leaked += 1,
             Owner::Tenant | Owner::Nobody => {
                 self.counters.spoofed += 1;
@@ -224,6 +259,7 @@ impl Shard {
         match self.topology.owner(tenant, address) {
             Owner::Own => !self.is_its(tenant, address),
             Owner::Tenant => true,
+            Owner::Leak if is_link_local(address) => self.is_protected_by_name(address),
             // The node's bridges for containers have the addresses that everybody's have.
             Owner::Leak if is_bogon(address) && !self.topology.is_beside(tenant, address) => false,
             Owner::Leak | Owner::Nobody => self.is_protected(address),
@@ -246,31 +282,46 @@ impl Shard {
         self.protected.iter().any(|prefix| prefix.contains(&address))
     }
 
-    /// Whether what was said is the provider's to say.
-    fn is_forbidden(
+    /// Whether a link-local address is protected as such: many links have it, and who protects them all means no gateway's.
+    fn is_protected_by_name(&self, address: IpAddr) -> bool {
+        self.protected.iter().any(|prefix| prefix.addr() == address && prefix.prefix_len() == 128)
+    }
+
+    /// What was said, if it is not the tenant's to say; less certain where it is not known whose.
+    fn forbidden(
         &self,
         sender: TenantIx,
         speech: Speech,
         packet: &Packet<'_>,
         ip: &Ip<'_>,
         at: Timestamp,
-    ) -> bool {
+    ) -> Option<Speech> {
         let to = ip.destination;
         let is_its = || self.is_its(sender, to);
-        match speech {
-            Speech::Routing(_) => is_for_all(to) || (self.is_protected(to) && !is_its()),
+        let known = &self.tenants[sender.0 as usize].identity;
+        // What a loop behind the tenant sends back has the router's own hardware address.
+        let is_loop = || packet.source_mac.is_some_and(|mac| known.heard.is_known(ip.source, mac, at));
+        let is_forbidden = match speech {
+            Speech::Routing(_) => {
+                is_for_all(to) || (self.is_protected(to) && !is_its() && !is_answer(known, ip, at))
+            }
             Speech::Bgp => self.is_protected(to) && !is_its(),
-            Speech::Dhcp(_) => !is_its(),
+            Speech::Dhcp(_) => !is_its() && !is_answer(known, ip, at),
             Speech::Vrrp => {
-                let had = |address| self.tenants[sender.0 as usize].identity.had(address, at);
+                let had = |address| known.had(address, at);
                 vrrp::claims(ip).any(|address| self.is_anothers(sender, address) && !had(address))
             }
-            // What a loop behind the tenant sends back has the router's own hardware address.
-            Speech::Router => {
-                let heard = &self.tenants[sender.0 as usize].identity.heard;
-                !packet.source_mac.is_some_and(|mac| heard.is_known(ip.source, mac, at))
+            Speech::Router | Speech::Hidden => !is_loop(),
+            Speech::Redirect | Speech::OthersRedirect if self.is_anothers(sender, ip.source) => {
+                !is_loop() && !known.had(ip.source, at)
             }
-        }
+            Speech::Redirect | Speech::OthersRedirect => {
+                let is_others =
+                    packet.source_mac.is_some_and(|mac| known.heard.is_elsewhere(ip.source, mac, at));
+                return (is_others && !self.is_its(sender, ip.source)).then_some(Speech::OthersRedirect);
+            }
+        };
+        is_forbidden.then_some(speech)
     }
 
     /// Hands a sign to the tenant's detectors.
@@ -284,5 +335,15 @@ impl Shard {
         detectors.handle_sign(&state.numbers, sign, at, &mut self.findings);
         self.detectors_due = earlier(self.detectors_due, detectors.next_deadline(&state.numbers));
         self.raise(tenant);
+    }
+}
+
+/// Whether a datagram answers one that came just before: its receiver chose both ports, and anybody may have written who it is.
+fn is_answer(known: &Known, ip: &Ip<'_>, at: Timestamp) -> bool {
+    match &ip.transport {
+        Transport::Udp(udp) => {
+            known.delivered.answers(ip.destination, (udp.source_port, udp.destination_port), at)
+        }
+        _ => false,
     }
 }
