@@ -100,6 +100,9 @@ pub struct HeaderSample {
     pub wire_len: u32,
     /// From the network header to the end of the transport header.
     pub headers: Vec<u8>,
+    /// Whether its source address was none of the tenant's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_forged: bool,
 }
 
 /// How much of what the kernel saw reached the detectors, in an alert's window.

@@ -90,8 +90,12 @@ mod tests {
     #[test]
     fn a_capture_is_made_as_the_draft_says() {
         let headers = vec![0x45, 1, 2, 3, 4];
-        let sample =
-            HeaderSample { at: Timestamp::from_nanos(0x0102_0304_0506_0708), wire_len: 1_500, headers };
+        let sample = HeaderSample {
+            at: Timestamp::from_nanos(0x0102_0304_0506_0708),
+            wire_len: 1_500,
+            headers,
+            is_forged: false,
+        };
         let bytes = capture("ab", &[sample]);
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
         assert_eq!((word(0), word(8)), (SECTION_HEADER, BYTE_ORDER_MAGIC));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::alert::{Alert, HeaderSample};
+use crate::class::Class;
 use crate::net::{Protocol, Target};
 
 /// IPv6 extension headers that are stepped over; what has more is no honest packet.
@@ -76,12 +77,25 @@ fn after_extensions(mut number: u8, mut rest: &[u8]) -> (u8, Option<&[u8]>) {
 }
 
 impl Alert {
-    /// The source addresses of the samples, those with most samples first: on an uplink a tenant has a prefix, and this tells which
-    /// of its addresses did it.
+    /// The tenant's own source addresses in the samples, those with most samples first: on an uplink a tenant has a prefix, and this
+    /// tells which of its addresses did it.
     #[must_use]
     pub fn sources(&self) -> Vec<IpAddr> {
+        self.sources_of(false)
+    }
+
+    /// The source addresses in the samples that are not the tenant's, those with most samples first. Whose they are had no part in it.
+    #[must_use]
+    pub fn forged_sources(&self) -> Vec<IpAddr> {
+        self.sources_of(true)
+    }
+
+    fn sources_of(&self, is_forged: bool) -> Vec<IpAddr> {
+        // Samples of forged sources that were kept before it was noted of each.
+        let is_forged_of =
+            |sample: &&HeaderSample| (sample.is_forged || self.class == Class::SpoofSource) == is_forged;
         let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for source in self.samples.iter().filter_map(HeaderSample::source) {
+        for source in self.samples.iter().filter(is_forged_of).filter_map(HeaderSample::source) {
             *counts.entry(source).or_default() += 1;
         }
         let mut sources: Vec<(IpAddr, usize)> = counts.into_iter().collect();
@@ -96,7 +110,8 @@ mod tests {
     use crate::time::Timestamp;
 
     fn check(headers: &[u8], expect: Option<(&str, &str)>) {
-        let sample = HeaderSample { at: Timestamp::EPOCH, wire_len: 60, headers: headers.to_vec() };
+        let sample =
+            HeaderSample { at: Timestamp::EPOCH, wire_len: 60, headers: headers.to_vec(), is_forged: false };
         let told = sample.source().zip(sample.target());
         let told = told.map(|(source, target)| (source.to_string(), target.to_string()));
         assert_eq!(

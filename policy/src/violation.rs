@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{Alert, HeaderSample};
-use crate::pcapng;
+use crate::alert::Alert;
 use crate::tenant::{Name, NodeId, TenantId};
 use crate::time::Timestamp;
 
@@ -138,7 +137,7 @@ pub struct Violation {
     pub strike: u32,
     /// How many alerts it holds.
     pub alerts: u64,
-    /// The newest alert, as evidence.
+    /// The newest alert, as evidence. What decisions rest on is kept beside it, by a [`crate::Dossier`].
     pub evidence: Alert,
 }
 
@@ -147,13 +146,6 @@ impl Violation {
     #[must_use]
     pub const fn is_suspicion(&self) -> bool {
         self.evidence.is_suspicion
-    }
-
-    /// The packet headers of its evidence as a capture (see [`crate::pcapng`]), with what they are evidence of.
-    #[must_use]
-    pub fn capture(&self, samples: &[HeaderSample]) -> Vec<u8> {
-        let what = format!("Violation {} of {}. {}", self.id, self.clause, self.evidence.complaint());
-        pcapng::capture(&what, samples)
     }
 }
 

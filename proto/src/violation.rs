@@ -113,6 +113,7 @@ impl From<&HeaderSample> for wire::HeaderSample {
             time: Some(time_to_wire(sample.at)),
             wire_bytes: sample.wire_len,
             headers: sample.headers.iter().copied().take(MAX_HEADER_BYTES).collect(),
+            forged: sample.is_forged,
         }
     }
 }
@@ -125,7 +126,12 @@ impl TryFrom<wire::HeaderSample> for HeaderSample {
             let found = format_args!("{} bytes", sample.headers.len()).to_string();
             return Err(WireError::new("headers", found, format!("at most {MAX_HEADER_BYTES} bytes")));
         }
-        Ok(Self { at: time("time", sample.time)?, wire_len: sample.wire_bytes, headers: sample.headers })
+        Ok(Self {
+            at: time("time", sample.time)?,
+            wire_len: sample.wire_bytes,
+            headers: sample.headers,
+            is_forged: sample.forged,
+        })
     }
 }
 

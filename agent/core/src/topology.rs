@@ -379,7 +379,8 @@ impl Topology {
 
     /// Whether `source` is not the tenant's. Stacks that have no address yet, or speak on their link only, are excused;
     /// so is a tenant that is told by interface or hardware address alone.
-    fn is_foreign(&self, ix: TenantIx, source: IpAddr) -> bool {
+    #[must_use]
+    pub fn is_foreign(&self, ix: TenantIx, source: IpAddr) -> bool {
         let own_business = match source {
             IpAddr::V4(v4) => v4.is_unspecified() || v4.is_link_local(),
             IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local(),

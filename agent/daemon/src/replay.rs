@@ -13,7 +13,7 @@ use reeve_core::packet::{self, Malformed};
 use reeve_core::topology::{Vantage, VantageKind};
 use reeve_core::{Frame, VantageId};
 use reeve_policy::language::Policy;
-use reeve_policy::{Mode, NodeId, Tenant, TenantId, Timestamp};
+use reeve_policy::{Alert, Dossier, Evidence, Mode, NodeId, Tenant, TenantId, Timestamp, ViolationId};
 use serde::Serialize;
 
 use crate::capture::{CaptureError, FileError, FileSource, Progress, Source};
@@ -197,22 +197,97 @@ pub fn json_line(output: &Output) -> serde_json::Result<String> {
     serde_json::to_string(&json(output)?)
 }
 
-/// The same with what people are told of alerts and violations: `complaint`, `sources`. A record does without.
-///
-/// # Errors
-/// Never for the outputs that the engine makes; the signature is serde's.
-pub fn told_line(output: &Output) -> serde_json::Result<String> {
-    let evidence = match output {
-        Output::Alert(alert) => Some(alert),
-        Output::Violation(violation) => Some(&violation.evidence),
-        _ => None,
-    };
-    let mut value = json(output)?;
-    if let (Some(object), Some(alert)) = (value.as_object_mut(), evidence) {
-        object.insert("complaint".into(), alert.complaint().into());
-        object.insert("sources".into(), serde_json::to_value(alert.sources())?);
+/// What people are told beside the outputs themselves: complaints, and what each decision rests on. A record does without.
+#[derive(Debug, Default)]
+pub struct Teller {
+    names: BTreeMap<TenantId, String>,
+    dossiers: BTreeMap<ViolationId, Dossier>,
+}
+
+impl Teller {
+    /// One that knows what customers are called.
+    #[must_use]
+    pub fn new(tenants: &[Arc<Tenant>]) -> Self {
+        let names = tenants.iter().map(|tenant| (tenant.id.clone(), tenant.name.clone())).collect();
+        Self { names, dossiers: BTreeMap::new() }
     }
-    serde_json::to_string(&value)
+
+    /// Takes note of an output.
+    pub fn take(&mut self, output: &Output) {
+        match output {
+            Output::Violation(violation) => match self.dossiers.get_mut(&violation.id) {
+                Some(dossier) => dossier.see(violation),
+                None => {
+                    self.dossiers.insert(violation.id.clone(), Dossier::new(violation.clone()));
+                }
+            },
+            Output::Decision(decision) => {
+                let dossier = decision.violation.as_ref().and_then(|id| self.dossiers.get_mut(id));
+                if let Some(dossier) = dossier {
+                    dossier.decide(decision);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The output, which was taken before, as a line of JSON with `complaint` and `sources` for alerts, violations and decisions; a
+    /// decision with the alert that it rests on as `evidence`, a violation with what decisions upon it rest on as `grounds`.
+    ///
+    /// # Errors
+    /// Never for the outputs that the engine makes; the signature is serde's.
+    pub fn line(&self, output: &Output) -> serde_json::Result<String> {
+        let mut value = json(output)?;
+        let dossier = |id: &ViolationId| self.dossiers.get(id);
+        match output {
+            Output::Alert(alert) => self.tell(&mut value, alert)?,
+            Output::Violation(violation) => {
+                self.tell(&mut value, &violation.evidence)?;
+                let kept = dossier(&violation.id).map(Dossier::all).unwrap_or_default();
+                let mut grounds = Vec::new();
+                for one in &kept {
+                    let mut ground = serde_json::json!({
+                        "decision": one.decision,
+                        "at": one.alert.at,
+                        "class": one.alert.class,
+                        "packets": one.alert.samples.len(),
+                    });
+                    self.tell(&mut ground, &one.alert)?;
+                    grounds.push(ground);
+                }
+                value["grounds"] = grounds.into();
+            }
+            Output::Decision(decision) => {
+                let is_it = |one: &Evidence| one.decision.as_ref() == Some(&decision.id);
+                let kept = decision.violation.as_ref().and_then(dossier).map(Dossier::all);
+                if let Some(one) = kept.and_then(|kept| kept.into_iter().find(is_it)) {
+                    self.tell(&mut value, &one.alert)?;
+                    value["evidence"] = serde_json::to_value(&one.alert)?;
+                }
+            }
+            _ => {}
+        }
+        serde_json::to_string(&value)
+    }
+
+    /// Each violation with what is kept of it, and what its customer is called.
+    pub fn dossiers(&self) -> impl Iterator<Item = (&Dossier, Option<&str>)> {
+        self.dossiers.values().map(|dossier| (dossier, self.name(&dossier.violation.tenant)))
+    }
+
+    fn name(&self, tenant: &TenantId) -> Option<&str> {
+        self.names.get(tenant).map(String::as_str)
+    }
+
+    fn tell(&self, value: &mut serde_json::Value, alert: &Alert) -> serde_json::Result<()> {
+        value["complaint"] = alert.complaint(self.name(&alert.tenant)).into();
+        value["sources"] = serde_json::to_value(alert.sources())?;
+        let forged = alert.forged_sources();
+        if !forged.is_empty() {
+            value["forged_sources"] = serde_json::to_value(forged)?;
+        }
+        Ok(())
+    }
 }
 
 fn json(output: &Output) -> serde_json::Result<serde_json::Value> {

@@ -91,7 +91,10 @@ pub enum Command {
         /// The violation's id.
         #[arg(value_name = "VIOLATION")]
         id: Name,
-        /// Write the packet headers to this file, as pcapng.
+        /// What the decision of this number rests on, counted from 1; by default the latest decision.
+        #[arg(long, value_name = "NUMBER")]
+        decision: Option<u32>,
+        /// Write the packet headers to this file, as pcapng: of all that is kept, or of --decision alone.
         ///
         /// Raw IP with the lengths that the packets had; payload is never kept. The file's comment names the violation.
         #[arg(long, value_name = "FILE")]

@@ -17,6 +17,14 @@ const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(20);
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// No alert is kept behind a decision of that number.
+    #[error(
+        "nothing is kept that decision {number} upon this violation rests on; without --decision all is listed"
+    )]
+    NoEvidence {
+        /// The decision's number.
+        number: u32,
+    },
     /// Half of the credentials were given.
     #[error("--dir and --as belong together")]
     HalfCredentials,
@@ -111,6 +119,7 @@ impl CallError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::HalfCredentials => 2,
+            Self::NoEvidence { .. } => 3,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
             Self::File { .. } | Self::Write(_) => 74,
             Self::Tenants(_) | Self::NoTenants { .. } => 65,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use reeve_policy::language::parse_tenants;
-use reeve_policy::{CheckVerdict, Rate, Tenant, Violation};
+use reeve_policy::{CheckVerdict, Rate, Tenant, evidence};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
     ListNodesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest, NodeOrder, PauseRequest,
@@ -21,6 +21,7 @@ use serde_json::Value;
 use tonic::Request;
 
 use crate::args::{Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
+use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
 use crate::{json, show};
 
@@ -65,7 +66,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         }
         Command::Violations { command: Some(ViolationsCommand::List(filter)), .. }
         | Command::Violations { command: None, filter } => call.violations(filter).await,
-        Command::Evidence { id, pcapng } => call.evidence(id.to_string(), pcapng.as_deref()).await,
+        Command::Evidence { id, decision, pcapng } => {
+            call.evidence(id.to_string(), decision, pcapng.as_deref()).await
+        }
         Command::CheckRelay { subject, from, to, port } => {
             call.check_relay(subject, port, Question { from, to }).await
         }
@@ -260,17 +263,33 @@ impl Call {
         self.tell(|| json::violation(violation, &answer), || show::violation(violation, &answer))
     }
 
-    async fn evidence(&self, id: String, file: Option<&Path>) -> Result<(), CallError> {
+    async fn evidence(
+        &self,
+        id: String,
+        decision: Option<u32>,
+        file: Option<&Path>,
+    ) -> Result<(), CallError> {
         let request = self.request(GetViolationRequest { id });
         let answer = self.controller.operator().get_violation(request).await?.into_inner();
-        let violation = answer.violation.and_then(|violation| Violation::try_from(violation).ok());
-        let violation = violation.ok_or(CallError::Answer("it holds no violation that can be read"))?;
+        let case = Case::read(&answer).ok_or(CallError::Answer("it holds no violation that can be read"))?;
+        let told = match decision {
+            None => case.chosen(),
+            Some(number) => case.behind(number).ok_or(CallError::NoEvidence { number })?,
+        };
+        let written = match decision {
+            None => case.all(),
+            Some(_) => vec![told.clone()],
+        };
         if let Some(path) = file {
-            let capture = violation.capture(&violation.evidence.samples);
-            std::fs::write(path, capture)
+            std::fs::write(path, case.capture(&written))
                 .map_err(|source| CallError::File { path: path.to_owned(), source })?;
         }
-        self.tell(|| json::evidence(&violation, file), || show::evidence(&violation, file))
+        let packets = evidence::packets(&written).len();
+        let file = file.map(|path| (packets, path));
+        self.tell(
+            || json::evidence(&case, &told, file),
+            || show::evidence(&case, &told, decision.is_none(), file),
+        )
     }
 
     async fn suspend(&self, request: SuspendRequest) -> Result<(), CallError> {

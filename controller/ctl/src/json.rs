@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reeve_policy::{Decision, Measure, NodeEvent, Pause, Timestamp, Violation};
+use reeve_policy::{Decision, Evidence, Measure, NodeEvent, Pause, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
@@ -12,6 +12,7 @@ use reeve_proto::status::v1::{GetStatusResponse, PausedNode, State};
 use reeve_proto::{time, types};
 use serde_json::{Value, json};
 
+use crate::case::Case;
 use crate::show::{node_order_word, state_word};
 
 /// A time in RFC 3339, or nothing.
@@ -29,9 +30,9 @@ fn own<T: serde::Serialize>(value: Option<T>) -> Value {
 }
 
 /// A violation with what people are told of it.
-fn own_violation(wire: &types::v1::Violation) -> Value {
+fn own_violation(wire: &types::v1::Violation, name: Option<&str>) -> Value {
     let Ok(violation) = Violation::try_from(wire.clone()) else { return Value::Null };
-    let (complaint, sources) = (violation.evidence.complaint(), violation.evidence.sources());
+    let (complaint, sources) = (violation.evidence.complaint(name), violation.evidence.sources());
     let is_suspicion = violation.is_suspicion();
     let mut value = own(Some(violation));
     value["complaint"] = complaint.into();
@@ -40,18 +41,30 @@ fn own_violation(wire: &types::v1::Violation) -> Value {
     value
 }
 
-pub fn evidence(violation: &Violation, file: Option<&Path>) -> Value {
+/// One alert that is kept.
+fn kept(case: &Case, one: &Evidence) -> Value {
     json!({
-        "violation": violation.id,
-        "tenant": violation.tenant,
-        "clause": violation.clause,
-        "suspected": violation.is_suspicion(),
-        "complaint": violation.evidence.complaint(),
-        "sources": violation.evidence.sources(),
-        "packets": violation.evidence.samples.len(),
-        "file": file,
-        "evidence": own(Some(&violation.evidence)),
+        "decision": one.decision,
+        "at": one.alert.at,
+        "suspected": one.alert.is_suspicion,
+        "complaint": case.complaint(one),
+        "sources": one.alert.sources(),
+        "forged_sources": one.alert.forged_sources(),
+        "packets": one.alert.samples.len(),
+        "evidence": own(Some(&one.alert)),
     })
+}
+
+pub fn evidence(case: &Case, told: &Evidence, file: Option<(usize, &Path)>) -> Value {
+    let mut value = kept(case, told);
+    value["violation"] = json!(case.violation.id);
+    value["tenant"] = json!(case.violation.tenant);
+    value["name"] = json!(case.name());
+    value["clause"] = json!(case.violation.clause);
+    value["file"] = json!(file.map(|(_, path)| path));
+    value["packets_in_file"] = json!(file.map(|(packets, _)| packets));
+    value["all"] = case.all().iter().map(|one| kept(case, one)).collect();
+    value
 }
 
 pub fn status(status: &GetStatusResponse) -> Value {
@@ -139,7 +152,7 @@ pub fn nodes(nodes: &ListNodesResponse) -> Value {
 }
 
 pub fn violations(violations: &[types::v1::Violation]) -> Value {
-    let each = violations.iter().map(own_violation);
+    let each = violations.iter().map(|one| own_violation(one, None));
     json!({ "violations": each.collect::<Vec<_>>() })
 }
 
@@ -157,9 +170,13 @@ pub fn violation(violation: &types::v1::Violation, answer: &GetViolationResponse
             "bytes": counters.bytes,
         })
     };
+    let case = Case::read(answer);
+    let kept: Vec<Value> =
+        case.iter().flat_map(|case| case.all().into_iter().map(|one| self::kept(case, &one))).collect();
     let decisions = answer.decisions.iter().map(|one| own(Decision::try_from(one.clone()).ok()));
     json!({
-        "violation": own_violation(violation),
+        "violation": own_violation(violation, Some(&answer.tenant_name)),
+        "evidence": kept,
         "decisions": decisions.collect::<Vec<_>>(),
         "measures": answer.measures.iter().map(measure).collect::<Vec<_>>(),
     })
@@ -230,8 +247,12 @@ fn node_order(node: &NodeOrder) -> Value {
 pub fn event(event: &WatchResponse) -> Value {
     let (kind, mut value) = match &event.event {
         None => ("unknown", json!({})),
-        Some(Event::ViolationOpened(one)) => ("violation-opened", json!({ "violation": own_violation(one) })),
-        Some(Event::ViolationClosed(one)) => ("violation-closed", json!({ "violation": own_violation(one) })),
+        Some(Event::ViolationOpened(one)) => {
+            ("violation-opened", json!({ "violation": own_violation(one, None) }))
+        }
+        Some(Event::ViolationClosed(one)) => {
+            ("violation-closed", json!({ "violation": own_violation(one, None) }))
+        }
         Some(Event::Decision(one)) => {
             ("decision", json!({ "decision": own(Decision::try_from(one.clone()).ok()) }))
         }

@@ -1,6 +1,7 @@
 //! `reevectl`: the operators' command line.
 
 mod args;
+mod case;
 mod client;
 mod commands;
 mod json;

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use brakes::pause_line;
 pub use brakes::{events, lifted, pause, resumed};
+use reeve_policy::evidence;
 use reeve_policy::pause::is_plain;
 use reeve_policy::reader::format_duration;
-use reeve_policy::{Alert, Decision, NodeEvent, Scope, Timestamp, Violation};
+use reeve_policy::{Decision, Evidence, NodeEvent, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, TenantEntry, WatchResponse,
@@ -20,6 +21,8 @@ use reeve_proto::operator::v1::{
 };
 use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
+
+use crate::case::Case;
 pub use relay::relay;
 pub use usage::usage;
 
@@ -284,7 +287,10 @@ pub fn violation(wire: &types::v1::Violation, answer: &GetViolationResponse) -> 
         ("closed", violation.closed.map(|at| when_from(at, now)).unwrap_or_default()),
         ("alerts", violation.alerts.to_string()),
     ]);
-    numbers(&mut text, &violation.evidence);
+    match Case::read(answer) {
+        Some(case) => numbers(&mut text, &case),
+        None => text.push_str("\nIts evidence cannot be read.\n"),
+    }
     decisions(&mut text, answer);
     text
 }
@@ -294,20 +300,35 @@ fn strike(violation: &Violation) -> String {
     if violation.is_suspicion() { "suspected".to_owned() } else { violation.strike.to_string() }
 }
 
-/// The line for a mail, and where the packets went.
-pub fn evidence(violation: &Violation, file: Option<&Path>) -> String {
-    let alert = &violation.evidence;
-    let mut text = format!("{}\n", plain(&alert.complaint()));
-    if let Some(path) = file {
-        let _ = writeln!(text, "{} packet headers in {}", alert.samples.len(), path.display());
+/// The line for a mail, where the packets went, and what else is kept.
+pub fn evidence(case: &Case, told: &Evidence, lists: bool, file: Option<(usize, &Path)>) -> String {
+    let mut text = format!("{}\n", plain(&case.complaint(told)));
+    if let Some((packets, path)) = file {
+        let _ = writeln!(text, "{packets} packet headers in {}", path.display());
+    }
+    let others: Vec<Evidence> =
+        if lists { case.all().into_iter().filter(|one| one != told).collect() } else { Vec::new() };
+    if !others.is_empty() {
+        let _ = writeln!(text, "\nAlso kept of violation {}:", case.violation.id);
+    }
+    for one in &others {
+        let what = match &one.decision {
+            Some(id) => format!("decision {id}"),
+            None if one.alert.at == case.violation.evidence.at => "latest".to_owned(),
+            None => "opening".to_owned(),
+        };
+        let _ = writeln!(text, "  {what}: {}", plain(&case.complaint(one)));
     }
     text
 }
 
-fn numbers(text: &mut String, alert: &Alert) {
+/// What the latest decision rests on, in full.
+fn numbers(text: &mut String, case: &Case) {
+    let told = case.chosen();
+    let alert = &told.alert;
     let suspected = if alert.is_suspicion { "only suspected, " } else { "" };
     let _ = writeln!(text, "\nEvidence: {} ({suspected}{} % sure)", alert.class, alert.confidence_percent);
-    let _ = writeln!(text, "  {}", plain(&alert.complaint()));
+    let _ = writeln!(text, "  {}", plain(&case.complaint(&told)));
     let mut rows = vec![cells(["  NUMBER", "SEEN", "LIMIT"])];
     for metric in &alert.metrics {
         let round = |number: f64| ((number * 100.0).round() / 100.0).to_string();
@@ -334,8 +355,13 @@ fn numbers(text: &mut String, alert: &Alert) {
             let _ = writeln!(text, "  and {more} more: --json");
         }
     }
-    if !alert.samples.is_empty() {
-        let _ = writeln!(text, "  {} packet headers: reevectl evidence --pcapng FILE", alert.samples.len());
+    let (all, id) = (case.all(), &case.violation.id);
+    let packets = evidence::packets(&all).len();
+    if packets > 0 {
+        let _ = writeln!(text, "  {packets} packet headers: reevectl evidence {id} --pcapng FILE");
+    }
+    if all.len() > 1 {
+        let _ = writeln!(text, "  and {} more alerts are kept: reevectl evidence {id}", all.len() - 1);
     }
 }
 

@@ -53,24 +53,28 @@ impl Samples {
     }
 
     /// The last ones that an alert of `class` about `targets` is about, oldest first, at most [`Alert::MAX_SAMPLES`].
-    /// `is_own` says whether a source is the tenant's.
+    /// `is_foreign` says whether a source is not the tenant's.
     #[must_use]
     pub fn about(
         &self,
         class: Class,
         targets: &[TargetSeen],
-        is_own: impl Fn(IpAddr) -> bool,
+        is_foreign: impl Fn(IpAddr) -> bool,
     ) -> Vec<HeaderSample> {
         let slots = self.order.iter().flatten().map(|slot| &self.slots[usize::from(*slot)]);
         let mut all: Vec<HeaderSample> = slots.map(copy).collect();
         all.retain(|sample| match class {
-            Class::SpoofSource => sample.source().is_none_or(|source| !is_own(source)),
+            Class::SpoofSource => sample.source().is_none_or(&is_foreign),
             _ => targets.is_empty() || is_about(class, targets, sample),
         });
         // The sort is stable, and each kind is in order.
         all.sort_by_key(|sample| sample.at);
         let late = all.len().saturating_sub(Alert::MAX_SAMPLES);
-        all.split_off(late)
+        let mut latest = all.split_off(late);
+        for sample in &mut latest {
+            sample.is_forged = sample.source().is_some_and(&is_foreign);
+        }
+        latest
     }
 }
 
@@ -91,6 +95,7 @@ fn copy(sample: &Sample) -> HeaderSample {
         at: sample.at,
         wire_len: sample.wire_len,
         headers: sample.headers[..usize::from(sample.len)].to_vec(),
+        is_forged: false,
     }
 }
 
@@ -137,7 +142,7 @@ mod tests {
         (0..10).for_each(|host| record(&header(6, host, 22, 0x02)));
         (0..1_000_u32).for_each(|number| record(&header(17, (number % 7) as u8, 53, 0)));
         (0..100).for_each(|_| record(&header(6, 1, 80, 0x10)));
-        let list = samples.about(class, targets, |source| source == IpAddr::from([203, 0, 113, 10]));
+        let list = samples.about(class, targets, |source| source != IpAddr::from([203, 0, 113, 10]));
         assert_eq!(list.len(), expect, "{class} {targets:?}");
         assert!(list.is_sorted_by_key(|sample| sample.at));
     }
@@ -150,6 +155,18 @@ mod tests {
         check(Class::FloodTcp, &[seen(Protocol::Tcp, 1, None)], 45);
         check(Class::FloodUdp, &[], 64);
         check(Class::SpoofSource, &[], 0);
+    }
+
+    #[test]
+    fn each_says_whether_its_source_is_forged() {
+        let mut samples = Samples::default();
+        let mut forged = header(6, 1, 22, 0x02);
+        forged[12] = 20;
+        samples.record(Timestamp::EPOCH, 40, &header(6, 1, 22, 0x02));
+        samples.record(Timestamp::EPOCH, 40, &forged);
+        let list = samples.about(Class::FloodSyn, &[], |source| source != IpAddr::from([203, 0, 113, 10]));
+        let told: Vec<bool> = list.iter().map(|sample| sample.is_forged).collect();
+        assert_eq!(told, [false, true]);
     }
 
     #[test]

@@ -61,13 +61,13 @@ impl Shard {
         let loss = self.loss_of(tenant, &Window { start: finding.start, end: finding.at });
         let window = Window { start: finding.start, end: finding.at };
         let topology = &self.topology;
-        let is_own = |source| topology.by_address(source) == Some(tenant);
+        let is_foreign = |source| topology.is_foreign(tenant, source);
         let samples = self.tenants[tenant.0 as usize]
             .detectors
             .as_ref()
             // A month's traffic is in no few packets.
             .filter(|_| finding.class != Class::Quota)
-            .map(|detectors| detectors.samples().about(finding.class, &finding.targets, is_own));
+            .map(|detectors| detectors.samples().about(finding.class, &finding.targets, is_foreign));
         Alert {
             class: finding.class,
             tenant: self.topology.tenant(tenant).id.clone(),

@@ -1,6 +1,5 @@
 //! `replay` and `score`: captures instead of interfaces.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
@@ -13,12 +12,12 @@ use ipnet::IpNet;
 use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::{check_tenants, parse_tenants};
-use reeve_policy::{HeaderSample, Mode, Tenant, TenantId, Timestamp, Violation, ViolationId};
+use reeve_policy::{Mode, Tenant, TenantId};
 
 use super::{ReplayArgs, ScoreArgs};
 use crate::config::{ConfigError, named_policy};
 use crate::record;
-use crate::replay::{MAX_SENDERS, Replayed, Scene, replay, text_line, told_line};
+use crate::replay::{MAX_SENDERS, Replayed, Scene, Teller, replay, text_line};
 use crate::score::{self, Marks};
 
 /// Where a capture was taken.
@@ -66,11 +65,11 @@ pub struct Clashing(String);
 /// # Errors
 /// When a file cannot be read or is cut short (what stood before the cut has been played then).
 pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
-    let mut evidence = Evidence::default();
     if args.recorded {
+        let mut teller = Teller::default();
         let mut each = args.files.iter();
-        each.try_for_each(|file| play_record(file, args.shards, args.json, &mut evidence))?;
-        return evidence.write(args.pcapng.as_deref());
+        each.try_for_each(|file| play_record(file, args.shards, args.json, &mut teller))?;
+        return write_captures(&teller, args.pcapng.as_deref());
     }
     let scene = Scene {
         tenants: tenants(args)?,
@@ -82,12 +81,13 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
         mode: Mode::Enforce,
         shards: args.shards.unwrap_or(1),
     };
+    let mut teller = Teller::new(&scene.tenants);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
     let replayed = replay(&scene, &args.files, |output| {
-        evidence.take(&output);
+        teller.take(&output);
         if written.is_ok() {
-            written = write_output(&mut out, &output, args.json);
+            written = write_output(&mut out, &teller, &output, args.json);
         }
     })?;
     written?;
@@ -101,7 +101,7 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
     }
     out.flush()?;
     warn_of_absent(args, &scene, &replayed);
-    evidence.write(args.pcapng.as_deref())?;
+    write_captures(&teller, args.pcapng.as_deref())?;
     match replayed.truncated {
         Some(error) => Err(error.into()),
         None => Ok(()),
@@ -130,13 +130,13 @@ fn warn_of_absent(args: &ReplayArgs, scene: &Scene, replayed: &Replayed) {
 }
 
 /// Plays a record, and holds it against what ran live.
-fn play_record(file: &Path, shards: Option<u32>, json: bool, evidence: &mut Evidence) -> anyhow::Result<()> {
+fn play_record(file: &Path, shards: Option<u32>, json: bool, teller: &mut Teller) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
     let played = record::play(file, shards, |output| {
-        evidence.take(&output);
+        teller.take(&output);
         if written.is_ok() {
-            written = write_output(&mut out, &output, json);
+            written = write_output(&mut out, teller, &output, json);
         }
     });
     written?;
@@ -156,41 +156,21 @@ fn play_record(file: &Path, shards: Option<u32>, json: bool, evidence: &mut Evid
     Ok(out.flush()?)
 }
 
-/// A packet's time, length and headers, in the order of time.
-type Packets = BTreeSet<(Timestamp, u32, Vec<u8>)>;
-
-/// The packet headers behind each violation, of all its alerts.
-#[derive(Debug, Default)]
-struct Evidence {
-    violations: BTreeMap<ViolationId, (Violation, Packets)>,
+/// Writes the packet headers behind each violation: of what opened it, of what decisions rest on, and of the latest alert.
+fn write_captures(teller: &Teller, folder: Option<&Path>) -> anyhow::Result<()> {
+    let Some(folder) = folder else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (dossier, name) in teller.dossiers() {
+        let path = folder.join(format!("{}.pcapng", dossier.violation.id));
+        std::fs::write(&path, dossier.capture(&dossier.all(), name))
+            .with_context(|| path.display().to_string())?;
+    }
+    Ok(())
 }
 
-impl Evidence {
-    fn take(&mut self, output: &Output) {
-        let Output::Violation(violation) = output else { return };
-        let fresh = || (violation.clone(), BTreeSet::new());
-        let (newest, samples) = self.violations.entry(violation.id.clone()).or_insert_with(fresh);
-        newest.clone_from(violation);
-        let each = violation.evidence.samples.iter();
-        samples.extend(each.map(|sample| (sample.at, sample.wire_len, sample.headers.clone())));
-    }
-
-    fn write(self, folder: Option<&Path>) -> anyhow::Result<()> {
-        let Some(folder) = folder else { return Ok(()) };
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        for (id, (violation, samples)) in self.violations {
-            let path = folder.join(format!("{id}.pcapng"));
-            let sample = |(at, wire_len, headers)| HeaderSample { at, wire_len, headers };
-            let samples: Vec<HeaderSample> = samples.into_iter().map(sample).collect();
-            std::fs::write(&path, violation.capture(&samples)).with_context(|| path.display().to_string())?;
-        }
-        Ok(())
-    }
-}
-
-fn write_output(out: &mut impl io::Write, output: &Output, json: bool) -> io::Result<()> {
+fn write_output(out: &mut impl io::Write, teller: &Teller, output: &Output, json: bool) -> io::Result<()> {
     if json {
-        told_line(output).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"))
+        teller.line(output).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"))
     } else {
         text_line(output).map_or(Ok(()), |line| writeln!(out, "{line}"))
     }

@@ -91,7 +91,8 @@ pub fn thresholds(args: &ThresholdsArgs) -> anyhow::Result<String> {
     }
     let known = args.tenant.as_ref().and_then(|id| tenants.iter().find(|tenant| tenant.id == *id));
     let profile = args.profile.map(Into::into).or(known.map(|tenant| tenant.profile)).unwrap_or_default();
-    let rows = rows(&policy, profile, args.tenant.as_ref(), &classes);
+    let quota = known.and_then(|tenant| tenant.quota_bytes);
+    let rows = rows(&policy, profile, (args.tenant.as_ref(), quota), &classes);
     if args.json {
         return Ok(serde_json::to_string_pretty(&serde_json::json!({
             "policy": policy.name,
@@ -130,12 +131,22 @@ fn sources(args: &ThresholdsArgs) -> anyhow::Result<(Policy, Vec<Tenant>)> {
     Ok((Policy::clone(&loaded.policy), tenants))
 }
 
-fn rows(policy: &Policy, profile: Profile, tenant: Option<&TenantId>, classes: &[Class]) -> Vec<Row> {
-    let numbers = policy.thresholds_for(profile, tenant);
+/// `quota` is what the tenant's own entry says, which goes before any policy.
+fn rows(
+    policy: &Policy,
+    profile: Profile,
+    (tenant, quota): (Option<&TenantId>, Option<u64>),
+    classes: &[Class],
+) -> Vec<Row> {
+    let mut numbers = policy.thresholds_for(profile, tenant);
+    numbers.quota.bytes_per_month = quota.unwrap_or(numbers.quota.bytes_per_month);
     let own = tenant.and_then(|id| policy.tailoring.tenants.get(id));
     let mut rows = Vec::new();
     for &class in classes {
-        let said = |key: &str| own.and_then(|own| own.get(&class)).is_some_and(|own| own.contains_key(key));
+        let said = |key: &str| {
+            let is_plan = class == Class::Quota && key == "bytes_per_month" && quota.is_some();
+            is_plan || own.and_then(|own| own.get(&class)).is_some_and(|own| own.contains_key(key))
+        };
         let pairs = |one: &Thresholds, base: &Thresholds| one.list(class).into_iter().zip(base.list(class));
         rows.extend(
             pairs(&numbers, &policy.thresholds).map(|(one, base)| row(class, None, one, &base, &said)),
@@ -225,7 +236,7 @@ mod tests {
         let head = "[policy]\nname = \"p\"\nversion = 1\nextends = \"baseline\"\n";
         let policy = Policy::parse("p.toml", &format!("{head}{text}")).unwrap();
         let tenant = tenant.map(|id| id.parse().unwrap());
-        let told = table(&rows(&policy, profile, tenant.as_ref(), &[class]));
+        let told = table(&rows(&policy, profile, (tenant.as_ref(), None), &[class]));
         let squeezed: Vec<String> =
             told.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for expect in expect {
@@ -260,5 +271,19 @@ mod tests {
             ports * 1_000
         );
         check(text, Profile::Scanner, None, Class::PortscanVertical, &[&line]);
+    }
+
+    #[test]
+    fn a_tenants_own_plan_is_what_holds() {
+        let policy = Policy::preset("baseline").unwrap();
+        let tenant: TenantId = "q1".parse().unwrap();
+        let plan = |quota| {
+            let rows = rows(&policy, Profile::None, (Some(&tenant), quota), &[Class::Quota]);
+            let row = rows.into_iter().find(|row| row.key == "bytes_per_month").unwrap();
+            (row.value, row.from)
+        };
+        assert_eq!(plan(Some(100_000)), (Json::from(100_000), Whence::Tenant));
+        assert_eq!(plan(None), (Json::from(policy.thresholds.quota.bytes_per_month), Whence::Policy));
+        assert_eq!(plan(Some(0)), (Json::from(0), Whence::Tenant), "no limit, said of the tenant");
     }
 }

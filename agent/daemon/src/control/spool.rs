@@ -1,7 +1,7 @@
 //! Reports that the controller has not acknowledged yet, in order and bounded.
 //!
 //! A report that replaces an older one (counters, health, the same violation grown) takes its place, if that was not sent
-//! yet; so the order stays that in which things came about. When there is no more room, samples of the state of affairs go first, then the oldest
+//! yet; so the order stays that in which things came about. A violation upon which something was decided since stays: it is the evidence. When there is no more room, samples of the state of affairs go first, then the oldest
 //! violations and node events; decisions and what became of measures are the last to go, and every loss is counted.
 
 use std::collections::VecDeque;
@@ -51,8 +51,11 @@ impl Spool {
 
     /// Takes a report in, with its key in the journal if it is kept there.
     pub fn push(&mut self, key: Option<u64>, report: Report) {
-        // What is on its way keeps its number. In its old place it is: a violation that grew goes before the measure that it led to.
+        // What is on its way keeps its number. In its old place it is.
         let mut unsent = self.waiting.iter_mut().rev().take_while(|older| older.number > self.ever_sent);
+        // What a decision rests on goes before it, whatever was seen later.
+        let stands = |older: &&mut Waiting| !is_decided(&report, &older.report);
+        let mut unsent = unsent.by_ref().take_while(stands);
         if let Some(older) = unsent.find(|older| replaces(&report, &older.report)) {
             self.finished.extend(std::mem::replace(&mut older.key, key));
             older.report = report;
@@ -144,6 +147,14 @@ impl Spool {
     }
 }
 
+/// Whether `older` was decided upon the violation that `newer` tells: the alert before it is its evidence.
+fn is_decided(newer: &Report, older: &Report) -> bool {
+    match (newer, older) {
+        (Report::Violation(newer), Report::Decision(older)) => older.violation.as_ref() == Some(&newer.id),
+        _ => false,
+    }
+}
+
 /// Whether `newer` says everything that `older` says.
 fn replaces(newer: &Report, older: &Report) -> bool {
     match (newer, older) {
@@ -222,6 +233,43 @@ mod tests {
         spool.push(None, usage(&["a", "c"], 3));
         assert_eq!(spool.next_to_send(), Some((1, usage(&["a", "b", "c"], 2))));
         assert_eq!(spool.next_to_send(), Some((2, usage(&["a", "c"], 3))), "b would be lost");
+    }
+
+    /// What a journal's line would hold: a violation as of an alert at a second, or what was decided upon it then.
+    fn told(second: u64, is_decision: bool) -> Report {
+        let at = Timestamp::from_secs(second).to_string();
+        let value = if is_decision {
+            serde_json::json!({
+                "kind": "decision", "id": format!("V.{second}"), "tenant": "a", "violation": "V", "clause": "p/c",
+                "origin": { "kind": "policy", "policy": "p", "version": 1, "rule": "r", "step": 1 },
+                "action": "notify", "scope": { "kind": "all" }, "rate": null, "until": "released", "at": at,
+                "mode": "observe", "reason": "", "softened": null,
+            })
+        } else {
+            serde_json::json!({
+                "kind": "violation", "id": "V", "node": "n", "tenant": "a", "rule": "r", "clause": "p/c", "opened": at,
+                "last_seen": at, "closed": null, "state": "open", "strike": 1, "alerts": 1,
+                "evidence": {
+                    "class": "portscan.vertical", "tenant": "a", "at": at, "window": { "start": at, "end": at },
+                    "metrics": [], "confidence_percent": 90, "targets": [], "samples": [],
+                    "loss": { "received": 0, "dropped": 0 },
+                },
+            })
+        };
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_a_decision_rests_on_is_not_replaced() {
+        let mut spool = Spool::new(10);
+        for (second, is_decision) in [(1, false), (1, true), (2, false), (3, false), (3, true), (4, false)] {
+            spool.push(None, told(second, is_decision));
+        }
+        let sent: Vec<Report> =
+            std::iter::from_fn(|| spool.next_to_send()).map(|(_, report)| report).collect();
+        // That of second 2 led to nothing, and the one of second 3 says all that it said.
+        let expect = [(1, false), (1, true), (3, false), (3, true), (4, false)];
+        assert_eq!(sent, expect.map(|(second, is_decision)| told(second, is_decision)));
     }
 
     #[test]

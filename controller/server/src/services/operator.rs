@@ -6,12 +6,12 @@ use reeve_policy::language::check_tenants;
 use reeve_policy::{Tenant, TenantId, ViolationId, ViolationState};
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
-    GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse, ImposeRequest,
-    ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse, ListNodesRequest,
-    ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest, ListUsageResponse,
-    ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PauseRequest, PauseResponse,
-    ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse,
-    TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
+    Evidence, GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse,
+    ImposeRequest, ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse,
+    ListNodesRequest, ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest,
+    ListUsageResponse, ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PauseRequest,
+    PauseResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
+    SuspendResponse, TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
@@ -181,11 +181,18 @@ impl OperatorService for Service {
         let text = request.into_inner().id;
         let id: Option<reeve_policy::Name> = parsed("id", &text)?;
         let id = ViolationId::from(id.ok_or_else(|| Status::invalid_argument("id: a violation's key"))?);
-        let violation = self.0.store.violation(&id).await.map_err(unreadable)?;
-        let violation = violation.ok_or_else(|| Status::not_found(format!("there is no violation {id}")))?;
+        let dossier = self.0.store.dossier(&id).await.map_err(unreadable)?;
+        let mut dossier = dossier.ok_or_else(|| Status::not_found(format!("there is no violation {id}")))?;
         let (decisions, measures) = self.0.store.answers(&id).await.map_err(unreadable)?;
+        // Of what was stored when nothing was kept beside a violation the latest alert may be one that a decision rests on.
+        decisions.iter().for_each(|decision| dossier.decide(decision));
+        let snapshot = self.0.directory.snapshot();
+        let tenant = snapshot.tenants.by_id(&dossier.violation.tenant);
+        let tenant_name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
         Ok(Response::new(GetViolationResponse {
-            violation: Some((&violation).into()),
+            violation: Some((&dossier.violation).into()),
+            evidence: dossier.all().iter().map(evidence).collect(),
+            tenant_name,
             decisions: decisions.iter().map(Into::into).collect(),
             measures: measures.into_iter().map(measure_record).collect(),
         }))
@@ -273,5 +280,12 @@ fn measure_record(row: MeasureRow) -> MeasureRecord {
         lift_time: row.lifted.map(time_to_wire),
         lift_reason: row.lift_reason.unwrap_or_default(),
         counters: Some(row.counters.into()),
+    }
+}
+
+fn evidence(one: &reeve_policy::Evidence) -> Evidence {
+    Evidence {
+        decision: one.decision.as_ref().map(|id| id.0.to_string()).unwrap_or_default(),
+        alert: Some((&one.alert).into()),
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use reeve_policy::{
-    Action, Decision, DecisionId, Lift, Measure, MeasureCounters, Month, NodeEvent, NodeHealth, NodeId,
-    Order, OrderId, Tenant, TenantId, Timestamp, Violation, ViolationId, ViolationState,
+    Action, Alert, Decision, DecisionId, Dossier, Evidence, Lift, Measure, MeasureCounters, Month, NodeEvent,
+    NodeHealth, NodeId, Order, OrderId, Tenant, TenantId, Timestamp, Violation, ViolationId, ViolationState,
 };
 use sqlx::QueryBuilder;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
@@ -388,6 +388,24 @@ impl Store {
             .fetch_optional(&self.readers)
             .await?;
         row.map(|(body,)| Violation::decode(&body)).transpose()
+    }
+
+    /// What is kept of the evidence of a violation, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn dossier(&self, id: &ViolationId) -> Result<Option<Dossier>, StoreError> {
+        let Some(violation) = self.violation(id).await? else { return Ok(None) };
+        let rows: Vec<(Option<String>, Vec<u8>)> =
+            sqlx::query_as("SELECT decision, body FROM evidence WHERE violation = ? ORDER BY raised, class")
+                .bind(id.as_name().as_str())
+                .fetch_all(&self.readers)
+                .await?;
+        let kept = rows.into_iter().map(|(decision, body)| {
+            let decision = decision.map(|text| name("decision", &text).map(DecisionId)).transpose()?;
+            Ok(Evidence { decision, alert: Alert::decode(&body)? })
+        });
+        Ok(Some(Dossier::from_kept(violation, kept.collect::<Result<_, StoreError>>()?)))
     }
 
     /// What was decided upon a violation, oldest first, and what came of it.

@@ -1,7 +1,9 @@
 //! Columns and bodies: how values are laid down and read back.
 
 use prost::Message;
-use reeve_policy::{Decision, Measure, Name, NodeEvent, NodeHealth, Order, Tenant, Timestamp, Violation};
+use reeve_policy::{
+    Alert, Decision, Measure, Name, NodeEvent, NodeHealth, Order, Tenant, Timestamp, Violation,
+};
 use reeve_proto::{WireError, agent, types};
 
 use super::StoreError;
@@ -83,6 +85,7 @@ macro_rules! body {
 body! {
     Tenant, types::v1::Tenant, "tenant";
     Violation, types::v1::Violation, "violation";
+    Alert, types::v1::Alert, "alert";
     Decision, types::v1::Decision, "decision";
     Measure, types::v1::Measure, "measure";
     NodeHealth, agent::v1::NodeHealth, "health sample";

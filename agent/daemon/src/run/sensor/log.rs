@@ -15,9 +15,10 @@ pub(super) fn log(output: &Output) {
         Output::Alert(alert) => tracing::info!(tenant = %alert.tenant, "{}", alert.summary()),
         Output::Violation(violation) if violation.alerts <= 1 || violation.closed.is_some() => {
             let suspected = if violation.is_suspicion() { "suspected " } else { "" };
+            // Without a controller this is where the line for a mail is found.
             tracing::info!(
                 tenant = %violation.tenant, violation = %violation.id, clause = violation.clause, strike = violation.strike,
-                "{suspected}violation {}", violation.state.name()
+                "{suspected}violation {}: {}", violation.state.name(), violation.evidence.complaint(None)
             )
         }
         Output::Violation(_) => {}

@@ -5,6 +5,7 @@
 //! change is written to be repeated: keys are upserted, a closed episode stays closed, and what was lifted later
 //! than a report says is not raised again by it.
 
+mod evidence;
 mod greet;
 mod orders;
 mod pauses;

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::super::StoreError;
 use super::super::row::{Body, count, epoch, nanos};
-use super::Effects;
+use super::{Effects, evidence};
 use crate::events::What;
 
 /// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
@@ -111,6 +111,7 @@ pub async fn report(
                 return Ok(Err(Refusal::OtherNode));
             }
             store_decision(conn, decision, None, effects).await?;
+            evidence::keep_behind(conn, decision).await?;
         }
         Report::Standing { measure, at } => {
             if !is_own(conn, node, &measure.decision).await? {
@@ -162,14 +163,15 @@ async fn store_violation(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let id = violation.id.as_name().as_str();
-    let known: Option<(String, String)> = sqlx::query_as("SELECT node, state FROM violations WHERE id = ?")
-        .bind(id)
-        .fetch_optional(&mut *conn)
-        .await?;
+    let known: Option<(String, String, Vec<u8>)> =
+        sqlx::query_as("SELECT node, state, body FROM violations WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&mut *conn)
+            .await?;
     let open = violation.state == ViolationState::Open;
     let opens = known.is_none();
-    let closes = !open && known.as_ref().is_none_or(|(_, state)| state == ViolationState::Open.name());
-    if let Some((node, state)) = known {
+    let closes = !open && known.as_ref().is_none_or(|(_, state, _)| state == ViolationState::Open.name());
+    if let Some((node, state, _)) = &known {
         // A closed episode stays closed: a report from before the order that closed it changes nothing.
         let stale = open && state != ViolationState::Open.name();
         if stale || node != violation.node.as_str() {
@@ -189,8 +191,9 @@ async fn store_violation(
     .bind(nanos(violation.last_seen))
     .bind(violation.closed.map(nanos))
     .bind(violation.encode())
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    evidence::keep_opening(conn, violation, known.as_ref().map(|(.., body)| body.as_slice())).await?;
     if opens || closes {
         effects.touched.insert(violation.tenant.clone());
     }

@@ -1,0 +1,156 @@
+//! What decisions rest on is kept, whatever is seen later, and of violations from before as far as they tell.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+mod common;
+
+use common::{Agent, Running};
+use reeve_policy::{
+    Action, Alert, Class, Decision, DecisionId, HeaderSample, Loss, Mode, Name, Origin, Report, Scope,
+    Timestamp, Until, Violation, ViolationId, ViolationState, Window,
+};
+use reeve_proto::operator::v1::GetViolationRequest;
+use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use sqlx::Connection as _;
+use tonic::transport::Channel;
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_secs(1_000 + second)
+}
+
+/// A violation that was opened at second 0, as of an alert with so many samples.
+fn violation(second: u64, samples: u8) -> Violation {
+    let (node, tenant, rule): (_, _, Name) =
+        ("n1".parse().unwrap(), "alice".parse().unwrap(), "portscan".parse().unwrap());
+    let headers = |number| HeaderSample {
+        at: at(0),
+        wire_len: 40,
+        headers: vec![0x45, number],
+        is_forged: number == 1,
+    };
+    Violation {
+        id: ViolationId::new(&node, &tenant, &rule, at(0)),
+        node,
+        tenant: tenant.clone(),
+        rule,
+        clause: "p/c".into(),
+        opened: at(0),
+        last_seen: at(second),
+        closed: None,
+        state: ViolationState::Open,
+        strike: 1,
+        alerts: 1 + second,
+        evidence: Alert {
+            class: Class::PortscanVertical,
+            tenant,
+            at: at(second),
+            window: Window { start: at(0), end: at(second) },
+            metrics: Vec::new(),
+            confidence_percent: 90,
+            targets: Vec::new(),
+            samples: (0..samples).map(headers).collect(),
+            loss: Loss::default(),
+            is_suspicion: false,
+        },
+    }
+}
+
+fn decision(second: u64, number: u32) -> Report {
+    let violation = violation(second, 0);
+    Report::Decision(Decision {
+        id: DecisionId(format!("{}.{number}", violation.id).parse().unwrap()),
+        tenant: violation.tenant,
+        violation: Some(violation.id),
+        clause: "p/c".into(),
+        origin: Origin::Policy {
+            policy: "p".parse().unwrap(),
+            version: 1,
+            rule: violation.rule,
+            step: number,
+        },
+        action: Action::Notify,
+        scope: Scope::All,
+        rate: None,
+        until: Until::Released,
+        at: at(second),
+        mode: Mode::Observe,
+        reason: String::new(),
+        softened: None,
+    })
+}
+
+/// Of each alert that is kept: its second, its samples, the number of its decision.
+async fn kept(channel: &Channel) -> Vec<(u64, usize, String)> {
+    let id = violation(0, 0).id.to_string();
+    let mut client = OperatorServiceClient::new(channel.clone());
+    let answer = client.get_violation(GetViolationRequest { id }).await.unwrap().into_inner();
+    let told = |one: reeve_proto::operator::v1::Evidence| {
+        let alert = Alert::try_from(one.alert.unwrap()).unwrap();
+        assert!(alert.samples.iter().all(|sample| sample.is_forged == (sample.headers[1] == 1)));
+        let number = one.decision.rsplit_once('.').map_or("", |(_, number)| number).to_owned();
+        (alert.at.since(at(0)).as_secs(), alert.samples.len(), number)
+    };
+    answer.evidence.into_iter().map(told).collect()
+}
+
+fn expect(list: &[(u64, usize, &str)]) -> Vec<(u64, usize, String)> {
+    list.iter().map(|(second, samples, number)| (*second, *samples, (*number).to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_decision_rests_on_outlives_what_is_seen_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 7).await.unwrap();
+    let reports = [
+        Report::Violation(violation(0, 15)),
+        decision(0, 1),
+        Report::Violation(violation(5, 2)),
+        Report::Violation(violation(65, 3)),
+        decision(65, 2),
+        Report::Violation(violation(70, 0)),
+    ];
+    for (number, report) in (1..).zip(&reports) {
+        agent.report(number, report.clone()).await;
+    }
+    agent.acknowledged(6).await;
+    let whole = expect(&[(0, 15, "1"), (65, 3, "2"), (70, 0, "")]);
+    assert_eq!(kept(&channel).await, whole);
+    // The same again, as after a life of the spool that was lost.
+    drop(agent);
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 8).await.unwrap();
+    for (number, report) in (1..).zip(&reports) {
+        agent.report(number, report.clone()).await;
+    }
+    agent.acknowledged(6).await;
+    assert_eq!(kept(&channel).await, whole);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_violation_from_before_is_kept_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let (mut agent, _) = Agent::greet(controller.plain().await, "n1", 7).await.unwrap();
+    agent.report(1, Report::Violation(violation(0, 15))).await;
+    agent.report(2, decision(0, 1)).await;
+    agent.acknowledged(2).await;
+    drop(agent);
+    controller.stop().await;
+    // As a controller left it that kept nothing beside the violation.
+    let file = dir.path().join("reeve.db");
+    let mut conn = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    let forgotten = sqlx::query("DELETE FROM evidence").execute(&mut conn).await.unwrap();
+    assert_eq!(forgotten.rows_affected(), 1);
+    conn.close().await.unwrap();
+
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    assert_eq!(kept(&channel).await, expect(&[(0, 15, "1")]));
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 7).await.unwrap();
+    agent.report(3, Report::Violation(violation(5, 2))).await;
+    agent.acknowledged(3).await;
+    assert_eq!(kept(&channel).await, expect(&[(0, 15, "1"), (5, 2, "")]));
+    controller.stop().await;
+}
