@@ -70,7 +70,7 @@ fn place(target: &Target) -> (usize, u32) {
 }
 
 /// A number that tells targets apart. It is the same on every machine.
-pub(super) fn mix(target: &Target) -> u64 {
+pub(in crate::detect) fn mix(target: &Target) -> u64 {
     let host = bits(target.address);
     let service = u64::from(target.port.unwrap_or(0)) << 8 | u64::from(protocol_code(target.protocol));
     // The finalizer of SplitMix64 (Steele, Lea and Flood 2014), once for each word.

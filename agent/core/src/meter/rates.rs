@@ -30,6 +30,9 @@ pub struct Traits {
     ports: u64,
     /// Since when one pair of ports has been used, without a flood.
     pub steady_since: Timestamp,
+    /// Packets of the second between ports that the other side speaks on as well, and which of 64 classes of pairs these were.
+    pub vouched: u32,
+    pairs: u64,
 }
 
 impl Traits {
@@ -51,13 +54,19 @@ impl Traits {
         self.ports & !classes == 0
     }
 
+    /// Not more than the number of pairs of ports that were vouched for.
+    #[must_use]
+    pub const fn vouched_pairs(&self) -> u32 {
+        self.pairs.count_ones()
+    }
+
     fn note(&mut self, (local_port, port): (u16, u16), length: u16, at: Timestamp, is_new: bool) {
         if is_new {
             if (self.local_port, self.port) != (local_port, port) || self.is_mixed {
                 self.steady_since = at;
             }
             let steady_since = self.steady_since;
-            *self = Self { port, local_port, is_mixed: false, length, ports: 0, steady_since };
+            *self = Self { port, local_port, length, steady_since, ..Self::default() };
         } else {
             self.is_mixed |= (self.local_port, self.port) != (local_port, port);
             if self.length != length {
@@ -229,6 +238,20 @@ impl Rates {
         self.due = self.due.min(tally.due());
         self.all.add(at, packets, bytes, limits.all, self.pace);
         self.due = self.due.min(self.all.due());
+    }
+
+    /// Says that what was just added went between ports that the other side speaks on as well.
+    pub fn vouch(&mut self, ports: (u16, u16), packets: u64) {
+        let Some(traits) = self.hosts.traits.get_mut(self.hosts.recent) else { return };
+        traits.vouched = traits.vouched.saturating_add(u32::try_from(packets).unwrap_or(u32::MAX));
+        let pair = u64::from(ports.0) << 16 | u64::from(ports.1);
+        traits.pairs |= 1 << (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+    }
+
+    /// Whether anything was sent to `host` in the second that is now, or the one before.
+    #[must_use]
+    pub fn has_sent_to(&self, host: IpAddr, now: Timestamp) -> bool {
+        self.hosts.position(bits(host)).is_some_and(|host| self.hosts.tallies[host].recent(now).0 > 0)
     }
 
     /// Adds what speaks for the traffic, as it comes.

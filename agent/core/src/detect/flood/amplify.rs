@@ -4,15 +4,16 @@
 //! that the requests are all alike. Whoever forges a victim's address sends the one request that yields most, again and again; a client asks for
 //! this and for that. After Rossow, "Amplification Hell" (NDSS 2014), who lists the protocols and their factors.
 //!
-//! **Numbers.** Bytes out at least 5 times bytes in, 500 kbit/s or 200 packets/s, three seconds in a row; at most 8 distinct lengths of requests (2 of SNMP and of
-//! games). Of services that are not known to be abused, the requests must also come from sixteen or more ports at once, as nobody's
+//! **Numbers.** Bytes out at least 5 times bytes in, 500 kbit/s or 200 packets/s, three seconds in a row, or, by pulses, twice as many of any twenty seconds, whoever
+//! the victims are; at most 8 distinct lengths of requests (2 of SNMP and of games). Of services that are not known to be abused, the requests must also come from sixteen or more ports at once, as nobody's
 //! conversation does.
 //!
 //! **Look-alikes that stay silent.** Authoritative name servers and time servers: many are answered, each little. A resolver that asks one name server
 //! much: names differ in length. Games, VPNs, QUIC, media: one pair of ports, on ports that are not known; WireGuard hides on known ones, and
-//! pads all it says to sixteens. TFTP downloads: acknowledged at the port that sends.
+//! pads all it says to sixteens. TFTP downloads: acknowledged at the port that sends. What the tenant asks itself, from a high port that happens to be
+//! a known one: the tenant spoke first.
 //!
-//! **Evasion.** Requests of many lengths; below the rates; victims that are spread over many networks. Large answers in fragments count wholly.
+//! **Evasion.** Requests of many lengths; below the rates; fewer seconds than six of twenty; victims that are spread over many networks. Large answers in fragments count wholly.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,11 +21,11 @@ use std::time::Duration;
 use reeve_policy::language::thresholds::FloodAmplify;
 use reeve_policy::{Class, Metric, Protocol, Timestamp};
 
-use super::{Terms, Told, judge, part, rate};
+use super::{Terms, Told, judge_counted, part, rate};
 use crate::detect::Finding;
 use crate::flow::table::bits;
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent, net_of};
-use crate::meter::tally::{Limit, Pace};
+use crate::meter::tally::{Limit, Pace, SECOND};
 use crate::packet::{Ip, Udp};
 
 /// At most so many distinct lengths of requests are alike.
@@ -42,6 +43,36 @@ const TFTP: u16 = 69;
 /// For how long a request is remembered, and how long lengths are put together.
 const MEMORY: Duration = Duration::from_secs(10);
 const GENERATION: Duration = Duration::from_secs(4);
+
+/// Over how long seconds are counted that are not in a row, and how many times as many there must be.
+const PULSES: Duration = Duration::from_secs(20);
+const PULSES_FACTOR: u32 = 2;
+/// So many of them can be told apart; a policy that asks for more seconds gets those in a row only.
+const PULSES_MAX: usize = 32;
+
+/// When seconds were over, whoever got what was in them.
+#[derive(Clone, Copy, Debug)]
+struct Pulses {
+    seconds: [Timestamp; PULSES_MAX],
+    next: usize,
+}
+
+impl Pulses {
+    /// Takes note that the second from `start` on was over, and tells how many of late were.
+    fn note(&mut self, start: Timestamp) -> u32 {
+        // Of one moment there may be several seconds: a host's, and its network's.
+        let is_apart = |other: &Timestamp| {
+            let (early, late) = (start.min(*other), start.max(*other));
+            *other == Timestamp::EPOCH || late.since(early) >= SECOND
+        };
+        if self.seconds.iter().all(is_apart) {
+            self.seconds[self.next] = start;
+            self.next = (self.next + 1) % PULSES_MAX;
+        }
+        let late = |other: &&Timestamp| **other != Timestamp::EPOCH && start.since(**other) < PULSES;
+        u32::try_from(self.seconds.iter().filter(late).count()).expect("at most 32")
+    }
+}
 
 /// What one peer, or one network, asked for.
 #[derive(Clone, Copy, Debug)]
@@ -112,19 +143,34 @@ pub struct Amplify {
     hosts: Vec<Asked>,
     nets: Vec<Asked>,
     recent: usize,
+    pulses: Pulses,
 }
 
 impl Default for Amplify {
     fn default() -> Self {
-        Self { answers: Rates::new(Pace::Sustained), hosts: Vec::new(), nets: Vec::new(), recent: 0 }
+        let pulses = Pulses { seconds: [Timestamp::EPOCH; PULSES_MAX], next: 0 };
+        Self { answers: Rates::new(Pace::Sustained), hosts: Vec::new(), nets: Vec::new(), recent: 0, pulses }
     }
 }
 
-/// Whether a packet to this port of the tenant's may ask a service for something, rather than answer the tenant.
+/// Whether a packet to this port of the tenant's may ask a service for something, rather than answer the tenant. `has_spoken` says
+/// whether the tenant has just sent something to that peer.
 #[must_use]
-pub const fn may_be_asked(local_port: u16, peer_port: u16) -> bool {
-    // What the tenant asks itself goes out from a high port, and is answered from these.
-    local_port < 32_768 || !matches!(peer_port, 53 | 123 | 443)
+pub fn may_be_asked(
+    numbers: &FloodAmplify,
+    (local_port, peer_port): (u16, u16),
+    has_spoken: impl FnOnce() -> bool,
+) -> bool {
+    // What the tenant asks itself goes out from a high port, and is answered from these; a few high ports are services'.
+    local_port < 32_768
+        || !matches!(peer_port, 53 | 123 | 443)
+        || (is_high_service(numbers, local_port) && !has_spoken())
+}
+
+/// Whether a port of the tenant's is a known service's, though clients ask from there as well.
+#[must_use]
+pub fn is_high_service(numbers: &FloodAmplify, local_port: u16) -> bool {
+    local_port >= 32_768 && numbers.ports.contains(&local_port)
 }
 
 impl Amplify {
@@ -177,7 +223,8 @@ impl Amplify {
     /// Judges what is ready.
     pub fn judge(&mut self, numbers: &FloodAmplify, now: Timestamp, found: &mut Vec<Finding>) {
         let terms = Terms { seconds: numbers.seconds, at_once: u64::MAX, confidence_percent: 90 };
-        let (hosts, nets) = (&self.hosts, &self.nets);
+        let (hosts, nets, pulses) = (&self.hosts, &self.nets, &mut self.pulses);
+        let pulses_needed = numbers.seconds.saturating_mul(PULSES_FACTOR);
         let asked = |ready: &Ready| match ready.reach {
             Reach::Host(host) => hosts.iter().find(|asked| asked.key == bits(host)),
             Reach::Net(net) => nets.iter().find(|asked| asked.key == bits(net)),
@@ -187,7 +234,11 @@ impl Amplify {
             let factor = part(ready.second.bytes, ready.second.answered.max(1));
             let is_over = factor >= numbers.factor && asked(ready).is_some_and(Asked::is_reflection);
             let bits = ready.second.bytes.saturating_mul(8);
-            is_over.then(|| Told {
+            if !is_over {
+                return None;
+            }
+            let count = pulses.note(ready.second.start);
+            let told = Told {
                 class: Class::FloodAmplify,
                 protocol: Protocol::Udp,
                 metrics: vec![
@@ -195,9 +246,23 @@ impl Amplify {
                     rate("packets_per_second", ready.second.sent, numbers.packets_per_second),
                     Metric { name: "factor".into(), value: factor, threshold: Some(numbers.factor) },
                 ],
-            })
+            };
+            Some((told, Some(count).filter(|count| *count >= pulses_needed)))
         };
-        judge(&mut self.answers, &terms, now, found, over);
+        judge_counted(&mut self.answers, &terms, now, found, over);
+    }
+
+    /// A peer that spoke first was answered.
+    pub fn served(&mut self, peer: IpAddr, at: Timestamp) {
+        if self.position(bits(peer)).is_none() {
+            self.recent = make(&mut self.hosts, Rates::HOSTS, bits(peer), at);
+        }
+    }
+
+    /// Whether `peer` has asked for something before.
+    #[must_use]
+    pub fn knows(&self, peer: IpAddr) -> bool {
+        self.position(bits(peer)).is_some()
     }
 
     fn position(&self, key: u128) -> Option<usize> {

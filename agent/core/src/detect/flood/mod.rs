@@ -56,7 +56,7 @@ pub struct Floods {
 
 impl Floods {
     /// Bytes that every tenant's tables take at most, beside the value itself.
-    pub const BYTES: usize = 3 * Rates::BYTES;
+    pub const BYTES: usize = 3 * Rates::BYTES + udp::Udp::BYTES;
 
     /// Bytes that the tables of a tenant that does everything take beyond that.
     pub const RARE_BYTES: usize =
@@ -131,8 +131,13 @@ impl Floods {
         let mut speaks = true;
         match &ip.transport {
             Transport::Udp(udp) => {
-                self.udp.received(ip.source, packets);
-                if amplify::may_be_asked(udp.destination_port, udp.source_port) {
+                self.udp.received(ip.source, (udp.source_port, udp.destination_port), packets, at);
+                let ports = (udp.destination_port, udp.source_port);
+                let has_spoken = || {
+                    let is_asking = self.amplify.as_ref().is_some_and(|amplify| amplify.knows(ip.source));
+                    !is_asking && self.udp.has_spoken_to(ip.source, at)
+                };
+                if amplify::may_be_asked(&numbers.flood_amplify, ports, has_spoken) {
                     let amplify = self.amplify.get_or_insert_default();
                     amplify.received(&numbers.flood_amplify, ip, udp, at);
                 }
@@ -147,7 +152,7 @@ impl Floods {
                 speaks = *kind == IcmpKind::Request;
                 self.icmp.received(ip.source, *kind == IcmpKind::Reply, packets);
             }
-            _ if ip.protocol == Protocol::Udp => self.udp.received(ip.source, packets),
+            _ if ip.protocol == Protocol::Udp => self.udp.received(ip.source, (0, 0), packets, at),
             _ => {}
         }
         self.icmp.provoked(ip.source, packets);
@@ -177,6 +182,11 @@ impl Floods {
             }
             FlowEvent::Vouched { target, packets, .. } => {
                 self.tcp.take_back(target.address, u64::from(*packets));
+            }
+            FlowEvent::Served { peer, protocol: Protocol::Udp, local_port, at, .. }
+                if amplify::is_high_service(&numbers.flood_amplify, *local_port) =>
+            {
+                self.amplify.get_or_insert_default().served(*peer, *at);
             }
             FlowEvent::Outcome { .. } | FlowEvent::Probe { .. } | FlowEvent::Served { .. } => {}
         }
@@ -257,6 +267,17 @@ fn judge(
     found: &mut Vec<Finding>,
     over: impl Fn(&Ready) -> Option<Told>,
 ) {
+    judge_counted(rates, terms, now, found, |ready| over(ready).map(|told| (told, None)));
+}
+
+/// The same, where seconds need not be in a row: `over` also says how many there were, if they are enough.
+fn judge_counted(
+    rates: &mut Rates,
+    terms: &Terms,
+    now: Timestamp,
+    found: &mut Vec<Finding>,
+    mut over: impl FnMut(&Ready) -> Option<(Told, Option<u32>)>,
+) {
     while let Some(mut ready) = rates.take_ready(now) {
         let is_host = matches!(ready.reach, Reach::Host(_));
         if !is_host {
@@ -271,13 +292,13 @@ fn judge(
         let told = over(&ready);
         let tally = rates.tally_mut(&ready);
         let (streak, since) = tally.judge(&ready.second, told.is_some());
-        let Some(mut told) = told else {
+        let Some((mut told, seconds)) = told else {
             tally.clear(now);
             continue;
         };
         // It has been a flood: that it goes on makes it no stream.
         rates.unsteady(&ready, now);
-        if streak < terms.seconds && ready.second.sent < terms.at_once {
+        if streak < terms.seconds && ready.second.sent < terms.at_once && seconds.is_none() {
             continue;
         }
         // What goes to one host goes to its network and to all: it is told once.
@@ -286,7 +307,8 @@ fn judge(
             continue;
         }
         if terms.seconds > 1 {
-            told.metrics.push(rate("seconds", streak.into(), terms.seconds.into()));
+            let seconds = seconds.unwrap_or(streak).max(streak);
+            told.metrics.push(rate("seconds", seconds.into(), terms.seconds.into()));
         }
         found.push(Finding {
             class: told.class,

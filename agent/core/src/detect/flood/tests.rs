@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use reeve_policy::language::Policy;
-use reeve_policy::{Alert, Class, Decision, Mode, Tenant, Timestamp};
+use reeve_policy::{Action, Alert, Class, Decision, Mode, Scope, Tenant, Timestamp};
 
 use crate::engine::{Engine, EngineConfig, Output};
 use crate::frame::{Frame, LinkType, Passage, VantageId};
@@ -497,6 +497,33 @@ fn telemetry_and_media_have_more_room_and_are_told_as_what_they_are() {
     assert!(stage.alerts.iter().any(|alert| alert.at > time(70_000_000)));
 }
 
+/// So many streams of 300 packets a second to one recorder, on each of which it reports every `report_secs`.
+fn streams(number: u16, report_secs: u64, seconds: u64, rate: u64) -> Vec<Class> {
+    let mut stage = Stage::new();
+    for packet in 0..rate * seconds {
+        let micros = packet * 1_000_000 / rate;
+        for stream in 0..number {
+            let (local, peer) = (6_000 + 2 * stream, 50_000 + 2 * stream);
+            if report_secs > 0 && packet % (report_secs * rate) == 0 {
+                stage.packet(micros, false, &udp_in(HOST, (local + 1, peer + 1), 60));
+            }
+            stage.packet(micros, true, &udp(HOST, (local, peer), 1_380));
+        }
+    }
+    stage.classes()
+}
+
+#[test]
+fn several_streams_that_are_reported_on_are_no_flood() {
+    assert_eq!(streams(4, 5, 12, 300), []);
+    assert_eq!(streams(30, 5, 3, 300), []);
+    // Nobody reports; each is a flood by itself; too many; together more than any stream may have.
+    assert_eq!(streams(4, 0, 2, 300), [Class::FloodUdp]);
+    assert_eq!(streams(4, 5, 2, 1_100), [Class::FloodUdp]);
+    assert!(streams(80, 5, 2, 50).contains(&Class::FloodUdp));
+    assert_eq!(streams(30, 5, 2, 600), [Class::UdpStream]);
+}
+
 #[test]
 fn tunnels_that_speak_both_ways_are_no_flood() {
     for protocol in [47, 50, 4] {
@@ -624,4 +651,58 @@ fn reflection_over_one_network_is_told_too() {
         vec![(0, false, udp_in(&host, (53, 80), 40)), (50, true, udp(&host, (53, 80), 1_200))]
     };
     check_both(2_000, 5.0, spread, &[Class::FloodAmplify]);
+}
+
+#[test]
+fn services_on_high_ports_reflect_and_clients_on_them_do_not() {
+    for peer_port in [53, 443, 5_555] {
+        reflect(300, 4.0, (37_810, move |_| peer_port), |_| 60, (1, 900), &[Class::FloodAmplify]);
+    }
+    // An upload by QUIC, from a port that happens to be one of those: the tenant spoke first.
+    let upload = |number: u64| {
+        let mut packets = vec![(0, true, udp(HOST, (37_810, 443), 1_400))];
+        if number % 4 == 3 {
+            packets.push((500, false, udp_in(HOST, (37_810, 443), 30 + number as usize % 2)));
+        }
+        packets
+    };
+    check_both(900, 5.0, upload, &[]);
+}
+
+/// Reflection by turns: `on` seconds of each `of` are at a host of the network that is the pulse's own.
+fn pulses(on: u64, of: u64, seconds: u64) -> Vec<Class> {
+    let mut stage = Stage::new();
+    for number in 0..seconds * 300 {
+        let second = number / 300;
+        if second % of < on {
+            let host = format!("20.0.{}.9", second / of % 2);
+            let micros = number * 1_000_000 / 300;
+            stage.packet(micros, false, &udp_in(&host, (123, high(number)), 8));
+            stage.packet(micros + 50, true, &udp(&host, (123, high(number)), 468));
+        }
+    }
+    stage.classes()
+}
+
+#[test]
+fn pulses_at_one_victim_after_another_are_counted_together() {
+    assert_eq!(pulses(2, 2, 12), [Class::FloodAmplify]);
+    assert_eq!(pulses(2, 5, 30), [Class::FloodAmplify]);
+    assert_eq!(pulses(1, 6, 30), []);
+}
+
+#[test]
+fn a_name_server_that_is_asked_in_a_victims_name_is_never_suspended() {
+    let mut stage = Stage::new();
+    for number in 0..60_u64 * 1_000 {
+        let (micros, ports) = (number * 1_000_000 / 60, (53, high(number)));
+        stage.packet(micros, false, &udp_in(HOST, ports, 30));
+        stage.packet(micros + 500, true, &udp(HOST, ports, 1_100));
+    }
+    assert_eq!(stage.classes(), [Class::FloodAmplify]);
+    // It goes on for a quarter of an hour and more: held back, and held back again when that has run out.
+    let actions: Vec<_> = stage.decisions.iter().map(|decision| decision.action).collect();
+    assert!(actions.len() >= 2 && actions.iter().all(|action| *action == Action::Block), "{actions:?}");
+    let aims = |scope: &Scope| *scope == Scope::Destinations { addresses: vec![ip(HOST)] };
+    assert!(stage.decisions.iter().all(|decision| aims(&decision.scope)));
 }
