@@ -107,7 +107,8 @@ pub struct Shard {
     /// What the frame at hand began that is listed.
     listed: Option<StreamEvent>,
     next_sweep: Timestamp,
-    outcomes: Vec<(TenantIx, Outcome, Timestamp)>,
+    /// What became of attempts, and whether their targets had answered the tenant before.
+    outcomes: Vec<(TenantIx, Outcome, bool, Timestamp)>,
     findings: Vec<Finding>,
     alerts: Vec<Alert>,
 }
@@ -290,7 +291,7 @@ impl Shard {
     }
 
     /// The outcomes since this was last asked, for whoever looks over all shards.
-    pub fn take_outcomes(&mut self) -> std::vec::Drain<'_, (TenantIx, Outcome, Timestamp)> {
+    pub fn take_outcomes(&mut self) -> std::vec::Drain<'_, (TenantIx, Outcome, bool, Timestamp)> {
         self.outcomes.drain(..)
     }
 
@@ -538,8 +539,12 @@ impl Shard {
     fn dispatch(&mut self, events: &[FlowEvent], weight: u32) {
         for event in events {
             let tenant = match event {
-                FlowEvent::Outcome { tenant, outcome, at, .. } => {
-                    self.outcomes.push((*tenant, *outcome, *at));
+                FlowEvent::Outcome { tenant, target, outcome, at, .. } => {
+                    let state = self.tenants.get(tenant.0 as usize);
+                    let detectors = state.and_then(|state| state.detectors.as_ref());
+                    let is_friend = matches!(outcome, Outcome::Silent | Outcome::Unknown)
+                        && detectors.is_some_and(|detectors| detectors.knows(target, *at));
+                    self.outcomes.push((*tenant, *outcome, is_friend, *at));
                     *tenant
                 }
                 FlowEvent::Completed { tenant, .. }

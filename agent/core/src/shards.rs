@@ -205,8 +205,8 @@ impl Shards {
             self.alerts[from..].sort_by_key(|alert| topology.index_of(&alert.tenant));
         }
         outcomes.sort_by_key(|(tenant, ..)| *tenant);
-        for (tenant, outcome, at) in outcomes {
-            self.outage.observe(tenant.0 as usize, outcome, at);
+        for (tenant, outcome, is_friend, at) in outcomes {
+            self.outage.observe(tenant.0 as usize, (outcome, is_friend), at);
         }
         if self.is_degraded() != was_degraded {
             self.spread_degraded();

@@ -10,11 +10,13 @@
 //! **Look-alikes that stay silent.** Browsing: bursts, and pauses. Package managers and mirrors: files are larger than pages. Pollers,
 //! health checks and monitoring: the same paths. A program and its own service: mostly inside TLS, or at private
 //! addresses. **A reverse proxy** that fetches from its origin: it is visited itself, so a tenant to whom one connection comes
-//! for every twenty requests is left alone. A tenant whose profile is `crawler` has numbers of its own.
+//! for every twenty requests is left alone; and so is one of whose web service somebody asks in step with that over one connection
+//! (HTTP/2, HTTP/3, keep-alive): a packet with something in it for every eight requests, and thirty bytes for each. A tenant whose profile
+//! is `crawler` has numbers of its own.
 //!
 //! **Evasion.** TLS: paths cannot be seen, and many requests to one site may be anything, so nothing is raised; most crawling today is
 //! beyond this measure, and `api_burst` protects the sites that matter. A site behind many addresses is several. Slower than the rate, or with
-//! answers made large. A crawler that is visited as often as a proxy.
+//! answers made large. A crawler that is visited, or fed, as often as a proxy.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -41,6 +43,42 @@ const SKETCHED_LEAST: u32 = 25;
 /// A tenant to whom a connection comes for so many requests passes them on.
 const REQUESTS_A_VISIT: u64 = 20;
 
+/// The same, where few connections are used: packets with something in them, and their bytes. HTTP/2 packs several requests into one, and
+/// TLS alone adds 22 bytes to each.
+const REQUESTS_A_PACKET: u64 = 8;
+/// See [`REQUESTS_A_PACKET`].
+const BYTES_A_REQUEST: u64 = 30;
+
+/// What reached the tenant's own services.
+#[derive(Clone, Copy, Debug, Default)]
+struct Visits {
+    connections: u64,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Visits {
+    /// Whether what came since `before` is what `requests` would be passed on for.
+    fn account_for(&self, before: &Self, requests: u64) -> bool {
+        (self.connections - before.connections).saturating_mul(REQUESTS_A_VISIT) >= requests
+            || ((self.packets - before.packets).saturating_mul(REQUESTS_A_PACKET) >= requests
+                && self.bytes - before.bytes >= requests.saturating_mul(BYTES_A_REQUEST))
+    }
+
+    /// Takes a packet from `peer_port` to `local_port` with `payload` bytes, which stands for `weight`.
+    fn note(&mut self, (peer_port, local_port): (u16, u16), payload: u64, weight: u64) {
+        if payload > 0 && is_web(local_port) && peer_port >= 1024 {
+            self.packets += weight;
+            self.bytes = self.bytes.saturating_add(payload * weight);
+        }
+    }
+}
+
+/// Where visitors are let in: the ports of the web, and those that its servers commonly have beside them.
+const fn is_web(local_port: u16) -> bool {
+    matches!(local_port, 80 | 443 | 3_000 | 5_000 | 8_000..=8_999 | 9_000 | 9_443)
+}
+
 /// One site, in one window.
 #[derive(Debug)]
 struct Site {
@@ -55,14 +93,14 @@ struct Site {
     sketched: u32,
     fresh: u32,
     /// How many had visited the tenant when the window began.
-    visits_before: u64,
+    visits_before: Visits,
 }
 
 /// One tenant's requests.
 #[derive(Debug, Default)]
 pub struct Crawl {
     sites: Vec<Site>,
-    visits: u64,
+    visits: Visits,
     last: Timestamp,
 }
 
@@ -89,24 +127,35 @@ impl Crawl {
             *site = Site::new(target, at, visits);
         }
         site.count(path, weight, window, at);
-        site.judge(numbers, visits, at)
+        site.judge(numbers, &visits, at)
     }
 
     /// Takes a packet that reached the tenant, where bulk is sampled one in `sampling`.
     pub fn handle_received(&mut self, ip: &Ip<'_>, sampling: u32) {
-        let Transport::Tcp(tcp) = &ip.transport else { return };
+        let tcp = match &ip.transport {
+            Transport::Tcp(tcp) => tcp,
+            Transport::Udp(udp) => {
+                let ports = (udp.source_port, udp.destination_port);
+                self.visits.note(ports, u64::from(udp.payload_len), 1);
+                return;
+            }
+            _ => return,
+        };
         // What opens or closes a connection, or says nothing, is kept whole.
         let is_bulk = tcp.payload_len > 0 && !tcp.flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
         let weight = if is_bulk { sampling } else { 1 };
         if tcp.flags.0 & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN {
-            self.visits += 1;
+            self.visits.connections += 1;
             return;
         }
         let is_from =
             |site: &&mut Site| site.target.address == ip.source && site.target.port == Some(tcp.source_port);
         if let Some(site) = self.sites.iter_mut().find(is_from) {
             site.bytes = site.bytes.saturating_add(u64::from(ip.length) * u64::from(weight));
+            return;
         }
+        let ports = (tcp.source_port, tcp.destination_port);
+        self.visits.note(ports, u64::from(tcp.payload_len), weight.into());
     }
 
     /// Whether nothing here matters any more at `now`.
@@ -133,7 +182,7 @@ impl Crawl {
 }
 
 impl Site {
-    fn new(target: Target, at: Timestamp, visits_before: u64) -> Self {
+    fn new(target: Target, at: Timestamp, visits_before: Visits) -> Self {
         Self {
             target,
             since: at,
@@ -162,13 +211,13 @@ impl Site {
         }
     }
 
-    fn judge(&self, numbers: &Numbers, visits: u64, at: Timestamp) -> Option<Finding> {
+    fn judge(&self, numbers: &Numbers, visits: &Visits, at: Timestamp) -> Option<Finding> {
         let all = u64::from(numbers.requests_per_second) * u64::from(numbers.seconds);
         let distinct = f64::from(self.fresh) / f64::from(self.sketched.max(1));
         let bytes = self.bytes / self.requests.max(1);
         let is_steady = self.parts.count_ones() >= PARTS_LEAST;
         let is_broad = self.sketched >= SKETCHED_LEAST && distinct >= numbers.distinct;
-        let is_visited = (visits - self.visits_before).saturating_mul(REQUESTS_A_VISIT) >= self.requests;
+        let is_visited = visits.account_for(&self.visits_before, self.requests);
         if self.requests < all || !is_steady || !is_broad || bytes > numbers.bytes_per_request || is_visited {
             return None;
         }
@@ -215,11 +264,23 @@ mod tests {
 
     /// A packet of TCP that reaches the tenant.
     fn received(crawl: &mut Crawl, source_port: u16, flags: u8, payload: u16, weight: u32) {
+        arrived(crawl, (SITE, source_port, 40_000), flags, payload, weight);
+    }
+
+    fn arrived(
+        crawl: &mut Crawl,
+        (peer, source_port, port): ([u8; 4], u16, u16),
+        flags: u8,
+        payload: u16,
+        weight: u32,
+    ) {
         let mut bytes = vec![0x45, 0];
         bytes.extend((40 + payload).to_be_bytes());
-        bytes.extend([0, 0, 0, 0, 64, 6, 0, 0, 20, 80, 7, 7, 203, 0, 113, 10]);
+        bytes.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+        bytes.extend(peer.iter().chain(&[203, 0, 113, 10]));
         bytes.extend(source_port.to_be_bytes());
-        bytes.extend([0x9c, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(port.to_be_bytes());
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
         let packet = packet::parse(LinkType::RawIp, &bytes, u32::from(40 + payload)).unwrap();
         let Body::Ip(ip) = packet.body else { panic!("it is IP") };
         crawl.handle_received(&ip, weight);
@@ -233,6 +294,9 @@ mod tests {
         segments: u32,
         /// So many requests for a visitor.
         visitor_each: u64,
+        /// So many requests for a packet of one visitor's, with so many bytes, at this port.
+        asked_each: u64,
+        asked: (u16, u16),
         sites: u8,
         address: [u8; 4],
     }
@@ -244,6 +308,8 @@ mod tests {
         weight: 1,
         segments: 8,
         visitor_each: u64::MAX,
+        asked_each: u64::MAX,
+        asked: (60, 443),
         sites: 1,
         address: SITE,
     };
@@ -257,6 +323,11 @@ mod tests {
             let path = (number as u32 % walk.paths).wrapping_mul(0x9e37_79b1) >> 3;
             if number % walk.visitor_each == walk.visitor_each - 1 {
                 received(&mut crawl, 50_000, TcpFlags::SYN, 0, 1);
+            }
+            if number % walk.asked_each == walk.asked_each - 1 {
+                let (payload, port) = walk.asked;
+                let visitor = ([20, 9, 9, 9], 50_000, port);
+                arrived(&mut crawl, visitor, TcpFlags::ACK | TcpFlags::PSH, payload, 1);
             }
             let told = crawl.handle(
                 &Numbers::default(),
@@ -291,6 +362,12 @@ mod tests {
         check(&Walk { visitor_each: 10, ..WALK }, false);
         check(&Walk { visitor_each: 100, ..WALK }, true);
         check(&Walk { address: [10, 0, 0, 5], ..WALK }, false);
+        // One visitor over one connection, whose requests come one by one or packed; keystrokes are no requests.
+        check(&Walk { asked_each: 1, ..WALK }, false);
+        check(&Walk { asked_each: 6, asked: (300, 8_080), ..WALK }, false);
+        check(&Walk { asked_each: 20, asked: (1_400, 443), ..WALK }, true);
+        check(&Walk { asked_each: 4, ..WALK }, true);
+        check(&Walk { asked_each: 1, asked: (60, 22), ..WALK }, true);
     }
 
     #[test]

@@ -311,6 +311,12 @@ impl Detectors {
         found.extend(self.identity.as_mut().and_then(|identity| identity.handle_timeout(numbers, now)));
     }
 
+    /// Whether `target` has answered the tenant within the hour.
+    #[must_use]
+    pub fn knows(&self, target: &Target, at: Timestamp) -> bool {
+        self.scans.knows(target, at)
+    }
+
     /// The last packet headers.
     #[must_use]
     pub fn samples(&self) -> &Samples {

@@ -86,6 +86,12 @@ impl Scans {
         }
     }
 
+    /// Whether `target` has answered lately.
+    #[must_use]
+    pub fn knows(&self, target: &Target, at: Timestamp) -> bool {
+        self.known.has(target, at)
+    }
+
     /// Takes a request for a neighbour on the link.
     pub fn asked(&mut self, numbers: &Thresholds, neighbour: IpAddr, at: Timestamp) {
         self.link.get_or_insert_default().asked(&numbers.horizontal, neighbour, at);

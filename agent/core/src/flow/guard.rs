@@ -2,7 +2,8 @@
 //!
 //! *Degraded*: an upstream outage turns every tenant's traffic into unanswered attempts. When answers to
 //! [`COLLAPSED_TENANTS`] tenants, each of which was being answered a moment ago, stop together, silence is no
-//! evidence until one of them is answered again.
+//! evidence until somebody is answered again. In an outage what answered before falls silent too, resolvers first of all, and nobody
+//! at all is answered: tenants who only try what is new to them while others are answered do not make one.
 //!
 //! *One-way*: a vantage that sees what tenants send and never anything that comes back (asymmetric routing, a
 //! mirror of one direction) cannot tell outcomes; after [`ONE_WAY_AFTER`] of that, silence there is none either.
@@ -26,6 +27,10 @@ const TOGETHER: Duration = Duration::from_secs(10);
 /// How long a vantage must have been one-way before that is said.
 pub const ONE_WAY_AFTER: Duration = Duration::from_secs(60);
 
+/// While somebody was answered less than this ago, the way out is there. An attempt is silent after three seconds, so the last
+/// answers are older than that when an outage is first seen.
+const NOBODY: Duration = Duration::from_secs(2);
+
 /// How long answers are remembered.
 const MEMORY: Duration = Duration::from_secs(60);
 
@@ -36,6 +41,8 @@ struct Fortune {
     answers_since: Timestamp,
     silent_in_a_row: u32,
     last_silent: Timestamp,
+    /// Whether something that answered before was among those.
+    has_lost_a_friend: bool,
 }
 
 /// Watches outcomes over all tenants of a shard for the signature of an outage.
@@ -43,13 +50,14 @@ struct Fortune {
 pub struct OutageGuard {
     fortunes: Vec<Fortune>,
     degraded: bool,
+    last_answer: Timestamp,
 }
 
 impl OutageGuard {
     /// For `tenants` tenants.
     #[must_use]
     pub fn new(tenants: usize) -> Self {
-        Self { fortunes: vec![Fortune::default(); tenants], degraded: false }
+        Self { fortunes: vec![Fortune::default(); tenants], ..Self::default() }
     }
 
     /// Watches `tenants` tenants from now on.
@@ -63,8 +71,9 @@ impl OutageGuard {
         self.degraded
     }
 
-    /// Takes note of an outcome; `true` if that changed whether the node is degraded.
-    pub fn observe(&mut self, tenant: usize, outcome: Outcome, at: Timestamp) -> bool {
+    /// Takes note of an outcome; `true` if that changed whether the node is degraded. `is_friend` says whether the target had answered
+    /// that tenant before.
+    pub fn observe(&mut self, tenant: usize, (outcome, is_friend): (Outcome, bool), at: Timestamp) -> bool {
         let Some(fortune) = self.fortunes.get_mut(tenant) else { return false };
         match outcome {
             Outcome::Answered | Outcome::Productive | Outcome::Refused => {
@@ -72,13 +81,15 @@ impl OutageGuard {
                     (fortune.answers, fortune.answers_since) = (0, at);
                 }
                 fortune.answers = fortune.answers.saturating_add(1);
-                fortune.silent_in_a_row = 0;
+                (fortune.silent_in_a_row, fortune.has_lost_a_friend) = (0, false);
+                self.last_answer = at;
                 std::mem::take(&mut self.degraded)
             }
             Outcome::Silent | Outcome::Unknown => {
                 fortune.silent_in_a_row = fortune.silent_in_a_row.saturating_add(1);
                 fortune.last_silent = at;
-                if self.degraded || fortune.silent_in_a_row != SILENT_IN_A_ROW {
+                fortune.has_lost_a_friend |= is_friend;
+                if self.degraded || !fortune.has_collapsed(at) || at.since(self.last_answer) < NOBODY {
                     return false;
                 }
                 self.degraded = self.collapsed(at) >= COLLAPSED_TENANTS;
@@ -89,13 +100,18 @@ impl OutageGuard {
     }
 
     fn collapsed(&self, at: Timestamp) -> usize {
-        let lost = |fortune: &&Fortune| {
-            fortune.silent_in_a_row >= SILENT_IN_A_ROW
-                && fortune.answers >= ANSWERS_BEFORE
-                && at.since(fortune.answers_since) <= 2 * MEMORY
-                && at.since(fortune.last_silent) <= TOGETHER
-        };
-        self.fortunes.iter().filter(lost).count()
+        self.fortunes.iter().filter(|fortune| fortune.has_collapsed(at)).count()
+    }
+}
+
+impl Fortune {
+    /// Whether the tenant was being answered a moment ago, and is not now.
+    fn has_collapsed(&self, at: Timestamp) -> bool {
+        self.silent_in_a_row >= SILENT_IN_A_ROW
+            && self.has_lost_a_friend
+            && self.answers >= ANSWERS_BEFORE
+            && at.since(self.answers_since) <= 2 * MEMORY
+            && at.since(self.last_silent) <= TOGETHER
     }
 }
 
@@ -132,12 +148,16 @@ mod tests {
         Timestamp::from_secs(1_000 + secs)
     }
 
-    /// Plays (tenant, outcome, times) at second `secs` and tells whether the node is degraded afterwards.
+    /// Plays (tenant, outcome, times) at second `secs`, at targets that answered before, and tells whether the node is degraded afterwards.
     fn check(script: &[(usize, Outcome, u32, u64)], expect: bool) {
+        check_targets(script, true, expect);
+    }
+
+    fn check_targets(script: &[(usize, Outcome, u32, u64)], are_friends: bool, expect: bool) {
         let mut guard = OutageGuard::new(4);
         for &(tenant, outcome, times, secs) in script {
             for _ in 0..times {
-                guard.observe(tenant, outcome, at(secs));
+                guard.observe(tenant, (outcome, are_friends), at(secs));
             }
         }
         assert_eq!(guard.is_degraded(), expect);
@@ -150,6 +170,9 @@ mod tests {
         let all = [before.as_slice(), &[(0, Silent, 3, 5), (1, Silent, 3, 6), (2, Silent, 3, 7)]].concat();
         check(&all, true);
         check(&[all.as_slice(), &[(1, Answered, 1, 9)]].concat(), false);
+        // Three who are answered and then scan, though nothing that they knew is gone; and while a fourth is answered.
+        check_targets(&all, false, false);
+        check(&[&all[..5], &[(3, Answered, 1, 6), (2, Silent, 3, 7)]].concat(), false);
         // Two are not enough, nor three that were never answered, nor three at different times.
         check(&all[..5], false);
         check(&[(0, Silent, 9, 5), (1, Silent, 9, 5), (2, Silent, 9, 5)], false);
