@@ -232,6 +232,21 @@ impl Judge {
         }
     }
 
+    /// What was held against a tenant was none of its doing: the strikes of its open episodes, and of the violations `behind` the measures
+    /// that hold it, are taken back.
+    pub fn handle_forgive(&mut self, tenant: &TenantId, behind: &BTreeSet<ViolationId>) {
+        let Some(rules) = self.standing.records.get_mut(tenant) else { return };
+        for (rule, record) in rules {
+            let open = record.episode.as_ref().map(|episode| episode.violation.id.clone());
+            // A strike is known by when its violation opened, which is in the violation's key.
+            let node = &self.node;
+            record.strikes.retain(|opened| {
+                let violation = ViolationId::new(node, tenant, rule, *opened);
+                !behind.contains(&violation) && open.as_ref() != Some(&violation)
+            });
+        }
+    }
+
     /// An operator lets a tenant go: its open episodes are closed. Strikes stay on record.
     pub fn handle_release(&mut self, tenant: &TenantId, at: Timestamp) {
         let Some(rules) = self.standing.records.get_mut(tenant) else { return };

@@ -52,6 +52,9 @@ pub enum Order {
         by: String,
         /// Why, in the operator's words; perhaps empty.
         reason: String,
+        /// Whether the strikes of what it ends are taken back: it was a false alarm.
+        #[serde(default)]
+        forgive: bool,
     },
     /// Take no new measure by policy until told otherwise.
     Pause {

@@ -21,11 +21,12 @@ impl From<&Order> for wire::Order {
             Order::Impose { id, decision } => {
                 Kind::Impose(Impose { id: id.to_string(), decision: Some((&**decision).into()) })
             }
-            Order::Release { id, tenant, by, reason } => Kind::Release(Release {
+            Order::Release { id, tenant, by, reason, forgive } => Kind::Release(Release {
                 id: id.to_string(),
                 tenant: tenant.to_string(),
                 operator: clip(by),
                 reason: clip(reason),
+                forgive: *forgive,
             }),
             Order::Pause { id, scope, pause, lift } => Kind::Pause(Pause {
                 id: id.to_string(),
@@ -70,6 +71,7 @@ impl TryFrom<wire::Order> for Order {
                 tenant: parsed("release.tenant", &release.tenant)?,
                 by: text("release.operator", release.operator)?,
                 reason: text("release.reason", release.reason)?,
+                forgive: release.forgive,
             },
             Kind::Pause(pause) => Self::Pause {
                 id: OrderId(parsed("pause.id", &pause.id)?),

@@ -39,6 +39,24 @@ fn orders_come_back_as_they_were() {
 }
 
 #[test]
+fn a_release_says_whether_it_forgives_and_one_of_before_does_not() {
+    let release = |forgive| Order::Release {
+        id: id("O4"),
+        tenant: "alice".parse().unwrap(),
+        by: "oncall".to_owned(),
+        reason: String::new(),
+        forgive,
+    };
+    for order in [release(false), release(true)] {
+        assert_eq!(Order::try_from(agent::v1::Order::from(&order)).unwrap(), order);
+        assert!(
+            ProtocolVersion { major: 1, minor: 0 }.knows(&order),
+            "whoever does not know it lets go all the same"
+        );
+    }
+}
+
+#[test]
 fn events_and_pauses_come_back_as_they_were() {
     for kind in NodeEventKind::ALL {
         let report = Report::Event(NodeEvent::new(at(1), *kind, "x"));

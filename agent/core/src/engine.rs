@@ -298,8 +298,15 @@ impl Engine {
 
     /// Carries out an operator's order to let a tenant go: its measures are lifted, its episodes closed, and what the
     /// detectors held against it is forgotten, so that it starts afresh and is not taken back for what it did before.
-    pub fn handle_release(&mut self, tenant: &TenantId, at: Timestamp) {
+    /// If it is to `forgive`, the strikes of what it ends are taken back.
+    pub fn handle_release(&mut self, tenant: &TenantId, forgive: bool, at: Timestamp) {
         self.advance(at);
+        if forgive {
+            let measures = self.ledger.desired().measures.values();
+            let of_tenant = measures.map(|one| &one.decision).filter(|one| one.tenant == *tenant);
+            let behind = of_tenant.filter_map(|one| one.violation.clone()).collect();
+            self.judge.handle_forgive(tenant, &behind);
+        }
         if let Some(ix) = self.topology.index_of(tenant) {
             self.shards.forget(ix);
         }

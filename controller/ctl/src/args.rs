@@ -140,12 +140,19 @@ pub enum Command {
         why: Why,
     },
     /// Lifts everything that holds a tenant, whoever ordered it
+    ///
+    /// Strikes stay, so that the next episode begins a step higher, unless --forgive takes them back.
     Release {
         /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
         tenant: String,
         /// Why, for the record.
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
+        /// It was a false alarm: take back the strikes of the open violations, and of those behind the measures that are lifted.
+        ///
+        /// Strikes behind which nothing stands any more stay. Agents before protocol 1.3 leave all strikes.
+        #[arg(long)]
+        forgive: bool,
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,

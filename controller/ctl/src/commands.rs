@@ -90,10 +90,10 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Block { tenant, traffic, why } => {
             call.impose(tenant, types::v1::Action::Block, None, &traffic, why).await
         }
-        Command::Release { tenant, reason, no_wait } => {
+        Command::Release { tenant, reason, forgive, no_wait } => {
             let idempotency_key = String::new();
             let tenant = call.tenant(tenant).await?;
-            call.release(ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait }).await
+            call.release(ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait, forgive }).await
         }
         Command::Pause { target, reason, lift, no_wait } => {
             let (name, target) = (target_name(&target), Some(target_of(target)));
@@ -332,11 +332,11 @@ impl Call {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<(), CallError> {
-        let (tenant, waited) = (request.tenant.clone(), request.wait);
+        let (tenant, waited, forgive) = (request.tenant.clone(), request.wait, request.forgive);
         let answer = self.controller.operator().release(self.request(request)).await?.into_inner();
         self.tell(
             || json::order(&tenant, &answer.order, &answer.nodes),
-            || show::order(&tenant, "released", &answer.nodes),
+            || show::released(&tenant, forgive, &answer.nodes),
         )?;
         done(&answer.nodes, waited)
     }

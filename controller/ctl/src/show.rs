@@ -417,6 +417,16 @@ pub fn order(tenant: &str, done: &str, nodes: &[NodeOrder]) -> String {
     format!("{tenant}:\n{}", table(&rows))
 }
 
+/// What became of a release, and of the strikes.
+pub fn released(tenant: &str, forgive: bool, nodes: &[NodeOrder]) -> String {
+    let strikes = if forgive {
+        "the strikes of what it ended are taken back"
+    } else {
+        "strikes stay; --forgive takes them back"
+    };
+    format!("{}\n{strikes}", order(tenant, "released", nodes))
+}
+
 pub fn event(event: &WatchResponse) -> String {
     let at = time("time", event.time)
         .map(|at| at.floor_to(Duration::from_millis(1)).to_string())
@@ -532,6 +542,12 @@ mod tests {
             detail: detail.into(),
         };
         assert_eq!(order("a", "released", &[node("n1", node_order::State::Done, "")]), "a: released on n1");
+        let done = [node("n1", node_order::State::Done, "")];
+        assert_eq!(
+            super::released("a", false, &done),
+            "a: released on n1\nstrikes stay; --forgive takes them back"
+        );
+        assert!(super::released("a", true, &done).ends_with("\nthe strikes of what it ended are taken back"));
         insta::assert_snapshot!(
             order("a", "released", &[
                 node("n1", node_order::State::Failed, "the node only observes"),

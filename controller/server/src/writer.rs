@@ -84,6 +84,7 @@ pub(crate) enum Job {
         tenant: TenantId,
         by: String,
         reason: String,
+        forgive: bool,
         reply: Reply<OrderTaken>,
     },
     Pause {
@@ -350,8 +351,8 @@ async fn run(
                 Err(error) => Err((error, failed(reply))),
             }
         }
-        Job::Release { requested, id, tenant, by, reason, reply } => {
-            let what = (&id, &tenant, by.as_str(), reason.as_str());
+        Job::Release { requested, id, tenant, by, reason, forgive, reply } => {
+            let what = (&id, &tenant, by.as_str(), reason.as_str(), forgive);
             match write::release(conn, &requested, what, effects).await {
                 Ok(taken) => Ok(answer(reply, taken)),
                 Err(error) => Err((error, failed(reply))),

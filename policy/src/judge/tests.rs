@@ -43,13 +43,15 @@ enum Event {
     /// Somebody asked, and it is none.
     Refuted(u64),
     Release(u64),
+    /// What led to decisions until now was a false alarm.
+    Forgive(u64),
     /// Somebody pauses, or ends it.
     Pause(u64, bool),
     /// What led to decisions until now is undone, with its strikes or without.
     Lift(u64, bool),
     Quiet(u64),
 }
-use Event::{Flood, Lift, LossyScan, Pause, Quiet, Refuted, Release, Scan, Suspicion};
+use Event::{Flood, Forgive, Lift, LossyScan, Pause, Quiet, Refuted, Release, Scan, Suspicion};
 
 fn judge(policy: Policy, mode: Mode) -> Judge {
     Judge::new("n1".parse().unwrap(), mode, Arc::new(policy))
@@ -65,6 +67,7 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
             | Refuted(secs)
             | Flood(secs, _)
             | Release(secs)
+            | Forgive(secs)
             | Pause(secs, _)
             | Lift(secs, _)
             | Quiet(secs) => at(*secs),
@@ -89,7 +92,15 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
                 judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant, Occupancy::default())
             }
             Refuted(_) => judge.handle_refuted(&tenant.id, Class::PortscanHorizontal, time),
-            Release(_) => judge.handle_release(&tenant.id, time),
+            Release(_) => {
+                decided.clear();
+                judge.handle_release(&tenant.id, time);
+            }
+            Forgive(_) => {
+                let behind = std::mem::take(&mut decided).into_iter().map(|(_, id)| id).collect();
+                judge.handle_forgive(&tenant.id, &behind);
+                judge.handle_release(&tenant.id, time);
+            }
             Pause(_, paused) => {
                 judge.set_pause(paused.then(|| crate::pause::Pause::new("oncall", "look", time)));
             }
@@ -317,6 +328,30 @@ fn what_is_undone_closes_the_episode_and_may_take_its_strike_back() {
             "600 quiet after 1 alerts",
             "900 strike 1 under baseline/flood",
             "900 block to 20.0.0.1 [enforce]",
+        ],
+    );
+}
+
+#[test]
+fn a_release_leaves_the_strike_unless_it_was_a_false_alarm() {
+    let first = ["0 strike 1 under baseline/flood", "0 block to 20.0.0.1 [enforce]"];
+    let ended = ["5 released after 1 alerts"];
+    let second = ["50 strike 2 under baseline/flood", "50 suspend all [enforce]"];
+    let again = ["50 strike 1 under baseline/flood", "50 block to 20.0.0.1 [enforce]"];
+    check(&[Flood(0, 1), Release(5), Flood(50, 1)], &[&first[..], &ended, &second].concat());
+    check(&[Flood(0, 1), Forgive(5), Flood(50, 1)], &[&first[..], &ended, &again].concat());
+    // The episode is over long before somebody looks; an older strike, behind which nothing stands, is not forgiven.
+    check(
+        &[Flood(0, 1), Release(5), Flood(50, 1), Quiet(700), Forgive(800), Flood(900, 1)],
+        &[
+            first[0],
+            first[1],
+            ended[0],
+            second[0],
+            second[1],
+            "650 quiet after 1 alerts",
+            "900 strike 2 under baseline/flood",
+            "900 suspend all [enforce]",
         ],
     );
 }

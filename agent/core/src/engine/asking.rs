@@ -218,7 +218,7 @@ fn an_answer_that_nobody_waits_for_changes_nothing() {
     let mut engine = engine(Mode::Enforce, policy(ASKS));
     assert!(play(&mut engine, [answer(1_000, CheckVerdict::Accepted, true)]).is_empty());
     play(&mut engine, relay(2_000, ALICE));
-    let release = Input::Release { tenant: "alice".parse().unwrap(), at: at(110_000) };
+    let release = Input::Release { tenant: "alice".parse().unwrap(), forgive: false, at: at(110_000) };
     play(&mut engine, [release]);
     assert!(play(&mut engine, [answer(111_000, CheckVerdict::Accepted, true)]).is_empty());
 }

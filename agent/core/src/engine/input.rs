@@ -86,6 +86,9 @@ pub enum Input {
     Release {
         /// Whom.
         tenant: TenantId,
+        /// Whether the strikes of what it ends are taken back. Older records do not say it.
+        #[serde(default)]
+        forgive: bool,
         /// When.
         at: Timestamp,
     },
@@ -129,7 +132,7 @@ impl Engine {
             Input::Tick { at } => self.handle_tick(at),
             Input::Said { said, at } => self.handle_said(said, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
-            Input::Release { tenant, at } => self.handle_release(&tenant, at),
+            Input::Release { tenant, forgive, at } => self.handle_release(&tenant, forgive, at),
             Input::RelayChecked { tenant, verdict, is_outside, at } => {
                 self.handle_relay_checked(&tenant, verdict, is_outside, at);
             }

@@ -94,7 +94,7 @@ fn feed(engine: &mut Engine, input: &Input) {
                 frame(millis + 1, Passage::Out, &segment(peer, (ALICE, 40_000), 0x14));
             }
         }
-        Input::Release(millis) => engine.handle_release(&"alice".parse().unwrap(), at(millis)),
+        Input::Release(millis) => engine.handle_release(&"alice".parse().unwrap(), false, at(millis)),
         Input::Tick(millis) => engine.handle_tick(at(millis)),
     }
 }
@@ -169,6 +169,25 @@ fn a_released_tenant_starts_afresh() {
     assert_eq!(words(&play(&mut engine, &few)), Vec::<String>::new());
     let last = Input::Try(9_500, 1, 3_000, true);
     assert_eq!(words(&play(&mut engine, &[last]))[0], "9501 portscan.vertical");
+}
+
+#[test]
+fn a_forgiven_tenant_has_no_strike_though_its_episode_is_long_over() {
+    let strike_after = |forgive: bool| {
+        let mut engine = engine(Mode::Enforce);
+        play(&mut engine, &scan(1_000, true));
+        // Twenty minutes later the episode is quiet, and the suspension stands.
+        let told = words(&play(&mut engine, &[Input::Tick(1_200_000)]));
+        assert!(told.contains(&"violation quiet".to_owned()), "{told:?}");
+        engine.handle_release(&"alice".parse().unwrap(), forgive, at(1_200_100));
+        let outputs = play(&mut engine, &scan(1_300_000, true));
+        let strike = outputs.iter().find_map(|output| match output {
+            Output::Violation(violation) => Some(violation.strike),
+            _ => None,
+        });
+        strike.unwrap()
+    };
+    assert_eq!((strike_after(false), strike_after(true)), (2, 1));
 }
 
 /// Whether forty refused ports of one host are a scan of alice's.

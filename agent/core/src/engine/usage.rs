@@ -182,7 +182,7 @@ fn what_reaches_nobody_is_on_no_account() {
     engine.handle_impose(&decision, at(2));
     send(&mut engine, 3, false, A, PEER, 1_000);
     send(&mut engine, 4, false, PEER, A, 1_000);
-    engine.handle_release(&"a".parse().unwrap(), at(5));
+    engine.handle_release(&"a".parse().unwrap(), false, at(5));
     send(&mut engine, 6, false, PEER, A, 40);
     assert_eq!(accounts(&engine), ["a 2026-11 40 1000 0"], "a release does not clear the account");
 }

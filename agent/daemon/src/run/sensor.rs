@@ -332,9 +332,9 @@ impl Sensor {
                     self.changed = true;
                 }
             },
-            Order::Release { id, tenant, by, reason } => {
-                tracing::info!(order = %id, %tenant, by, reason, "an operator lets the tenant go");
-                self.core.handle(Input::Release { tenant, at: engine_time(now) });
+            Order::Release { id, tenant, by, reason, forgive } => {
+                tracing::info!(order = %id, %tenant, by, reason, strikes_taken_back = forgive, "an operator lets the tenant go");
+                self.core.handle(Input::Release { tenant, forgive, at: engine_time(now) });
                 self.awaiting.push(id);
                 self.changed = true;
             }

@@ -159,11 +159,18 @@ pub(super) async fn release(
     let tenant = tenant(&request.tenant)?;
     check_reason(&request.reason, false)?;
     check_key(&request.idempotency_key)?;
-    let requested =
-        Requested { key: request.idempotency_key, meaning: format!("release {tenant} {}", request.reason) };
+    let requested = Requested {
+        key: request.idempotency_key,
+        meaning: format!(
+            "release{} {tenant} {}",
+            if request.forgive { " forgive" } else { "" },
+            request.reason
+        ),
+    };
+    let forgive = request.forgive;
     let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
     let mut events = house.events.subscribe();
-    let asked = house.writer.ask(|reply| Job::Release { requested, id, tenant, by, reason, reply });
+    let asked = house.writer.ask(|reply| Job::Release { requested, id, tenant, by, reason, forgive, reply });
     let (id, _) = taken(asked.await.map_err(unwritable)?, &request.tenant)?;
     let nodes = outcome(house, &id, request.wait, &mut events).await?;
     Ok(ReleaseResponse { order: id.to_string(), nodes })

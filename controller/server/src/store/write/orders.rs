@@ -144,7 +144,7 @@ pub async fn suspend(
 pub async fn release(
     conn: &mut SqliteConnection,
     requested: &Requested,
-    (id, tenant, by, reason): (&OrderId, &TenantId, &str, &str),
+    (id, tenant, by, reason, forgive): (&OrderId, &TenantId, &str, &str, bool),
     effects: &mut Effects,
 ) -> Result<OrderTaken, StoreError> {
     if let Some(taken) = repeated(conn, requested).await? {
@@ -172,6 +172,7 @@ pub async fn release(
         tenant: tenant.clone(),
         by: by.to_owned(),
         reason: reason.to_owned(),
+        forgive,
     };
     for node in nodes(conn).await? {
         insert(conn, &node, id, &order, About::Tenant(tenant, None), effects).await?;
