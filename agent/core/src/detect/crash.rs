@@ -24,6 +24,7 @@ use reeve_policy::{Class, Metric, Outcome, Protocol, TargetSeen, Timestamp};
 use super::routing::is_for_all;
 use super::{Finding, REPEAT};
 use crate::flow::table::bits;
+use crate::packet::ipv6::HONEST_EXTENSIONS;
 use crate::packet::{Fragment, Ip, Piece, Transport};
 
 /// Unfinished packets that are remembered, how many pieces of each, and for how long.
@@ -112,6 +113,9 @@ impl Crashes {
         }
         if let Transport::Malformed(_) = ip.transport {
             return (!is_empty(ip)).then_some("impossible_header");
+        }
+        if ip.extensions > HONEST_EXTENSIONS {
+            return Some("endless_extensions");
         }
         if ip.fragment == Fragment::No {
             return None;
@@ -219,6 +223,7 @@ pub fn may_be_harmful(ip: &Ip<'_>) -> bool {
     ip.fragment != Fragment::No
         || ip.source == ip.destination
         || matches!(ip.transport, Transport::Malformed(_))
+        || ip.extensions > HONEST_EXTENSIONS
 }
 
 /// Whether nothing follows the network header.

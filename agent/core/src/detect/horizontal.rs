@@ -12,7 +12,7 @@
 //!
 //! **Look-alikes that stay silent.** Monitoring, load balancers, mail servers and resolvers: their peers answer. A
 //! crawler with some dead links: the share stays low. A pool of backends that was in use and died: no first contacts
-//! ([`super::known`]). Peer-to-peer nodes: one local socket, scattered ports, strangers who call back ([`super::peers`]). Dials to private, shared (RFC 6598) and reserved addresses, which
+//! ([`super::known`]). A server that dials back those who have completed connections to it (ident, callbacks). Peer-to-peer nodes: one local socket, scattered ports, strangers who call back ([`super::peers`]). Dials to private, shared (RFC 6598) and reserved addresses, which
 //! misconfigured peer-to-peer nodes make by the thousand, are not counted for tenants that have public addresses.
 //!
 //! **Evasion.** Order, fragments, source ports, hop limits, and source addresses, own or borrowed (decoys), change nothing: targets are counted
@@ -78,8 +78,8 @@ pub fn judge(
     })
 }
 
-/// What is no first contact, and what nobody can have.
-const HEEDED: Excuse = Excuse::LEAK.or(Excuse::KNOWN);
+/// What is no first contact, what nobody can have, and who called before.
+const HEEDED: Excuse = Excuse::LEAK.or(Excuse::KNOWN).or(Excuse::CALLER);
 
 /// The fewest hosts that can be a scan of this port, and the policy's key for that.
 fn base_hosts(numbers: &Horizontal, target: &Target, excuse: Excuse) -> (u32, &'static str) {

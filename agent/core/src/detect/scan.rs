@@ -17,9 +17,10 @@ use super::known::Known;
 use super::link::{self, Link};
 use super::peers::Peers;
 use super::slow::Slow;
+use super::stealth::Company;
 use super::walk::{self, Walk};
 use super::{Finding, Home, horizontal, stealth, vertical};
-use crate::flow::{FlowEvent, ProbeKind};
+use crate::flow::{Called, FlowEvent, ProbeKind};
 use crate::meter::targets::{Excuse, TargetWindow};
 
 /// All that is known of a tenant's scanning.
@@ -63,21 +64,25 @@ impl Scans {
         found: &mut Vec<Finding>,
     ) {
         match event {
-            FlowEvent::Outcome { target, local_port, opened, at, outcome, .. } => {
+            FlowEvent::Outcome { target, local_port, opened, at, outcome, called, .. } => {
                 let (local_port, opened, at, outcome) = (*local_port, *opened, *at, *outcome);
-                self.outcome(
-                    numbers,
-                    Attempt { target, local_port, opened, at, outcome },
-                    home,
-                    is_told,
-                    found,
-                );
+                let attempt = Attempt { target, local_port, opened, at, outcome };
+                self.outcome(numbers, (attempt, *called), home, is_told, found);
             }
-            FlowEvent::Probe { target, opened, at, kind, local_port, is_early, is_refused, .. } => {
-                let from = (*local_port, *is_early);
+            FlowEvent::Probe {
+                target,
+                opened,
+                at,
+                kind,
+                local_port,
+                is_early,
+                is_refused,
+                is_served,
+                ..
+            } => {
                 let outcome = if *is_refused { Outcome::Refused } else { Outcome::Silent };
                 let attempt = Attempt { target, local_port: *local_port, opened: *opened, at: *at, outcome };
-                self.probe(numbers, attempt, (*kind, from.1), home, is_told, found);
+                self.probe(numbers, attempt, (*kind, *is_early, *is_served), home, is_told, found);
             }
             FlowEvent::Served { peer, protocol, local_port, at, .. } => {
                 self.peers.served(*protocol, *local_port, *peer, *at);
@@ -137,7 +142,7 @@ impl Scans {
     fn outcome(
         &mut self,
         numbers: &Thresholds,
-        attempt: Attempt<'_>,
+        (attempt, called): (Attempt<'_>, Called),
         home: Home,
         is_told: impl Fn(Class) -> bool,
         found: &mut Vec<Finding>,
@@ -146,7 +151,7 @@ impl Scans {
         if matches!(target.protocol, Protocol::Other(_)) {
             found.extend(self.probes.observe_protocol(&numbers.stealth, target, opened, at));
         }
-        let excuse = self.excuse(numbers, &attempt, home);
+        let excuse = self.excuse(numbers, &attempt, home).or(as_caller(called));
         if outcome == Outcome::Productive {
             self.known.note(target, at);
         }
@@ -155,7 +160,7 @@ impl Scans {
         let counted = numbers.horizontal.window.max(numbers.vertical.window);
         let noted = window.record(target, opened, at, outcome, (counted.max(walk::EXPIRY), counted), excuse);
         if !is_told(Class::PortscanVertical) {
-            found.extend(vertical::judge(window, &numbers.vertical, target, outcome, at));
+            found.extend(vertical::judge(window, &numbers.vertical, target, (outcome, excuse), at));
         }
         if excuse.is_any(Excuse::LEAK) {
             return;
@@ -178,7 +183,7 @@ impl Scans {
     ) {
         let Attempt { target, at, outcome, .. } = *attempt;
         let is_first_failure = outcome.is_unanswered() && before.is_none_or(|before| !before.is_unanswered());
-        let is_peer = target.port.is_some_and(|port| numbers.horizontal.peer_ports.contains(&port));
+        let is_peer = target.port.is_some_and(|port| is_peer_port(numbers, port));
         if is_peer || excuse.is_any(HEEDED) {
             return;
         }
@@ -223,7 +228,7 @@ impl Scans {
                 self.slow.get_or_insert_default().answered(target, at);
             }
             Outcome::Silent | Outcome::Refused => {
-                let is_peer = target.port.is_some_and(|port| numbers.horizontal.peer_ports.contains(&port));
+                let is_peer = target.port.is_some_and(|port| is_peer_port(numbers, port));
                 let is_fast = is_told(Class::PortscanHorizontal) || is_told(Class::PortscanVertical);
                 if !is_peer && !is_fast && !excuse.is_any(HEEDED) {
                     let slow = self.slow.get_or_insert_default();
@@ -238,26 +243,35 @@ impl Scans {
         &mut self,
         numbers: &Thresholds,
         attempt: Attempt<'_>,
-        (kind, is_early): (ProbeKind, bool),
+        (kind, is_early, is_served): (ProbeKind, bool, bool),
         home: Home,
         is_told: impl Fn(Class) -> bool,
         found: &mut Vec<Finding>,
     ) {
         let Attempt { target, local_port, opened, at, outcome } = attempt;
-        let is_weak = stealth::is_weak(kind);
-        let callers = if is_weak { self.peers.callers(Protocol::Tcp, local_port, at) } else { 0 };
-        // The end of a client's connection to a service of the tenant's.
-        if is_weak && callers > 0 && target.port.is_none_or(|port| port >= 1024) {
+        let is_doubtful = kind.is_weak() && is_early;
+        if is_doubtful && (is_served || local_port < 1024) {
             return;
         }
-        let is_doubtful = is_weak && is_early;
-        if is_doubtful && (callers > 0 || local_port < 1024) {
-            return;
-        }
-        // Pools close many connections at once, whose other ends may have forgotten them; each has a port of its own.
-        let only_from = (is_doubtful || kind == ProbeKind::Maimon).then_some(local_port);
-        found.extend(self.probes.observe(&numbers.stealth, target, (kind, only_from), opened, at));
-        if is_doubtful {
+        let is_silent = outcome == Outcome::Silent;
+        let company = match kind {
+            // A peer-to-peer node dials, and is dialled, from the one port that its peers use as well.
+            _ if kind.is_weak()
+                && is_served
+                && target.port.is_some_and(|port| is_peer_port(numbers, port)) =>
+            {
+                return;
+            }
+            // The end of a client's connection to a service of the tenant's; clients have ports of their own.
+            _ if kind.is_weak() && is_served => Company::Port,
+            // Nobody need answer, and a call may have come another way.
+            ProbeKind::SynAck if is_silent => Company::Doubted,
+            // Pools close many connections at once, whose other ends may have forgotten them; each has a port of its own.
+            _ if is_doubtful || kind == ProbeKind::Maimon => Company::From(local_port),
+            _ => Company::All,
+        };
+        found.extend(self.probes.observe(&numbers.stealth, target, (kind, company), opened, at));
+        if is_doubtful || matches!(company, Company::Port | Company::Doubted) {
             return;
         }
         let is_leak = home == Home::Public && horizontal::is_bogon(target.address);
@@ -306,4 +320,17 @@ impl Scans {
 }
 
 /// What is no evidence for the tests that are not about one port alone.
-const HEEDED: Excuse = Excuse::LEAK.or(Excuse::KNOWN).or(Excuse::PEER);
+const HEEDED: Excuse = Excuse::LEAK.or(Excuse::KNOWN).or(Excuse::PEER).or(Excuse::CALLER);
+
+/// What it excuses that a host called before.
+const fn as_caller(called: Called) -> Excuse {
+    match called {
+        Called::No => Excuse::NONE,
+        Called::Spoke => Excuse::SPOKE,
+        Called::Connected => Excuse::CALLER,
+    }
+}
+
+fn is_peer_port(numbers: &Thresholds, port: u16) -> bool {
+    numbers.horizontal.peer_ports.contains(&port)
+}

@@ -2,19 +2,21 @@
 //!
 //! **Measure.** Distinct targets of TCP packets that belong to no connection and that no honest stack sends: NULL, FIN
 //! and XMAS, and tiny first fragments (RFC 1858), at once; ACK, Maimon and window probes where the peer never spoke, answers RST (RFC 9293,
-//! section 3.10.7.1: what a closed port answers) or is said to be unreachable. And distinct IP protocols tried on one host.
+//! section 3.10.7.1: what a closed port answers) or is said to be unreachable; so a SYN-ACK from a port that nobody calls, which asks who is
+//! there as well (a suspicion only where nothing comes back). And distinct IP protocols tried on one host.
 //!
-//! **Numbers.** 5 probes to distinct targets in 60 s; ACK and FIN/ACK 20; 8 IP protocols on one host.
+//! **Numbers.** 5 probes to distinct targets in 60 s; ACK, FIN/ACK and SYN-ACK 20; 8 IP protocols on one host.
 //!
 //! **Look-alikes that stay silent.** The last FIN or ACK of a connection that opened before the agent did: the peer answers. Of those
 //! that nobody answers in the agent's first minute only such count as come from one port, above the well-known ones, on which nobody has
 //! called: a scanner's probes have one source, connections have each their own, and a server's come from where it is called. A pool
 //! that closes: FIN/ACK counts only with others from its port. A server
-//! that closes connections idle for hours, whose clients are gone: their end comes from a port on which strangers call and goes
-//! to ports above 1023. A tunnel end (GRE, ESP, IPIP): a few protocols, not eight.
+//! whose clients are gone, as its keepalives find after hours (RFC 9293, section 3.8.4): what comes from a port that took calls today or
+//! yesterday counts only with others at the same port of other hosts, for clients have ports of their own. A server that is flooded from
+//! forged addresses: it was called, or flows of its callers had to be given up. A tunnel end (GRE, ESP, IPIP): a few protocols, not eight.
 //!
 //! **Evasion.** Fewer than five probes a minute: [`super::slow`]. Probes within a connection are none. From the port of a service of the
-//! tenant's own ACK probes pass, but for those below port 1024.
+//! tenant's own ACK probes pass, but for those at one port of many hosts. RST probes are not told from answers.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -29,10 +31,22 @@ use crate::flow::ProbeKind;
 struct Probe {
     target: Target,
     kind: ProbeKind,
-    /// The tenant's port, if the probe counts only together with others from it.
-    only_from: Option<u16>,
+    company: Company,
     first: Timestamp,
     last: Timestamp,
+}
+
+/// Together with which others a weak probe counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// All.
+    All,
+    /// Those from the same port of the tenant's.
+    From(u16),
+    /// Those at the same port of other hosts.
+    Port,
+    /// All, for a suspicion only.
+    Doubted,
 }
 
 /// The last distinct probes and IP protocols of one tenant.
@@ -56,16 +70,24 @@ impl Probes {
         &mut self,
         numbers: &Stealth,
         target: &Target,
-        (kind, only_from): (ProbeKind, Option<u16>),
+        (kind, company): (ProbeKind, Company),
         opened: Timestamp,
         at: Timestamp,
     ) -> Option<Finding> {
-        let probe = Probe { target: *target, kind, only_from, first: opened, last: opened };
+        let probe = Probe { target: *target, kind, company, first: opened, last: opened };
         note(&mut self.probes, Self::CAPACITY, probe, at.minus(numbers.window));
-        let certain = |probe: &&Probe| !is_weak(probe.kind);
-        let sure = self.probes.iter().filter(certain).count();
-        let counts = |probe: &&Probe| probe.only_from.is_none() || probe.only_from == only_from;
-        let weak = self.probes.iter().filter(|probe| is_weak(probe.kind)).filter(counts).count();
+        let sure = self.probes.iter().filter(|probe| !probe.kind.is_weak()).count();
+        let counts = |probe: &&Probe| match probe.company {
+            Company::All => true,
+            Company::From(_) => probe.company == company,
+            Company::Port => probe.target.port == target.port,
+            Company::Doubted => false,
+        };
+        let all_weak = || self.probes.iter().filter(|probe| probe.kind.is_weak());
+        let weak = all_weak().filter(counts).count();
+        let doubted = all_weak().filter(|probe| probe.company == Company::Doubted).count();
+        let is_suspicion = sure < numbers.probes as usize && weak < numbers.ack_probes as usize;
+        let weak = if is_suspicion { weak + doubted } else { weak };
         let (name, value, threshold) = if sure >= numbers.probes as usize {
             ("probes", sure, numbers.probes)
         } else if weak >= numbers.ack_probes as usize {
@@ -74,7 +96,8 @@ impl Probes {
             return None;
         };
         let value = u32::try_from(value).expect("at most 64");
-        Some(finding(&self.probes, (name, value, threshold), at))
+        let found = finding(&self.probes, (name, value, threshold), at);
+        Some(Finding { is_suspicion, ..found })
     }
 
     /// Takes an attempt over a protocol other than TCP, UDP, SCTP and ICMP, and judges.
@@ -88,8 +111,13 @@ impl Probes {
         if !matches!(target.protocol, Protocol::Other(_)) {
             return None;
         }
-        let probe =
-            Probe { target: *target, kind: ProbeKind::Null, only_from: None, first: opened, last: opened };
+        let probe = Probe {
+            target: *target,
+            kind: ProbeKind::Null,
+            company: Company::All,
+            first: opened,
+            last: opened,
+        };
         note(&mut self.protocols, Self::PROTOCOLS, probe, at.minus(numbers.window));
         let host: IpAddr = target.address;
         let on_host: Vec<Probe> =
@@ -104,17 +132,12 @@ impl Probes {
     }
 }
 
-/// Whether honest stacks send it too, though not so.
-pub(super) const fn is_weak(kind: ProbeKind) -> bool {
-    matches!(kind, ProbeKind::Ack | ProbeKind::Maimon)
-}
-
 fn note(probes: &mut Vec<Probe>, most: usize, new: Probe, horizon: Timestamp) {
     probes.retain(|probe| probe.last >= horizon);
     if let Some(known) = probes.iter_mut().find(|probe| probe.target == new.target) {
         known.last = known.last.max(new.last);
-        if !is_weak(new.kind) || new.only_from.is_none() {
-            (known.kind, known.only_from) = (new.kind, new.only_from);
+        if !new.kind.is_weak() || new.company == Company::All {
+            (known.kind, known.company) = (new.kind, new.company);
         }
         return;
     }
@@ -157,7 +180,9 @@ mod tests {
         let mut found = false;
         for number in 0..probes {
             let at = Timestamp::from_secs(1_000) + Duration::from_millis(u64::from(number) * step_ms);
-            found |= state.observe(&numbers, &target(number, Protocol::Tcp), (kind, None), at, at).is_some();
+            found |= state
+                .observe(&numbers, &target(number, Protocol::Tcp), (kind, Company::All), at, at)
+                .is_some();
             assert!(state.probes.len() <= Probes::CAPACITY);
         }
         assert_eq!(found, expect, "{probes} {kind:?} every {step_ms} ms");
@@ -187,7 +212,7 @@ mod tests {
             let (mut state, numbers) = (Probes::default(), Stealth::default());
             let at = Timestamp::from_secs(1_000);
             let found = (0..20).any(|number| {
-                let from = (ProbeKind::Ack, Some(40_000 + number % ports));
+                let from = (ProbeKind::Ack, Company::From(40_000 + number % ports));
                 state.observe(&numbers, &target(number, Protocol::Tcp), from, at, at).is_some()
             });
             assert_eq!(found, expect, "{ports} source ports");
@@ -199,7 +224,7 @@ mod tests {
         let (mut state, numbers) = (Probes::default(), Stealth::default());
         for second in 0..50 {
             let at = Timestamp::from_secs(1_000 + second);
-            let probe = (ProbeKind::Fin, None);
+            let probe = (ProbeKind::Fin, Company::All);
             assert_eq!(state.observe(&numbers, &target(1, Protocol::Tcp), probe, at, at), None);
         }
     }

@@ -4,14 +4,17 @@
 //! them that did not answer; or distinct ports below 1024, whatever the answer, since hardly anybody has business with
 //! fifteen well-known services of one host within a minute.
 //!
-//! **Numbers.** 20 ports in 60 s, 60 % unanswered; UDP twice that unless refused outright. 15 ports below 1024.
+//! **Numbers.** 20 ports in 60 s, 60 % unanswered; UDP twice that unless refused outright. 15 ports below 1024. Ten times that where the
+//! host itself called the tenant in the last ten minutes, or where strangers call the port that the tries come from.
 //!
 //! **Look-alikes that stay silent.** Passive FTP and media streams: many high ports, which answer. A retried dead
-//! server: one port. Traceroute: its packets are no attempts. Replies to somebody else's scan: answers are no
+//! server: one port. Active FTP, and media by SIP or ICE, to a caller who names closed ports of its own: it called; if it completed a
+//! connection, which nobody can in another's name, even more of it is a suspicion only. A peer-to-peer node that is told of many peers
+//! behind one address ([`super::peers`]). Traceroute: its packets are no attempts. Replies to somebody else's scan: answers are no
 //! attempts either.
 //!
 //! **Evasion.** Fewer than 20 ports a minute on each host: [`super::slow`]. Several hosts in turn: [`super::block`]. Open ports above
-//! 1023 only. Order, source ports and addresses, decoys and fragments change nothing; tiny fragments are told by [`super::stealth`].
+//! 1023 only. Below 200 ports a minute, hosts that have called, or in whose name somebody did. Order, source ports and addresses, decoys and fragments change nothing; tiny fragments are told by [`super::stealth`].
 
 use reeve_policy::language::thresholds::Vertical;
 use reeve_policy::{Class, Outcome, Protocol, Target, Timestamp};
@@ -19,13 +22,19 @@ use reeve_policy::{Class, Outcome, Protocol, Target, Timestamp};
 use super::{Finding, count, share};
 use crate::meter::targets::{Excuse, Group, TargetWindow};
 
+/// What takes more ports to be a scan.
+const LENIENT: Excuse = Excuse::PEER.or(Excuse::CALLER).or(Excuse::SPOKE);
+
+/// How much more.
+const LENIENCE: u32 = 10;
+
 /// Judges the window after `target` got `outcome`.
 #[must_use]
 pub fn judge(
     window: &TargetWindow,
     numbers: &Vertical,
     target: &Target,
-    outcome: Outcome,
+    (outcome, excuse): (Outcome, Excuse),
     at: Timestamp,
 ) -> Option<Finding> {
     // What is not yet, or never, known to have ended changes nothing.
@@ -33,10 +42,12 @@ pub fn judge(
         return None;
     }
     let group = Group::Host(target.address, target.protocol);
-    let tally = window.tally(group, at, numbers.window, Excuse::NONE);
+    // What has an excuse is counted together with what has none, and the other way round it is not.
+    let (heeded, times) = if excuse.is_any(LENIENT) { (Excuse::NONE, LENIENCE) } else { (LENIENT, 1) };
+    let tally = window.tally(group, at, numbers.window, heeded);
     let mostly_refused = f64::from(tally.refused) >= numbers.unanswered * f64::from(tally.targets);
     let weak = target.protocol == Protocol::Udp && !mostly_refused;
-    let factor = if weak { numbers.udp_factor } else { 1 };
+    let factor = times.saturating_mul(if weak { numbers.udp_factor } else { 1 });
     let needed = numbers.ports.saturating_mul(factor);
     let scan = tally.targets >= needed && tally.unanswered_share() >= numbers.unanswered;
     let low = tally.low_ports >= numbers.low_ports.saturating_mul(factor);
@@ -57,7 +68,7 @@ pub fn judge(
         at,
         metrics,
         confidence_percent: if scan { 95 } else { 80 },
-        is_suspicion: false,
+        is_suspicion: excuse.is_any(Excuse::CALLER),
         targets: window.list(group, at, numbers.window, reeve_policy::Alert::MAX_TARGETS),
     })
 }
@@ -76,7 +87,7 @@ mod tests {
             let at = Timestamp::from_secs(1_000) + Duration::from_millis(u64::from(number) * step_ms);
             let outcome = outcomes[usize::from(number) % outcomes.len()];
             window.record(&target, at, at, outcome, (numbers.window, numbers.window), Excuse::NONE);
-            found |= judge(&window, &numbers, &target, outcome, at).is_some();
+            found |= judge(&window, &numbers, &target, (outcome, Excuse::NONE), at).is_some();
         }
         assert_eq!(found, expect, "{protocol} {from}+{ports} every {step_ms} ms, {outcomes:?}");
     }

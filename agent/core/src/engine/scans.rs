@@ -1,6 +1,8 @@
 //! Scans and what looks like them, as frames through the whole engine: hosting tenants' everyday traffic stays silent, and a scanner
 //! gains nothing by its tricks.
 
+mod callers;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

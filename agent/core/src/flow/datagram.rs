@@ -4,8 +4,9 @@
 
 use reeve_policy::{Outcome, Protocol, Timestamp};
 
+use super::contacts::Contacts;
 use super::table::{FlowKey, FlowTable};
-use super::{FlowEvent, ProbeKind, Seen, State};
+use super::{FlowEvent, Seen, State};
 use crate::packet::{Icmp, IcmpKind, Ip, Quoted, Transport};
 use crate::topology::TenantIx;
 
@@ -20,7 +21,12 @@ const TRACEROUTE_PORTS: std::ops::RangeInclusive<u16> = 33434..=33600;
 const TRACEROUTE_HOPS: u8 = 32;
 
 /// A datagram from the tenant.
-pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &mut Vec<FlowEvent>) {
+pub(super) fn sent(
+    (table, contacts): (&mut FlowTable, &Contacts),
+    seen: Seen,
+    ip: &Ip<'_>,
+    events: &mut Vec<FlowEvent>,
+) {
     if let Some(slot) = table.find(&seen.key, seen.at) {
         let flow = table.get_mut(slot);
         flow.touch(seen.at);
@@ -33,16 +39,29 @@ pub(super) fn sent(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &mut 
     if !opens(ip) {
         return;
     }
+    // Who has sent a datagram to any address or port of the tenant's is answered.
+    if ip.protocol == Protocol::Udp && contacts.has_sent(&seen.key, seen.at) {
+        table.insert(seen.key, seen.at, State::Adopted, 0, false);
+        return;
+    }
     let (state, waits) = seen.attempt();
     table.insert(seen.key, seen.at, state, 0, waits);
 }
 
 /// A datagram to the tenant.
-pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &mut Vec<FlowEvent>) {
+pub(super) fn received(
+    (table, contacts): (&mut FlowTable, &mut Contacts),
+    seen: Seen,
+    ip: &Ip<'_>,
+    events: &mut Vec<FlowEvent>,
+) {
     let Some(slot) = table.find(&seen.key, seen.at) else {
         // Only ports tell an answer of ours from an attempt of ours later on.
         if ip.protocol.has_ports() {
             table.insert(seen.key, seen.at, State::Called, 0, false);
+        }
+        if ip.protocol == Protocol::Udp {
+            contacts.note_datagram(&seen.key, seen.at);
         }
         return;
     };
@@ -50,7 +69,11 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, ip: &Ip<'_>, events: &
         return;
     }
     let flow = *table.get(slot);
-    table.get_mut(slot).touch(seen.at);
+    let is_new_second = table.get_mut(slot).touch(seen.at);
+    // It goes on asking and is not answered from here.
+    if is_new_second && flow.state == State::Called && ip.protocol == Protocol::Udp {
+        contacts.note_datagram(&seen.key, seen.at);
+    }
     if matches!(flow.state, State::Tried | State::Over) {
         let refused = matches!(&ip.transport, Transport::Sctp(sctp) if sctp.first_chunk == SCTP_ABORT);
         let (outcome, state) =
@@ -76,8 +99,8 @@ pub(super) fn error(
     let Some(slot) = table.find(&key, at) else { return };
     let flow = *table.get(slot);
     // Some filters answer a probe that opens nothing as well.
-    if let State::Midstream(kind @ (ProbeKind::Ack | ProbeKind::Maimon)) = flow.state {
-        if error == IcmpKind::Unreachable && silence_counts {
+    if let State::Midstream(kind) = flow.state {
+        if kind.is_weak() && error == IcmpKind::Unreachable && silence_counts {
             table.stop_waiting(slot);
             table.get_mut(slot).state = State::Over;
             events.push(flow.probe(kind, at, false, true));

@@ -17,6 +17,7 @@
 //!
 //! Left out: reassembly, NAT, and whose a packet is (see [`crate::topology`]).
 
+mod contacts;
 mod datagram;
 pub mod guard;
 mod index;
@@ -33,6 +34,8 @@ use reeve_policy::{Outcome, Protocol, Target, Timestamp};
 
 use crate::packet::{Ip, Transport};
 use crate::topology::TenantIx;
+pub use contacts::Called;
+use contacts::Contacts;
 pub use restrict::{Held, Restrictions};
 use table::{Flow, FlowKey, FlowTable};
 
@@ -56,8 +59,18 @@ pub enum ProbeKind {
     Maimon,
     /// ACK alone outside any connection; a window scan looks the same.
     Ack,
+    /// SYN and ACK from a port that nobody calls.
+    SynAck,
     /// A first fragment too small for its transport header: something to hide from filters.
     Tiny,
+}
+
+impl ProbeKind {
+    /// Whether honest stacks send it too, though not so.
+    #[must_use]
+    pub const fn is_weak(self) -> bool {
+        matches!(self, Self::Ack | Self::Maimon | Self::SynAck)
+    }
 }
 
 /// What the flow stage tells the detectors.
@@ -77,6 +90,8 @@ pub enum FlowEvent {
         at: Timestamp,
         /// The outcome.
         outcome: Outcome,
+        /// If it is a failure, whether the target had called the tenant before.
+        called: Called,
     },
     /// The tenant's side of an attempt was completed: a handshake that was gone through with. Once an attempt.
     Completed {
@@ -132,6 +147,8 @@ pub enum FlowEvent {
         is_early: bool,
         /// Whether somebody refused it.
         is_refused: bool,
+        /// Whether its port is that of a service of the tenant's.
+        is_served: bool,
     },
     /// Somebody called the tenant, and the tenant answered.
     Served {
@@ -190,6 +207,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub struct Flows {
     table: FlowTable,
+    contacts: Contacts,
     /// Since when out-of-state packets have been watched, for every tenant alike.
     started: Option<Timestamp>,
     /// Whether silence is evidence at the moment.
@@ -224,6 +242,7 @@ impl Seen {
             local_port: self.key.local_port(),
             is_early: false,
             is_refused: false,
+            is_served: false,
         }
     }
 
@@ -241,7 +260,8 @@ impl Flows {
     /// A table for at most `capacity` flows of `tenants` tenants. `seed` spreads the hash; it never shows.
     #[must_use]
     pub fn new(capacity: usize, tenants: usize, seed: u64) -> Self {
-        Self { table: FlowTable::new(capacity, tenants, seed), started: None, silence_counts: true }
+        let table = FlowTable::new(capacity, tenants, seed);
+        Self { table, contacts: Contacts::new(tenants, seed), started: None, silence_counts: true }
     }
 
     /// Tells whether silence is evidence from now on: not while the node is degraded.
@@ -252,11 +272,13 @@ impl Flows {
     /// Shares the room among `tenants` tenants from now on.
     pub fn set_tenants(&mut self, tenants: usize) {
         self.table.set_tenants(tenants);
+        self.contacts.set_tenants(tenants);
     }
 
-    /// Forgets every flow of a tenant.
+    /// Forgets every flow of a tenant, and who called it.
     pub fn forget(&mut self, tenant: TenantIx) {
         self.table.forget(tenant);
+        self.contacts.forget(tenant);
     }
 
     /// How many flows there are.
@@ -299,17 +321,19 @@ impl Flows {
         let Some(key) = sent_key(tenant, ip) else { return };
         let held = if restrictions.is_empty() { Held::Free } else { restrictions.held(&key.target()) };
         let seen = Seen { tenant, at, key, held, packets: ip.segments };
+        let from = events.len();
         match &ip.transport {
             Transport::Tcp(tcp) => {
                 let grace_over = at.since(started) >= MIDSTREAM_GRACE;
-                tcp::sent(&mut self.table, seen, tcp, grace_over, events);
+                tcp::sent((&mut self.table, &self.contacts), seen, tcp, grace_over, events);
             }
             Transport::Tiny { .. } if !seen.is_blocked() => {
                 events.push(seen.probe(ProbeKind::Tiny));
             }
             Transport::Tiny { .. } => {}
-            _ => datagram::sent(&mut self.table, seen, ip, events),
+            _ => datagram::sent((&mut self.table, &self.contacts), seen, ip, events),
         }
+        self.complete(&mut events[from..]);
     }
 
     /// Reads a packet that reached `tenant`.
@@ -321,11 +345,12 @@ impl Flows {
         events: &mut Vec<FlowEvent>,
     ) {
         self.started.get_or_insert(at);
+        let from = events.len();
         if let Transport::Icmp(icmp) = &ip.transport
             && let Some(quoted) = icmp.quoted
         {
             datagram::error(&mut self.table, (tenant, self.silence_counts), icmp.kind, &quoted, at, events);
-            return;
+            return self.complete(&mut events[from..]);
         }
         if let Transport::Tiny { source_port: 0, destination_port: 0 } = ip.transport {
             return;
@@ -333,9 +358,10 @@ impl Flows {
         let Some(key) = received_key(tenant, ip) else { return };
         let seen = Seen { tenant, at, key, held: Held::Free, packets: ip.segments };
         match &ip.transport {
-            Transport::Tcp(tcp) => tcp::received(&mut self.table, seen, tcp, events),
-            _ => datagram::received(&mut self.table, seen, ip, events),
+            Transport::Tcp(tcp) => tcp::received((&mut self.table, &mut self.contacts), seen, tcp, events),
+            _ => datagram::received((&mut self.table, &mut self.contacts), seen, ip, events),
         }
+        self.complete(&mut events[from..]);
     }
 
     /// When [`Flows::handle_timeout`] next has something to do.
@@ -347,6 +373,7 @@ impl Flows {
     /// Ends what is due at `now`: silent attempts in the order in which they were made, then idle flows.
     pub fn handle_timeout(&mut self, now: Timestamp, events: &mut Vec<FlowEvent>) {
         let started = self.started.unwrap_or(now);
+        let from = events.len();
         while let Some(slot) = self.table.pop_silent(now) {
             let flow = self.table.get(slot);
             let opened = flow.opened;
@@ -356,7 +383,7 @@ impl Flows {
                     events.push(flow.outcome(outcome, now));
                     self.table.get_mut(slot).state = State::Over;
                 }
-                State::Midstream(kind @ (ProbeKind::Ack | ProbeKind::Maimon)) if self.silence_counts => {
+                State::Midstream(kind) if kind.is_weak() && self.silence_counts => {
                     let is_early = opened.since(started) < MIDSTREAM_GRACE;
                     events.push(flow.probe(kind, now, is_early, false));
                 }
@@ -364,6 +391,25 @@ impl Flows {
             }
         }
         self.table.sweep(now);
+        self.complete(&mut events[from..]);
+    }
+
+    /// Adds to what is told what is known of the tenant's callers, and takes note of those whom it answered.
+    fn complete(&mut self, events: &mut [FlowEvent]) {
+        for event in events {
+            match event {
+                FlowEvent::Outcome { tenant, target, at, outcome, called, .. } if outcome.is_unanswered() => {
+                    *called = self.contacts.called(*tenant, target.address, *at);
+                }
+                FlowEvent::Probe { tenant, at, local_port, is_served, .. } => {
+                    *is_served = self.contacts.has_served(*tenant, *local_port, *at);
+                }
+                FlowEvent::Served { tenant, peer, protocol, local_port, at } => {
+                    self.contacts.note_served((*tenant, *protocol), (*peer, *local_port), *at);
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -371,7 +417,8 @@ impl Flow {
     /// What to tell of what became of it.
     fn outcome(&self, outcome: Outcome, at: Timestamp) -> FlowEvent {
         let (tenant, target, local_port) = (self.key.tenant, self.key.target(), self.key.local_port());
-        FlowEvent::Outcome { tenant, target, local_port, opened: self.opened, at, outcome }
+        let called = Called::No;
+        FlowEvent::Outcome { tenant, target, local_port, opened: self.opened, at, outcome, called }
     }
 
     /// What to tell of a flow that turned out to be a probe.
@@ -385,6 +432,7 @@ impl Flow {
             local_port: self.key.local_port(),
             is_early,
             is_refused,
+            is_served: false,
         }
     }
 

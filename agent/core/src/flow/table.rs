@@ -86,6 +86,12 @@ impl FlowKey {
         }
     }
 
+    /// The remote end of the flow.
+    #[must_use]
+    pub fn remote(&self) -> (IpAddr, u16) {
+        (address(u128::from_be_bytes(self.remote)), self.remote_port)
+    }
+
     /// The tenant's own end of the flow.
     #[must_use]
     pub fn local(&self) -> (IpAddr, u16) {
@@ -135,11 +141,19 @@ pub struct Flow {
     /// Whether the peer sent its SYN-ACK again: the handshake was not completed. Where there was no handshake, whether the peer
     /// refused to know of any.
     pub(super) answered_again: bool,
-    /// Whether the tenant has completed the handshake.
-    pub(super) is_completed: bool,
+    /// What else is known of a connection: [`COMPLETED`], [`AWAITED`], and below them ([`COUNT`]) how many packets the tenant has sent
+    /// since the attempt, where nothing but a refusal came back.
+    pub(super) marks: u8,
     /// Whether it stands in the list of attempts that wait for an answer.
     waiting: Waiting,
 }
+
+/// The tenant has completed the handshake.
+pub(super) const COMPLETED: u8 = 0x80;
+/// The peer began and was answered, and is yet to complete the handshake.
+pub(super) const AWAITED: u8 = 0x40;
+/// The bits that count packets; they stop at their end.
+pub(super) const COUNT: u8 = 0x3f;
 
 /// Whether an attempt waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,14 +170,15 @@ const FREE: u32 = 0;
 const _: () = assert!(size_of::<Flow>() == 64);
 
 impl Flow {
-    /// Takes note of a packet of the flow's.
-    pub(super) fn touch(&mut self, at: Timestamp) {
-        self.last = seconds(at).max(1);
+    /// Takes note of a packet of the flow's; tells whether it is the first in its second.
+    pub(super) fn touch(&mut self, at: Timestamp) -> bool {
+        let before = std::mem::replace(&mut self.last, seconds(at).max(1));
+        before != self.last
     }
 }
 
 /// Whole seconds since the epoch; they fit until 2106.
-fn seconds(at: Timestamp) -> u32 {
+pub(super) fn seconds(at: Timestamp) -> u32 {
     u32::try_from(at.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
@@ -186,9 +201,11 @@ struct Share {
     count: u32,
     /// How many of them were spared.
     spared: u32,
+    /// The second in which one was last given up for want of room.
+    evicted: u32,
 }
 
-const NO_FLOWS: Share = Share { oldest: NIL, newest: NIL, count: 0, spared: 0 };
+const NO_FLOWS: Share = Share { oldest: NIL, newest: NIL, count: 0, spared: 0, evicted: 0 };
 
 /// A bounded table of flows.
 #[derive(Debug)]
@@ -305,6 +322,20 @@ impl FlowTable {
         Some(slot)
     }
 
+    /// Whether a flow of the tenant's was given up so lately that packets of it may still be sent again.
+    #[must_use]
+    pub(super) fn gives_up(&self, tenant: TenantIx, at: Timestamp) -> bool {
+        let share = self.shares.get(tenant.0 as usize);
+        share
+            .is_some_and(|share| share.evicted != 0 && share.evicted.saturating_add(KEEP_OVER) >= seconds(at))
+    }
+
+    /// Whether a tenant has room left for what matters little.
+    #[must_use]
+    pub(super) fn has_room(&self, tenant: TenantIx) -> bool {
+        self.shares.get(tenant.0 as usize).is_none_or(|share| share.count < self.most / 2)
+    }
+
     /// The flow in a slot.
     #[must_use]
     pub fn get(&self, slot: u32) -> &Flow {
@@ -322,7 +353,7 @@ impl FlowTable {
         if tenant >= self.shares.len() {
             self.shares.resize(tenant + 1, NO_FLOWS);
         }
-        self.make_room(tenant);
+        self.make_room(tenant, at);
         let mut flow = Flow {
             key,
             opened: at,
@@ -330,7 +361,7 @@ impl FlowTable {
             last: FREE,
             state,
             answered_again: false,
-            is_completed: false,
+            marks: 0,
             waiting: Waiting::No,
         };
         flow.touch(at);
@@ -361,7 +392,7 @@ impl FlowTable {
         self.unlink(slot, tenant);
         let flow = &mut self.flows[slot as usize];
         (flow.opened, flow.state, flow.isn) = (at, state, isn);
-        (flow.answered_again, flow.is_completed) = (false, false);
+        (flow.answered_again, flow.marks) = (false, 0);
         flow.touch(at);
         self.link(slot, tenant);
         if waits {
@@ -433,13 +464,13 @@ impl FlowTable {
     }
 
     /// Makes sure that there is a slot for a flow of `tenant`.
-    fn make_room(&mut self, tenant: usize) {
+    fn make_room(&mut self, tenant: usize, at: Timestamp) {
         let count = self.shares[tenant].count;
         if count >= self.most {
-            self.evict_oldest(tenant);
+            self.evict_oldest(tenant, at);
         } else if self.len() >= self.capacity {
             let victim = if count >= self.guaranteed { tenant } else { self.largest() };
-            self.evict_oldest(victim);
+            self.evict_oldest(victim, at);
         }
     }
 
@@ -453,7 +484,7 @@ impl FlowTable {
         self.hog as usize
     }
 
-    fn evict_oldest(&mut self, tenant: usize) {
+    fn evict_oldest(&mut self, tenant: usize, at: Timestamp) {
         // Each turn spares one more or comes to one that is not spared; once all are, the oldest goes.
         for _ in 0..=2 * SPARED_MOST {
             let oldest = self.shares[tenant].oldest;
@@ -465,6 +496,7 @@ impl FlowTable {
         if oldest != NIL {
             self.remove(oldest);
             self.evictions += 1;
+            self.shares[tenant].evicted = seconds(at).max(1);
         }
     }
 

@@ -6,15 +6,24 @@
 
 use reeve_policy::Outcome;
 
-use super::table::FlowTable;
+use super::contacts::Contacts;
+use super::table::{AWAITED, COMPLETED, COUNT, FlowTable};
 use super::{FlowEvent, Held, ProbeKind, Seen, State};
 use crate::packet::{Tcp, TcpFlags};
 
 const OPENING: u8 = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
 
+/// So many packets a tenant may send where nothing but a refusal came back, before they count as packets of no connection: a close that
+/// is repeated, or an answer that the sensor missed. They are packets as they are seen, sampled or not.
+const SPARE: u8 = 8;
+
+/// How far a caller's acknowledgment may be ahead of the tenant's SYN-ACK to complete the handshake: the tenant may have greeted it.
+/// A forger does not know that number, and guesses it once in 65,536 times.
+const GREETING: u32 = 65_536;
+
 /// A segment from the tenant.
 pub(super) fn sent(
-    table: &mut FlowTable,
+    (table, contacts): (&mut FlowTable, &Contacts),
     seen: Seen,
     tcp: &Tcp<'_>,
     grace_over: bool,
@@ -29,14 +38,25 @@ pub(super) fn sent(
         let flow = table.get_mut(slot);
         let state = flow.state;
         if state == State::Called {
-            return answer(table, slot, seen, flags, events);
+            return answer(table, slot, seen, tcp, events);
         }
         let was_refused = state == State::Over && flow.answered_again;
-        if matches!(state, State::Unheard | State::Midstream(_)) {
+        let is_open = matches!(state, State::Tried | State::Over);
+        if is_open && flow.marks & COUNT < COUNT {
+            flow.marks += 1;
+        }
+        if matches!(state, State::Unheard | State::Midstream(_)) && !is_answer(flags) {
             flow.isn = flow.isn.saturating_add(seen.packets);
         }
-        if was_refused || matches!(state, State::Unheard | State::Midstream(_) | State::Blocked) {
+        if was_refused
+            || is_open && flow.marks & COUNT > SPARE
+            || matches!(state, State::Unheard | State::Midstream(_) | State::Blocked)
+        {
             events.push(stray(seen, flags));
+        }
+        // Who goes on after a SYN-ACK serves somebody whose side is not seen.
+        if state == State::Midstream(ProbeKind::SynAck) && !is_answer(flags) {
+            finish(table, slot, State::Unheard);
         }
         if is_live(state) {
             return speak(table, slot, seen, tcp, events);
@@ -52,7 +72,10 @@ pub(super) fn sent(
         }
         return;
     }
-    events.push(stray(seen, flags));
+    // What answers those whose flows were given up is no flood.
+    if !(is_answer(flags) && table.gives_up(seen.tenant, seen.at)) {
+        events.push(stray(seen, flags));
+    }
     // Both at once open nothing and answer nobody (RFC 9293 knows no such segment).
     if flags.all(TcpFlags::SYN | TcpFlags::FIN) || flags.all(TcpFlags::SYN | TcpFlags::RST) {
         table.insert(seen.key, seen.at, State::Over, tcp.sequence, false);
@@ -61,8 +84,12 @@ pub(super) fn sent(
         }
         return;
     }
-    // SYN-ACK and RST answer somebody, and never open anything.
+    // SYN-ACK and RST answer somebody, and never open anything. Where nobody calls, a SYN-ACK asks who is there.
     if flags.any(TcpFlags::SYN | TcpFlags::RST) {
+        if !flags.any(TcpFlags::RST) && !seen.is_blocked() && is_unasked(table, contacts, &seen) {
+            let waits = grace_over && seen.held == Held::Free;
+            table.insert(seen.key, seen.at, State::Midstream(ProbeKind::SynAck), 0, waits);
+        }
         return;
     }
     match probe_kind(tcp) {
@@ -88,7 +115,12 @@ pub(super) fn sent(
 }
 
 /// A segment to the tenant.
-pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events: &mut Vec<FlowEvent>) {
+pub(super) fn received(
+    (table, contacts): (&mut FlowTable, &mut Contacts),
+    seen: Seen,
+    tcp: &Tcp<'_>,
+    events: &mut Vec<FlowEvent>,
+) {
     let flags = tcp.flags;
     let Some(slot) = table.find(&seen.key, seen.at) else {
         // The peer opens, or speaks in a connection that nobody saw begin. A lone RST opens nothing.
@@ -112,6 +144,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
         State::Tried => {
             ends(Outcome::Answered);
             finish(table, slot, State::Answered);
+            vouch(table, slot, seen, events);
         }
         // Answered twice: the tenant never completed the handshake. A lost ACK is put right by the first data.
         State::Answered if flags.all(TcpFlags::SYN | TcpFlags::ACK) && !flow.answered_again => {
@@ -127,7 +160,7 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
             }
         }
         State::Midstream(kind) if flags.any(TcpFlags::RST) => {
-            if matches!(kind, ProbeKind::Ack | ProbeKind::Maimon) {
+            if kind.is_weak() {
                 events.push(flow.probe(kind, seen.at, false, true));
             }
             refuse(table, slot);
@@ -138,10 +171,23 @@ pub(super) fn received(table: &mut FlowTable, seen: Seen, tcp: &Tcp<'_>, events:
             events.push(FlowEvent::Vouched { tenant: seen.tenant, target, at: seen.at, packets });
             finish(table, slot, State::Adopted);
         }
+        State::Adopted if flow.marks & AWAITED != 0 && flags.any(TcpFlags::ACK) => {
+            let ahead = tcp.acknowledgment.wrapping_sub(flow.isn);
+            if (1..=GREETING).contains(&ahead) && !flags.any(TcpFlags::RST) {
+                table.get_mut(slot).marks &= !AWAITED;
+                contacts.note_connected(&flow.key, seen.at);
+            }
+        }
         // A late answer: the attempt was not silent after all.
         State::Over if flags.all(TcpFlags::SYN | TcpFlags::ACK) => {
             ends(Outcome::Answered);
             finish(table, slot, State::Answered);
+            vouch(table, slot, seen, events);
+        }
+        // The tenant had nothing more to say, and is told something; or the peer's first word was missed.
+        State::Over if flags.any(TcpFlags::ACK) && !flags.any(TcpFlags::RST) => {
+            finish(table, slot, State::Adopted);
+            vouch(table, slot, seen, events);
         }
         _ => {}
     }
@@ -168,11 +214,12 @@ fn open(table: &mut FlowTable, seen: Seen, slot: Option<u32>, isn: u32) {
 }
 
 /// The tenant's answer to a call: it takes the call, or refuses it.
-fn answer(table: &mut FlowTable, slot: u32, seen: Seen, flags: TcpFlags, events: &mut Vec<FlowEvent>) {
+fn answer(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &mut Vec<FlowEvent>) {
     let flow = table.get_mut(slot);
     flow.touch(seen.at);
     flow.state = State::Adopted;
-    if flags.all(TcpFlags::SYN | TcpFlags::ACK) {
+    if tcp.flags.all(TcpFlags::SYN | TcpFlags::ACK) {
+        (flow.isn, flow.marks) = (tcp.sequence, AWAITED);
         events.push(table.get(slot).served(seen.at));
     }
 }
@@ -204,10 +251,29 @@ fn speak(table: &mut FlowTable, slot: u32, seen: Seen, tcp: &Tcp<'_>, events: &m
 /// Tells once that the tenant went through with the handshake.
 fn complete(table: &mut FlowTable, slot: u32, seen: Seen, events: &mut Vec<FlowEvent>) {
     let flow = table.get_mut(slot);
-    if !std::mem::replace(&mut flow.is_completed, true) {
+    if flow.marks & COMPLETED == 0 {
+        flow.marks |= COMPLETED;
         let (target, opened) = (flow.key.target(), flow.opened);
         events.push(FlowEvent::Completed { tenant: seen.tenant, target, opened, at: seen.at });
     }
+}
+
+/// The peer has spoken after all: what seemed to be of no connection was.
+fn vouch(table: &mut FlowTable, slot: u32, seen: Seen, events: &mut Vec<FlowEvent>) {
+    let flow = table.get_mut(slot);
+    let told = (flow.marks & COUNT).saturating_sub(SPARE);
+    flow.marks &= !COUNT;
+    if told > 0 {
+        let (target, packets) = (flow.key.target(), u32::from(told));
+        events.push(FlowEvent::Vouched { tenant: seen.tenant, target, at: seen.at, packets });
+    }
+}
+
+/// Whether nobody can have called for a SYN-ACK that belongs to no flow: its port has served nobody, and no call was forgotten.
+fn is_unasked(table: &FlowTable, contacts: &Contacts, seen: &Seen) -> bool {
+    table.has_room(seen.tenant)
+        && !table.gives_up(seen.tenant, seen.at)
+        && !contacts.has_served(seen.tenant, seen.key.local_port(), seen.at)
 }
 
 /// The peer knows of no connection.
@@ -244,8 +310,13 @@ fn probe_kind(tcp: &Tcp<'_>) -> Option<ProbeKind> {
     }
 }
 
+/// Whether it is what a host answers others with.
+const fn is_answer(flags: TcpFlags) -> bool {
+    flags.any(TcpFlags::RST) || flags.all(TcpFlags::SYN | TcpFlags::ACK)
+}
+
 fn stray(seen: Seen, flags: TcpFlags) -> FlowEvent {
-    let is_answer = flags.any(TcpFlags::RST) || flags.all(TcpFlags::SYN | TcpFlags::ACK);
+    let is_answer = is_answer(flags);
     let (tenant, target) = (seen.tenant, seen.key.target());
     FlowEvent::Stray { tenant, target, at: seen.at, packets: seen.packets, is_answer }
 }

@@ -7,7 +7,7 @@ use reeve_policy::{
     Action, Decision, DecisionId, Measure, Mode, Origin, Outcome, Protocol, Scope, Timestamp, Until,
 };
 
-use super::{FlowEvent, Flows, ProbeKind, Restrictions};
+use super::{Called, FlowEvent, Flows, ProbeKind, Restrictions};
 use crate::packet::{Fragment, Icmp, IcmpKind, Ip, Quoted, Tcp, TcpFlags, Transport, Udp};
 use crate::topology::TenantIx;
 
@@ -239,7 +239,7 @@ fn datagrams_are_productive_once_answered() {
 fn answers_are_never_attempts() {
     check(&[Received("S", 1, 0, 0), Sent("RA", 0, 2, 0), Wait(9_000)], &[]);
     check(&[Received("S", 1, 0, 0), Sent("SA", 7, 2, 0), Received("R", 2, 0, 0), Wait(9_000)], &[]);
-    check(&[Sent("SA", 7, 2, 0), Sent("R", 7, 2, 0), Sent("RA", 7, 2, 0), Wait(9_000)], &[]);
+    check(&[Sent("R", 7, 2, 0), Sent("RA", 7, 2, 0), Wait(9_000)], &[]);
     check(&[ReceivedUdp, SentUdp, Wait(9_000)], &[]);
 }
 
@@ -251,6 +251,156 @@ fn odd_packets_outside_any_connection_are_probes() {
     check_probes(&[Sent("FA", 1, 9, 0), Received("R", 9, 0, 0)], &[ProbeKind::Maimon]);
     check_probes(&[Sent("A", 1, 9, 0), Received("R", 9, 0, 0)], &[ProbeKind::Ack]);
     check_probes(&[Sent("A", 1, 9, 0), Wait(3_000)], &[ProbeKind::Ack]);
+    // Nobody has called for it, nor at its port before.
+    check_probes(&[Sent("SA", 7, 2, 0), Received("R", 2, 0, 0)], &[ProbeKind::SynAck]);
+    check_probes(&[Sent("SA", 7, 2, 0), Wait(3_000)], &[ProbeKind::SynAck]);
+}
+
+#[test]
+fn a_handshake_that_is_half_seen_is_no_probe() {
+    check_probes(&[Sent("SA", 7, 2, 0), Sent("PA", 8, 2, 30), Wait(9_000)], &[]);
+    check_probes(&[Sent("SA", 7, 2, 0), Received("A", 2, 8, 0), Wait(9_000)], &[]);
+    check_probes(&[Received("S", 1, 0, 0), Sent("SA", 7, 2, 0), Received("R", 2, 0, 0)], &[]);
+}
+
+/// How many packets seemed of no connection, less those that were taken back.
+fn strays(script: Vec<Step>) -> u32 {
+    let mut count = 0;
+    for event in play(&script, &Restrictions::default()) {
+        match event {
+            FlowEvent::Stray { packets, .. } => count += packets,
+            FlowEvent::Vouched { packets, .. } => count -= packets,
+            _ => {}
+        }
+    }
+    count
+}
+
+#[test]
+fn a_syn_in_vain_hides_no_flood() {
+    let acks = |many: u32| (0..many).map(|number| Sent("A", 5_000 + number, 7, 0)).collect::<Vec<_>>();
+    let after = |first: Vec<Step>, many| first.into_iter().chain(acks(many)).collect::<Vec<_>>();
+    assert_eq!(strays(after(vec![Sent("S", 100, 0, 0)], 100)), 92);
+    assert_eq!(strays(after(vec![Sent("S", 100, 0, 0), Wait(4_000)], 100)), 92);
+    assert_eq!(strays(after(vec![Sent("S", 100, 0, 0), Received("RA", 0, 101, 0)], 100)), 92);
+    // SYNs in between do not help, nor does the target's refusing each.
+    let both = |number| [Sent("S", 100, 0, 0), Sent("A", number, 7, 0), Received("R", 7, 0, 0)];
+    assert_eq!(strays((0..100).flat_map(both).collect()), 92);
+}
+
+#[test]
+fn what_ends_or_is_told_after_all_is_no_flood() {
+    let acks = || (0..500).map(|number| Sent("A", 102, 501 + number, 0));
+    // Nothing to say, much to be told: the tenant closes its side at once and the peer goes on.
+    let mut script = vec![Sent("S", 100, 0, 0), Received("SA", 500, 101, 0), Sent("FA", 101, 501, 0)];
+    script.push(Received("PA", 501, 102, 1_000));
+    script.extend(acks());
+    assert_eq!(strays(script), 0);
+    // The SYN-ACK was missed.
+    let mut script = vec![Sent("S", 100, 0, 0), Wait(4_000)];
+    script.extend((0..40).map(|number| Sent("PA", 101 + number, 501, 1)));
+    script.push(Received("A", 501, 141, 0));
+    script.extend(acks());
+    assert_eq!(strays(script), 0);
+    // The close is sent again and again.
+    let mut script = vec![Sent("S", 100, 0, 0), Received("SA", 500, 101, 0)];
+    script.extend((0..8).map(|_| Sent("FA", 101, 501, 0)));
+    assert_eq!(strays(script), 0);
+}
+
+/// Plays datagrams (sent by the tenant, its address's last byte and port, the peer's address and port) a second apart, and returns
+/// what became of attempts.
+fn datagrams(script: &[(bool, u8, u16, &str, u16)]) -> Vec<Outcome> {
+    let (mut flows, mut events) = (Flows::new(1_024, 1, 7), Vec::new());
+    let mut now = Timestamp::from_secs(1_000);
+    for (is_sent, last, local_port, peer, port) in script {
+        now += Duration::from_secs(1);
+        let own = format!("203.0.113.{last}");
+        if *is_sent {
+            let packet = ip(&own, peer, Protocol::Udp, udp((*local_port, *port)));
+            flows.handle_sent(ME, &packet, now, &Restrictions::default(), &mut events);
+        } else {
+            let packet = ip(peer, &own, Protocol::Udp, udp((*port, *local_port)));
+            flows.handle_received(ME, &packet, now, &mut events);
+        }
+        flows.handle_timeout(now, &mut events);
+    }
+    flows.handle_timeout(now + Duration::from_secs(4), &mut events);
+    outcomes(&events)
+}
+
+#[test]
+fn an_answer_from_elsewhere_is_no_attempt() {
+    // Another address of the host; a port of its own for each transfer, as TFTP has it.
+    assert_eq!(datagrams(&[(false, 11, 53, PEER, 40_000), (true, 10, 53, PEER, 40_000)]), []);
+    assert_eq!(datagrams(&[(false, 10, 69, PEER, 40_000), (true, 10, 50_001, PEER, 40_000)]), []);
+    // Who asks on and on is heard on and on, though its flow is an old one.
+    let asks = (0..900).map(|_| (false, 10, 69, PEER, 40_000));
+    let all: Vec<_> = asks.chain([(true, 10, 50_001, PEER, 40_000)]).collect();
+    assert_eq!(datagrams(&all), []);
+    // Nobody else is answered, nor another port of whoever asked.
+    assert_eq!(
+        datagrams(&[(false, 10, 69, PEER, 40_000), (true, 10, 50_001, PEER, 40_001)]),
+        [Outcome::Silent]
+    );
+    assert_eq!(
+        datagrams(&[(false, 10, 69, PEER, 40_000), (true, 10, 50_001, "20.0.0.2", 40_000)]),
+        [Outcome::Silent]
+    );
+}
+
+#[test]
+fn who_completes_a_connection_has_called_and_a_forged_syn_has_not() {
+    let called = |acknowledgment: Option<u32>| {
+        let (mut flows, mut events) = (Flows::new(1_024, 1, 7), Vec::new());
+        let mut now = Timestamp::from_secs(1_000);
+        let free = Restrictions::default();
+        let back = |text, numbers| ip(PEER, TENANT, Protocol::Tcp, tcp((45_000, 21), text, numbers));
+        let own = |ports, text, numbers| ip(TENANT, PEER, Protocol::Tcp, tcp(ports, text, numbers));
+        flows.handle_received(ME, &back("S", (100, 0, 0)), now, &mut events);
+        flows.handle_sent(ME, &own((21, 45_000), "SA", (7_000_000, 101, 0)), now, &free, &mut events);
+        if let Some(acknowledgment) = acknowledgment {
+            flows.handle_received(ME, &back("A", (101, acknowledgment, 0)), now, &mut events);
+        }
+        now += Duration::from_secs(60);
+        flows.handle_sent(ME, &own((20, 40_001), "S", (5, 0, 0)), now, &free, &mut events);
+        flows.handle_timeout(now + Duration::from_secs(3), &mut events);
+        events.iter().find_map(|event| match event {
+            FlowEvent::Outcome { called, .. } => Some(*called),
+            _ => None,
+        })
+    };
+    assert_eq!(called(Some(7_000_001)), Some(Called::Connected));
+    assert_eq!(called(Some(7_000_401)), Some(Called::Connected), "it was greeted first");
+    for forged in [None, Some(7_000_000), Some(7_100_000), Some(0)] {
+        assert_eq!(called(forged), Some(Called::No), "{forged:?}");
+    }
+}
+
+#[test]
+fn answers_to_those_who_were_pushed_out_are_no_flood() {
+    let (mut flows, mut events) = (Flows::new(1_000, 1, 7), Vec::new());
+    let at = |millis| Timestamp::from_secs(1_000) + Duration::from_millis(millis);
+    let mut called = |from: std::ops::Range<u32>, events: &mut Vec<FlowEvent>| {
+        for number in from {
+            let peer = format!("20.0.{}.{}", number >> 8, number & 255);
+            let call = ip(&peer, TENANT, Protocol::Tcp, tcp((2_000, 80), "S", (number, 0, 0)));
+            flows.handle_received(ME, &call, at(number.into()), events);
+        }
+        let answer = ip(TENANT, "20.0.0.1", Protocol::Tcp, tcp((80, 2_000), "SA", (7, 1, 0)));
+        flows.handle_sent(ME, &answer, at(5_000), &Restrictions::default(), events);
+        flows.handle_sent(
+            ME,
+            &ip(TENANT, "20.9.9.9", Protocol::Tcp, tcp((80, 2_000), "SA", (7, 1, 0))),
+            at(5_000),
+            &Restrictions::default(),
+            events,
+        );
+        events.iter().filter(|event| matches!(event, FlowEvent::Stray { .. })).count()
+    };
+    assert_eq!(called(0..900, &mut events), 1, "nobody was pushed out: the second answers nobody");
+    events.clear();
+    assert_eq!(called(900..3_000, &mut events), 0);
 }
 
 #[test]

@@ -33,6 +33,10 @@ impl Excuse {
     pub const KNOWN: Self = Self(2);
     /// The tenant's peer-to-peer node dialled it.
     pub const PEER: Self = Self(4);
+    /// The host completed a connection to the tenant before. It excuses failures only.
+    pub const CALLER: Self = Self(8);
+    /// The host sent the tenant datagrams, and was answered, before; or somebody did in its name. It excuses failures only.
+    pub const SPOKE: Self = Self(16);
 
     /// Either.
     #[must_use]
@@ -49,7 +53,8 @@ impl Excuse {
     /// Whether a target with this excuse and `outcome` is left out by one who heeds `heeded`.
     const fn excuses(self, outcome: Outcome, heeded: Self) -> bool {
         let all = Self(self.0 & heeded.0);
-        all.is_any(Self::LEAK.or(Self::PEER)) || (all.is_any(Self::KNOWN) && outcome.is_unanswered())
+        let of_failures = Self::KNOWN.or(Self::CALLER).or(Self::SPOKE);
+        all.is_any(Self::LEAK.or(Self::PEER)) || (all.is_any(of_failures) && outcome.is_unanswered())
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Malformed {
     IpLength,
     /// An IPv6 extension header that does not end within the packet.
     Ipv6Extension,
-    /// More IPv6 extension headers than any honest packet has (see `ipv6::MAX_EXTENSIONS`).
+    /// More IPv6 extension headers than are walked (see `ipv6::MAX_EXTENSIONS`).
     Ipv6Extensions,
     /// A TCP header that is not whole, or with a data offset below 20 bytes or beyond the packet.
     Tcp,

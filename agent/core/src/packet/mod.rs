@@ -10,7 +10,7 @@
 mod arp;
 mod icmp;
 mod ipv4;
-mod ipv6;
+pub mod ipv6;
 mod link;
 mod malformed;
 pub mod neighbour;

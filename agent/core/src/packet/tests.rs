@@ -223,8 +223,15 @@ fn extension_headers_are_walked() {
     );
     check(LinkType::RawIp, &format!("60000000 0008 00 40 {IP6} 3c01 010400000000"), "ipv6-extension");
     check(LinkType::RawIp, &format!("60000000 0004 00 40 {IP6} 3c00 0104"), "ipv6-extension");
-    let many = "3c00 010400000000 ".repeat(17);
-    check(LinkType::RawIp, &format!("60000000 0088 3c 40 {IP6}{many}"), "ipv6-extensions");
+    // Hosts walk as far as the packet goes.
+    let many = "3c00 010400000000 ".repeat(39);
+    check(
+        LinkType::RawIp,
+        &format!("60000000 0148 3c 40 {IP6}{many} 1100 010400000000 {udp}"),
+        &line(" [40 ext, 368 of 368, x1]"),
+    );
+    let many = "3c00 010400000000 ".repeat(256);
+    check(LinkType::RawIp, &format!("60000000 0800 3c 40 {IP6}{many}"), "ipv6-extensions");
     check(
         LinkType::RawIp,
         &format!("60000000 0000 3b 40 {IP6}"),

@@ -4,7 +4,7 @@ use reeve_policy::{Alert, Class, Loss, Window};
 
 use super::Shard;
 use crate::detect::Finding;
-use crate::flow::{FlowEvent, Held, ProbeKind};
+use crate::flow::{FlowEvent, Held};
 use crate::topology::TenantIx;
 
 /// A flood towards what a measure stops goes on in spite of it from so many times its number on.
@@ -14,7 +14,7 @@ impl Shard {
     /// Whether an event is the tenant's peers forgetting connections while a measure held it.
     pub(super) fn is_pardoned(&self, event: &FlowEvent) -> bool {
         match event {
-            FlowEvent::Probe { tenant, opened, kind: ProbeKind::Ack | ProbeKind::Maimon, .. } => {
+            FlowEvent::Probe { tenant, opened, kind, .. } if kind.is_weak() => {
                 self.tenants.get(tenant.0 as usize).is_some_and(|state| *opened < state.pardoned_until)
             }
             _ => false,

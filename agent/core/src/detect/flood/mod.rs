@@ -153,6 +153,8 @@ impl Floods {
                 self.icmp.received(ip.source, *kind == IcmpKind::Reply, packets);
             }
             _ if ip.protocol == Protocol::Udp => self.udp.received(ip.source, (0, 0), packets, at),
+            // Fragments of a SYN are answered as a whole one is.
+            _ if ip.protocol == Protocol::Tcp => self.tcp.received(ip.source, packets),
             _ => {}
         }
         self.icmp.provoked(ip.source, packets);
