@@ -47,6 +47,24 @@ const ON_THE_LINK: &[Row] = &[
          --dhcp-range=@net4.100,@net4.110",
         ROUTING,
     ),
+    // No client looks where an answer comes from.
+    row(
+        "dhcp-from-another-port",
+        "for i in 1 2 3; do { printf '\\002\\001\\006\\000'; head -c 232 /dev/zero; printf '\\143\\202\\123\\143'; } | \
+         socat -u - UDP4-DATAGRAM:255.255.255.255:68,sourceport=1067,broadcast; done",
+        ROUTING,
+    ),
+    row("redirect-as-gateway", "hping3 -q -1 -C 5 -K 1 -a @gw -c 3 20.66.@n.1; true", ROUTING),
+    row(
+        "router26-behind-a-fragment",
+        "timeout 6 atk6-fake_router26 -E 1 -A 2001:db8:bad::/64 -i 1 eth0",
+        Expected::AnyBeside(&["spoof.routing"], &["crash"]),
+    ),
+    row(
+        "router26-in-the-second-fragment",
+        "timeout 6 atk6-fake_router26 -E D -A 2001:db8:bad::/64 -i 1 eth0",
+        Expected::AnyBeside(&["spoof.routing", "crash"], &["crash"]),
+    ),
     row("ospf-hello", "hping3 -q --rawip --ipproto 89 -c 3 -d 44 224.0.0.5", ROUTING),
     row(
         "keepalived-gateway",
@@ -83,6 +101,14 @@ const HONEST: &[Row] = &[
         "for i in 11 12 13; do ip addr add @net6$i/64 dev eth0; done; sleep 3; for i in 11 12 13; do curl -s --interface @net6$i http://[2001:db8:9::1]/; done; true",
         Expected::Silence,
     ),
+    // Somebody asks from a gateway's address and a router's port, the node here.
+    row(
+        "answers-whoever-asks",
+        "timeout 25 socat -T 3 UDP4-RECVFROM:5300,fork,reuseaddr EXEC:cat; true",
+        Expected::Silence,
+    ),
+    // Somebody on the link has it pass on what is for elsewhere, the node here.
+    row("forwards", "sysctl -qw net.ipv4.ip_forward=1; sleep 25", Expected::Silence),
     row("dhcp-client", "udhcpc -n -q -t 4 -T 2 -i eth0 -s /bin/true; true", Expected::Silence),
     row(
         "keepalived-own",
@@ -102,27 +128,26 @@ const HONEST: &[Row] = &[
     ),
 ];
 
-/// On the link of the home that plays a server somebody asks for an address.
+/// On the links of homes that play a server somebody asks them, for an address or in a gateway's name, and has one forward.
 fn ask(street: &Street) -> anyhow::Result<Vec<Process>> {
-    let asked = street.homes.iter().filter(|home| home.id == "dnsmasq-dhcp");
-    let ask = |home: &reeve_tests::street::Home| {
-        let port = home.port();
-        street.lab.rt.spawn(&[
-            "udhcpc",
-            "-f",
-            "-n",
-            "-q",
-            "-t",
-            "8",
-            "-T",
-            "2",
-            "-i",
-            &port,
-            "-s",
-            "/bin/true",
-        ])
+    let line = |home: &reeve_tests::street::Home| {
+        let (port, address) = (home.port(), home.v4());
+        match home.id.as_str() {
+            "dnsmasq-dhcp" => Some(format!("exec udhcpc -f -n -q -t 8 -T 2 -i {port} -s /bin/true")),
+            "answers-whoever-asks" => Some(format!(
+                "for i in 1 2 3; do for p in 520 521 1985 3222; do echo q | socat -t 1 - UDP4:{address}:5300,sourceport=$p,reuseaddr; done; done"
+            )),
+            "forwards" => {
+                let elsewhere = format!("20.77.{}.9", home.number);
+                Some(format!(
+                    "ip route add {elsewhere}/32 via {address}; exec ping -q -c 150 -i 0.1 -W 1 {elsewhere}"
+                ))
+            }
+            _ => None,
+        }
     };
-    asked.map(ask).collect()
+    let asked = street.homes.iter().filter_map(line);
+    asked.map(|line| street.lab.rt.spawn(&["sh", "-c", &line])).collect()
 }
 
 #[test]

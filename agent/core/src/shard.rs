@@ -344,7 +344,7 @@ impl Shard {
                 self.resolved(frame, &packet, arp, at);
                 return self.swept(frame, &packet, arp, at);
             }
-            Body::Other(_) => return,
+            Body::Other(_) => return self.other(frame, &packet, at),
         };
         if let Transport::Malformed(reason) = ip.transport {
             self.counters.malformed[reason.index()] += counts;
@@ -375,6 +375,9 @@ impl Shard {
                 && !ip.source.is_unspecified()
                 && ip.destination.is_multicast()
             {
+                if who.by_link {
+                    self.suspect(sender, |noise, numbers| noise.resolved(numbers, at));
+                }
                 self.ask(sender, ip.destination, at);
             }
             let is_own = ip.source == ip.destination && self.topology.by_address(ip.source) == Some(sender);

@@ -17,6 +17,7 @@ pub mod known;
 pub mod link;
 pub mod mail;
 pub mod malware;
+pub mod noise;
 pub mod peers;
 pub mod quota;
 pub mod routing;

@@ -147,6 +147,14 @@ pub fn asks(ip: &Ip<'_>) -> Option<(u16, u16)> {
     (may && !is_for_all(ip.destination)).then_some((udp.source_port, udp.destination_port))
 }
 
+/// Whether a datagram asks DHCP servers for something.
+#[must_use]
+pub fn is_dhcp_request(ip: &Ip<'_>) -> bool {
+    let Transport::Udp(udp) = &ip.transport else { return false };
+    let ports = (udp.destination_port, udp.source_port);
+    ports == DHCP || ports == DHCPV6
+}
+
 /// Whether a message is a server's (RFC 951: operation 2, then the kind of hardware and how long its addresses are, which is Ethernet's
 /// here).
 const fn is_boot_reply(payload: &[u8]) -> bool {

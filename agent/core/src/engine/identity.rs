@@ -571,3 +571,32 @@ fn what_only_routers_say_is_told() {
     scene.send(&arp(2, ALICES, GATEWAY, BOB));
     scene.expect(&[]);
 }
+
+/// What is sent a thousand times and more in a second, each in its turn.
+#[track_caller]
+fn check_noise(number: u32, frame: impl Fn(u32) -> Vec<u8>, expect: &[&str]) {
+    let mut scene = Scene::new(TAP, Passage::In);
+    // From the beginning of a minute on.
+    scene.millis = 40_000;
+    for each in 0..number {
+        scene.see(Passage::In, &frame(each));
+        scene.millis -= if each % 2 == 0 { 125 } else { 124 };
+    }
+    scene.expect(expect);
+}
+
+#[test]
+fn noise_on_the_link_is_suspected() {
+    let suspected = &["alice flood.other?"] as &[&str];
+    check_noise(3_100, |_| arp(1, ALICES, ALICE, GATEWAY), suspected);
+    let of_machine = |each: u32| {
+        let mut frame = ethernet(ALICES, 0xff, 0x88b5, &[0; 46]);
+        frame[7..11].copy_from_slice(&each.to_be_bytes());
+        frame
+    };
+    check_noise(1_500, of_machine, suspected);
+    check_noise(1_500, |each| of_machine(each % 300), &[]);
+    let request = |_| udp(ALICES, 0xff, ("0.0.0.0", "255.255.255.255"), (68, 67));
+    check_noise(400, request, suspected);
+    check_noise(200, request, &[]);
+}

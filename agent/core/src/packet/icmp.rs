@@ -14,6 +14,14 @@ const MAX_NEIGHBOUR: usize = 64;
 /// "Fragmentation needed" among the codes of "destination unreachable" (RFC 1191).
 const FRAGMENTATION_NEEDED: u8 = 4;
 
+/// Extended echo (RFC 8335), and node information (RFC 4620): whoever is there answers.
+const EXTENDED_ECHO: u8 = 42;
+const EXTENDED_REPLY: u8 = 43;
+const EXTENDED_ECHO_V6: u8 = 160;
+const EXTENDED_REPLY_V6: u8 = 161;
+const NODE_QUERY: u8 = 139;
+const NODE_ANSWER: u8 = 140;
+
 /// How much of a quoted packet is looked at: an IPv6 header with two extensions and the ports behind them. A record keeps as
 /// much, so that its replay sees what was seen.
 pub(super) const QUOTED: usize = 72;
@@ -21,8 +29,8 @@ pub(super) const QUOTED: usize = 72;
 /// Reads at least eight captured bytes.
 pub(super) fn parse_v4(captured: &[u8]) -> Read<'_> {
     parse(captured, |icmp_type, code| match (icmp_type, code) {
-        (8 | 13 | 15 | 17, _) => IcmpKind::Request,
-        (0 | 14 | 16 | 18, _) => IcmpKind::Reply,
+        (8 | 13 | 15 | 17 | EXTENDED_ECHO, _) => IcmpKind::Request,
+        (0 | 14 | 16 | 18 | EXTENDED_REPLY, _) => IcmpKind::Reply,
         (3, FRAGMENTATION_NEEDED) => IcmpKind::PacketTooBig,
         (3 | 4, _) => IcmpKind::Unreachable,
         (11, _) => IcmpKind::TimeExceeded,
@@ -35,8 +43,8 @@ pub(super) fn parse_v4(captured: &[u8]) -> Read<'_> {
 /// Reads at least eight captured bytes.
 pub(super) fn parse_v6(captured: &[u8]) -> Read<'_> {
     parse(captured, |icmp_type, _| match icmp_type {
-        128 => IcmpKind::Request,
-        129 => IcmpKind::Reply,
+        128 | NODE_QUERY | EXTENDED_ECHO_V6 => IcmpKind::Request,
+        129 | NODE_ANSWER | EXTENDED_REPLY_V6 => IcmpKind::Reply,
         1 => IcmpKind::Unreachable,
         2 => IcmpKind::PacketTooBig,
         3 => IcmpKind::TimeExceeded,

@@ -296,7 +296,7 @@ pub struct Icmp {
 /// What an ICMP message is, over both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpKind {
-    /// Echo request, or another request of the same kind (timestamp, address mask).
+    /// Echo request, or another request of the same kind (timestamp, address mask, extended echo, node information).
     Request,
     /// The answer to one.
     Reply,

@@ -13,12 +13,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use macaddr::MacAddr6;
 use reeve_policy::Timestamp;
+use reeve_policy::language::thresholds::FloodOther;
 
 use super::delivered::Delivered;
 use super::{Shard, earlier, wake};
+use crate::detect::Finding;
 use crate::detect::claims::Heard;
 use crate::detect::horizontal::is_bogon;
 use crate::detect::identity::Sign;
+use crate::detect::noise::Noise;
 use crate::detect::routing::{self, Speech, is_for_all, is_link_local};
 use crate::frame::{Frame, Passage};
 use crate::packet::neighbour::{self, Neighbour};
@@ -37,6 +40,7 @@ pub(super) struct Known {
     former: Vec<(IpNet, Timestamp)>,
     heard: Heard,
     delivered: Delivered,
+    noise: Noise,
     /// The hardware address that it spoke from with an address of its own, where only that tells directions.
     mac: Option<MacAddr6>,
 }
@@ -57,6 +61,7 @@ impl Known {
     /// Gives back room.
     pub fn drop_old(&mut self, now: Timestamp) {
         self.delivered.drop_old(now);
+        self.noise.drop_old(now);
     }
 
     fn had(&self, address: IpAddr, at: Timestamp) -> bool {
@@ -105,10 +110,6 @@ impl Shard {
 
     /// Reads an ARP message.
     pub(super) fn resolved(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, arp: &Arp, at: Timestamp) {
-        // Whoever asks from no address only looks whether one is taken (RFC 5227).
-        if arp.sender.is_unspecified() {
-            return;
-        }
         let who = self.topology.attribute(frame.vantage, frame.passage, packet);
         let (mut sender, mut receiver) = (who.sender.filter(|_| who.by_link), who.receiver);
         if frame.passage == Passage::Unknown
@@ -117,6 +118,14 @@ impl Shard {
         {
             let is_its = packet.source_mac == Some(mac);
             (sender, receiver) = (is_its.then_some(tenant), (!is_its).then_some(tenant));
+        }
+        if let Some(sender) = sender.filter(|ix| self.part.owns(*ix)) {
+            self.suspect(sender, |noise, numbers| noise.resolved(numbers, at));
+            self.came_from(sender, packet, at);
+        }
+        // Whoever asks from no address only looks whether one is taken (RFC 5227).
+        if arp.sender.is_unspecified() {
+            return;
         }
         let (address, mac) = (arp.sender.into(), arp.sender_mac);
         if let Some(sender) = sender.filter(|ix| self.part.owns(*ix)) {
@@ -142,6 +151,10 @@ impl Shard {
         if !who.by_link {
             return;
         }
+        self.came_from(sender, packet, at);
+        if routing::is_dhcp_request(ip) {
+            self.suspect(sender, |noise, numbers| noise.requested(numbers, at));
+        }
         if let Transport::Icmp(_) = ip.transport
             && let Some(Neighbour::Claim { address, mac }) = neighbour::read(ip)
             && let Some(mac) = mac.or(packet.source_mac)
@@ -152,6 +165,40 @@ impl Shard {
             && let Some(speech) = self.forbidden(sender, speech, packet, ip, at)
         {
             self.sign(sender, Sign::Said(speech, ip.target()), at);
+        }
+    }
+
+    /// Takes note of the hardware address of what a tenant sent.
+    #[inline]
+    pub(super) fn came_from(&mut self, sender: TenantIx, packet: &Packet<'_>, at: Timestamp) {
+        if let Some(mac) = packet.source_mac {
+            self.suspect(sender, |noise, numbers| noise.came_from(numbers, mac, at));
+        }
+    }
+
+    /// Takes a frame of no protocol that is read: only whence it comes.
+    pub(super) fn other(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, at: Timestamp) {
+        let is_sent = frame.passage == Passage::In;
+        if let Some((sender, _)) = self.captured_port(frame).filter(|_| is_sent)
+            && self.part.owns(sender)
+        {
+            self.came_from(sender, packet, at);
+        }
+    }
+
+    /// Tells what a tenant's noise on its link comes to.
+    #[inline]
+    pub(super) fn suspect(
+        &mut self,
+        sender: TenantIx,
+        judge: impl FnOnce(&mut Noise, &FloodOther) -> Option<Finding>,
+    ) {
+        let state = &mut self.tenants[sender.0 as usize];
+        if let Some(finding) = judge(&mut state.identity.noise, &state.numbers.flood_other)
+            && !state.restrictions.is_total()
+        {
+            self.findings.push(finding);
+            self.raise(sender);
         }
     }
 

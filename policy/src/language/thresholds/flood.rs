@@ -123,11 +123,24 @@ pub struct FloodOther {
     pub answered: f64,
     /// Packets per second to all hosts together; to one network (a /24, a /48) a quarter of that.
     pub total_packets_per_second: u64,
+    /// ARP messages and neighbour solicitations per second. Suspected only, as the next two are.
+    pub link_messages_per_second: u64,
+    /// Distinct hardware addresses per minute that frames of one port come from.
+    pub hardware_addresses_per_minute: u64,
+    /// Requests to DHCP servers per minute.
+    pub dhcp_requests_per_minute: u64,
 }
 
 impl Default for FloodOther {
     fn default() -> Self {
-        Self { packets_per_second: 1_000, answered: 0.02, total_packets_per_second: 10_000 }
+        Self {
+            packets_per_second: 1_000,
+            answered: 0.02,
+            total_packets_per_second: 10_000,
+            link_messages_per_second: 1_000,
+            hardware_addresses_per_minute: 1_000,
+            dhcp_requests_per_minute: 300,
+        }
     }
 }
 

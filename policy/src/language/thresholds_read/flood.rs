@@ -45,6 +45,9 @@ pub(super) fn flood_other(table: &Table<'_, '_, '_>, numbers: &mut FloodOther) {
     rate(table, "packets_per_second", &mut numbers.packets_per_second);
     share(table, "answered", &mut numbers.answered);
     rate(table, "total_packets_per_second", &mut numbers.total_packets_per_second);
+    rate(table, "link_messages_per_second", &mut numbers.link_messages_per_second);
+    rate(table, "hardware_addresses_per_minute", &mut numbers.hardware_addresses_per_minute);
+    rate(table, "dhcp_requests_per_minute", &mut numbers.dhcp_requests_per_minute);
 }
 
 pub(super) fn flood_volume(table: &Table<'_, '_, '_>, numbers: &mut FloodVolume) {
