@@ -220,7 +220,7 @@ mod tests {
         check(
             "zzz = 1\nnumber = 0\n",
             &[
-                "1:1: `zzz`: found a key that is not known; allowed: inner, item, list, net, number, ratio, time, word",
+                "1:1: `zzz`: found a key that is not known; allowed: inner, item, large, list, net, number, ratio, time, word",
                 "2:10: `number`: found 0; allowed: a whole number from 1 to 10",
             ],
         );
