@@ -4,18 +4,21 @@
 //! at each of several hosts. Counted are refusals with *fresh* credentials: others than the last [`RECENT_MAX`] at that service. Where
 //! credentials are hidden, by encryption or a challenge, a refusal is fresh if it follows the one before within [`HASTE`], and where
 //! people type them (SSH, RDP and VNC) always; what is probably kept (a key, the login of a program that has its own database) never is.
-//! Somebody who is let in was no guesser: all that was counted at that service is forgotten. Zeek's `detect-bruteforcing` (30 failed SSH logins in 30 minutes, 20 of FTP in 15) and RFC 4949's
+//! Somebody who is let in was no guesser: all that was counted at that service is forgotten, of a web server what was counted in that part
+//! of it (the first of the path), and what anybody may do lets nobody in. Zeek's `detect-bruteforcing` (30 failed SSH logins in 30 minutes, 20 of FTP in 15) and RFC 4949's
 //! "brute force" are the model; fail2ban's 5 in 10 minutes is what the other end allows.
 //!
 //! **Numbers.** 30 in 5 minutes at one service; 3 each at 10 hosts; 300 whatever the credentials. 100 short sessions in TLS of one shape
-//! are a suspicion only.
+//! are a suspicion only, and so are 30 posts to what may be a page for logging in that are refused and have not the form of a login.
 //!
 //! **Look-alikes that stay silent.** Who mistypes: few, and in the end let in. A mail client, telephone, exporter or website whose password was
 //! changed: the same credential again and again, which takes ten times as many; where that is hidden, seconds lie between. Automation with keys: it is let
 //! in, and where it is not, a connection counts once and as kept. Monitoring that reads a banner or a challenge shows nothing. Webmail, which
-//! opens a mailbox for each page, has its sessions in TLS of one shape, and is suspected at most.
+//! opens a mailbox for each page, has its sessions in TLS of one shape, and is suspected at most. A gateway that shows a web server its
+//! users' tokens, some of them old: the others are accepted in the same part. Notices to an address that somebody gave (webhooks), who refuses them all:
+//! they have not the fields of a login. Answers to what was never asked, which anybody can send.
 //!
-//! **Evasion.** Slower than the numbers. One guess at each of very many hosts (a scan then, if few have the service). A password that works, used between
+//! **Evasion.** Slower than the numbers. At a web server, a login of one's own in the same part of it as the guesses. One guess at each of very many hosts (a scan then, if few have the service). A password that works, used between
 //! the guesses. Hidden credentials of programs with more than [`HASTE`] between them. In TLS, all that is not told by lengths. Live, a service on a
 //! port that is sampled as bulk is: of SSH on a port of its own, or of a web server that is no protected endpoint, one
 //! packet in 16 is seen, which tells nothing; captures are read whole, on any port.
@@ -41,12 +44,16 @@ const HASTE: Duration = Duration::from_secs(5);
 const TYPED: [Service; 3] = [Service::Ssh, Service::Rdp, Service::Vnc];
 /// The window's buckets.
 const BUCKETS: usize = 15;
+/// So many parts of a web server are told apart.
+const REALMS_MAX: usize = 6;
 
 /// A service that refused the tenant.
 #[derive(Debug)]
 struct Door {
     target: Target,
     service: Service,
+    /// Whether it is not known if they were logins.
+    is_vague: bool,
     first: Timestamp,
     last: Timestamp,
     fresh: Sliding<BUCKETS>,
@@ -55,6 +62,15 @@ struct Door {
     /// The last credentials, the oldest first, or the last shape.
     recent: [Option<u16>; RECENT_MAX],
     next: u8,
+    realms: [Realm; REALMS_MAX],
+}
+
+/// What a part of a web server refused.
+#[derive(Clone, Copy, Debug, Default)]
+struct Realm {
+    name: u16,
+    fresh: u16,
+    all: u16,
 }
 
 /// What is known of one tenant's refused logins.
@@ -80,21 +96,32 @@ impl Guesses {
         self.last = at;
         match login {
             Login::Accepted => {
-                self.doors.retain(|door| door.target != target);
+                self.doors.retain(|door| door.target != target || door.service != service || door.is_vague);
                 None
             }
-            Login::Refused(credential) => {
-                let place = self.door(numbers, target, service, at);
+            Login::AcceptedIn(realm) => {
+                let is_known =
+                    |door: &&mut Door| door.target == target && door.service == service && !door.is_vague;
+                self.doors.iter_mut().find(is_known).into_iter().for_each(|door| door.let_in(realm));
+                None
+            }
+            Login::Refused(credential) => self.refused(numbers, (target, service), credential, None, at),
+            Login::RefusedIn(credential, realm) => {
+                self.refused(numbers, (target, service), credential, Some(realm), at)
+            }
+            Login::TurnedAway(credential) => {
+                let place = self.door(numbers, (target, service, true), at);
                 let door = &mut self.doors[place];
-                let is_fresh = door.is_fresh(credential, at);
-                let bucket = numbers.window / BUCKETS as u32;
-                door.fresh.add(at, bucket, u32::from(is_fresh));
-                door.all.add(at, bucket, 1);
-                door.last = at;
-                self.judge(numbers, place, at)
+                door.count(numbers, credential, None, at);
+                let (fresh, seen) = (door.fresh.sum(at, numbers.window / BUCKETS as u32), door.seen());
+                (fresh >= numbers.refusals).then(|| {
+                    let metrics = vec![count("posts_refused", fresh, numbers.refusals)];
+                    let targets = vec![seen];
+                    Finding { is_suspicion: true, ..self.finding(numbers, service, metrics, targets, 30, at) }
+                })
             }
             Login::Sealed(shape) => {
-                let place = self.door(numbers, target, service, at);
+                let place = self.door(numbers, (target, service, false), at);
                 let door = &mut self.doors[place];
                 let bucket = numbers.window / BUCKETS as u32;
                 if door.recent[0].replace(shape).is_some_and(|before| before == shape) {
@@ -114,6 +141,19 @@ impl Guesses {
         }
     }
 
+    fn refused(
+        &mut self,
+        numbers: &Bruteforce,
+        (target, service): (Target, Service),
+        credential: Credential,
+        realm: Option<u16>,
+        at: Timestamp,
+    ) -> Option<Finding> {
+        let place = self.door(numbers, (target, service, false), at);
+        self.doors[place].count(numbers, credential, realm, at);
+        self.judge(numbers, place, at)
+    }
+
     /// Whether nothing here matters any more at `now`.
     #[must_use]
     pub fn is_idle(&self, numbers: &Bruteforce, now: Timestamp) -> bool {
@@ -121,23 +161,31 @@ impl Guesses {
     }
 
     /// The place of a service, made if there is none.
-    fn door(&mut self, numbers: &Bruteforce, target: Target, service: Service, at: Timestamp) -> usize {
+    fn door(
+        &mut self,
+        numbers: &Bruteforce,
+        (target, service, is_vague): (Target, Service, bool),
+        at: Timestamp,
+    ) -> usize {
         let is_over = |door: &Door| at.since(door.last) > numbers.window;
-        let known = self.doors.iter().position(|door| door.target == target && door.service == service);
+        let known = self
+            .doors
+            .iter()
+            .position(|door| door.target == target && door.service == service && door.is_vague == is_vague);
         if let Some(place) = known {
             if !is_over(&self.doors[place]) {
                 return place;
             }
-            self.doors[place] = Door::new(target, service, at);
+            self.doors[place] = Door::new(target, service, is_vague, at);
             return place;
         }
         if self.doors.len() < DOORS_MAX {
-            self.doors.push(Door::new(target, service, at));
+            self.doors.push(Door::new(target, service, is_vague, at));
             return self.doors.len() - 1;
         }
         // Who refused least makes room, and of those the one that did longest ago.
         let bucket = numbers.window / BUCKETS as u32;
-        let weight = |door: &mut Door| (door.fresh.sum(at, bucket), door.last, door.target);
+        let weight = |door: &mut Door| (!door.is_vague, door.fresh.sum(at, bucket), door.last, door.target);
         let mut least = 0;
         let mut lightest = None;
         for (place, door) in self.doors.iter_mut().enumerate() {
@@ -146,7 +194,7 @@ impl Guesses {
                 (least, lightest) = (place, weight);
             }
         }
-        self.doors[least] = Door::new(target, service, at);
+        self.doors[least] = Door::new(target, service, is_vague, at);
         least
     }
 
@@ -166,7 +214,7 @@ impl Guesses {
         }
         let mut hosts = Vec::new();
         for door in &mut self.doors {
-            if door.fresh.sum(at, bucket) >= numbers.refusals_each {
+            if !door.is_vague && door.fresh.sum(at, bucket) >= numbers.refusals_each {
                 hosts.push(door.target.address);
             }
         }
@@ -213,16 +261,46 @@ impl Guesses {
 }
 
 impl Door {
-    fn new(target: Target, service: Service, at: Timestamp) -> Self {
+    fn new(target: Target, service: Service, is_vague: bool, at: Timestamp) -> Self {
         Self {
             target,
             service,
+            is_vague,
             first: at,
             last: Timestamp::EPOCH,
             fresh: Sliding::default(),
             all: Sliding::default(),
             recent: [None; RECENT_MAX],
             next: 0,
+            realms: [Realm::default(); REALMS_MAX],
+        }
+    }
+
+    /// Counts a refusal.
+    fn count(&mut self, numbers: &Bruteforce, credential: Credential, realm: Option<u16>, at: Timestamp) {
+        let is_fresh = self.is_fresh(credential, at);
+        let bucket = numbers.window / BUCKETS as u32;
+        self.fresh.add(at, bucket, u32::from(is_fresh));
+        self.all.add(at, bucket, 1);
+        self.last = at;
+        let Some(name) = realm else { return };
+        let known = self.realms.iter().position(|realm| realm.all > 0 && realm.name == name);
+        let place =
+            known.or_else(|| (0..REALMS_MAX).min_by_key(|place| self.realms[*place].all)).unwrap_or(0);
+        let realm = &mut self.realms[place];
+        if known.is_none() {
+            *realm = Realm { name, ..Realm::default() };
+        }
+        realm.fresh = realm.fresh.saturating_add(u16::from(is_fresh));
+        realm.all = realm.all.saturating_add(1);
+    }
+
+    /// Forgets what a part of it refused: somebody was let in there.
+    fn let_in(&mut self, name: u16) {
+        if let Some(realm) = self.realms.iter_mut().find(|realm| realm.all > 0 && realm.name == name) {
+            self.fresh.take_back(realm.fresh.into());
+            self.all.take_back(realm.all.into());
+            *realm = Realm::default();
         }
     }
 
@@ -328,6 +406,56 @@ mod tests {
         check(SSH, mixed, Some(("refusals", false)));
         // Two tries at each of very many hosts.
         check(SSH, (0..500).map(|n| (n * 100, n as u16 / 2, HIDDEN)), None);
+    }
+
+    #[test]
+    fn to_be_let_in_elsewhere_changes_nothing() {
+        let refused = |n: u64, realm| Login::RefusedIn(Credential::Known(n as u16), realm);
+        let among = |other: Login| {
+            (0..60).map(move |n| (n * 1_000, 1, if n % 10 == 9 { other } else { refused(n, 7) }))
+        };
+        check(Service::Http, among(Login::AcceptedIn(8)), Some(("refusals", false)));
+        check(Service::Http, among(Login::AcceptedIn(7)), None);
+        // What is refused all over a server counts together.
+        check(
+            Service::Http,
+            (0..30).map(|n| (n * 1_000, 1, refused(n, n as u16))),
+            Some(("refusals", false)),
+        );
+        // A part that lets in takes back what it refused, and no more.
+        let two = (0..80).map(|n| {
+            let login = if n % 8 == 7 { Login::AcceptedIn(2) } else { refused(n, 1 + (n % 2) as u16) };
+            (n * 1_000, 1, login)
+        });
+        check(Service::Http, two, Some(("refusals", false)));
+        // Another service of the same host, on the same port.
+        let mut guesses = Guesses::default();
+        let mut found = None;
+        for n in 0..30_u16 {
+            let at = Timestamp::from_secs(1_000 + u64::from(n));
+            guesses.handle(&NUMBERS, host(1, 22), Service::Mssql, Login::Accepted, at);
+            found = guesses.handle(&NUMBERS, host(1, 22), SSH, known(n), at);
+        }
+        assert!(found.is_some());
+    }
+
+    #[test]
+    fn posts_that_may_be_logins_are_suspected() {
+        let posts = |number: u16| {
+            (0..number).map(|n| (u64::from(n) * 1_000, n % 2, Login::TurnedAway(Credential::Known(n))))
+        };
+        check(Service::Http, posts(60), Some(("posts_refused", true)));
+        check(Service::Http, posts(58), None);
+        // A few each at many hosts are not even that, and refused logins are counted for themselves.
+        let many = (0..90).map(|n| (u64::from(n) * 1_000, n / 3, Login::TurnedAway(Credential::Known(n))));
+        check(Service::Http, many, None);
+        let mixed = (0..58_u16).map(|n| {
+            let credential = Credential::Known(n);
+            let login =
+                if n % 2 == 0 { Login::TurnedAway(credential) } else { Login::RefusedIn(credential, 1) };
+            (u64::from(n) * 1_000, 1, login)
+        });
+        check(Service::Http, mixed, None);
     }
 
     #[test]

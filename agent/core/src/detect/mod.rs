@@ -243,7 +243,7 @@ impl Detectors {
             }
             StreamEvent::Login { target, service, login, .. } => {
                 // Who is let in and was never refused is nobody to remember.
-                if self.guesses.is_none() && *login == Login::Accepted {
+                if self.guesses.is_none() && matches!(login, Login::Accepted | Login::AcceptedIn(_)) {
                     return;
                 }
                 let guesses = self.guesses.get_or_insert_default();

@@ -34,6 +34,16 @@ impl<const N: usize> Sliding<N> {
         self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Takes back up to `number` of what was counted, the newest first.
+    pub fn take_back(&mut self, mut number: u32) {
+        for back in 0..(N as u64).min(self.newest + 1) {
+            let place = &mut self.counts[((self.newest - back) % N as u64) as usize];
+            let taken = number.min(*place);
+            *place -= taken;
+            number -= taken;
+        }
+    }
+
     fn advance(&mut self, at: Timestamp, bucket: Duration) {
         let nanos = u64::try_from(bucket.as_nanos()).unwrap_or(u64::MAX).max(1);
         let now = (at.as_nanos() / nanos).max(self.newest);
@@ -64,5 +74,18 @@ mod tests {
         sliding.add(at(0), second, 5);
         assert_eq!(sliding.sum(at(3), second), 7);
         assert_eq!(sliding.sum(at(100), second), 0);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_the_newest() {
+        let (mut sliding, second) = (Sliding::<3>::default(), Duration::from_secs(1));
+        let at = |secs: u64| Timestamp::from_secs(1_000 + secs);
+        for (secs, number) in [(0, 5), (1, 2), (2, 2)] {
+            sliding.add(at(secs), second, number);
+        }
+        sliding.take_back(3);
+        assert_eq!((sliding.sum(at(2), second), sliding.sum(at(3), second)), (6, 1));
+        sliding.take_back(100);
+        assert_eq!(sliding.sum(at(3), second), 0);
     }
 }

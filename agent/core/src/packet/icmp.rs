@@ -22,9 +22,9 @@ const EXTENDED_REPLY_V6: u8 = 161;
 const NODE_QUERY: u8 = 139;
 const NODE_ANSWER: u8 = 140;
 
-/// How much of a quoted packet is looked at: an IPv6 header with two extensions and the ports behind them. A record keeps as
-/// much, so that its replay sees what was seen.
-pub(super) const QUOTED: usize = 72;
+/// How much of a quoted packet is looked at: an IPv6 header with two extensions and the ports behind them. A record keeps what
+/// is read of that ([`super::headers_len`]), so that its replay sees what was seen.
+const QUOTED: usize = 72;
 
 /// Reads at least eight captured bytes.
 pub(super) fn parse_v4(captured: &[u8]) -> Read<'_> {

@@ -36,30 +36,30 @@ pub fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, M
     link::parse(link, data, wire_len.max(u32::try_from(data.len()).unwrap_or(u32::MAX)))
 }
 
-/// How many of a frame's first bytes are headers: so many that parsing them alone tells the same, but for payload.
+/// How many of a frame's first bytes are headers: the fewest of which parsing tells the same, but for payload.
 ///
-/// What it takes to tell is kept: of ICMP errors the quoted headers, of SCTP the first chunk's type, of what cannot be
-/// parsed the first bytes.
+/// What it takes to tell is kept, and nothing behind it: of ICMP errors the quoted headers up to the ports, of SCTP the first chunk's type,
+/// of what cannot be parsed the bytes by which that is known.
 #[must_use]
 pub fn headers_len(link: LinkType, data: &[u8], wire_len: u32) -> usize {
-    /// A link header with tags, the longest IPv4 header and one of TCP.
-    const UNREADABLE: usize = 128;
-    /// What a transport header that is malformed is judged by.
-    const TRANSPORT: usize = 20;
-    let len = match parse(link, data, wire_len).map(|packet| packet.body) {
-        Ok(Body::Ip(ip)) => {
+    /// No link header with tags, IP header with options or extensions, header behind it and quoted headers are longer.
+    const MOST: usize = 512;
+    let parsed = parse(link, data, wire_len);
+    let first = match &parsed {
+        Ok(Packet { body: Body::Ip(ip), .. }) => {
             let end = ip.headers.as_ptr_range().end.addr() - data.as_ptr().addr();
             match ip.transport {
-                Transport::Icmp(icmp) if icmp.quoted.is_some() => end + icmp::QUOTED,
-                Transport::Sctp(_) => end + 1,
-                // What is wrong may stand in the transport header itself.
-                Transport::Malformed(_) => UNREADABLE.max(end + TRANSPORT),
-                _ => end,
+                Transport::Icmp(icmp) if icmp.quoted.is_some() => end,
+                Transport::Malformed(_) => end,
+                Transport::Sctp(_) => return (end + 1).min(data.len()),
+                _ => return end,
             }
         }
-        Ok(Body::Arp(_) | Body::Other(_)) | Err(_) => UNREADABLE,
+        _ => 0,
     };
-    len.min(data.len())
+    let most = data.len().min(MOST);
+    let wire_len = wire_len.max(u32::try_from(data.len()).unwrap_or(u32::MAX));
+    (first..most).find(|len| parse(link, &data[..*len], wire_len) == parsed).unwrap_or(most)
 }
 
 /// A parsed frame.

@@ -6,7 +6,7 @@ use super::{Hearing, IDLE_CHECK, Shard, earlier, wake};
 use crate::detect::mail::Whence;
 use crate::frame::VantageId;
 use crate::packet::Ip;
-use crate::stream::{StreamEvent, page};
+use crate::stream::{StreamEvent, pages};
 use crate::topology::TenantIx;
 
 impl Shard {
@@ -29,7 +29,7 @@ impl Shard {
         for (tenant, is_sent) in [(who.0, true), (who.1, false)] {
             if let Some(tenant) = tenant {
                 self.streams.handle(tenant, is_sent, ip, at, &mut said);
-                if is_sent && let Some((port, path)) = page(ip) {
+                for (port, path) in pages(ip).take(if is_sent { usize::MAX } else { 0 }) {
                     let peer = ip.destination;
                     // Connections to protected endpoints are kept whole, others sampled.
                     let sampling = self.topology.vantage(vantage).map_or(1, |one| one.sampling);

@@ -11,8 +11,12 @@
 //! who only knock do not push out what is being said. Each takes at most [`Streams::BYTES_EACH`] bytes, most of that only
 //! while segments are out of order.
 //!
+//! **What reaches nobody.** The other end drops segments whose numbers do not fit, and so does this reader ([`order`]): neither a reset nor
+//! an opening with a number of its own ends what is read, unless the other end takes it for one.
+//!
 //! Left out: reassembly that is proof against an adversary who overlaps segments with different bytes. Whoever confuses this
-//! reader may hide commands, not connections: those are counted by the flow stage.
+//! reader may hide commands, not connections: those are counted by the flow stage. That somebody tried is noticed where it could accuse a tenant
+//! ([`MailEvent::Message`]).
 
 pub mod calls;
 mod hello;
@@ -45,7 +49,7 @@ use crate::topology::TenantIx;
 use calls::{Call, CallStream, Site};
 use login::{Login, Logins, Service};
 use order::Order;
-pub(crate) use pages::page;
+pub(crate) use pages::pages;
 use quic::Quic;
 use sites::{Look, Sites};
 use smtp::{MailEvent, OwnDomains, Smtp};
@@ -56,6 +60,8 @@ pub const LEAST_EACH: usize = 64;
 pub const MOST_EACH: usize = 1_024;
 /// A connection that says nothing for this long is given up (RFC 5321, section 4.5.3.2: ten minutes is the longest wait).
 const IDLE: Duration = Duration::from_secs(600);
+/// One that was reset, and in which nothing was said any more, for this long.
+const IDLE_AFTER_RESET: Duration = Duration::from_secs(5);
 
 /// TCP ports on which servers take mail: from other servers, and from their users with TLS from the start or without (IANA;
 /// RFC 8314), and the one that is used where 25 is closed.
@@ -174,6 +180,10 @@ struct Stream {
     is_client: bool,
     client: Order,
     server: Order,
+    /// The client's number in an opening that the server has not answered.
+    reopening: Option<u32>,
+    /// Whether one of them has reset it. It may be that the other has not heard of that.
+    is_reset: bool,
     speech: Speech,
 }
 
@@ -319,13 +329,29 @@ impl Streams {
         events: &mut Vec<StreamEvent>,
     ) {
         let opens = tcp.flags.any(TcpFlags::SYN) && !tcp.flags.any(TcpFlags::ACK);
-        if opens {
-            let is_known = self.streams.get(&key).is_some_and(|stream| stream.is_first(is_sent, tcp));
-            if !is_known {
-                self.end(&key, events);
-                let (is_client, speech) = self.speech(&key, (local.1, remote.1), look);
-                self.begin(key, is_client, speech, at, events);
+        let held = self.streams.get_mut(&key);
+        match held.map_or(Part::Opening, |stream| stream.part(is_sent, tcp)) {
+            Part::Strange => return,
+            Part::Own => {}
+            Part::Opening if opens || tcp.flags.any(TcpFlags::SYN) => {
+                let before = self.end(&key, events);
+                let number = match &before {
+                    Some(stream) if opens => stream.client.next(),
+                    Some(stream) => stream.reopening,
+                    None => None,
+                };
+                if opens || number.is_some() {
+                    let (is_client, speech) = self.speech(&key, (local.1, remote.1), look);
+                    self.begin(key, is_client, speech, at, events);
+                }
+                match (number, self.streams.get_mut(&key)) {
+                    // Of two openings the server takes one; which, it will say.
+                    (Some(_), Some(stream)) if opens => stream.reopening = number,
+                    (Some(number), Some(stream)) => stream.client.begin(number),
+                    _ => {}
+                }
             }
+            Part::Opening => {}
         }
         if !self.streams.contains_key(&key) {
             // Met in the middle: a segment with something in it begins it. To whom the connection is cannot be known by name then.
@@ -356,7 +382,11 @@ impl Streams {
                 }
             });
         });
-        if tcp.flags.any(TcpFlags::RST) || stream.is_over() {
+        let is_reset = tcp.flags.any(TcpFlags::RST);
+        stream.is_reset |= is_reset;
+        // Of mail, what is said on after a reset shows that nobody heeded it.
+        let ends = is_reset && !matches!(stream.speech, Speech::Mail(_));
+        if ends || stream.is_over() {
             self.end(&key, events);
         }
     }
@@ -424,8 +454,10 @@ impl Streams {
     /// Gives up what has been idle too long at `now`.
     pub fn sweep(&mut self, now: Timestamp, events: &mut Vec<StreamEvent>) {
         self.logins.sweep(now, events);
-        let is_idle =
-            |key: &&FlowKey| self.streams.get(*key).is_none_or(|stream| now.since(stream.last) >= IDLE);
+        let is_idle = |key: &&FlowKey| {
+            let limit = |stream: &Stream| if stream.is_reset { IDLE_AFTER_RESET } else { IDLE };
+            self.streams.get(*key).is_none_or(|stream| now.since(stream.last) >= limit(stream))
+        };
         let idle: Vec<FlowKey> = self.order.values().filter(is_idle).copied().collect();
         for key in idle {
             self.end(&key, events);
@@ -469,19 +501,30 @@ impl Streams {
         }
         let number = self.begun;
         self.begun += 1;
-        let (client, server) = (Order::default(), Order::default());
-        self.streams.insert(
-            key,
-            Box::new(Stream { number, is_proven: false, last: at, is_client, client, server, speech }),
-        );
+        let (client, server) = match speech {
+            Speech::Mail(_) => (Order::default().compare(), Order::default()),
+            Speech::Calls(_) | Speech::Quic(_) => Default::default(),
+        };
+        let stream = Stream {
+            number,
+            is_proven: false,
+            last: at,
+            is_client,
+            client,
+            server,
+            reopening: None,
+            is_reset: false,
+            speech,
+        };
+        self.streams.insert(key, Box::new(stream));
         self.order.insert((key.tenant, false, number), key);
         self.unproven.insert(number, key);
         self.counts[place] += 1;
     }
 
     /// Ends a connection; what was in flight in it is in flight no more.
-    fn end(&mut self, key: &FlowKey, events: &mut Vec<StreamEvent>) {
-        let Some(mut stream) = self.remove(key) else { return };
+    fn end(&mut self, key: &FlowKey, events: &mut Vec<StreamEvent>) -> Option<Box<Stream>> {
+        let mut stream = self.remove(key)?;
         let target = key.target();
         let port = target.port.unwrap_or_default();
         let (tenant, peer) = (key.tenant, target.address);
@@ -504,6 +547,7 @@ impl Streams {
                 }
             }
         }
+        Some(stream)
     }
 
     fn remove(&mut self, key: &FlowKey) -> Option<Box<Stream>> {
@@ -530,7 +574,54 @@ enum Said {
     Call(usize, Call),
 }
 
+/// What a segment is to a connection that is followed.
+enum Part {
+    /// A part of it.
+    Own,
+    /// Nothing that either end would take.
+    Strange,
+    /// The beginning of another, or there is none.
+    Opening,
+}
+
 impl Stream {
+    /// What a segment is to this connection.
+    fn part(&mut self, is_sent: bool, tcp: &Tcp<'_>) -> Part {
+        let from_client = self.is_client == is_sent;
+        let is_open = self.is_proven || self.server.is_begun();
+        if tcp.flags.any(TcpFlags::SYN) {
+            if self.is_first(is_sent, tcp) {
+                return Part::Own;
+            }
+            if from_client && !tcp.flags.any(TcpFlags::ACK) {
+                if !is_open {
+                    return Part::Opening;
+                }
+                // A server takes it for another connection only if it thinks that this one is over (RFC 5961, section 4).
+                self.reopening = Some(tcp.sequence.wrapping_add(1));
+                return Part::Strange;
+            }
+            return match self.reopening {
+                _ if from_client => Part::Strange,
+                Some(number) if tcp.acknowledgment == number && is_open => Part::Opening,
+                Some(number) if tcp.acknowledgment == number => {
+                    self.client.begin(number);
+                    Part::Own
+                }
+                _ if is_open => Part::Strange,
+                _ => Part::Own,
+            };
+        }
+        let side = if from_client { &self.client } else { &self.server };
+        let fits = if tcp.flags.any(TcpFlags::RST) && matches!(self.speech, Speech::Mail(_)) {
+            side.ends_at(tcp.sequence)
+        } else {
+            side.fits(tcp)
+        };
+        let answers = from_client || self.client.may_be_acknowledged(tcp);
+        if fits && answers { Part::Own } else { Part::Strange }
+    }
+
     /// Whether a SYN is the one that began this connection, sent again.
     fn is_first(&self, is_sent: bool, tcp: &Tcp<'_>) -> bool {
         let from_client = self.is_client == is_sent;
@@ -546,11 +637,16 @@ impl Stream {
     fn read(&mut self, from_client: bool, tcp: &Tcp<'_>, site: Site<'_>, mut say: impl FnMut(Said)) {
         let Self { client, server, speech, .. } = self;
         let other_is_over = if from_client { server.is_ending() } else { client.is_ending() };
-        let side = if from_client { client } else { server };
+        let (side, other) = if from_client { (client, server) } else { (server, client) };
+        other.acknowledge(tcp);
         match speech {
             Speech::Mail(smtp) => {
                 let is_open = side.is_begun() && !from_client && !other_is_over;
+                side.set_at_ease(smtp.is_in_content());
                 side.take(tcp, |piece| smtp.read(from_client, piece, &mut |event| say(Said::Mail(event))));
+                if side.differs() {
+                    smtp.doubt();
+                }
                 if is_open && tcp.flags.any(TcpFlags::FIN | TcpFlags::RST) {
                     smtp.cut_off(&mut |event| say(Said::Mail(event)));
                 }

@@ -67,6 +67,9 @@ pub enum MailEvent {
     Met {
         /// What the server made of it; a connection that it broke without a word is put off.
         answer: Answer,
+        /// Whether the sender that it named is nobody.
+        #[serde(default)]
+        is_bounce: bool,
     },
     /// A recipient was named, and the server answered.
     Recipient {
@@ -89,6 +92,13 @@ pub enum MailEvent {
         sender: Option<u64>,
         /// How long its content was, in bytes.
         size: u32,
+        /// Whether it went to somebody whom nobody heard of: content was asked for, and no recipient had been read.
+        #[serde(default)]
+        is_unnamed: bool,
+        /// Whether something was said in two versions in this connection, so that server and reader may have understood different
+        /// recipients.
+        #[serde(default)]
+        is_doubtful: bool,
     },
     /// A client that nothing can be read of said more than a greeting.
     Sealed,
@@ -180,6 +190,10 @@ pub(super) struct Smtp {
     is_authenticated: bool,
     sender: Option<u64>,
     recipients: Vec<Recipient>,
+    /// Whether the recipients of the message at hand were told of.
+    is_named: bool,
+    /// See [`Smtp::doubt`].
+    is_doubtful: bool,
     /// Bytes of the content at hand.
     size: u32,
     /// Whether it was told that the client wants to send.
@@ -211,6 +225,8 @@ impl Smtp {
             is_authenticated: false,
             sender: UNKNOWN,
             recipients: Vec::new(),
+            is_named: false,
+            is_doubtful: false,
             size: 0,
             is_met: false,
             has_greeted: false,
@@ -234,10 +250,20 @@ impl Smtp {
         }
     }
 
+    /// Whether content goes by, in which nothing is read.
+    pub fn is_in_content(&self) -> bool {
+        matches!(self.phase, Phase::Content(_) | Phase::Chunk(_) | Phase::Sealed)
+    }
+
+    /// Takes note that the client's words came in two versions.
+    pub fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
     /// Takes note that the server ended the connection before the client did.
     pub fn cut_off(&mut self, say: &mut impl FnMut(MailEvent)) {
         if !self.has_greeted && self.phase == Phase::Commands {
-            self.meet(Answer::Deferred, say);
+            self.meet(Answer::Deferred, false, say);
         }
     }
 
@@ -247,9 +273,9 @@ impl Smtp {
         Some(MailEvent::SealedMessage { size })
     }
 
-    fn meet(&mut self, answer: Answer, say: &mut impl FnMut(MailEvent)) {
+    fn meet(&mut self, answer: Answer, is_bounce: bool, say: &mut impl FnMut(MailEvent)) {
         if !std::mem::replace(&mut self.is_met, true) {
-            say(MailEvent::Met { answer });
+            say(MailEvent::Met { answer, is_bounce });
         }
     }
 
@@ -324,7 +350,7 @@ impl Smtp {
             Phase::Content(_) => self.phase = Phase::Content(0),
             _ => {
                 self.phase = Phase::Commands;
-                self.line.forget();
+                self.line.clear();
                 self.lose();
             }
         }
@@ -348,41 +374,44 @@ impl Smtp {
         let line = self.line.take_out();
         match self.lost {
             // Whether this belongs to what was lost cannot be told.
-            Some(false) => return,
+            Some(false) => return self.line.reuse(line),
             Some(true) => self.lost = None,
             None => {}
         }
         if self.phase == Phase::Secret {
             self.phase = Phase::Commands;
+            self.line.reuse(line);
             return self.wait_for(Pending::Auth);
         }
-        let text = line.as_deref().unwrap_or_default().trim_ascii();
-        let is = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
-        let pending = if line.is_none() {
-            Pending::Other
-        } else if is(b"MAIL FROM:") {
-            Pending::Mail(sender(&text[10..]))
-        } else if is(b"RCPT TO:") {
-            self.recipient(&text[8..]).map_or(Pending::Other, Pending::Recipient)
-        } else if is(b"DATA") && text.len() == 4 {
+        let text = line.trim_ascii();
+        let pending = if let Some(path) = parameter(text, b"MAIL", b"FROM") {
+            Pending::Mail(sender(path))
+        } else if let Some(path) = parameter(text, b"RCPT", b"TO") {
+            self.recipient(path).map_or(Pending::Other, Pending::Recipient)
+        } else if behind(text, b"DATA").is_some_and(<[u8]>::is_empty) {
             Pending::Data
-        } else if is(b"BDAT ") {
-            let (len, is_last) = chunk(&text[5..]);
+        } else if let Some(rest) = behind(text, b"BDAT") {
+            let (len, is_last) = chunk(rest);
             if len > 0 {
                 self.phase = Phase::Chunk(len);
             }
             if is_last { Pending::Content } else { Pending::Other }
-        } else if is(b"STARTTLS") && text.len() == 8 {
+        } else if behind(text, b"STARTTLS").is_some_and(<[u8]>::is_empty) {
             Pending::StartTls
-        } else if is(b"AUTH ") {
+        } else if behind(text, b"AUTH").is_some() {
             Pending::Auth
-        } else if is(b"RSET") || is(b"EHLO") || is(b"HELO") {
+        } else if [&b"RSET"[..], b"EHLO", b"HELO"].iter().any(|word| behind(text, word).is_some()) {
             Pending::Reset
         } else {
             Pending::Other
         };
         self.wait_for(pending);
-        line.into_iter().for_each(|line| self.line.reuse(line));
+        self.line.reuse(line);
+    }
+
+    fn forget_recipients(&mut self) {
+        self.recipients.clear();
+        self.is_named = false;
     }
 
     /// The address of a path (RFC 5321, section 4.1.2), without a route before it.
@@ -448,22 +477,24 @@ impl Smtp {
             _ => Answer::Deferred,
         };
         match pending {
-            Some(Pending::Greeting) if answer != Answer::Accepted => self.meet(answer, say),
-            Some(Pending::Reset) => self.recipients.clear(),
+            Some(Pending::Greeting) if answer != Answer::Accepted => self.meet(answer, false, say),
+            Some(Pending::Reset) => self.forget_recipients(),
             Some(Pending::Mail(sender)) => {
-                self.recipients.clear();
+                self.forget_recipients();
                 // Where TLS or a login is asked for first, nothing was refused.
                 let answer = if code == NEEDS_MORE { Answer::Deferred } else { answer };
                 self.sender = sender;
-                self.meet(answer, say);
+                self.meet(answer, sender.is_none(), say);
             }
             Some(Pending::Recipient(recipient)) => {
                 if answer == Answer::Accepted && self.recipients.len() < RECIPIENTS_MAX {
                     self.recipients.push(recipient);
                 }
+                self.is_named |= answer == Answer::Accepted;
                 say(MailEvent::Recipient { recipient, answer, is_bounce: self.sender.is_none() });
             }
-            Some(Pending::Data) if code == 354 => {
+            // Whatever it was that the server answers so, content follows.
+            Some(Pending::Data | Pending::Other) if code == 354 => {
                 self.size = 0;
                 self.phase = Phase::Content(AFTER_BREAK);
             }
@@ -471,7 +502,17 @@ impl Smtp {
                 let recipients = std::mem::take(&mut self.recipients);
                 let (is_authenticated, sender) = (self.is_authenticated, self.sender);
                 let size = std::mem::take(&mut self.size);
-                say(MailEvent::Message { recipients, answer, is_authenticated, sender, size });
+                let is_unnamed = !std::mem::take(&mut self.is_named);
+                let is_doubtful = self.is_doubtful;
+                say(MailEvent::Message {
+                    recipients,
+                    answer,
+                    is_authenticated,
+                    sender,
+                    size,
+                    is_unnamed,
+                    is_doubtful,
+                });
             }
             Some(Pending::StartTls) if code == 220 => self.phase = Phase::Sealed,
             Some(Pending::Auth) if code == 334 => self.phase = Phase::Secret,
@@ -483,6 +524,20 @@ impl Smtp {
 
 /// The reply to a client that is to begin TLS, or say who it is, before anything else (RFC 3207, RFC 4954).
 const NEEDS_MORE: u16 = 530;
+
+/// What stands behind a command's verb, if `text` is that command. Servers take any number of blanks between words.
+fn behind<'a>(text: &'a [u8], verb: &[u8]) -> Option<&'a [u8]> {
+    let (first, rest) =
+        text.split_at_checked(verb.len()).filter(|(first, _)| first.eq_ignore_ascii_case(verb))?;
+    let is_whole = first.len() == text.len() || rest.first().is_some_and(u8::is_ascii_whitespace);
+    is_whole.then(|| rest.trim_ascii())
+}
+
+/// What stands behind the colon of a command as `MAIL FROM:`.
+fn parameter<'a>(text: &'a [u8], verb: &[u8], word: &[u8]) -> Option<&'a [u8]> {
+    let (first, rest) = behind(text, verb)?.split_at_checked(word.len())?;
+    first.eq_ignore_ascii_case(word).then(|| rest.trim_ascii_start().strip_prefix(b":"))?
+}
 
 /// What stands in a path (RFC 5321, section 4.1.2).
 fn inner(path: &[u8]) -> &[u8] {
@@ -523,13 +578,23 @@ mod tests {
             let (mut smtp, mut told) = (Smtp::new(own, 25), Vec::new());
             let mut say = |event: MailEvent| {
                 told.push(match event {
-                    MailEvent::Met { answer: Answer::Accepted } => return,
-                    MailEvent::Met { answer } => format!("turned away {answer:?}"),
+                    MailEvent::Met { answer: Answer::Accepted, .. } => return,
+                    MailEvent::Met { answer, .. } => format!("turned away {answer:?}"),
                     MailEvent::Recipient { recipient, answer, is_bounce } => {
                         let own = if recipient.is_own { "own " } else { "" };
                         format!("{}to {own}{answer:?}", if is_bounce { "bounce " } else { "" })
                     }
-                    MailEvent::Message { recipients, answer, is_authenticated, sender, size } => {
+                    MailEvent::Message {
+                        recipients,
+                        answer,
+                        is_authenticated,
+                        sender,
+                        size,
+                        is_unnamed,
+                        is_doubtful,
+                    } => {
+                        assert!(!is_doubtful);
+                        assert!(!is_unnamed || recipients.is_empty());
                         let who = if is_authenticated { " by a user" } else { "" };
                         let what = if sender.is_none() { "bounce" } else { "message" };
                         format!("{what} of {size} to {} {answer:?}{who}", recipients.len())
@@ -590,6 +655,35 @@ mod tests {
         ]);
         let told = ["to own Accepted", "to Refused", "message of 9 to 1 Accepted", "bounce to own Deferred"];
         check(&pipelined, &told);
+    }
+
+    #[test]
+    fn what_servers_tolerate_is_read() {
+        let long = format!("C:RCPT TO:<x@c.example>{}", " ".repeat(3_000));
+        let mut said = OPEN.to_vec();
+        said.extend([
+            "C:  MAIL   FROM :  <a@b.example>",
+            "S:250 ok",
+            "C:RCPT\tTO:<x@c.example>",
+            "S:250 ok",
+            &long,
+            "S:250 ok",
+        ]);
+        said.extend(["C:DATA  ", "S:354 go", "C:text", "C:.", "S:250 ok"]);
+        check(&said, &["to Accepted", "to Accepted", "message of 9 to 2 Accepted"]);
+        // Whatever it was that the server took for an envelope.
+        let odd = [
+            "C:MAIL FROM=<a@b.example>",
+            "S:250 ok",
+            "C:RCPT=x",
+            "S:250 ok",
+            "C:DATA now",
+            "S:354 go",
+            "C:text",
+            "C:.",
+            "S:250 ok",
+        ];
+        check(&with(&odd), &["message of 9 to 0 Accepted"]);
     }
 
     #[test]
@@ -670,7 +764,7 @@ mod tests {
         };
         let greeting = (false, "220 mx\r\n");
         let twice = "MAIL FROM:<a@b.example>\r\nRSET\r\nMAIL FROM:<a@b.example>\r\n";
-        let accepted = [MailEvent::Met { answer: Answer::Accepted }];
+        let accepted = [MailEvent::Met { answer: Answer::Accepted, is_bounce: false }];
         assert_eq!(
             met(&[greeting, (true, twice), (false, "250 ok\r\n250 ok\r\n250 ok\r\n")], true),
             accepted
@@ -679,9 +773,9 @@ mod tests {
             met(&[greeting, (true, "EHLO a\r\n"), (false, "250 mx\r\n"), (true, "QUIT\r\n")], true),
             []
         );
-        let refused = [MailEvent::Met { answer: Answer::Refused }];
+        let refused = [MailEvent::Met { answer: Answer::Refused, is_bounce: false }];
         assert_eq!(met(&[(false, "554-no\r\n554 listed\r\n")], true), refused);
-        let later = [MailEvent::Met { answer: Answer::Deferred }];
+        let later = [MailEvent::Met { answer: Answer::Deferred, is_bounce: false }];
         assert_eq!(met(&[(false, "421 busy\r\n")], false), later);
         assert_eq!(met(&[], true), later, "broken without a word");
         let login_first = [greeting, (true, "MAIL FROM:<a@b.example>\r\n"), (false, "530 TLS first\r\n")];

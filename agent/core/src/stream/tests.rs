@@ -7,7 +7,13 @@ const TENANT: [u8; 4] = [203, 0, 113, 10];
 const PEER: [u8; 4] = [34, 0, 0, 7];
 
 /// An IPv4 packet with TCP in it.
-fn frame(from: ([u8; 4], u16), to: ([u8; 4], u16), sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+fn frame(
+    from: ([u8; 4], u16),
+    to: ([u8; 4], u16),
+    (sequence, acknowledgment): (u32, u32),
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut bytes = vec![0x45, 0];
     bytes.extend(u16::try_from(40 + payload.len()).unwrap().to_be_bytes());
     bytes.extend([0, 0, 0, 0, 64, 6, 0, 0]);
@@ -15,7 +21,8 @@ fn frame(from: ([u8; 4], u16), to: ([u8; 4], u16), sequence: u32, flags: u8, pay
     bytes.extend(from.1.to_be_bytes());
     bytes.extend(to.1.to_be_bytes());
     bytes.extend(sequence.to_be_bytes());
-    bytes.extend([0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    bytes.extend(acknowledgment.to_be_bytes());
+    bytes.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
     bytes.extend(payload);
     bytes
 }
@@ -25,13 +32,15 @@ struct Play {
     streams: Streams,
     events: Vec<StreamEvent>,
     at: Timestamp,
+    /// The last number of each side's, and what is behind it, by the tenant's port.
+    next: BTreeMap<(u16, bool), u32>,
 }
 
 impl Play {
     fn new(tenants: usize) -> Self {
         let mut streams = Streams::new(1);
         streams.set_tenants(vec![Arc::default(); tenants]);
-        Self { streams, events: Vec::new(), at: Timestamp::from_secs(1_000) }
+        Self { streams, events: Vec::new(), at: Timestamp::from_secs(1_000), next: BTreeMap::new() }
     }
 
     fn packet(
@@ -45,7 +54,10 @@ impl Play {
     ) {
         let (local, remote) = ((TENANT, ports.0), (PEER, ports.1));
         let (from, to) = if is_sent { (local, remote) } else { (remote, local) };
-        let bytes = frame(from, to, sequence, flags, payload);
+        let acknowledged = self.next.get(&(ports.0, !is_sent)).copied().unwrap_or_default();
+        let len = payload.len() as u32 + u32::from(flags & TcpFlags::SYN != 0);
+        self.next.insert((ports.0, is_sent), sequence.wrapping_add(len));
+        let bytes = frame(from, to, (sequence, acknowledged), flags, payload);
         let packet = packet::parse(LinkType::RawIp, &bytes, bytes.len() as u32).unwrap();
         let Body::Ip(ip) = packet.body else { panic!("it is IP") };
         self.streams.handle(TenantIx(tenant), is_sent, &ip, self.at, &mut self.events);
@@ -107,6 +119,90 @@ fn a_connection_that_begins_anew_or_ends_takes_its_calls_along() {
         .collect();
     assert_eq!(calls, [Call::Opened, Call::Began { counts: false }, Call::Dropped(1)]);
     assert!(play.streams.is_empty());
+}
+
+/// A session of mail with a packet of the client's, so far off its number, before each message; the messages that are told.
+fn messages_beside(flags: u8, off: u32, payload: &[u8]) -> Vec<MailEvent> {
+    let (mut play, ports) = (Play::new(1), (40_000, 25));
+    let mut next = [900_u32, 70];
+    let mut say = |play: &mut Play, is_sent: bool, said: &str| {
+        let place = &mut next[usize::from(is_sent)];
+        if is_sent {
+            let held = play.next.clone();
+            play.packet(0, true, ports, place.wrapping_add(off), flags, payload);
+            play.next = held;
+        }
+        play.packet(0, is_sent, ports, *place, TcpFlags::ACK, said.as_bytes());
+        *place += said.len() as u32;
+    };
+    play.packet(0, true, ports, 69, TcpFlags::SYN, b"");
+    play.packet(0, false, ports, 899, TcpFlags::SYN | TcpFlags::ACK, b"");
+    say(&mut play, false, "220 mx\r\n");
+    for _ in 0..3 {
+        say(&mut play, true, "MAIL  FROM:<a@b.example>\r\nRCPT\tTO : <c@d.example>\r\nDATA\r\n");
+        say(&mut play, false, "250 ok\r\n250 ok\r\n354 go\r\n");
+        say(&mut play, true, "x\r\n.\r\n");
+        say(&mut play, false, "250 ok\r\n");
+    }
+    play.events
+        .into_iter()
+        .filter_map(|event| match event {
+            StreamEvent::Mail { event: event @ MailEvent::Message { .. }, .. } => Some(event),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn what_reaches_nobody_hides_no_message() {
+    for off in [0, 1, 1_000, 3_000_000, 1 << 30, 1 << 31, u32::MAX - 3_000_000] {
+        for flags in [TcpFlags::RST, TcpFlags::RST | TcpFlags::ACK, TcpFlags::SYN] {
+            let told = messages_beside(flags, off, b"");
+            assert_eq!(told.len(), 3, "flags {flags:x} at {off}");
+            assert!(told.iter().all(
+                |event| matches!(event, MailEvent::Message { recipients, .. } if recipients.len() == 1)
+            ));
+        }
+    }
+    for off in [1 << 30, 1 << 31, u32::MAX - 90_000_000] {
+        assert_eq!(messages_beside(TcpFlags::ACK, off, b"QUIT\r\n").len(), 3, "words at {off}");
+    }
+}
+
+#[test]
+fn words_in_two_versions_are_in_doubt() {
+    let is_doubtful = |event: &MailEvent| matches!(event, MailEvent::Message { is_doubtful: true, .. });
+    let ghost = messages_beside(TcpFlags::ACK, 0, b"MAIL FROM:<a@b.example>\r\nRCPT TO:<e@f.example>\r\n");
+    assert!(!ghost.is_empty() && ghost.iter().all(is_doubtful), "{ghost:?}");
+    // The same again, and an end at the wrong place, are no other version.
+    let same = messages_beside(TcpFlags::ACK, 0, b"");
+    assert!(same.len() == 3 && !same.iter().any(is_doubtful), "{same:?}");
+}
+
+#[test]
+fn a_connection_on_ports_used_before_begins_when_the_server_takes_it() {
+    let (mut play, ports) = (Play::new(1), (40_000, 25));
+    for isn in [7, 1 << 30, 1 << 31] {
+        play.packet(0, true, ports, isn, TcpFlags::SYN, b"");
+        play.packet(0, false, ports, isn, TcpFlags::SYN | TcpFlags::ACK, b"");
+        play.packet(0, false, ports, isn + 1, TcpFlags::ACK, b"220 mx\r\n");
+        play.packet(0, true, ports, isn + 1, TcpFlags::ACK, b"RCPT TO:<a@b.example>\r\n");
+        play.packet(0, false, ports, isn + 9, TcpFlags::ACK, b"250 ok\r\n");
+    }
+    assert_eq!((play.events.len(), play.streams.len()), (3, 1));
+    // Of two openings before an answer, it is the one that is answered.
+    for (first, second) in [(50, 1 << 29), (1 << 29, 50)] {
+        let ports = (40_001 + u16::from(first == 50), 25);
+        play.events.clear();
+        play.packet(0, true, ports, second, TcpFlags::SYN, b"");
+        play.packet(0, true, ports, 1 << 31, TcpFlags::SYN, b"");
+        play.next.insert((ports.0, true), second + 1);
+        play.packet(0, false, ports, first, TcpFlags::SYN | TcpFlags::ACK, b"");
+        play.packet(0, false, ports, first + 1, TcpFlags::ACK, b"220 mx\r\n");
+        play.packet(0, true, ports, second + 1, TcpFlags::ACK, b"RCPT TO:<a@b.example>\r\n");
+        play.packet(0, false, ports, first + 9, TcpFlags::ACK, b"250 ok\r\n");
+        assert_eq!(play.events.len(), 1);
+    }
 }
 
 #[test]

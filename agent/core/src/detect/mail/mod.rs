@@ -111,8 +111,8 @@ impl Mail {
             Box::new(Passing { relay, sealed, server: local, relays: 0 })
         });
         passing.relays = whence.relays;
-        if let MailEvent::Message { recipients, .. } = event {
-            passing.relay.take_in(recipients, at);
+        if let MailEvent::Message { recipients, is_doubtful, .. } = event {
+            passing.relay.take_in(recipients, *is_doubtful, at);
         }
         if port == PORT_SMTP {
             passing.server = local;
@@ -198,7 +198,15 @@ mod fixtures {
 
     pub fn message(recipients: Vec<Recipient>, size: u32) -> MailEvent {
         let (answer, sender) = (Answer::Accepted, Some(7));
-        MailEvent::Message { recipients, answer, is_authenticated: false, sender, size }
+        MailEvent::Message {
+            recipients,
+            answer,
+            is_authenticated: false,
+            sender,
+            size,
+            is_unnamed: false,
+            is_doubtful: false,
+        }
     }
 
     /// What a tenant does, and which classes are found in it; a suspicion in brackets.

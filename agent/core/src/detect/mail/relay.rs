@@ -10,6 +10,9 @@
 //! address alone: the tenant's `mail_clients`. Forwarding and mailing lists: recipients change. A secondary exchanger: its
 //! `relay_domains`, and one domain.
 //!
+//! Somebody who calls in, and says what only the sensor hears, as in a segment with a wrong checksum before the right one: where words
+//! came in two versions the message counts for a suspicion only.
+//!
 //! **Evasion.** A relay that keeps what it took for more than an hour, or that is used for one domain.
 
 use std::collections::VecDeque;
@@ -29,6 +32,7 @@ pub(super) const PASSED_ON_MAX: usize = 48;
 /// A message that came in for somebody else.
 #[derive(Clone, Copy, Debug)]
 struct TakenIn {
+    /// All bits of the address but the lowest, which tells whether it is in doubt: hundreds are remembered.
     recipient: u64,
     at: Timestamp,
 }
@@ -39,6 +43,7 @@ struct PassedOn {
     domain: u64,
     next_hop: Target,
     at: Timestamp,
+    is_doubtful: bool,
 }
 
 /// What came in and went out again.
@@ -52,13 +57,14 @@ impl Relaying {
     /// The most bytes that it takes beside itself.
     pub const HELD_BYTES: usize = TAKEN_IN_MAX * size_of::<TakenIn>() + PASSED_ON_MAX * size_of::<PassedOn>();
 
-    /// Takes a message that came in from outside.
-    pub fn take_in(&mut self, recipients: &[Recipient], at: Timestamp) {
+    /// Takes a message that came in from outside. `is_doubtful` says whether the recipients may be others than the server heard.
+    pub fn take_in(&mut self, recipients: &[Recipient], is_doubtful: bool, at: Timestamp) {
         for recipient in recipients.iter().filter(|recipient| !recipient.is_own) {
             if self.taken_in.len() == TAKEN_IN_MAX {
                 self.taken_in.pop_front();
             }
-            self.taken_in.push_back(TakenIn { recipient: recipient.address, at });
+            self.taken_in
+                .push_back(TakenIn { recipient: recipient.address & !1 | u64::from(is_doubtful), at });
         }
     }
 
@@ -78,48 +84,51 @@ impl Relaying {
         }
         let mut is_more = false;
         for recipient in recipients {
-            let place = self.taken_in.iter().position(|taken| taken.recipient == recipient.address);
+            let place = self.taken_in.iter().position(|taken| taken.recipient | 1 == recipient.address | 1);
             if let Some(place) = place {
-                self.taken_in.remove(place);
+                let is_doubtful = self.taken_in.remove(place).is_some_and(|taken| taken.recipient & 1 == 1);
                 if self.passed_on.len() == PASSED_ON_MAX {
                     self.passed_on.pop_front();
                 }
-                self.passed_on.push_back(PassedOn { domain: recipient.domain, next_hop, at });
+                self.passed_on.push_back(PassedOn { domain: recipient.domain, next_hop, at, is_doubtful });
                 is_more = true;
             }
         }
         // Told once for each message that makes it worse.
-        if is_more { self.judge(numbers, at) } else { None }
+        let judged = || self.judge(numbers, false, at).or_else(|| self.judge(numbers, true, at));
+        if is_more { judged() } else { None }
     }
 
-    fn judge(&self, numbers: &Relay, at: Timestamp) -> Option<Finding> {
-        let mut domains: Vec<u64> = self.passed_on.iter().map(|passed| passed.domain).collect();
+    /// Judges what is beyond doubt, or all, which is a suspicion.
+    fn judge(&self, numbers: &Relay, is_suspicion: bool, at: Timestamp) -> Option<Finding> {
+        let passed_on: Vec<&PassedOn> =
+            self.passed_on.iter().filter(|passed| is_suspicion || !passed.is_doubtful).collect();
+        let mut domains: Vec<u64> = passed_on.iter().map(|passed| passed.domain).collect();
         domains.sort_unstable();
         domains.dedup();
-        let mut hops: Vec<Target> = self.passed_on.iter().map(|passed| passed.next_hop).collect();
+        let mut hops: Vec<Target> = passed_on.iter().map(|passed| passed.next_hop).collect();
         hops.sort_unstable();
         hops.dedup();
         let (messages, domains, next_hops) =
-            (number(self.passed_on.len()), number(domains.len()), number(hops.len()));
+            (number(passed_on.len()), number(domains.len()), number(hops.len()));
         let is_relay =
             messages >= numbers.messages && domains >= numbers.domains && next_hops >= numbers.next_hops;
         let times = |hop: &Target| {
-            let mut times =
-                self.passed_on.iter().filter(|passed| passed.next_hop == *hop).map(|passed| passed.at);
+            let mut times = passed_on.iter().filter(|passed| passed.next_hop == *hop).map(|passed| passed.at);
             let first = times.next().unwrap_or(at);
             (first, times.next_back().unwrap_or(first))
         };
         is_relay.then(|| Finding {
             class: Class::SmtpRelay,
-            start: self.passed_on.front().map_or(at, |passed| passed.at),
+            start: passed_on.first().map_or(at, |passed| passed.at),
             at,
             metrics: vec![
                 count("messages", messages, numbers.messages),
                 count("domains", domains, numbers.domains),
                 count("next_hops", next_hops, numbers.next_hops),
             ],
-            confidence_percent: 95,
-            is_suspicion: false,
+            confidence_percent: if is_suspicion { 50 } else { 95 },
+            is_suspicion,
             targets: hops
                 .iter()
                 .take(Alert::MAX_TARGETS)
@@ -154,6 +163,7 @@ mod tests {
         is_authenticated: bool,
         is_outside: bool,
         is_own: bool,
+        is_doubtful: bool,
     }
 
     const OPEN: Case = Case {
@@ -164,6 +174,7 @@ mod tests {
         is_authenticated: false,
         is_outside: true,
         is_own: false,
+        is_doubtful: false,
     };
 
     fn check(case: &Case, expect: bool, why: &str) {
@@ -176,6 +187,8 @@ mod tests {
                 is_authenticated: case.is_authenticated,
                 sender: Some(3),
                 size: 700,
+                is_unnamed: false,
+                is_doubtful: case.is_doubtful,
             };
             tenant.gets(25, &event, case.is_outside, u64::from(place) * 1_000);
         }
@@ -189,6 +202,34 @@ mod tests {
     #[test]
     fn mail_for_others_that_goes_out_again_fires() {
         check(&OPEN, true, "three, three, three");
+    }
+
+    #[test]
+    fn what_was_said_in_two_versions_is_suspected() {
+        let case = Case { is_doubtful: true, ..OPEN };
+        check(&case, false, "two versions");
+        let mut tenant = Tenant::of(Profile::Web);
+        for place in 0..3 {
+            let MailEvent::Message { recipients, answer, is_authenticated, sender, size, .. } =
+                message(vec![recipient(place, place)], 700)
+            else {
+                panic!("it is a message")
+            };
+            let (is_unnamed, is_doubtful) = (false, place == 2);
+            let event = MailEvent::Message {
+                recipients,
+                answer,
+                is_authenticated,
+                sender,
+                size,
+                is_unnamed,
+                is_doubtful,
+            };
+            tenant.gets(25, &event, true, u64::from(place) * 1_000);
+            let event = message(vec![recipient(place, place)], 900);
+            tenant.sends(server(place, 25), &event, u64::from(place) * 1_000 + 500);
+        }
+        assert_eq!(tenant.found, ["(smtp_relay)"], "one of three in doubt");
     }
 
     #[test]
@@ -231,7 +272,7 @@ mod tests {
     fn memory_is_bounded() {
         let (mut relay, numbers) = (Relaying::default(), Relay::default());
         for place in 0..5_000_u32 {
-            relay.take_in(&[recipient(place, place), recipient(place, 1)], at(place.into()));
+            relay.take_in(&[recipient(place, place), recipient(place, 1)], false, at(place.into()));
             relay.pass_on(&numbers, &[recipient(place, place)], server(place, 25), at(place.into()));
         }
         let (taken_in, passed_on) = relay.len();

@@ -4,7 +4,8 @@
 //! hour; distinct exchangers in ten minutes, among them those that turned the sender away before it could name anybody; messages of
 //! like size to many domains in an hour ([`super::alike`]). Where many recipients are refused, half as many suffice, since lists that were
 //! bought or guessed are full of addresses that do not exist. Messages from nobody, as bounces are (RFC 5321, section 4.5.5), if they are
-//! most of what is sent, are told as a suspicion: a server that takes spam and returns it to forged senders.
+//! most of what is sent, are told as a suspicion: a server that takes spam and returns it to forged senders. So are as many
+//! exchangers as would be spam, met with nothing else.
 //!
 //! **Numbers.** 60 messages a minute, 500 an hour, 30 exchangers in 10 minutes, 100 alike to 40 domains in an hour, 20 % refused;
 //! 100 bounces an hour. Ten times as much for tenants with the profile `mail`, by the baseline.
@@ -45,6 +46,8 @@ struct Exchanger {
     port: u16,
     /// Whether somebody answers there.
     is_open: bool,
+    /// Whether nobody has written there but nobody: bounces, and servers that ask whether a sender exists.
+    is_bounced_to: bool,
     first: Timestamp,
     last: Timestamp,
 }
@@ -73,25 +76,30 @@ impl Spamming {
     /// Takes what was told of a connection to `server`.
     pub fn observe(&mut self, server: Target, event: &MailEvent, at: Timestamp) {
         match event {
-            MailEvent::Met { answer } => {
-                self.exchangers.meet(server, true, at);
-                if *answer == Answer::Refused {
+            MailEvent::Met { answer, is_bounce } => {
+                self.exchangers.meet(server, true, *is_bounce, at);
+                if *answer == Answer::Refused && !is_bounce {
                     self.answer(at, 1, 1);
                 }
             }
             MailEvent::Recipient { answer, is_bounce, .. } => {
-                self.exchangers.meet(server, true, at);
+                self.exchangers.meet(server, true, *is_bounce, at);
                 if *answer != Answer::Deferred && !is_bounce {
                     self.answer(at, 1, u32::from(*answer == Answer::Refused));
                     self.count_messages(at, 1);
                 }
             }
-            MailEvent::Message { recipients, answer, sender, size, .. } => {
-                let number = number(recipients.len());
+            MailEvent::Message { recipients, answer, sender, size, is_unnamed, .. } => {
+                let number = number(recipients.len()).max(u32::from(*is_unnamed));
                 match answer {
                     // They were taken for accepted.
                     Answer::Refused if sender.is_some() => self.answer(at, 0, number),
                     Answer::Accepted => {
+                        if *is_unnamed && sender.is_some() {
+                            self.exchangers.meet(server, true, false, at);
+                            self.answer(at, 1, 0);
+                            self.count_messages(at, 1);
+                        }
                         if sender.is_none() {
                             self.count_messages(at, number);
                             self.bounces.add(at, MINUTE, number);
@@ -103,9 +111,9 @@ impl Spamming {
                     Answer::Refused | Answer::Deferred => {}
                 }
             }
-            MailEvent::Sealed => self.exchangers.meet(server, true, at),
+            MailEvent::Sealed => self.exchangers.meet(server, true, false, at),
             MailEvent::SealedMessage { size } => {
-                self.exchangers.meet(server, true, at);
+                self.exchangers.meet(server, true, false, at);
                 self.count_messages(at, 1);
                 if server.port == Some(PORT_SMTP) {
                     let site = bits(server.address);
@@ -117,7 +125,7 @@ impl Spamming {
 
     /// Takes note that `server` refused the connection.
     pub fn meet_closed(&mut self, server: Target, at: Timestamp) {
-        self.exchangers.meet(server, false, at);
+        self.exchangers.meet(server, false, false, at);
     }
 
     /// Judges what was sent up to `at`.
@@ -154,8 +162,11 @@ impl Spamming {
     /// What a server sends back to senders who never wrote to it.
     fn judge_bounces(&mut self, numbers: &Spam, per_hour: u32, at: Timestamp) -> Option<Finding> {
         let (bounces, limit) = (self.bounces.sum(at, MINUTE), numbers.bounces_per_hour);
-        (bounces >= limit && bounces.saturating_mul(2) >= per_hour)
-            .then(|| self.finding(vec![count("bounces_per_hour", bounces, limit)], 60, true, at))
+        if bounces >= limit && bounces.saturating_mul(2) >= per_hour {
+            return Some(self.finding(vec![count("bounces_per_hour", bounces, limit)], 60, true, at));
+        }
+        let (met, limit) = (self.exchangers.bounced_to(at), numbers.exchangers.min(number(EXCHANGERS_MAX)));
+        (met >= limit).then(|| self.finding(vec![count("bounce_exchangers", met, limit)], 50, true, at))
     }
 
     fn finding(
@@ -199,18 +210,21 @@ impl Spamming {
 }
 
 impl Exchangers {
-    fn meet(&mut self, server: Target, is_open: bool, at: Timestamp) {
+    fn meet(&mut self, server: Target, is_open: bool, is_bounce: bool, at: Timestamp) {
         let (address, port) = (bits(server.address).to_be_bytes(), server.port.unwrap_or_default());
         if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
-            known.last = at;
+            // What was met long ago with a letter is no evidence of letters now.
+            let is_stale = at.since(known.last) >= EXCHANGERS_WINDOW;
+            known.is_bounced_to = is_bounce && (known.is_bounced_to || is_stale);
             known.is_open |= is_open;
+            known.last = at;
             return;
         }
         if self.0.len() == EXCHANGERS_MAX {
             let oldest = (0..EXCHANGERS_MAX).min_by_key(|place| self.0[*place].last);
             self.0.swap_remove(oldest.unwrap_or(0));
         }
-        self.0.push(Exchanger { address, port, is_open, first: at, last: at });
+        self.0.push(Exchanger { address, port, is_open, is_bounced_to: is_bounce, first: at, last: at });
     }
 
     /// Those that answered.
@@ -218,10 +232,16 @@ impl Exchangers {
         self.0.iter().filter(move |known| known.is_open && at.since(known.last) < EXCHANGERS_WINDOW)
     }
 
-    /// How many there were: those that are closed as far as as many are open, since a block above the tenant closes all.
+    /// How many there were that nothing but bounces went to.
+    fn bounced_to(&self, at: Timestamp) -> u32 {
+        number(self.open(at).filter(|known| known.is_bounced_to).count())
+    }
+
+    /// How many others there were: those that are closed as far as as many are open, since a block above the tenant closes all.
     fn recent(&self, at: Timestamp) -> u32 {
-        let all = self.0.iter().filter(|known| at.since(known.last) < EXCHANGERS_WINDOW).count();
-        let open = self.open(at).count();
+        let recent = |known: &&Exchanger| at.since(known.last) < EXCHANGERS_WINDOW && !known.is_bounced_to;
+        let all = self.0.iter().filter(recent).count();
+        let open = self.0.iter().filter(recent).filter(|known| known.is_open).count();
         number(open + (all - open).min(open))
     }
 
@@ -280,10 +300,13 @@ mod tests {
         assert_eq!(each(&sealed, 60, 900, 3, 25), ["spam"]);
         assert_eq!(each(&sealed, 60, 900, 1, 587), ["spam"], "through one smart host");
         assert_eq!(each(&MailEvent::Sealed, 30, 15_000, 30, 25), ["spam"]);
-        let put_off = MailEvent::Met { answer: Answer::Deferred };
+        let put_off = MailEvent::Met { answer: Answer::Deferred, is_bounce: false };
         assert_eq!(each(&put_off, 30, 15_000, 30, 25), ["spam"]);
         // Turned away for good by each, half as many suffice.
-        assert_eq!(each(&MailEvent::Met { answer: Answer::Refused }, 15, 15_000, 15, 25), ["spam"]);
+        assert_eq!(
+            each(&MailEvent::Met { answer: Answer::Refused, is_bounce: false }, 15, 15_000, 15, 25),
+            ["spam"]
+        );
     }
 
     #[test]
@@ -293,8 +316,14 @@ mod tests {
         check(29, 15_000, 29, 0, Profile::Web, false);
         check(500, 900, 100, 20, Profile::Mail, false);
         assert!(each(&MailEvent::SealedMessage { size: 900 }, 59, 900, 3, 25).is_empty());
-        assert!(each(&MailEvent::Met { answer: Answer::Deferred }, 29, 15_000, 29, 25).is_empty());
-        assert!(each(&MailEvent::Met { answer: Answer::Refused }, 14, 15_000, 14, 25).is_empty());
+        assert!(
+            each(&MailEvent::Met { answer: Answer::Deferred, is_bounce: false }, 29, 15_000, 29, 25)
+                .is_empty()
+        );
+        assert!(
+            each(&MailEvent::Met { answer: Answer::Refused, is_bounce: false }, 14, 15_000, 14, 25)
+                .is_empty()
+        );
     }
 
     #[test]
@@ -310,6 +339,8 @@ mod tests {
                 is_authenticated: false,
                 sender: Some(1),
                 size: 2_000,
+                is_unnamed: false,
+                is_doubtful: false,
             };
             tenant.sends(to, &refused, millis);
         }
@@ -331,10 +362,58 @@ mod tests {
                 is_authenticated: false,
                 sender: None,
                 size: 1_000 + place * 70,
+                is_unnamed: false,
+                is_doubtful: false,
             };
             tenant.sends(server(place % 3, 25), &bounce, u64::from(place) * 6_500);
         }
         assert_eq!(tenant.found, ["(spam)", "spam"]);
+    }
+
+    #[test]
+    fn bounces_at_many_servers_are_suspected_and_letters_among_them_count() {
+        let bounce = MailEvent::Met { answer: Answer::Accepted, is_bounce: true };
+        assert_eq!(each(&bounce, 120, 1_500, 120, 25), ["(spam)"]);
+        assert_eq!(
+            each(&MailEvent::Met { answer: Answer::Refused, is_bounce: true }, 30, 1_500, 30, 25),
+            ["(spam)"]
+        );
+        assert!(each(&bounce, 29, 1_500, 29, 25).is_empty());
+        // Whoever writes there, too, is counted as always, whichever comes first.
+        for letter_first in [true, false] {
+            let mut tenant = Tenant::of(Profile::Web);
+            for place in 0..60_u32 {
+                let to = server(place / 2, 25);
+                let is_letter = (place % 2 == 0) == letter_first;
+                let event = MailEvent::Met { answer: Answer::Accepted, is_bounce: !is_letter };
+                tenant.sends(to, &event, u64::from(place) * 5_000);
+            }
+            assert!(tenant.found.contains(&"spam".to_owned()), "{:?}", tenant.found);
+        }
+    }
+
+    #[test]
+    fn a_message_to_somebody_unknown_counts_once() {
+        let MailEvent::Message { recipients, answer, is_authenticated, sender, size, is_doubtful, .. } =
+            message(Vec::new(), 900)
+        else {
+            panic!("it is a message")
+        };
+        let unnamed = |sender| MailEvent::Message {
+            recipients: recipients.clone(),
+            answer,
+            is_authenticated,
+            sender,
+            size,
+            is_unnamed: true,
+            is_doubtful,
+        };
+        assert_eq!(each(&unnamed(sender), 60, 900, 3, 25), ["spam"]);
+        assert!(each(&unnamed(sender), 59, 900, 3, 25).is_empty());
+        assert!(
+            each(&message(Vec::new(), 900), 500, 900, 3, 25).is_empty(),
+            "its recipients were counted before"
+        );
     }
 
     #[test]

@@ -33,7 +33,8 @@ impl Lines {
             }
             let (rest, is_whole) = self.line.take(data);
             data = rest;
-            if is_whole && let Some(line) = self.line.take_out() {
+            if is_whole {
+                let line = self.line.take_out();
                 each(line.trim_ascii_end());
                 self.line.reuse(line);
             }

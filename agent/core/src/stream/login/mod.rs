@@ -1,7 +1,7 @@
 //! Logins: what a server made of a tenant's attempts to say who it is.
 //!
 //! Which connections are read is decided by what is said in them, and the port is a hint only where nothing else tells: a
-//! server's greeting ([`recognise::greeting`]), a client's first words ([`recognise::request`]), or an answer that tells all by itself
+//! server's greeting ([`recognise::greeting`]) or a client's first words ([`recognise::request`]); some answers tell all by themselves
 //! ([`verdict`]). Only connections in which the tenant is the client are followed; who tries to log in *at* a tenant is not its
 //! doing. Each protocol is a small machine in a file of its own; it tells [`Login`]s, and is over when somebody logged in.
 //!
@@ -12,9 +12,14 @@
 //! up the one that began first. Each takes at most [`Logins::BYTES_EACH`]. A packet of a connection that is not followed costs a look at its port
 //! and at its first four bytes.
 //!
+//! **Whom it believes.** What a server says counts only in a connection in which the tenant has asked it, and there only where its numbers
+//! fit ([`super::order`]); for datagrams, one answer for each request. Anybody can send a tenant the words of a server, and a tenant that
+//! guesses can send packets that reach nobody.
+//!
 //! Left out: what is encrypted, but for SSH, whose messages' lengths tell ([`ssh`]), and short sessions in TLS ([`sealed`]).
 
 mod credential;
+mod form;
 mod ftp;
 mod greeted;
 mod http;
@@ -58,6 +63,8 @@ pub const LEAST_EACH: usize = 32;
 pub const MOST_EACH: usize = 512;
 /// A connection that says nothing for this long is given up: servers give a client two minutes to log in (OpenSSH).
 const IDLE: Duration = Duration::from_secs(180);
+/// One that was reset, and in which nothing was said any more, for this long.
+const IDLE_AFTER_RESET: Duration = Duration::from_secs(5);
 
 /// What a client showed to be let in, as far as it must be told from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +86,12 @@ pub enum Login {
     Refused(Credential),
     /// It was accepted.
     Accepted,
+    /// It was refused in one of several parts of a server.
+    RefusedIn(Credential, u16),
+    /// It was accepted in one of several parts of a server.
+    AcceptedIn(u16),
+    /// Something was refused that may have been a login, and has not the form of one.
+    TurnedAway(Credential),
     /// A short session went by in TLS, of this shape.
     Sealed(u16),
 }
@@ -169,6 +182,10 @@ struct Session {
     server: Order,
     /// Whether the server said first that it is over.
     is_server_first: Option<bool>,
+    /// The client's number in an opening that the server has not answered.
+    reopening: Option<u32>,
+    /// Whether one of them has reset it. It may be that the other has not heard of that.
+    is_reset: bool,
     speech: Speech,
 }
 
@@ -183,8 +200,6 @@ pub(super) struct Logins {
     followed: Vec<u16>,
     begun: u64,
     evictions: u64,
-    /// The last answer that told all by itself, so that it counts once when it is sent again.
-    told: Option<(FlowKey, u32)>,
 }
 
 impl Logins {
@@ -202,7 +217,6 @@ impl Logins {
             followed: Vec::new(),
             begun: 0,
             evictions: 0,
-            told: None,
         }
     }
 
@@ -250,8 +264,10 @@ impl Logins {
 
     /// Gives up what has been idle too long at `now`.
     pub fn sweep(&mut self, now: Timestamp, events: &mut Vec<StreamEvent>) {
-        let is_idle =
-            |key: &&FlowKey| self.sessions.get(*key).is_none_or(|session| now.since(session.last) >= IDLE);
+        let is_idle = |key: &&FlowKey| {
+            let limit = |session: &Session| if session.is_reset { IDLE_AFTER_RESET } else { IDLE };
+            self.sessions.get(*key).is_none_or(|session| now.since(session.last) >= limit(session))
+        };
         let idle: Vec<FlowKey> = self.order.values().filter(is_idle).copied().collect();
         for key in idle {
             self.end(&key, events);
@@ -279,21 +295,8 @@ impl Logins {
         };
         if self.followed.get(usize::from(port)).is_some_and(|followed| *followed > 0) {
             let key = key();
-            if tcp.flags.any(TcpFlags::SYN) {
-                // Sent again it would begin with the same number; nobody has said anything by then.
-                self.end(&key, events);
-                return;
-            }
-            if let Some(session) = self.sessions.get_mut(&key) {
-                let next = session.read(is_sent, tcp, at, |service, login| {
-                    events.push(event(&key, service, login));
-                });
-                if next == Next::Done {
-                    self.remove(&key);
-                } else if tcp.flags.any(TcpFlags::RST) || session.is_over() {
-                    self.end(&key, events);
-                }
-                return;
+            if self.sessions.contains_key(&key) {
+                return self.go_on(&key, is_sent, tcp, at, events);
             }
         }
         if tcp.payload.len() < recognise::SHORTEST || tcp.flags.any(TcpFlags::SYN | TcpFlags::RST) {
@@ -301,12 +304,6 @@ impl Logins {
         }
         let speech = if is_sent {
             recognise::request(port, tcp.payload, tcp.payload_len)
-        } else if let Some((service, login)) = verdict::of(port, tcp.payload) {
-            let this = (key(), tcp.sequence);
-            if self.told.replace(this) != Some(this) {
-                events.push(event(&this.0, service, login));
-            }
-            return;
         } else {
             recognise::greeting((local_port, port), tcp.payload, tcp.payload_len)
         };
@@ -325,6 +322,38 @@ impl Logins {
         }
     }
 
+    /// Reads a segment of a connection that is followed.
+    fn go_on(
+        &mut self,
+        key: &FlowKey,
+        is_sent: bool,
+        tcp: &Tcp<'_>,
+        at: Timestamp,
+        events: &mut Vec<StreamEvent>,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match session.part(is_sent, tcp) {
+            Part::Own => {}
+            Part::Strange => return,
+            Part::Opening => return self.end(key, events),
+        }
+        let next = session.read(is_sent, tcp, at, |service, login| {
+            events.push(event(key, service, login));
+        });
+        if next == Next::Done {
+            self.remove(key);
+        } else if session.is_over() {
+            self.end(key, events);
+        } else if tcp.flags.any(TcpFlags::RST) {
+            // Where its end tells something, that is told; else it may be that nobody heeded the reset, and more will be said.
+            let told = events.len();
+            session.speech.ended(&session.ended(), |service, login| events.push(event(key, service, login)));
+            if events.len() > told {
+                self.remove(key);
+            }
+        }
+    }
+
     fn datagram(
         &mut self,
         tenant: TenantIx,
@@ -334,30 +363,44 @@ impl Logins {
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
-        let (is_register, is_answer) = (sip::is_register(udp.payload), sip::is_answer(udp.payload));
-        let ((local, remote), is_of_use) = if is_sent {
-            (((ip.source, udp.source_port), (ip.destination, udp.destination_port)), is_register)
+        let (port, peer_port) = if is_sent {
+            (udp.source_port, udp.destination_port)
         } else {
-            let ends = ((ip.destination, udp.destination_port), (ip.source, udp.source_port));
-            let verdict = verdict::of_datagram(udp.source_port, udp.payload);
-            if let Some((service, login)) = verdict {
-                events.push(event(&FlowKey::new(tenant, Protocol::Udp, ends.0, ends.1), service, login));
-            }
-            (ends, is_answer)
+            (udp.destination_port, udp.source_port)
         };
-        if !is_of_use {
+        let speech = if is_sent && sip::is_register(udp.payload) {
+            Some(Speech::sip())
+        } else if is_sent && verdict::asks_by_datagram(peer_port, udp.payload) {
+            Some(Speech::asked(peer_port))
+        } else if !is_sent && (sip::is_answer(udp.payload) || verdict::answers_by_datagram(peer_port)) {
+            None
+        } else {
             return;
-        }
-        let key = FlowKey::new(tenant, Protocol::Udp, local, remote);
-        if is_sent && !self.sessions.contains_key(&key) {
-            self.begin(key, remote.1, Speech::sip(), at, events);
+        };
+        let (local, remote) = if is_sent { (ip.source, ip.destination) } else { (ip.destination, ip.source) };
+        let key = FlowKey::new(tenant, Protocol::Udp, (local, port), (remote, peer_port));
+        if let Some(speech) = speech
+            && !self.sessions.contains_key(&key)
+        {
+            self.begin(key, peer_port, speech, at, events);
         }
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.last = at;
-        if let Speech::Sip(sip) = &mut session.speech
-            && let Some(login) = sip.read(is_sent, udp.payload)
-        {
-            events.push(event(&key, Service::Sip, login));
+        match &mut session.speech {
+            Speech::Sip(sip) => {
+                if let Some(login) = sip.read(is_sent, udp.payload) {
+                    events.push(event(&key, Service::Sip, login));
+                }
+            }
+            Speech::Asked(asked) => {
+                if let Some((service, login)) = asked.datagram(is_sent, udp.payload) {
+                    events.push(event(&key, service, login));
+                }
+                if asked.is_answered() {
+                    self.remove(&key);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -393,6 +436,8 @@ impl Logins {
             client: Order::default(),
             server: Order::default(),
             is_server_first: None,
+            reopening: None,
+            is_reset: false,
             speech,
         };
         self.sessions.insert(key, Box::new(session));
@@ -405,11 +450,7 @@ impl Logins {
     /// Ends a connection, and tells what its end tells.
     fn end(&mut self, key: &FlowKey, events: &mut Vec<StreamEvent>) {
         let Some(session) = self.remove(key) else { return };
-        let end = End {
-            lasted: session.last.since(session.opened),
-            is_server_first: session.is_server_first == Some(true),
-        };
-        session.speech.ended(&end, |service, login| events.push(event(key, service, login)));
+        session.speech.ended(&session.ended(), |service, login| events.push(event(key, service, login)));
     }
 
     fn remove(&mut self, key: &FlowKey) -> Option<Box<Session>> {
@@ -422,7 +463,40 @@ impl Logins {
     }
 }
 
+/// What a segment is to a connection that is followed.
+enum Part {
+    /// A part of it.
+    Own,
+    /// Nothing that either end would take.
+    Strange,
+    /// The server's yes to another.
+    Opening,
+}
+
 impl Session {
+    /// How it has ended, if it has.
+    fn ended(&self) -> End {
+        End { lasted: self.last.since(self.opened), is_server_first: self.is_server_first == Some(true) }
+    }
+
+    /// What a segment is to this connection.
+    fn part(&mut self, from_client: bool, tcp: &Tcp<'_>) -> Part {
+        if tcp.flags.any(TcpFlags::SYN) {
+            let is_answer = tcp.flags.any(TcpFlags::ACK);
+            if from_client && !is_answer {
+                // A server takes it for another connection only if it thinks that this one is over (RFC 5961, section 4).
+                self.reopening = Some(tcp.sequence.wrapping_add(1));
+            } else if !from_client && self.reopening == Some(tcp.acknowledgment) {
+                return Part::Opening;
+            }
+            return Part::Strange;
+        }
+        let side = if from_client { &self.client } else { &self.server };
+        let fits = if tcp.flags.any(TcpFlags::RST) { side.ends_at(tcp.sequence) } else { side.fits(tcp) };
+        let answers = from_client || self.client.may_be_acknowledged(tcp);
+        if fits && answers { Part::Own } else { Part::Strange }
+    }
+
     /// Reads a segment; whether it is worth while to go on.
     fn read(
         &mut self,
@@ -432,11 +506,16 @@ impl Session {
         mut say: impl FnMut(Service, Login),
     ) -> Next {
         self.last = at;
+        if tcp.payload_len > 0 && std::mem::take(&mut self.is_reset) {
+            self.is_server_first = None;
+        }
         if tcp.flags.any(TcpFlags::FIN | TcpFlags::RST) {
             self.is_server_first.get_or_insert(!from_client);
         }
+        self.is_reset |= tcp.flags.any(TcpFlags::RST);
         let Self { client, server, speech, .. } = self;
-        let side = if from_client { client } else { server };
+        let (side, other) = if from_client { (client, server) } else { (server, client) };
+        other.acknowledge(tcp);
         let mut next = Next::GoOn;
         side.take(tcp, |piece| {
             if next == Next::GoOn {

@@ -1,7 +1,7 @@
 //! What is spoken, by the first words.
 
 use super::speech::Speech;
-use super::{Service, http, mysql, postgres, redis, socks, vnc};
+use super::{Service, http, mysql, postgres, redis, socks, verdict, vnc};
 
 /// Fewer bytes tell nothing.
 pub(super) const SHORTEST: usize = 3;
@@ -53,6 +53,7 @@ pub(super) fn request(port: u16, data: &[u8], len: u32) -> Option<Speech> {
         [a, b, ..] if [*a, *b] == HANDSHAKE && SEALED_PORTS.contains(&port) => {
             Some(Speech::sealed(Service::Tls))
         }
+        _ if verdict::asks(port, data) => Some(Speech::asked(port)),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use super::super::order::Piece;
 use super::greeted::Greeted;
 use super::lines::{Lines, Text};
 use super::sealed::{Sealed, Shape};
+use super::verdict::Asked;
 use super::{Login, Service, http, imap, mysql, pop3, postgres, redis, sip, socks, ssh, telnet, vnc};
 
 /// Whether a connection is worth to be followed on.
@@ -45,11 +46,13 @@ pub(super) enum Speech {
     Socks(socks::Socks),
     Sip(sip::Sip),
     Sealed(Service, Box<Sealed>),
+    /// Something was asked of a server whose answer tells all by itself.
+    Asked(Asked),
 }
 
 impl Speech {
     /// The most bytes beside itself that it takes: two lines and what stands around them.
-    pub const HELD_BYTES: usize = 2 * Lines::HELD_BYTES + 1_024;
+    pub const HELD_BYTES: usize = 2 * Lines::HELD_BYTES + 1_024 + http::Http::HELD_BYTES;
 
     pub fn ssh() -> Self {
         Self::Ssh(Box::default())
@@ -61,6 +64,11 @@ impl Speech {
 
     pub fn sealed(service: Service) -> Self {
         Self::Sealed(service, Box::default())
+    }
+
+    /// At a server's port.
+    pub fn asked(port: u16) -> Self {
+        Self::Asked(Asked::at(port))
     }
 
     /// What it is spoken to.
@@ -80,6 +88,8 @@ impl Speech {
             Self::Socks(_) => Service::Socks,
             Self::Sip(_) => Service::Sip,
             Self::Sealed(service, _) => *service,
+            // Its answers say so.
+            Self::Asked(_) => Service::Tls,
         }
     }
 
@@ -90,10 +100,13 @@ impl Speech {
         piece: Piece<'_>,
         say: &mut impl FnMut(Service, Login),
     ) -> Next {
+        if let Self::Asked(asked) = self {
+            return asked.read(from_client, piece, say);
+        }
         let service = self.service();
         let say = &mut |login| say(service, login);
         let next = match self {
-            Self::Sip(_) => Next::GoOn,
+            Self::Sip(_) | Self::Asked(_) => Next::GoOn,
             Self::Greeted(text) => text.read(from_client, piece, say),
             Self::Pop3(text) => text.read(from_client, piece, say),
             Self::Imap(text) => text.read(from_client, piece, say),

@@ -8,7 +8,14 @@ const PEER: [u8; 4] = [34, 0, 0, 7];
 const LOCAL_PORT: u16 = 40_000;
 
 /// An IPv4 packet; of `protocol` TCP or UDP.
-fn frame(protocol: u8, is_sent: bool, port: u16, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+fn frame(
+    protocol: u8,
+    is_sent: bool,
+    port: u16,
+    (sequence, acknowledgment): (u32, u32),
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
     let header_len = if protocol == 6 { 20 } else { 8 };
     let mut bytes = vec![0x45, 0];
     bytes.extend(u16::try_from(20 + header_len + payload.len()).unwrap().to_be_bytes());
@@ -20,7 +27,8 @@ fn frame(protocol: u8, is_sent: bool, port: u16, sequence: u32, flags: u8, paylo
     bytes.extend(to.1.to_be_bytes());
     if protocol == 6 {
         bytes.extend(sequence.to_be_bytes());
-        bytes.extend([0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(acknowledgment.to_be_bytes());
+        bytes.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
     } else {
         bytes.extend(u16::try_from(8 + payload.len()).unwrap().to_be_bytes());
         bytes.extend([0, 0]);
@@ -61,7 +69,8 @@ impl Play {
 
     fn segment(&mut self, is_sent: bool, flags: u8, payload: &[u8]) {
         let side = usize::from(is_sent);
-        let whole = frame(6, is_sent, self.port, self.sequences[side], flags, payload);
+        let whole =
+            frame(6, is_sent, self.port, (self.sequences[side], self.sequences[1 - side]), flags, payload);
         let kept = whole.len().min(40 + self.snap.min(payload.len()));
         self.packet(is_sent, &whole[..kept], whole.len());
         self.sequences[side] = self.sequences[side].wrapping_add(payload.len() as u32);
@@ -83,14 +92,19 @@ impl Play {
             .told()
             .iter()
             .map(|(name, login)| match login {
-                Login::Refused(Credential::Known(bits)) => {
+                Login::Refused(Credential::Known(bits)) | Login::RefusedIn(Credential::Known(bits), _) => {
                     let is_old = seen.contains(bits);
                     seen.push(*bits);
                     format!("{name} {}", if is_old { "same" } else { "no" })
                 }
-                Login::Refused(Credential::Hidden) => format!("{name} hidden"),
-                Login::Refused(Credential::Kept) => format!("{name} kept"),
-                Login::Accepted => format!("{name} yes"),
+                Login::Refused(Credential::Hidden) | Login::RefusedIn(Credential::Hidden, _) => {
+                    format!("{name} hidden")
+                }
+                Login::Refused(Credential::Kept) | Login::RefusedIn(Credential::Kept, _) => {
+                    format!("{name} kept")
+                }
+                Login::Accepted | Login::AcceptedIn(_) => format!("{name} yes"),
+                Login::TurnedAway(_) => format!("{name} away"),
                 Login::Sealed(_) => format!("{name} sealed"),
             })
             .collect();
@@ -167,6 +181,12 @@ fn ftp() {
         "ftp no, ftp no, ftp same, ftp yes",
     );
     text(21, "S: 220 x\nC: AUTH TLS\nS: 234 go\nC: USER a\nS: 331 x\nC: PASS b\nS: 530 no", "");
+    // Anybody is let in so, which says nothing of others.
+    text(
+        21,
+        "S: 220 x\nC: USER Anonymous\nS: 331 x\nC: PASS a\nS: 230 in\nC: USER root\nS: 331 x\nC: PASS a\nS: 530 no",
+        "ftp no",
+    );
     text(21, "S: 220 x\nC: USER anonymous\nS: 530 not here\nC: QUIT\nS: 221 bye", "ftp no");
 }
 
@@ -292,6 +312,42 @@ fn http() {
     let all = [post("u=a&p=b", door, "401"), post("u=a&p=cc", door, "403"), post("u=a&p=b", door, "401")];
     text(80, &all.concat(), "http no, http no, http same");
     text(80, &[post("u=a", "/pay", "401"), post("u=a&p=b", door, "200")].concat(), "");
+    // What is refused there and has not the form of a login.
+    let notice = [post("{\"event\":1}", "/token", "403"), post("{\"event\":2}", "/token", "401")];
+    text(80, &notice.concat(), "http away, http away");
+    // In chunks, as long as one likes; what differs is told apart.
+    let chunked = |parts: &[&str], code: &str| {
+        let parts: String = parts.iter().map(|part| format!("{:x};x=y\\n{part}\\n", part.len())).collect();
+        format!(
+            "C: POST {door} HTTP/1.1\\nTransfer-Encoding: chunked\\n\\n{parts}0\\nX: y\\n\nS: HTTP/1.1 {code} x\\n\n"
+        )
+    };
+    let all =
+        [chunked(&["u=a&p=b"], "401"), chunked(&["u=a", "&p=c"], "401"), chunked(&["u=a", "&p=b"], "403")];
+    text(80, &all.concat(), "http no, http no, http same");
+}
+
+#[test]
+fn requests_of_http_wait_for_their_answers() {
+    let ask = |secret: &str| format!("GET /x HTTP/1.1\\nAuthorization: Basic {secret}\\n\\n");
+    let asks = |secrets: &[&str]| secrets.iter().map(|secret| ask(secret)).collect::<String>();
+    // Bodies between, of whatever length and without an end of their own.
+    text(
+        80,
+        &format!(
+            "C: {}\nS: HTTP/1.1 401 x\\nContent-Length: 3\\n\\nyouHTTP/1.1 401 x\\n\\n<p>no HTTP/1 here\\nHTTP/1.1 100 x\\n\\nHTTP/1.1 200 x\\n",
+            asks(&["YQ==", "Yg==", "Yw=="])
+        ),
+        "http no, http no, http yes",
+    );
+    // More than wait are given up, the oldest first, and nothing grows.
+    let mut play = Play::new(80);
+    let many: Vec<String> = (0..100).map(|n| ask(&format!("{n}")).replace("\\n", "\r\n")).collect();
+    play.segment(true, TcpFlags::ACK, many.concat().as_bytes());
+    for _ in 0..100 {
+        play.segment(false, TcpFlags::ACK, b"HTTP/1.1 401 x\r\n\r\n");
+    }
+    assert_eq!(play.words().matches("http no").count(), 32);
 }
 
 #[test]
@@ -536,37 +592,59 @@ fn answers_that_tell_all_by_themselves() {
         [&[4, 1, 0, 40, 0, 0, 1, 0, 0xe3, 2, 0, 9, 9, token, 10, 0][..], &number.to_le_bytes(), b"...."]
             .concat()
     };
-    check(14_330, WHOLE, &[('S', &tds(0xaa, 18_456))], "mssql hidden");
-    check(1_433, WHOLE, &[('S', &tds(0xaa, 208))], "");
-    check(1_433, WHOLE, &[('S', &tds(0xad, 0))], "mssql yes");
+    let answered = |port, asked: &[u8], answer: &[u8], expect| {
+        check(port, WHOLE, &[('C', asked), ('S', answer)], expect);
+        // Whoever was not asked is not believed.
+        check(port, WHOLE, &[('S', answer)], "");
+    };
+    let login = [16, 1, 0, 40, 0, 0, 1, 0, 7, 7];
+    answered(14_330, &login, &tds(0xaa, 18_456), "mssql hidden");
+    answered(1_433, &login, &tds(0xaa, 208), "");
+    answered(1_433, &login, &tds(0xad, 0), "mssql yes");
     let mongo = |document: &[u8]| {
         let len = u32::try_from(21 + document.len()).unwrap();
         let head = [&len.to_le_bytes()[..], &[0; 8], &2_013_u32.to_le_bytes(), &[0, 0, 0, 0, 0]].concat();
         [&head[..], document].concat()
     };
-    check(27_018, WHOLE, &[('S', &mongo(b"....\x10code\0\x12\0\0\0\0"))], "mongodb hidden");
-    check(27_017, WHOLE, &[('S', &mongo(b"....\x10code\0\x0d\0\0\0\0"))], "");
-    check(27_017, WHOLE, &[('S', &mongo(b"....\x08done\0\x01..."))], "mongodb yes");
+    let sasl = mongo(b"....\x02saslStart\0");
+    answered(27_018, &sasl, &mongo(b"....\x10code\0\x12\0\0\0\0"), "mongodb hidden");
+    answered(27_017, &sasl, &mongo(b"....\x10code\0\x0d\0\0\0\0"), "");
+    answered(27_017, &sasl, &mongo(b"....\x08done\0\x01..."), "mongodb yes");
     let smb2 = |command: u8, status: u32| {
         let start = [&[0, 0, 0, 72, 0xfe, b'S', b'M', b'B', 64, 0, 1, 0][..], &status.to_le_bytes()].concat();
         [&start[..], &[command, 0], &[0; 50]].concat()
     };
-    check(445, WHOLE, &[('S', &smb2(1, 0xc000_006d))], "smb hidden");
-    check(445, WHOLE, &[('S', &smb2(1, 0xc000_0016))], "");
-    check(445, WHOLE, &[('S', &smb2(5, 0xc000_006d))], "");
-    check(445, WHOLE, &[('S', &smb2(1, 0))], "smb yes");
-    check(139, WHOLE, &[('S', b"\0\0\0\x23\xffSMB\x73\x6d\0\0\xc0....")], "smb hidden");
+    let setup = smb2(1, 0);
+    answered(445, &setup, &smb2(1, 0xc000_006d), "smb hidden");
+    answered(445, &setup, &smb2(1, 0xc000_0016), "");
+    answered(445, &setup, &smb2(5, 0xc000_006d), "");
+    answered(445, &setup, &smb2(1, 0), "smb yes");
+    let old = b"\0\0\0\x23\xffSMB\x73\x6d\0\0\xc0....";
+    answered(139, old, old, "smb hidden");
     let ldap = |result: u8| vec![0x30, 12, 2, 1, 1, 0x61, 7, 0x0a, 1, result, 4, 0, 4, 0];
-    check(389, WHOLE, &[('S', &ldap(49))], "ldap hidden");
-    check(389, WHOLE, &[('S', &ldap(0))], "ldap yes");
-    check(389, WHOLE, &[('S', &ldap(14))], "");
-    check(390, WHOLE, &[('S', &ldap(49))], "");
+    let long = |tag: u8, rest: &[u8]| {
+        let message = [&[2, 1, 1, tag, 0x84, 0, 0, 0, rest.len() as u8][..], rest].concat();
+        [&[0x30, 0x84, 0, 0, 0, message.len() as u8][..], &message].concat()
+    };
+    let bind = [0x30, 12, 2, 1, 1, 0x60, 7, 2, 1, 3, 4, 0, 0x80, 0];
+    answered(389, &bind, &ldap(49), "ldap hidden");
+    answered(389, &bind, &ldap(0), "ldap yes");
+    answered(389, &bind, &ldap(14), "");
+    answered(390, &bind, &ldap(49), "");
+    answered(
+        3_268,
+        &long(0x60, &[2, 1, 3, 4, 0, 0x80, 0]),
+        &long(0x61, &[0x0a, 1, 49, 4, 0, 4, 0]),
+        "ldap hidden",
+    );
     let kerberos = |code: u8| [&[0, 0, 0, 30, 0x7e, 28][..], &[0xa6, 3, 2, 1, code], b"..."].concat();
-    check(88, WHOLE, &[('S', &kerberos(24))], "kerberos hidden");
-    check(88, WHOLE, &[('S', &kerberos(25))], "");
+    let ticket = [0, 0, 0, 9, 0x6a, 7, 0, 0, 0, 0, 0];
+    answered(88, &ticket, &kerberos(24), "kerberos hidden");
+    answered(88, &ticket, &kerberos(25), "");
     // Sent again it is the same answer.
     let mut play = Play::new(445);
-    for sequence in [1, 1, 90] {
+    play.segment(true, TcpFlags::ACK, &setup);
+    for sequence in [1, 1, 69] {
         play.sequences[0] = sequence;
         play.segment(false, TcpFlags::ACK, &smb2(1, 0xc000_006d));
     }
@@ -578,6 +656,107 @@ fn answers_that_tell_all_by_themselves() {
 }
 
 #[test]
+fn datagrams_are_answers_where_something_was_asked_and_once() {
+    let mut play = Play::new(88);
+    let (asked, no) = ([0x6a, 7, 0, 0], [0x7e, 28, 0xa6, 3, 2, 1, 24, 0]);
+    let mut say = |is_sent: bool, said: &[u8]| {
+        let bytes = frame(17, is_sent, 88, (0, 0), 0, said);
+        play.packet(is_sent, &bytes, bytes.len());
+    };
+    for (is_sent, said) in [
+        (false, &no[..]),
+        (true, &asked),
+        (false, &no),
+        (false, &no),
+        (true, &asked),
+        (false, &[0x6b, 1]),
+        (false, &no),
+    ] {
+        say(is_sent, said);
+    }
+    assert_eq!((play.words().as_str(), play.logins.len()), ("kerberos hidden", 0));
+}
+
+/// A packet of the client's in the midst of a session of FTP, before each guess; how many are seen of three.
+fn guesses_beside(flags: u8, off: u32, payload: &[u8]) -> usize {
+    let mut play = Play::new(21);
+    play.segment(false, TcpFlags::ACK, b"220 x\r\n");
+    for guess in [&b"PASS a\r\n"[..], b"PASS b\r\n", b"PASS c\r\n"] {
+        let held = play.sequences;
+        play.sequences[1] = held[1].wrapping_add(off);
+        play.segment(true, flags, payload);
+        play.sequences = held;
+        for (is_sent, said) in
+            [(true, &b"USER u\r\n"[..]), (false, b"331 x\r\n"), (true, guess), (false, b"530 x\r\n")]
+        {
+            play.segment(is_sent, TcpFlags::ACK, said);
+        }
+    }
+    play.words().matches("ftp no").count()
+}
+
+#[test]
+fn what_reaches_nobody_hides_nothing() {
+    for off in [1, 1_000, 3_000_000, 1 << 30, 1 << 31, u32::MAX - 3_000_000, u32::MAX] {
+        for (flags, payload) in [
+            (TcpFlags::RST, &b""[..]),
+            (TcpFlags::RST | TcpFlags::ACK, b""),
+            (TcpFlags::SYN, b""),
+            (TcpFlags::SYN, b"USER x\r\n"),
+        ] {
+            assert_eq!(guesses_beside(flags, off, payload), 3, "flags {flags:x} at {off}");
+        }
+    }
+    // Even at the right place, where it may have been lost on its way.
+    assert_eq!(guesses_beside(TcpFlags::RST, 0, b""), 3);
+    for off in [1 << 30, 1 << 31, u32::MAX - 90_000_000] {
+        assert_eq!(guesses_beside(TcpFlags::ACK, off, b"QUIT\r\n"), 3, "words at {off}");
+        assert_eq!(guesses_beside(TcpFlags::FIN | TcpFlags::ACK, off, b""), 3, "an end at {off}");
+    }
+}
+
+#[test]
+fn another_connection_on_the_same_ports_begins_when_the_server_takes_it() {
+    let mut play = Play::new(21);
+    let said = [
+        (false, &b"220 x\r\n"[..]),
+        (true, b"USER u\r\n"),
+        (false, b"331 x\r\n"),
+        (true, b"PASS a\r\n"),
+        (false, b"530 x\r\n"),
+    ];
+    for sequences in [[90, 70], [1 << 30, 1 << 31]] {
+        play.sequences = sequences;
+        play.segment(true, TcpFlags::SYN, b"");
+        play.sequences[1] += 1;
+        play.segment(false, TcpFlags::SYN | TcpFlags::ACK, b"");
+        play.sequences[0] += 1;
+        for (is_sent, said) in said {
+            play.segment(is_sent, TcpFlags::ACK, said);
+        }
+    }
+    assert_eq!(play.words(), "ftp no, ftp same");
+}
+
+#[test]
+fn answers_of_another_connection_are_not_believed() {
+    let mut play = Play::new(445);
+    let setup =
+        [&[0, 0, 0, 72, 0xfe, b'S', b'M', b'B', 64, 0, 1, 0][..], &[0; 4], &[1, 0], &[0; 50]].concat();
+    let refused = [&setup[..12], &0xc000_006d_u32.to_le_bytes(), &setup[16..]].concat();
+    play.segment(true, TcpFlags::ACK, &setup);
+    let held = play.sequences;
+    for acknowledged in [1 << 30, 1 << 31] {
+        play.sequences[1] = acknowledged;
+        play.segment(false, TcpFlags::ACK, &refused);
+        play.sequences = held;
+    }
+    assert_eq!(play.words(), "");
+    play.segment(false, TcpFlags::ACK, &refused);
+    assert_eq!(play.words(), "smb hidden");
+}
+
+#[test]
 fn sip() {
     let register = |account: u8, shows: bool| {
         let shows = if shows { "Authorization: Digest username=\"a\"\r\n" } else { "" };
@@ -585,7 +764,7 @@ fn sip() {
     };
     let mut play = Play::new(5_062);
     let mut say = |is_sent: bool, text: &str| {
-        let bytes = frame(17, is_sent, 5_062, 0, 0, text.as_bytes());
+        let bytes = frame(17, is_sent, 5_062, (0, 0), 0, text.as_bytes());
         play.packet(is_sent, &bytes, bytes.len());
     };
     let answer = |code: u16| format!("SIP/2.0 {code} x\r\n\r\n");

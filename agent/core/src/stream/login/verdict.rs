@@ -1,9 +1,11 @@
 //! Answers that tell all by themselves what became of a login: those of binary protocols with a code at a known place.
 //!
-//! Read from what reaches the tenant, so no connection need be followed. A server of the tenant's own that is asked by others sends
-//! them, and is not meant.
+//! They are heeded where the tenant has asked to be let in, and nowhere else: anybody can send such bytes to anybody. What it asks
+//! with need not be understood, but be recognised.
 
+use super::super::order::Piece;
 use super::lines::find;
+use super::speech::Next;
 use super::{Credential, Login, Service};
 
 const REFUSED: Login = Login::Refused(Credential::Hidden);
@@ -16,6 +18,8 @@ const TDS_INFO: u8 = 0xab;
 const TDS_ENVIRONMENT: u8 = 0xe3;
 const TDS_ACKNOWLEDGED: u8 = 0xad;
 const LOGIN_FAILED: i32 = 18_456;
+/// TDS: what a client begins with: a login, one by SSPI, and what comes before one.
+const TDS_LOGINS: std::ops::RangeInclusive<u8> = 0x10..=0x12;
 
 /// MongoDB: the number of `OP_MSG`; in a document the field `code` as a 32-bit number, 18 ("AuthenticationFailed"), and `done`, which ends a
 /// SASL exchange.
@@ -40,6 +44,102 @@ const KERBEROS_PORT: u16 = 88;
 const KERBEROS_ERROR: u8 = 0x7e;
 const KERBEROS_FAILED: &[u8] = &[0xa6, 3, 2, 1, 24];
 
+/// The tags of a client's requests in Kerberos, for a ticket and for another by that (RFC 4120, section 5.10).
+const KERBEROS_REQUESTS: [u8; 2] = [0x6a, 0x6c];
+/// The tag of a bind in LDAP.
+const LDAP_BIND: u8 = 0x60;
+/// What stands in a message by which MongoDB's clients say who they are, and how far from its start.
+const MONGO_LOGINS: [&[u8]; 3] = [b"saslStart", b"saslContinue", b"authenticate"];
+const MONGO_LOOK: usize = 512;
+/// A server that has said so much more has let the client in, or does not speak of it.
+const ANSWER_MAX: u32 = 64 * 1024;
+/// So many requests may wait for their answers.
+const WAITING_MAX: u8 = 8;
+
+/// Whether a client's segment asks to be let in.
+pub(super) fn asks(port: u16, data: &[u8]) -> bool {
+    match data {
+        // Type, the last of its message, a length, and numbers that are 0 at the beginning ([MS-TDS], section 2.2.3).
+        [kind, 0 | 1, _, _, 0, 0, _, _, ..] if TDS_LOGINS.contains(kind) => true,
+        [0, _, _, _, 0xfe, b'S', b'M', b'B', ..] => data.get(16..18) == Some(&SMB2_SETUP.to_le_bytes()[..]),
+        [0, _, _, _, 0xff, b'S', b'M', b'B', command, ..] => *command == SMB1_SETUP,
+        [0, 0, _, _, tag, ..] if port == KERBEROS_PORT => KERBEROS_REQUESTS.contains(tag),
+        [0x30, ..] if LDAP_PORTS.contains(&port) => {
+            ldap_operation(data).is_some_and(|(tag, _)| tag == LDAP_BIND)
+        }
+        _ => {
+            let operation = data.get(12..).and_then(|rest| rest.first_chunk::<4>());
+            let beginning = &data[..data.len().min(MONGO_LOOK)];
+            operation == Some(&OP_MSG.to_le_bytes())
+                && MONGO_LOGINS.iter().any(|word| find(beginning, word).is_some())
+        }
+    }
+}
+
+/// Whether datagrams of this port's may be answers.
+pub(super) const fn answers_by_datagram(port: u16) -> bool {
+    port == KERBEROS_PORT
+}
+
+/// Whether a client's datagram does.
+pub(super) fn asks_by_datagram(port: u16, data: &[u8]) -> bool {
+    port == KERBEROS_PORT && data.first().is_some_and(|tag| KERBEROS_REQUESTS.contains(tag))
+}
+
+/// What was asked of a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    port: u16,
+    /// How much the server may still say before it is given up.
+    left: u32,
+    /// Datagrams that wait for their answers.
+    waiting: u8,
+}
+
+impl Asked {
+    pub fn at(port: u16) -> Self {
+        Self { port, left: ANSWER_MAX, waiting: 0 }
+    }
+
+    /// Takes what a side says.
+    pub fn read(
+        &mut self,
+        from_client: bool,
+        piece: Piece<'_>,
+        say: &mut impl FnMut(Service, Login),
+    ) -> Next {
+        if from_client {
+            return Next::GoOn;
+        }
+        if let Piece::Data(data) = piece
+            && let Some((service, login)) = of(self.port, data)
+        {
+            say(service, login);
+            if login == Login::Accepted {
+                return Next::Done;
+            }
+            self.left = ANSWER_MAX;
+        }
+        self.left = self.left.saturating_sub(piece.len());
+        if self.left == 0 { Next::Done } else { Next::GoOn }
+    }
+
+    /// Takes a datagram: a request, or the answer to one.
+    pub fn datagram(&mut self, from_client: bool, data: &[u8]) -> Option<(Service, Login)> {
+        if from_client {
+            self.waiting = (self.waiting + 1).min(WAITING_MAX);
+            return None;
+        }
+        self.waiting = self.waiting.checked_sub(1)?;
+        of_datagram(self.port, data)
+    }
+
+    /// Whether no datagram waits for its answer.
+    pub fn is_answered(&self) -> bool {
+        self.waiting == 0
+    }
+}
+
 /// What a server's segment tells.
 pub(super) fn of(port: u16, data: &[u8]) -> Option<(Service, Login)> {
     match data.first()? {
@@ -52,7 +152,7 @@ pub(super) fn of(port: u16, data: &[u8]) -> Option<(Service, Login)> {
     }
 }
 
-/// What a server's datagram tells.
+/// What a server's datagram tells of an earlier request.
 pub(super) fn of_datagram(port: u16, data: &[u8]) -> Option<(Service, Login)> {
     kerberos(port, data).map(|login| (Service::Kerberos, login))
 }
@@ -108,14 +208,25 @@ fn smb(data: &[u8]) -> Option<Login> {
     }
 }
 
+/// The tag of a message's operation, and what stands behind its length.
+fn ldap_operation(data: &[u8]) -> Option<(u8, &[u8])> {
+    let [0x30, rest @ ..] = data else { return None };
+    let [0x02, number @ 1..=4, rest @ ..] = behind_length(rest)? else { return None };
+    let [tag, rest @ ..] = rest.get(usize::from(*number)..)? else { return None };
+    Some((*tag, behind_length(rest)?))
+}
+
+/// What stands behind a length (X.690, section 8.1.3): one byte, or the number of those that follow, as Active Directory writes it.
+fn behind_length(data: &[u8]) -> Option<&[u8]> {
+    match data {
+        [len, rest @ ..] if *len < 0x80 => Some(rest),
+        [len @ 0x81..=0x84, rest @ ..] => rest.get(usize::from(len & 0x7f)..),
+        _ => None,
+    }
+}
+
 fn ldap(data: &[u8]) -> Option<Login> {
-    let [0x30, len, rest @ ..] = data else { return None };
-    // Active Directory writes lengths in four bytes behind their number.
-    let rest = if *len == 0x84 { rest.get(4..)? } else { rest };
-    let [0x02, number @ 1..=4, rest @ ..] = rest else { return None };
-    let [0x61, len, rest @ ..] = rest.get(usize::from(*number)..)? else { return None };
-    let rest = if *len == 0x84 { rest.get(4..)? } else { rest };
-    let [0x0a, 0x01, result, ..] = rest else { return None };
+    let (0x61, [0x0a, 0x01, result, ..]) = ldap_operation(data)? else { return None };
     match *result {
         0 => Some(Login::Accepted),
         LDAP_INVALID => Some(REFUSED),
