@@ -19,9 +19,12 @@ use reeve_policy::language::thresholds::Horizontal;
 use reeve_policy::{Alert, Class, Metric, Protocol, Timestamp};
 
 use super::{Finding, count, share};
-use crate::meter::targets::{Excuse, TargetWindow};
+use crate::meter::targets::{Excuse, TargetWindow, Version};
 
 const SHARING: usize = 3;
+
+/// So many failures pass unjudged in a full window that holds enough of them, and is no block.
+const PAUSE: u32 = 8;
 
 /// From here on UDP silence is that of relays and peers as well as of services.
 const RELAY_PORTS: u16 = 10_000;
@@ -39,7 +42,7 @@ impl Block {
         &mut self,
         window: &TargetWindow,
         numbers: &Horizontal,
-        protocol: Protocol,
+        (protocol, version): (Protocol, Version),
         heeded: Excuse,
         at: Timestamp,
     ) -> Option<Finding> {
@@ -53,17 +56,20 @@ impl Block {
         }
         let over = (at, numbers.window, heeded);
         let is_peer = |port| numbers.peer_ports.contains(&port);
-        let mut crowd = window.crowd(protocol, over, SHARING, is_peer);
+        let mut crowd = window.crowd((protocol, version), over, SHARING, is_peer);
         let is_refused = f64::from(crowd.refused) >= numbers.unanswered * f64::from(crowd.targets);
         let is_weak = protocol == Protocol::Udp && !is_refused;
         let is_left_out = |port| is_peer(port) || (is_weak && port >= RELAY_PORTS);
         if is_weak {
-            crowd = window.crowd(protocol, over, SHARING, is_left_out);
+            crowd = window.crowd((protocol, version), over, SHARING, is_left_out);
         }
         let needed = numbers.block_targets.saturating_mul(if is_weak { numbers.udp_factor } else { 1 });
         if crowd.unanswered < least {
             // A failure more can make a port one that three hosts share, and bring three targets in.
             self.too_few = (least - crowd.unanswered - 1) / 3;
+        } else if window.is_full() {
+            // Where everything new pushes out something, to look costs most and changes least.
+            self.too_few = PAUSE;
         }
         let unanswered = f64::from(crowd.unanswered) / f64::from(crowd.targets.max(1));
         (crowd.targets >= needed && unanswered >= numbers.unanswered).then(|| Finding {
@@ -77,7 +83,7 @@ impl Block {
             ],
             confidence_percent: 90,
             is_suspicion: false,
-            targets: window.list_crowd(protocol, over, SHARING, is_left_out, Alert::MAX_TARGETS),
+            targets: window.list_crowd((protocol, version), over, SHARING, is_left_out, Alert::MAX_TARGETS),
         })
     }
 }
@@ -118,7 +124,8 @@ mod tests {
             let outcome = outcomes[usize::from(number) % outcomes.len()];
             window.record(&target, at, at, outcome, (numbers.window, numbers.window), Excuse::NONE);
             if outcome.is_unanswered() {
-                is_found |= block.judge(&window, &numbers, protocol, Excuse::NONE, at).is_some();
+                is_found |=
+                    block.judge(&window, &numbers, (protocol, Version::Four), Excuse::NONE, at).is_some();
             }
         }
         assert_eq!(is_found, expect, "{protocol} {hosts} hosts, {targets} every {step_ms} ms, {outcomes:?}");

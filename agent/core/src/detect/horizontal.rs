@@ -17,7 +17,8 @@
 //!
 //! **Evasion.** Order, fragments, source ports, hop limits, and source addresses, own or borrowed (decoys), change nothing: targets are counted
 //! by tenant. Slower than 25 hosts a minute: [`super::walk`] and [`super::slow`]. Over many ports with few hosts each:
-//! [`super::block`]. Good traffic helps where its targets are as many, as fresh, and on the same port; old friends do not.
+//! [`super::block`]. Good traffic helps where its targets are as many, as fresh, and on the same port; old friends do not, nor those in the
+//! other version of IP, nor many addresses of one IPv6 /64.
 
 use std::net::IpAddr;
 
@@ -25,7 +26,7 @@ use reeve_policy::language::thresholds::Horizontal;
 use reeve_policy::{Class, Outcome, Protocol, Target, Timestamp};
 
 use super::{Finding, count, share};
-use crate::meter::targets::{Excuse, Group, TargetWindow};
+use crate::meter::targets::{Excuse, Group, TargetWindow, Version};
 
 /// Judges the window after `target` got `outcome`.
 #[must_use]
@@ -51,7 +52,7 @@ pub fn judge(
     }
     // A node's own dials are counted together with those of others at the same port.
     let heeded = if excuse.is_any(Excuse::PEER) { HEEDED } else { HEEDED.or(Excuse::PEER) };
-    let group = Group::Port(target.protocol, target.port);
+    let group = Group::Port(target.protocol, target.port, Version::of(target.address));
     let tally = window.tally(group, at, numbers.window, heeded);
     let needed = hosts_needed(numbers, (least, target.protocol), tally.refused, tally.targets);
     let scan = tally.targets >= needed && tally.unanswered_share() >= numbers.unanswered;

@@ -21,7 +21,7 @@ use super::stealth::Company;
 use super::walk::{self, Walk};
 use super::{Finding, Home, horizontal, stealth, vertical};
 use crate::flow::{Called, FlowEvent, ProbeKind};
-use crate::meter::targets::{Excuse, TargetWindow};
+use crate::meter::targets::{Excuse, TargetWindow, Version};
 
 /// All that is known of a tenant's scanning.
 #[derive(Debug, Default)]
@@ -29,8 +29,9 @@ pub struct Scans {
     connections: TargetWindow,
     datagrams: TargetWindow,
     probes: stealth::Probes,
-    walk: Walk,
-    blocks: [Block; 2],
+    /// One for each version of IP; and of blocks one for TCP and one for UDP in each.
+    walks: [Walk; 2],
+    blocks: [[Block; 2]; 2],
     peers: Peers,
     known: Known,
     slow: Option<Box<Slow>>,
@@ -126,7 +127,7 @@ impl Scans {
     /// Begins to count anew where windows are longer than the time after which a ladder goes on.
     pub fn restart(&mut self) {
         self.slow = None;
-        self.walk.restart();
+        self.walks.iter_mut().for_each(Walk::restart);
     }
 
     /// Whether what is kept for longer than a window matters no more.
@@ -187,13 +188,15 @@ impl Scans {
         if is_peer || excuse.is_any(HEEDED) {
             return;
         }
+        let version = Version::of(target.address);
+        let (walk, blocks) = (&mut self.walks[version as usize], &mut self.blocks[version as usize]);
         let (window, block) = match target.protocol {
-            Protocol::Tcp => (&self.connections, &mut self.blocks[0]),
-            Protocol::Udp => (&self.datagrams, &mut self.blocks[1]),
+            Protocol::Tcp => (&self.connections, &mut blocks[0]),
+            Protocol::Udp => (&self.datagrams, &mut blocks[1]),
             _ => return,
         };
         if is_first_failure {
-            found.extend(block.judge(window, &numbers.horizontal, target.protocol, HEEDED, at));
+            found.extend(block.judge(window, &numbers.horizontal, (target.protocol, version), HEEDED, at));
         }
         if target.protocol != Protocol::Tcp {
             return;
@@ -201,13 +204,13 @@ impl Scans {
         let is_answered = outcome == Outcome::Answered;
         match before {
             // It had been taken for silent.
-            Some(before) if before.is_unanswered() && is_answered => self.walk.take_back(),
+            Some(before) if before.is_unanswered() && is_answered => walk.take_back(),
             Some(_) => {}
             None if !is_answered && !outcome.is_unanswered() => {}
             None if window.knows_host(target, at, walk::EXPIRY) => {}
             None => {
-                if self.walk.step(is_answered, at) {
-                    found.extend(self.walk.judge(window, &numbers.horizontal, HEEDED, at));
+                if walk.step(is_answered, at) {
+                    found.extend(walk.judge(window, &numbers.horizontal, (version, HEEDED), at));
                 }
             }
         }
@@ -310,6 +313,9 @@ impl Scans {
             excuse = excuse.or(Excuse::KNOWN);
         }
         if let Some(remote_port) = target.port {
+            if outcome.is_unanswered() && numbers.horizontal.intruder_ports.contains(&remote_port) {
+                excuse = excuse.or(Excuse::LOVED);
+            }
             let ports = (local_port, remote_port);
             if self.peers.excuse(target.protocol, ports, &numbers.horizontal.intruder_ports, at) {
                 excuse = excuse.or(Excuse::PEER);

@@ -31,7 +31,7 @@ use reeve_policy::language::thresholds::Horizontal;
 use reeve_policy::{Alert, Class, Protocol, Timestamp};
 
 use super::{Finding, count, share};
-use crate::meter::targets::{Excuse, TargetWindow};
+use crate::meter::targets::{Excuse, TargetWindow, Version};
 
 /// Steps up to the verdict of scanning, and down to that of not: ln(.99 / 1e-6) / ln 4 and ln(.01 / (1 - 1e-6)) / ln 4, since a
 /// step is worth ln(.8 / .2) either way.
@@ -44,6 +44,9 @@ pub const EXPIRY: Duration = Duration::from_secs(600);
 /// What is younger than this is judged by windows alone.
 const SETTLED: Duration = Duration::from_secs(20);
 
+/// So many failures pass unjudged in a full window.
+const PAUSE: u32 = 16;
+
 /// How many hosts share a port that counts.
 const SHARING: usize = 3;
 
@@ -54,6 +57,8 @@ pub struct Walk {
     since: Timestamp,
     /// So many failures more cannot be enough.
     too_few: u32,
+    /// Before this it is too young to be judged.
+    not_before: Timestamp,
 }
 
 impl Walk {
@@ -80,24 +85,30 @@ impl Walk {
         &mut self,
         window: &TargetWindow,
         numbers: &Horizontal,
-        heeded: Excuse,
+        (version, heeded): (Version, Excuse),
         at: Timestamp,
     ) -> Option<Finding> {
         if self.too_few > 0 {
             self.too_few -= 1;
             return None;
         }
+        if at < self.not_before {
+            return None;
+        }
+        // Where everything new pushes out something, to look costs most and changes least.
+        let pause = if window.is_full() { PAUSE } else { 0 };
         let over = (at, EXPIRY, heeded);
         let is_peer = |port| numbers.peer_ports.contains(&port);
-        let crowd = window.crowd(Protocol::Tcp, over, SHARING, is_peer);
+        let crowd = window.crowd((Protocol::Tcp, version), over, SHARING, is_peer);
         if crowd.hosts < numbers.walk_hosts {
             // A host more can make a port one that three share, and bring three hosts in.
-            self.too_few = (numbers.walk_hosts - crowd.hosts - 1) / 3;
+            self.too_few = ((numbers.walk_hosts - crowd.hosts - 1) / 3).max(pause);
             return None;
         }
         let unanswered = f64::from(crowd.unanswered_hosts) / f64::from(crowd.hosts);
-        let is_young = crowd.first.is_none_or(|first| at.since(first) < SETTLED);
-        if unanswered < numbers.unanswered || is_young {
+        let settled = crowd.first.map_or(at, |first| first + SETTLED);
+        if unanswered < numbers.unanswered || at < settled {
+            (self.too_few, self.not_before) = (pause, settled);
             return None;
         }
         *self = Self { since: at, ..Self::default() };
@@ -111,7 +122,7 @@ impl Walk {
             ],
             confidence_percent: 90,
             is_suspicion: false,
-            targets: window.list_crowd(Protocol::Tcp, over, SHARING, is_peer, Alert::MAX_TARGETS),
+            targets: window.list_crowd((Protocol::Tcp, version), over, SHARING, is_peer, Alert::MAX_TARGETS),
         })
     }
 
@@ -139,7 +150,7 @@ mod tests {
             let outcome = outcomes[usize::from(host) % outcomes.len()];
             window.record(&target, at, at, outcome, (EXPIRY, EXPIRY), Excuse::NONE);
             walk.step(!outcome.is_unanswered(), at)
-                && walk.judge(&window, &numbers, Excuse::NONE, at).is_some()
+                && walk.judge(&window, &numbers, (Version::Four, Excuse::NONE), at).is_some()
         })
     }
 

@@ -37,6 +37,8 @@ impl Excuse {
     pub const CALLER: Self = Self(8);
     /// The host sent the tenant datagrams, and was answered, before; or somebody did in its name. It excuses failures only.
     pub const SPOKE: Self = Self(16);
+    /// None at all: its port is one that intruders love, and what was tried there does not make room for noise.
+    pub const LOVED: Self = Self(32);
 
     /// Either.
     #[must_use]
@@ -85,11 +87,40 @@ pub struct Crowd {
 /// Which targets a count is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// One port of one protocol, on any host.
-    Port(Protocol, Option<u16>),
+    /// One port of one protocol, on any host of one version of IP: what answers in the one says nothing of the other, and
+    /// addresses of IPv6 cost nothing.
+    Port(Protocol, Option<u16>, Version),
     /// One host, any port of one protocol.
     Host(std::net::IpAddr, Protocol),
 }
+
+/// The version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 4.
+    Four,
+    /// 6.
+    Six,
+}
+
+impl Version {
+    /// That of an address.
+    #[must_use]
+    pub const fn of(address: std::net::IpAddr) -> Self {
+        if address.is_ipv4() { Self::Four } else { Self::Six }
+    }
+
+    /// That of an address in 128 bits, where IPv4 stands in the mapped range (RFC 4291, section 2.5.5.2).
+    const fn of_bits(bits: u128) -> Self {
+        if bits >> 32 == 0xffff { Self::Four } else { Self::Six }
+    }
+}
+
+/// Of one /64 so many answered targets count, and so many more for each there that did not answer: a thousand addresses of one machine
+/// are no thousand friends.
+const FRIENDS_A_NET: u32 = 16;
+/// See [`FRIENDS_A_NET`].
+const FRIENDS_A_MISS: u32 = 4;
 
 /// What a group of targets comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +164,8 @@ pub struct TargetWindow {
     /// Entries, old ones too, that count as refused or silent, and as answered without a word.
     unanswered: u32,
     mute: u32,
+    /// Entries at ports that intruders love.
+    loved: usize,
     next: usize,
     evictions: u64,
     pushed: Pushed,
@@ -141,14 +174,17 @@ pub struct TargetWindow {
 /// Answered targets that made room, on the ports where there were most.
 #[derive(Debug, Default)]
 struct Pushed {
-    slots: [((u8, u16), Sliding<4>); 8],
+    slots: [(PushedKey, Sliding<4>); 8],
 }
+
+/// Protocol, port, and whether it is IPv6.
+type PushedKey = (u8, u16, bool);
 
 impl Pushed {
     /// A quarter of a minute: the window of the counts that this corrects is one.
     const BUCKET: Duration = Duration::from_secs(15);
 
-    fn add(&mut self, key: (u8, u16), at: Timestamp) {
+    fn add(&mut self, key: PushedKey, at: Timestamp) {
         let place = self.slots.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
             let sums = self.slots.iter_mut().enumerate();
             let fewest = sums.map(|(index, (_, count))| (count.sum(at, Self::BUCKET), index)).min();
@@ -159,12 +195,20 @@ impl Pushed {
         self.slots[place].1.add(at, Self::BUCKET, 1);
     }
 
-    fn sum_of(&self, protocol: u8, is_left_out: impl Fn(u16) -> bool, at: Timestamp) -> u32 {
-        let counts = |((code, port), _): &&((u8, u16), Sliding<4>)| *code == protocol && !is_left_out(*port);
+    fn sum_of(
+        &self,
+        (protocol, version): (u8, Version),
+        is_left_out: impl Fn(u16) -> bool,
+        at: Timestamp,
+    ) -> u32 {
+        let is_six = version == Version::Six;
+        let counts = |((code, port, six), _): &&(PushedKey, Sliding<4>)| {
+            *code == protocol && *six == is_six && !is_left_out(*port)
+        };
         self.slots.iter().filter(counts).map(|(_, count)| count.clone().sum(at, Self::BUCKET)).sum()
     }
 
-    fn sum(&self, key: (u8, u16), at: Timestamp) -> u32 {
+    fn sum(&self, key: PushedKey, at: Timestamp) -> u32 {
         let slot = self.slots.iter().find(|(other, _)| *other == key);
         slot.map_or(0, |(_, count)| count.clone().sum(at, Self::BUCKET))
     }
@@ -176,6 +220,9 @@ const COME_BACK_MILLIS: u32 = 4_000;
 impl TargetWindow {
     /// The most targets that are held.
     pub const CAPACITY: usize = 456;
+
+    /// So many of them at ports that intruders love keep their places while others fill the rest.
+    const LOVED_MAX: usize = Self::CAPACITY / 4;
 
     /// Bytes that a full window takes.
     pub const BYTES: usize = Self::CAPACITY * (2 + 16 + 2 + 1 + 1 + 1 + 4 + 4);
@@ -197,7 +244,7 @@ impl TargetWindow {
             let current = now.wrapping_sub(self.lasts[index]) <= span(window);
             let before = current.then_some(self.outcomes[index]);
             self.set_outcome(index, before.map_or(outcome, |before| better(before, outcome)));
-            self.excuses[index] = excuse;
+            self.set_excuse(index, excuse);
             if !current {
                 self.firsts[index] = opened;
             }
@@ -212,29 +259,37 @@ impl TargetWindow {
             self.addresses.push(host);
             self.ports.push(port);
             self.protocols.push(protocol);
-            self.excuses.push(excuse);
+            self.excuses.push(Excuse::NONE);
             self.outcomes.push(Outcome::Unknown);
             self.firsts.push(opened);
             self.lasts.push(opened);
             self.set_outcome(self.addresses.len() - 1, outcome);
+            self.set_excuse(self.addresses.len() - 1, excuse);
             return Noted { before: None };
         }
-        let index = self.victim(now);
+        let index = self.victim(now, span(counted));
         if now.wrapping_sub(self.lasts[index]) <= span(counted) {
             self.evictions += 1;
-            if !self.outcomes[index].is_unanswered() {
-                self.pushed.add((self.protocols[index], self.ports[index]), at);
+            if !self.outcomes[index].is_unanswered() && !self.is_crowded_net(index) {
+                let is_six = Version::of_bits(self.addresses[index]) == Version::Six;
+                self.pushed.add((self.protocols[index], self.ports[index], is_six), at);
             }
         }
         self.digests[index] = digest(host);
         self.addresses[index] = host;
         self.ports[index] = port;
         self.protocols[index] = protocol;
-        self.excuses[index] = excuse;
+        self.set_excuse(index, excuse);
         self.set_outcome(index, outcome);
         self.firsts[index] = opened;
         self.lasts[index] = opened;
         Noted { before: None }
+    }
+
+    /// Whether it is full, so that what is new pushes out what was there.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.addresses.len() == Self::CAPACITY
     }
 
     /// Whether any other port of the target's host was tried in the `window` that ends at `at`.
@@ -258,6 +313,8 @@ impl TargetWindow {
     pub fn tally(&self, group: Group, at: Timestamp, window: Duration, heeded: Excuse) -> Tally {
         let mut tally = Tally::default();
         let horizon = at.minus(window);
+        // Networks of IPv6, each with whether it answered below it; nothing is allocated for IPv4.
+        let mut nets = Vec::new();
         self.each(group, at, window, |index| {
             let outcome = self.outcomes[index];
             if outcome == Outcome::Unknown || self.excuses[index].excuses(outcome, heeded) {
@@ -273,11 +330,16 @@ impl TargetWindow {
             // Of one that was tried before the window, only its last time is within.
             let first = time(self.firsts[index], at).max(horizon);
             tally.first = Some(tally.first.map_or(first, |before| before.min(first)));
+            if !is_mute(outcome) && Version::of_bits(self.addresses[index]) == Version::Six {
+                nets.push(self.addresses[index] >> 64 << 1 | u128::from(!outcome.is_unanswered()));
+            }
         });
-        if let Group::Port(protocol, port) = group
-            && self.addresses.len() == Self::CAPACITY
-        {
-            tally.targets += self.pushed.sum((protocol_code(protocol), port.unwrap_or(0)), at);
+        if let Group::Port(protocol, port, version) = group {
+            tally.targets -= too_many_friends(&mut nets);
+            if self.is_full() {
+                let key = (protocol_code(protocol), port.unwrap_or(0), version == Version::Six);
+                tally.targets += self.pushed.sum(key, at);
+            }
         }
         tally
     }
@@ -286,13 +348,14 @@ impl TargetWindow {
     #[must_use]
     pub fn crowd(
         &self,
-        protocol: Protocol,
+        (protocol, version): (Protocol, Version),
         (at, window, heeded): (Timestamp, Duration, Excuse),
         sharing: usize,
         is_left_out: impl Fn(u16) -> bool,
     ) -> Crowd {
         let mut found = [0; Self::CAPACITY];
-        let found = self.crowded(protocol, (at, window, heeded), sharing, &is_left_out, &mut found);
+        let found =
+            self.crowded((protocol, version), (at, window, heeded), sharing, &is_left_out, &mut found);
         let mut crowd = Crowd::default();
         let horizon = at.minus(window);
         for key in found.iter_mut() {
@@ -308,7 +371,7 @@ impl TargetWindow {
                 fold(self.addresses[index]) << 16 | u64::from(outcome.is_unanswered()) << 15 | *key & 0x7fff;
         }
         if self.addresses.len() == Self::CAPACITY {
-            let pushed = self.pushed.sum_of(protocol_code(protocol), &is_left_out, at);
+            let pushed = self.pushed.sum_of((protocol_code(protocol), version), &is_left_out, at);
             (crowd.targets, crowd.hosts) = (crowd.targets + pushed, pushed);
         }
         found.sort_unstable();
@@ -323,21 +386,21 @@ impl TargetWindow {
     #[must_use]
     pub fn list_crowd(
         &self,
-        protocol: Protocol,
+        (protocol, version): (Protocol, Version),
         (at, window, heeded): (Timestamp, Duration, Excuse),
         sharing: usize,
         is_left_out: impl Fn(u16) -> bool,
         most: usize,
     ) -> Vec<TargetSeen> {
         let mut found = [0; Self::CAPACITY];
-        let found = self.crowded(protocol, (at, window, heeded), sharing, is_left_out, &mut found);
+        let found = self.crowded((protocol, version), (at, window, heeded), sharing, is_left_out, &mut found);
         self.sorted(found.iter().map(|key| self.seen((key & 0xffff) as usize, at)).collect(), most)
     }
 
     /// The places of a crowd's targets, each below its port, in the order of ports.
     fn crowded<'f>(
         &self,
-        protocol: Protocol,
+        (protocol, version): (Protocol, Version),
         (at, window, heeded): (Timestamp, Duration, Excuse),
         sharing: usize,
         is_left_out: impl Fn(u16) -> bool,
@@ -350,6 +413,7 @@ impl TargetWindow {
             if now.wrapping_sub(last) <= window
                 && self.protocols[index] == code
                 && outcome != Outcome::Unknown
+                && Version::of_bits(self.addresses[index]) == version
                 && !self.excuses[index].excuses(outcome, heeded)
             {
                 found[len] = u64::from(self.ports[index]) << 16 | index as u64;
@@ -404,10 +468,24 @@ impl TargetWindow {
 
     /// Who makes room: the oldest of those that answered, so that nobody hides a scan behind connections to a friend; else
     /// the oldest of all, by turns.
-    fn victim(&mut self, now: u32) -> usize {
+    ///
+    /// What is still counted at a loved port keeps its place, or whoever scans there could push it out with dials at ports of no
+    /// meaning; there is room for much more than makes a scan.
+    fn victim(&mut self, now: u32, counted: u32) -> usize {
         if self.unanswered as usize == self.outcomes.len() {
-            let index = self.next;
-            self.next = (self.next + 1) % Self::CAPACITY;
+            let spares = self.loved <= Self::LOVED_MAX;
+            let keeps = |index: usize| {
+                spares
+                    && self.excuses[index].is_any(Excuse::LOVED)
+                    && now.wrapping_sub(self.lasts[index]) <= counted
+            };
+            // At most a quarter of them keep theirs.
+            let from = self.next;
+            let index = (from..from + Self::CAPACITY)
+                .map(|index| index % Self::CAPACITY)
+                .find(|&index| !keeps(index));
+            let index = index.unwrap_or(from);
+            self.next = (index + 1) % Self::CAPACITY;
             return index;
         }
         let answered = self.outcomes.iter().enumerate().filter(|(_, outcome)| !outcome.is_unanswered());
@@ -427,6 +505,23 @@ impl TargetWindow {
         })
     }
 
+    fn set_excuse(&mut self, index: usize, excuse: Excuse) {
+        let before = std::mem::replace(&mut self.excuses[index], excuse);
+        self.loved += usize::from(excuse.is_any(Excuse::LOVED));
+        self.loved -= usize::from(before.is_any(Excuse::LOVED));
+    }
+
+    /// Whether more answered targets of an address's /64 are held than count.
+    fn is_crowded_net(&self, index: usize) -> bool {
+        let address = self.addresses[index];
+        if Version::of_bits(address) == Version::Four {
+            return false;
+        }
+        let same = self.addresses.iter().zip(&self.outcomes);
+        let same = same.filter(|(other, outcome)| **other >> 64 == address >> 64 && !outcome.is_unanswered());
+        same.count() > FRIENDS_A_NET as usize
+    }
+
     fn set_outcome(&mut self, index: usize, outcome: Outcome) {
         let before = std::mem::replace(&mut self.outcomes[index], outcome);
         self.unanswered += u32::from(outcome.is_unanswered());
@@ -438,10 +533,14 @@ impl TargetWindow {
     fn each(&self, group: Group, at: Timestamp, window: Duration, mut visit: impl FnMut(usize)) {
         let (now, window) = (millis(at), span(window));
         match group {
-            Group::Port(protocol, port) => {
+            Group::Port(protocol, port, version) => {
                 let (code, port) = (protocol_code(protocol), port.unwrap_or(0));
                 for (index, (&other, &other_code)) in self.ports.iter().zip(&self.protocols).enumerate() {
-                    if other == port && other_code == code && now.wrapping_sub(self.lasts[index]) <= window {
+                    if other == port
+                        && other_code == code
+                        && now.wrapping_sub(self.lasts[index]) <= window
+                        && Version::of_bits(self.addresses[index]) == version
+                    {
                         visit(index);
                     }
                 }
@@ -461,6 +560,17 @@ impl TargetWindow {
             }
         }
     }
+}
+
+/// How many answered targets are more than count, given the networks of all, each with whether it answered below it.
+fn too_many_friends(nets: &mut [u128]) -> u32 {
+    nets.sort_unstable();
+    let over = |net: &[u128]| {
+        let answered = net.iter().filter(|key| **key & 1 == 1).count() as u32;
+        let missed = net.len() as u32 - answered;
+        answered.saturating_sub(FRIENDS_A_NET + FRIENDS_A_MISS * missed)
+    };
+    nets.chunk_by(|one, other| one >> 1 == other >> 1).map(over).sum()
 }
 
 /// Milliseconds since the epoch, modulo 2^32.
@@ -539,7 +649,7 @@ mod tests {
     #[test]
     fn a_target_counts_once_with_the_best_that_became_of_it() {
         use Outcome::{Aborted, Answered, Productive, Refused, Silent, Unknown};
-        let port = Group::Port(Protocol::Tcp, Some(22));
+        let port = Group::Port(Protocol::Tcp, Some(22), Version::Four);
         check(&[], port, 0, (0, 0));
         check(&[(1, 22, Silent, 0), (1, 22, Silent, 5), (2, 22, Refused, 6)], port, 10, (2, 2));
         check(&[(1, 22, Silent, 0), (1, 22, Productive, 5)], port, 10, (1, 0));
@@ -558,7 +668,7 @@ mod tests {
     #[test]
     fn old_targets_leave_and_come_back_afresh() {
         use Outcome::{Productive, Silent};
-        let port = Group::Port(Protocol::Tcp, Some(22));
+        let port = Group::Port(Protocol::Tcp, Some(22), Version::Four);
         check(&[(1, 22, Silent, 0)], port, 60_000, (1, 1));
         check(&[(1, 22, Silent, 0)], port, 60_001, (0, 0));
         check(&[(1, 22, Productive, 0), (1, 22, Silent, 70_000)], port, 70_000, (1, 1));
@@ -570,7 +680,12 @@ mod tests {
         for host in 0..TargetWindow::CAPACITY as u16 + 10 {
             record(&mut window, (host, 80), host.into(), Outcome::Silent);
         }
-        let tally = window.tally(Group::Port(Protocol::Tcp, Some(80)), at(1_000), MINUTE, Excuse::NONE);
+        let tally = window.tally(
+            Group::Port(Protocol::Tcp, Some(80), Version::Four),
+            at(1_000),
+            MINUTE,
+            Excuse::NONE,
+        );
         assert_eq!(tally.targets as usize, TargetWindow::CAPACITY);
         assert_eq!(window.evictions(), 10);
         assert_eq!(tally.first, Some(at(10)));
@@ -584,7 +699,7 @@ mod tests {
             record(&mut window, (host, 80), host.into(), outcome);
         }
         let hosts: Vec<_> = window
-            .list(Group::Port(Protocol::Tcp, Some(80)), at(9), MINUTE, 2)
+            .list(Group::Port(Protocol::Tcp, Some(80), Version::Four), at(9), MINUTE, 2)
             .into_iter()
             .map(|seen| seen.target)
             .collect();
@@ -598,9 +713,19 @@ mod tests {
             let outcome = if host % 5 == 0 { Outcome::Silent } else { Outcome::Productive };
             record(&mut window, (host, 25), u64::from(host) * 20, outcome);
         }
-        let tally = window.tally(Group::Port(Protocol::Tcp, Some(25)), at(40_000), MINUTE, Excuse::NONE);
+        let tally = window.tally(
+            Group::Port(Protocol::Tcp, Some(25), Version::Four),
+            at(40_000),
+            MINUTE,
+            Excuse::NONE,
+        );
         assert_eq!((tally.targets, tally.unanswered), (2_000, 400));
-        let other = window.tally(Group::Port(Protocol::Tcp, Some(80)), at(40_000), MINUTE, Excuse::NONE);
+        let other = window.tally(
+            Group::Port(Protocol::Tcp, Some(80), Version::Four),
+            at(40_000),
+            MINUTE,
+            Excuse::NONE,
+        );
         assert_eq!(other.targets, 0);
     }
 
@@ -617,11 +742,14 @@ mod tests {
             }
         }
         let over = (at(10), MINUTE, Excuse::NONE);
-        let crowd = window.crowd(Protocol::Tcp, over, 3, |port| port == 6_881);
+        let crowd = window.crowd((Protocol::Tcp, Version::Four), over, 3, |port| port == 6_881);
         assert_eq!((crowd.targets, crowd.unanswered, crowd.hosts, crowd.unanswered_hosts), (4, 3, 4, 3));
-        assert_eq!(window.crowd(Protocol::Tcp, over, 3, |_| false).targets, 8);
-        assert_eq!(window.crowd(Protocol::Udp, over, 3, |_| false), Crowd::default());
-        assert_eq!(window.list_crowd(Protocol::Tcp, over, 3, |port| port == 6_881, 2).len(), 2);
+        assert_eq!(window.crowd((Protocol::Tcp, Version::Four), over, 3, |_| false).targets, 8);
+        assert_eq!(window.crowd((Protocol::Udp, Version::Four), over, 3, |_| false), Crowd::default());
+        assert_eq!(
+            window.list_crowd((Protocol::Tcp, Version::Four), over, 3, |port| port == 6_881, 2).len(),
+            2
+        );
     }
 
     #[test]
@@ -635,10 +763,70 @@ mod tests {
         ] {
             window.record(&target(host, 80), at(0), at(0), outcome, (MINUTE, MINUTE), excuse);
         }
-        let tally =
-            |heeded| window.tally(Group::Port(Protocol::Tcp, Some(80)), at(9), MINUTE, heeded).targets;
+        let tally = |heeded| {
+            window.tally(Group::Port(Protocol::Tcp, Some(80), Version::Four), at(9), MINUTE, heeded).targets
+        };
         assert_eq!(tally(Excuse::NONE), 4);
         assert_eq!(tally(Excuse::KNOWN), 3);
         assert_eq!(tally(Excuse::KNOWN.or(Excuse::LEAK).or(Excuse::PEER)), 1);
+    }
+
+    fn six(net: u16, host: u16) -> Target {
+        let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, host);
+        Target { address: address.into(), protocol: Protocol::Tcp, port: Some(22) }
+    }
+
+    /// Plays `missed` targets of IPv4, and of IPv6 as many as are said: in how many networks, how many hosts of each, and whether they
+    /// answer. What the port comes to, of the version: targets and unanswered ones.
+    fn check_versions(missed: u8, nets: &[(u16, u16, bool)], version: Version, expect: (u32, u32)) {
+        let mut window = TargetWindow::default();
+        let mut record = |target: &Target, outcome| {
+            window.record(target, at(1), at(1), outcome, (MINUTE, MINUTE), Excuse::NONE);
+        };
+        for host in 0..missed {
+            let target = Target { address: [20, 0, 0, host].into(), protocol: Protocol::Tcp, port: Some(22) };
+            record(&target, Outcome::Silent);
+        }
+        for &(net, hosts, answers) in nets {
+            let outcome = if answers { Outcome::Productive } else { Outcome::Silent };
+            (0..hosts).for_each(|host| record(&six(net, host + 1_000 * u16::from(answers)), outcome));
+        }
+        let tally = window.tally(Group::Port(Protocol::Tcp, Some(22), version), at(2), MINUTE, Excuse::NONE);
+        assert_eq!((tally.targets, tally.unanswered), expect, "{missed} {nets:?}");
+    }
+
+    #[test]
+    fn versions_of_ip_are_counted_apart_and_a_machines_addresses_are_few_friends() {
+        check_versions(30, &[(1, 100, true)], Version::Four, (30, 30));
+        // Of one network sixteen count, and four for each there that is silent.
+        check_versions(0, &[(1, 10, true), (2, 10, true), (3, 30, false)], Version::Six, (50, 30));
+        check_versions(0, &[(1, 100, true), (3, 30, false)], Version::Six, (46, 30));
+        check_versions(0, &[(1, 100, true), (1, 10, false)], Version::Six, (66, 10));
+        check_versions(0, &[(1, 60, true), (1, 30, false)], Version::Six, (90, 30));
+    }
+
+    #[test]
+    fn noise_does_not_push_out_what_was_tried_at_loved_ports() {
+        let mut window = TargetWindow::default();
+        for number in 0..6_000_u32 {
+            let [_, _, high, low] = number.to_be_bytes();
+            let is_loved = number % 61 == 0;
+            let port = if is_loved { 3_389 } else { 10_000 + number as u16 };
+            let target =
+                Target { address: [20, 0, high, low].into(), protocol: Protocol::Tcp, port: Some(port) };
+            let excuse = if is_loved { Excuse::LOVED } else { Excuse::NONE };
+            window.record(&target, at(1), at(1), Outcome::Silent, (MINUTE, MINUTE), excuse);
+        }
+        let group = Group::Port(Protocol::Tcp, Some(3_389), Version::Four);
+        assert_eq!(window.tally(group, at(2), MINUTE, Excuse::NONE).targets, 99);
+        assert_eq!(window.addresses.len(), TargetWindow::CAPACITY);
+        // More of them than are spared make room like others.
+        for number in 0..2_000_u32 {
+            let [_, _, high, low] = number.to_be_bytes();
+            let target =
+                Target { address: [21, 0, high, low].into(), protocol: Protocol::Tcp, port: Some(23) };
+            window.record(&target, at(2), at(2), Outcome::Silent, (MINUTE, MINUTE), Excuse::LOVED);
+        }
+        assert_eq!((window.addresses.len(), window.loved), (TargetWindow::CAPACITY, TargetWindow::CAPACITY));
     }
 }
