@@ -556,9 +556,7 @@ impl Shard {
                 | FlowEvent::Probe { tenant, .. }
                 | FlowEvent::Served { tenant, .. } => *tenant,
             };
-            if self.is_pardoned(event) {
-                continue;
-            }
+            let is_pardoned = self.is_pardoned(event);
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
             if let FlowEvent::Outcome { target, outcome, .. } = event
                 && outcome.is_unanswered()
@@ -575,7 +573,11 @@ impl Shard {
                 continue;
             }
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, event.at());
-            detectors.handle_flow(&state.numbers, (event, weight), state.home, &mut self.findings);
+            if is_pardoned {
+                detectors.handle_pardoned(&state.numbers, event, &mut self.findings);
+            } else {
+                detectors.handle_flow(&state.numbers, (event, weight), state.home, &mut self.findings);
+            }
             self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
             self.raise(tenant);
         }

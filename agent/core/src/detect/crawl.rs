@@ -4,7 +4,8 @@
 //! asked for before (a sketch of their hashes; what stands behind a question mark is left out); bytes that came back for each. It takes all of
 //! them at once: the rate over the whole window and in nine of its tenths, breadth, and answers of the size of pages.
 //!
-//! **Numbers.** 10 requests a second for 60 s, 60 % of them for new paths, at most 200 kB each; ten times the second between two
+//! **Numbers.** 10 requests a second for 60 s, that is 600 within 60 s in at least nine of its tenths, so that it is told when there are 600, be it some
+//! seconds sooner; 60 % of them for new paths, at most 200 kB each; ten times the second between two
 //! requests that robots keep by custom. Where bulk is sampled, a request stands for those that were not kept.
 //!
 //! **Look-alikes that stay silent.** Browsing: bursts, and pauses. Package managers and mirrors: files are larger than pages. Pollers,
@@ -234,7 +235,8 @@ impl Site {
             at,
             metrics: vec![
                 metric("requests_per_second", rate, Some(numbers.requests_per_second.into())),
-                metric("seconds", seconds, Some(numbers.seconds.into())),
+                metric("requests", self.requests as f64, Some(all as f64)),
+                metric("seconds", seconds, None),
                 share("distinct", distinct, Some(numbers.distinct)),
                 metric("bytes_per_request", bytes as f64, None),
             ],

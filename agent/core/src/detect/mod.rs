@@ -67,6 +67,25 @@ fn count(name: &'static str, value: u32, threshold: u32) -> Metric {
     Metric { name: name.into(), value: value.into(), threshold: Some(threshold.into()) }
 }
 
+/// A number that may have been reached, where one of several is enough: one that was not is told without its threshold, which would be
+/// disputed.
+fn reached(metric: Metric) -> Metric {
+    let threshold = metric.threshold.filter(|least| metric.value >= *least);
+    Metric { threshold, ..metric }
+}
+
+/// Takes away the thresholds that the numbers of a finding do not bear out, where one of several numbers was enough: a number below its
+/// own limit would be disputed. Shares that speak for a flood are to be below it. The first number is the one that it was found by.
+pub(crate) fn leave_what_bears_out(finding: &mut Finding) {
+    let is_flood = ["flood", "udp_stream"].contains(&finding.class.family());
+    for metric in &mut finding.metrics {
+        let is_at_most = is_flood && ["answered", "carried", "completed"].contains(&metric.name.as_ref());
+        let value = metric.value;
+        let fits = |limit: &f64| if is_at_most { value < *limit } else { value >= *limit };
+        metric.threshold = metric.threshold.filter(fits);
+    }
+}
+
 /// Whether what was last told then has just been told.
 fn is_recent(last: Option<Timestamp>, at: Timestamp) -> bool {
     last.is_some_and(|last| at.since(last) < REPEAT)
@@ -193,6 +212,13 @@ impl Detectors {
         let is_told = |class: Class| is_recent(last_alert[class as usize], event.at());
         self.scans.handle(numbers, event, home, is_told, &mut told);
         told.into_iter().for_each(|finding| self.raise(Some(finding), found));
+    }
+
+    /// Takes a probe that may be of a connection which a measure broke.
+    pub fn handle_pardoned(&mut self, numbers: &Thresholds, event: &FlowEvent, found: &mut Vec<Finding>) {
+        self.last_active = event.at();
+        let finding = self.scans.pardoned(numbers, event);
+        self.raise(finding, found);
     }
 
     /// Takes the tenant's request for a neighbour on its link.

@@ -23,6 +23,9 @@ use super::{Finding, Home, horizontal, stealth, vertical};
 use crate::flow::{Called, FlowEvent, ProbeKind};
 use crate::meter::targets::{Excuse, TargetWindow, Version};
 
+/// From here on ports are given to clients (Linux' default; RFC 6335 begins later): a server seldom listens there.
+const EPHEMERAL: u16 = 32_768;
+
 /// All that is known of a tenant's scanning.
 #[derive(Debug, Default)]
 pub struct Scans {
@@ -96,6 +99,19 @@ impl Scans {
     #[must_use]
     pub fn knows(&self, target: &Target, at: Timestamp) -> bool {
         self.known.has(target, at)
+    }
+
+    /// Takes a probe that may be of a connection which a measure broke. A client's old connections lead to a few ports of a host; a server's
+    /// lead from where it is called to wherever its clients are.
+    pub fn pardoned(&mut self, numbers: &Thresholds, event: &FlowEvent) -> Option<Finding> {
+        let FlowEvent::Probe { target, opened, at, kind: ProbeKind::Ack, local_port, .. } = event else {
+            return None;
+        };
+        let is_to_client = *local_port < EPHEMERAL && target.port.is_none_or(|port| port >= 1024);
+        if is_to_client || self.peers.callers(Protocol::Tcp, *local_port, *at) > 0 {
+            return None;
+        }
+        self.probes.observe(&numbers.stealth, target, (ProbeKind::Ack, Company::Host), *opened, *at)
     }
 
     /// Takes a request for a neighbour on the link.

@@ -16,7 +16,9 @@
 //! forged addresses: it was called, or flows of its callers had to be given up. A tunnel end (GRE, ESP, IPIP): a few protocols, not eight.
 //!
 //! **Evasion.** Fewer than five probes a minute: [`super::slow`]. Probes within a connection are none. From the port of a service of the
-//! tenant's own ACK probes pass, but for those at one port of many hosts. RST probes are not told from answers.
+//! tenant's own ACK probes pass, but for those at one port of many hosts. RST probes are not told from answers. In the minute after a
+//! measure was lifted, FIN/ACK, and ACK sweeps over hosts, may be of connections that the measure broke: they count from then on only.
+//! Twenty ports of one host are a scan at once.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub enum Company {
     From(u16),
     /// Those at the same port of other hosts.
     Port,
+    /// Those at the same host.
+    Host,
     /// All, for a suspicion only.
     Doubted,
 }
@@ -81,6 +85,7 @@ impl Probes {
             Company::All => true,
             Company::From(_) => probe.company == company,
             Company::Port => probe.target.port == target.port,
+            Company::Host => probe.target.address == target.address,
             Company::Doubted => false,
         };
         let all_weak = || self.probes.iter().filter(|probe| probe.kind.is_weak());

@@ -417,3 +417,47 @@ fn no_more_than_a_few_tenants_of_a_node_are_held_at_a_time() {
     check_brakes(100_000, false, &["t0", "t1", "t2"]);
     check_brakes(1_000, true, &["t0", "t1", "t2"]);
 }
+
+/// A bare ACK of alice's from her port to a port of a host, and the RST to it.
+fn ack_probe(engine: &mut Engine, millis: u64, local_port: u16, peer: ([u8; 4], u16)) {
+    let refused = (Passage::Out, segment(peer, (ALICE, local_port), 0x04), 1);
+    for (passage, data, later) in [(Passage::In, segment((ALICE, local_port), peer, 0x10), 0), refused] {
+        engine.handle_frame(&Frame {
+            at: at(millis + later),
+            vantage: VantageId(0),
+            passage,
+            link: LinkType::RawIp,
+            vlan: None,
+            data: &data,
+            wire_len: data.len() as u32,
+        });
+    }
+}
+
+/// Sends sixty bare ACKs within a minute of a release; whether that is told.
+fn check_after_release(probe: impl Fn(u16) -> (u16, ([u8; 4], u16)), expect: bool) {
+    let mut engine = engine(Mode::Enforce);
+    play(&mut engine, &scan(70_000, true));
+    play(&mut engine, &[Input::Release(80_000)]);
+    for number in 0..60 {
+        let (local_port, peer) = probe(number);
+        ack_probe(&mut engine, 81_000 + u64::from(number) * 20, local_port, peer);
+    }
+    let told = words(&play(&mut engine, &[Input::Tick(90_000)]));
+    assert_eq!(told.iter().any(|word| word.contains("portscan.stealth")), expect, "{told:?}");
+}
+
+#[test]
+fn ports_of_one_host_are_scanned_at_once_after_a_release_and_broken_connections_are_none() {
+    const PEER: [u8; 4] = [20, 0, 0, 7];
+    // From one port, as nmap does, and from a port each.
+    check_after_release(|number| (45_000, (PEER, 2_000 + number)), true);
+    check_after_release(|number| (45_000 + number, (PEER, 2_000 + number)), true);
+    // From the port of a service, to well-known ones.
+    check_after_release(|number| (443, (PEER, 20 + number)), true);
+    // A client's connections: many hosts, few ports of each, some of them often.
+    check_after_release(|number| (45_000 + number, ([20, 0, 1, number as u8], 443)), false);
+    check_after_release(|number| (45_000 + number, (PEER, 8_000 + number % 12)), false);
+    // A server's, to the many ports of a proxy.
+    check_after_release(|number| (8_443, (PEER, 40_000 + number)), false);
+}

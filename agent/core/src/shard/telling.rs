@@ -3,7 +3,7 @@
 use reeve_policy::{Alert, Class, Loss, Window};
 
 use super::Shard;
-use crate::detect::Finding;
+use crate::detect::{Finding, leave_what_bears_out};
 use crate::flow::{FlowEvent, Held};
 use crate::topology::TenantIx;
 
@@ -50,6 +50,7 @@ impl Shard {
         }
         let mut findings = std::mem::take(&mut self.findings);
         for mut finding in findings.drain(..) {
+            leave_what_bears_out(&mut finding);
             finding.is_suspicion |= self.is_held(tenant, &finding);
             let alert = self.alert(tenant, finding);
             self.alerts.push(alert);

@@ -22,7 +22,7 @@ use reeve_policy::language::thresholds::FloodAmplify;
 use reeve_policy::{Class, Metric, Protocol, Timestamp};
 
 use super::{Terms, Told, judge_counted, part, rate};
-use crate::detect::Finding;
+use crate::detect::{Finding, reached};
 use crate::flow::table::bits;
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent, net_of};
 use crate::meter::tally::{Limit, Pace, SECOND};
@@ -209,7 +209,7 @@ impl Amplify {
             let headers = if destination.is_ipv4() { 28 } else { 48 };
             asked.padded[0] &= sent.bytes.saturating_sub(headers).is_multiple_of(16);
         }
-        let limit = Limit { packets: numbers.packets_per_second, bytes: numbers.bits_per_second / 8 };
+        let limit = Limit { packets: numbers.packets_per_second, bytes: numbers.bits_per_second.div_ceil(8) };
         let limits = Limits { host: limit, net: limit, all: Limit::packets(u64::MAX) };
         self.answers.sent(destination, sent, &limits);
     }
@@ -242,8 +242,8 @@ impl Amplify {
                 class: Class::FloodAmplify,
                 protocol: Protocol::Udp,
                 metrics: vec![
-                    rate("bits_per_second", bits, numbers.bits_per_second),
-                    rate("packets_per_second", ready.second.sent, numbers.packets_per_second),
+                    reached(rate("bits_per_second", bits, numbers.bits_per_second)),
+                    reached(rate("packets_per_second", ready.second.sent, numbers.packets_per_second)),
                     Metric { name: "factor".into(), value: factor, threshold: Some(numbers.factor) },
                 ],
             };

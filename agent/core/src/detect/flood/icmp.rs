@@ -4,20 +4,21 @@
 //! destination. Replies, errors and neighbour discovery do: the other side may have asked for them, by packets of whatever kind (RFC 792,
 //! RFC 4443), which are counted against them.
 //!
-//! **Numbers.** 100/s to one destination for two seconds, or a hundred times as many in one; requests also 5,000/s in all with under half of them answered, and a quarter of
-//! that to one /24 or /48.
+//! **Numbers.** 100/s to one destination for two seconds; or 10,000 within one second (a hundred times the number for one destination), however
+//! short the burst: then the alert names that number, and no seconds. Requests also 5,000/s in all with under half of them answered, and a quarter
+//! of that to one /24 or /48.
 //!
 //! **Look-alikes that stay silent.** Monitoring pings: a few a second each, and answered. A host that is pinged, scanned or flooded answers as
 //! often as it is asked. A ping of many fragments is one message.
 //!
-//! **Evasion.** Below the rates; small bursts shorter than two seconds.
+//! **Evasion.** Below the rates; bursts that are over within a second and hold fewer than 10,000 messages.
 
 use std::net::IpAddr;
 
 use reeve_policy::language::thresholds::FloodIcmp;
 use reeve_policy::{Class, Protocol, Timestamp};
 
-use super::{NEVER, Terms, Told, judge, limits, packet_rate, part};
+use super::{NEVER, Terms, Told, is_enough, judge, limits, packet_rate, part};
 use crate::detect::Finding;
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent};
 use crate::meter::tally::{Limit, Pace};
@@ -86,11 +87,14 @@ impl Icmps {
             protocol: Protocol::Icmp,
             metrics: vec![packet_rate(ready, host, total)],
         };
+        let is_enough = |ready: &Ready| is_enough(ready, host, total);
         let is_unanswered = |ready: &Ready| part(ready.second.answered, ready.second.sent) < PROVOKED;
-        let over = |ready: &Ready| (ready.reach != Reach::All || is_unanswered(ready)).then(|| told(ready));
+        let is_flood = |ready: &Ready| ready.reach != Reach::All || is_unanswered(ready);
+        let over = |ready: &Ready| (is_enough(ready) && is_flood(ready)).then(|| told(ready));
         judge(&mut self.requests, &terms, now, found, over);
         if let Some(others) = &mut self.others {
-            judge(others, &terms, now, found, |ready| is_unanswered(ready).then(|| told(ready)));
+            let over = |ready: &Ready| (is_enough(ready) && is_unanswered(ready)).then(|| told(ready));
+            judge(others, &terms, now, found, over);
         }
     }
 }

@@ -247,7 +247,7 @@ fn limits(host: u64, total: u64) -> Limits {
 /// For how many seconds in a row something must be over, and how sure it is then.
 struct Terms {
     seconds: u32,
-    /// So many packets in one second are enough.
+    /// So many packets in one second are enough: the rule, where there is one, and its number.
     at_once: u64,
     confidence_percent: u8,
 }
@@ -300,7 +300,8 @@ fn judge_counted(
         };
         // It has been a flood: that it goes on makes it no stream.
         rates.unsteady(&ready, now);
-        if streak < terms.seconds && ready.second.sent < terms.at_once && seconds.is_none() {
+        let lasted = streak >= terms.seconds || seconds.is_some();
+        if !lasted && ready.second.sent < terms.at_once {
             continue;
         }
         // What goes to one host goes to its network and to all: it is told once.
@@ -308,9 +309,14 @@ fn judge_counted(
         if is_told || !rates.tally_mut(&ready).tell(now, REPEAT) {
             continue;
         }
-        if terms.seconds > 1 {
-            let seconds = seconds.unwrap_or(streak).max(streak);
-            told.metrics.push(rate("seconds", seconds.into(), terms.seconds.into()));
+        match told.metrics.first_mut() {
+            // It is told by the number that it was found by.
+            Some(first) if !lasted => first.threshold = Some(terms.at_once as f64),
+            _ if terms.seconds > 1 => {
+                let seconds = seconds.unwrap_or(streak).max(streak);
+                told.metrics.push(rate("seconds", seconds.into(), terms.seconds.into()));
+            }
+            _ => {}
         }
         found.push(Finding {
             class: told.class,

@@ -87,7 +87,8 @@ impl Strays {
         }
         if let Some(answers) = &mut self.answers {
             let is_unprovoked = |ready: &Ready| part(ready.second.answered, ready.second.sent) < PROVOKED;
-            let over = |ready: &Ready| is_unprovoked(ready).then(|| told(ready));
+            let over =
+                |ready: &Ready| (is_enough(ready, host, total) && is_unprovoked(ready)).then(|| told(ready));
             judge(answers, &TERMS, now, found, over);
         }
     }

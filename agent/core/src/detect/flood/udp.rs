@@ -26,6 +26,7 @@ use reeve_policy::{Class, Protocol, Target, Timestamp};
 
 use super::{NET_SHARE, Terms, Told, in_a_second, is_enough, judge, packet_rate, part, rate};
 use crate::detect::known::mix;
+use crate::detect::reached;
 use crate::detect::{Finding, share};
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent};
 use crate::meter::tally::{Limit, PATIENCE, Pace, SECOND};
@@ -119,7 +120,7 @@ impl Udp {
     pub fn sent(&mut self, numbers: &FloodUdp, destination: IpAddr, sent: Sent) {
         let FloodUdp { packets_per_second: host, total_packets_per_second: total, .. } = *numbers;
         let limits = Limits {
-            host: Limit { packets: host, bytes: numbers.bits_per_second / 8 },
+            host: Limit { packets: host, bytes: numbers.bits_per_second.div_ceil(8) },
             net: Limit::packets((total / NET_SHARE).max(host)),
             all: Limit::packets(total),
         };
@@ -200,8 +201,8 @@ fn told(class: Class, ready: &Ready, (packets, most_bits): (u64, u64)) -> Option
         return None;
     }
     let mut metrics = vec![
-        rate("packets_per_second", ready.second.sent, packets),
-        rate("bits_per_second", bits, most_bits),
+        reached(rate("packets_per_second", ready.second.sent, packets)),
+        reached(rate("bits_per_second", bits, most_bits)),
     ];
     if !is_many {
         metrics.swap(0, 1);

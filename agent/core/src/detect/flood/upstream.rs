@@ -1,8 +1,8 @@
 //! Services that a tenant lately had much business with: where one of them stops answering, that is an outage and no flood.
 //!
 //! A proxy, a client of an API or of a database goes on asking at the rate at which it was served, and asks again what failed. What a
-//! service was asked for, in connections in which the tenant said something, is counted in parts of [`PART`]; the busiest part of the last
-//! [`MEMORY`] says what it is good for. Requests that it refuses, or is silent to, are a flood only beyond [`FACTOR`] times that. Where it
+//! service was asked for, in connections in which the tenant said something, is counted in parts of ten seconds; the busiest part of the
+//! last quarter of an hour says what it is good for. Requests that it refuses, or is silent to, are a flood only beyond five times that. Where it
 //! answers, and the tenant does not go through with the handshake, nothing is excused: that is no outage.
 //!
 //! **Evasion.** Whoever wants to flood a service unseen has to keep it busy first, with a fifth of his rate and in connections that say

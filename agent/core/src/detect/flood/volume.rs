@@ -26,7 +26,7 @@ impl Volume {
     /// Adds what went out.
     #[inline]
     pub fn sent(&mut self, numbers: &FloodVolume, at: Timestamp, packets: u64, bytes: u64) {
-        let limit = Limit { packets: u64::MAX, bytes: numbers.bits_per_second / 8 };
+        let limit = Limit { packets: u64::MAX, bytes: numbers.bits_per_second.div_ceil(8) };
         self.0.add(at, packets, bytes, limit, Pace::Sustained);
     }
 
@@ -58,7 +58,7 @@ impl Volume {
             metrics: vec![
                 rate("bits_per_second", second.bytes.saturating_mul(8), numbers.bits_per_second),
                 rate("seconds", streak.into(), numbers.seconds.into()),
-                share("answered", answered, Some(numbers.answered)),
+                share("answered", answered, Some(numbers.answered).filter(|most| answered < *most)),
             ],
             confidence_percent: 80,
             targets: Vec::new(),
