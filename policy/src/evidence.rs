@@ -76,6 +76,12 @@ impl Dossier {
         }
     }
 
+    /// How many alerts are kept at most, the latest among them.
+    #[must_use]
+    pub fn alerts(&self) -> usize {
+        self.kept.len() + 1
+    }
+
     /// All that is kept, oldest first; the latest alert last.
     #[must_use]
     pub fn all(&self) -> Vec<Evidence> {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::cases::NotKept;
 use super::check::MissingInterface;
 use super::doctor::Unwell;
 use super::pause::BadReason;
@@ -51,6 +52,12 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Metrics { source, .. } => of_io(source, UNAVAILABLE),
             RunError::NoInterface(_) | RunError::Links(_) | RunError::AlreadyRunning => UNAVAILABLE,
             RunError::System { source, .. } => of_io(source, FAILURE),
+        });
+    }
+    if let Some(error) = error.downcast_ref::<NotKept>() {
+        return Some(match error {
+            NotKept::Write { source, .. } => of_io(source, IO),
+            NotKept::Violation(_) | NotKept::Decision(_) => FAILURE,
         });
     }
     if let Some(error) = error.downcast_ref::<ScoreError>() {

@@ -1,6 +1,7 @@
 //! The command line of `reeve-agent`.
 
 pub mod bench;
+pub mod cases;
 pub mod check;
 pub mod doctor;
 pub mod exit;
@@ -73,6 +74,14 @@ pub enum Command {
     ///
     /// Each number says whether it is the policy's, its profile's or the tenant's own. Without a tenant, those of a profile.
     Thresholds(ThresholdsArgs),
+    /// Lists the last violations of a node without a controller, newest first, each with a line fit for a mail
+    ///
+    /// The last 64 are kept in the state folder; no agent need run. With a controller, it keeps them: reevectl violations.
+    Violations(ViolationsArgs),
+    /// Tells what a violation of a node without a controller rests on, in one line fit for a mail, and writes its packet headers
+    ///
+    /// What opened it and what is behind each decision is kept, and the latest alert. With a controller: reevectl evidence.
+    Evidence(EvidenceArgs),
     /// Prints the ruleset that the agent keeps in the kernel, as nft text
     ///
     /// With the settings, its protected addresses and the measures of the state folder are in it; without, the bare skeleton.
@@ -244,6 +253,39 @@ pub struct ThresholdsArgs {
     #[arg(long, value_name = "CLASS")]
     pub class: Option<String>,
     /// JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `violations`.
+#[derive(Debug, Args)]
+pub struct ViolationsArgs {
+    /// The settings, which name the state folder.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `evidence`.
+#[derive(Debug, Args)]
+pub struct EvidenceArgs {
+    /// The violation's id.
+    #[arg(value_name = "VIOLATION")]
+    pub id: reeve_policy::Name,
+    /// The settings, which name the state folder.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// What the decision of this number rests on, counted from 1; by default the latest decision.
+    #[arg(long, value_name = "NUMBER")]
+    pub decision: Option<u32>,
+    /// Write the packet headers to this file, as pcapng: of all that is kept, or of --decision alone.
+    ///
+    /// Raw IP with the lengths that the packets had; payload is never kept. The file's comment names the violation.
+    #[arg(long, value_name = "FILE")]
+    pub pcapng: Option<PathBuf>,
+    /// JSON instead of text.
     #[arg(long)]
     pub json: bool,
 }

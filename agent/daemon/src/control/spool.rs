@@ -171,7 +171,7 @@ fn replaces(newer: &Report, older: &Report) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
@@ -236,7 +236,7 @@ mod tests {
     }
 
     /// What a journal's line would hold: a violation as of an alert at a second, or what was decided upon it then.
-    fn told(second: u64, is_decision: bool) -> Report {
+    pub(crate) fn told(second: u64, is_decision: bool) -> Report {
         let at = Timestamp::from_secs(second).to_string();
         let value = if is_decision {
             serde_json::json!({

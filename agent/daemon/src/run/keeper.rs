@@ -209,6 +209,7 @@ impl Keeper {
                 self.settle();
             }
             if is_over {
+                self.store.keep_cases();
                 return;
             }
             if looked.elapsed() >= LOOK_EVERY {

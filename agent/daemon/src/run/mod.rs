@@ -222,6 +222,7 @@ pub async fn run(
             memory: left.memory.clone(),
             tenants_version: left.roster.version,
             pauses: left.pauses.clone(),
+            cases: left.cases.clone(),
         },
         reports_out.clone(),
         finished,

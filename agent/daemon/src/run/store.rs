@@ -9,6 +9,7 @@ use super::Reports;
 use crate::capture::Clock;
 use crate::control::spool::Spool;
 use crate::metrics::Metrics;
+use crate::state::cases::Cases;
 use crate::state::journal::{Journal, Memory};
 use crate::state::pause::ControllerPauses;
 use crate::state::{Roster, StateError, StateFolder};
@@ -23,6 +24,8 @@ pub(super) struct Kept {
     pub tenants_version: u64,
     /// The controller's pauses.
     pub pauses: ControllerPauses,
+    /// The last violations, where there is no controller.
+    pub cases: Cases,
 }
 
 /// The journal, and the way to the controller behind it.
@@ -46,6 +49,11 @@ pub(super) struct Store {
     /// What tenants have sent and received, as it was told.
     usage: Vec<Tally>,
     is_usage_behind: bool,
+    /// The last violations: without a controller nobody else keeps them.
+    cases: Cases,
+    /// Whether they are to be written, and whether that failed.
+    are_cases_new: bool,
+    are_cases_behind: bool,
     /// What is to be told of the disk itself.
     news: Vec<NodeEvent>,
     clock: Clock,
@@ -61,7 +69,7 @@ impl Store {
         clock: Clock,
         metrics: Metrics,
     ) -> Self {
-        let Kept { journal, memory, tenants_version, pauses } = kept;
+        let Kept { journal, memory, tenants_version, pauses, cases } = kept;
         Self {
             folder,
             journal,
@@ -75,6 +83,9 @@ impl Store {
             unsaved_pauses: None,
             usage: Vec::new(),
             is_usage_behind: false,
+            cases,
+            are_cases_new: false,
+            are_cases_behind: false,
             news: Vec::new(),
             clock,
             metrics,
@@ -85,7 +96,14 @@ impl Store {
     /// same, and written when the disk takes it again.
     pub fn keep(&mut self, happened: Vec<Report>, memory: Memory) {
         // Without a controller nobody would ever say that a report has arrived.
-        let happened = if self.reports.is_any() { happened } else { Vec::new() };
+        let happened = if self.reports.is_any() {
+            happened
+        } else {
+            for report in &happened {
+                self.are_cases_new |= self.cases.take(report);
+            }
+            Vec::new()
+        };
         let told: Vec<(u64, Report)> =
             happened.into_iter().map(|report| (self.journal.next_id(), report)).collect();
         if told.is_empty() && !self.is_behind && memory == self.memory {
@@ -170,6 +188,21 @@ impl Store {
         self.usage = tallies;
     }
 
+    /// Writes the last violations down if there is something new. It is no loss but to whoever reads them.
+    pub fn keep_cases(&mut self) {
+        if !self.are_cases_new {
+            return;
+        }
+        match self.folder.store_cases(&self.cases) {
+            Ok(()) => (self.are_cases_new, self.are_cases_behind) = (false, false),
+            Err(error) => {
+                if !std::mem::replace(&mut self.are_cases_behind, true) {
+                    tracing::error!(%error, "the last violations cannot be stored; they are in the log all the same");
+                }
+            }
+        }
+    }
+
     /// The controller's pauses that are on disk.
     pub fn pauses(&self) -> &ControllerPauses {
         &self.pauses
@@ -185,6 +218,7 @@ impl Store {
             // What keeps it from being written was told when it first did.
             let _ = self.keep_pauses(&pauses);
         }
+        self.keep_cases();
         for event in std::mem::take(&mut self.news) {
             self.note(event);
         }

@@ -2,8 +2,10 @@
 //!
 //! The [`journal`] has measures in force, strikes, open episodes, and the reports that the controller does not have yet. The
 //! tenants that the controller last sent have a file of their own, written whole: to a new file, synced, renamed over the old
-//! one; so have the pauses ([`pause`]) and what tenants have sent and received ([`usage`]). There is never a half-written state. What cannot be read is set aside, not overwritten, so that nothing is lost unseen.
+//! one; so have the pauses ([`pause`]), what tenants have sent and received ([`usage`]) and, without a controller, the last
+//! violations ([`cases`]). There is never a half-written state. What cannot be read is set aside, not overwritten, so that nothing is lost unseen.
 
+pub mod cases;
 pub mod journal;
 pub mod pause;
 mod usage;
@@ -17,6 +19,7 @@ use reeve_core::detect::quota::Tally;
 use reeve_policy::{Report, Tenant};
 use serde::{Deserialize, Serialize};
 
+use cases::Cases;
 use journal::{Journal, Memory};
 use pause::{ControllerPauses, LocalPause};
 
@@ -58,6 +61,8 @@ pub struct Left {
     pub local_pause: Option<LocalPause>,
     /// What tenants have sent and received.
     pub usage: Vec<Tally>,
+    /// The last violations, where there is no controller.
+    pub cases: Cases,
     /// What could not be read, for the log.
     pub troubles: Vec<String>,
 }
@@ -172,6 +177,16 @@ impl StateFolder {
                 Vec::new()
             }
         };
+        let path = self.path.join(CASES);
+        let failed = |source| StateError::Read { path: path.clone(), source };
+        let cases = match cases::read(&path).map_err(failed)? {
+            Ok(cases) => cases,
+            Err(reason) => {
+                fs::rename(&path, path.with_extension("json.unreadable")).map_err(failed)?;
+                troubles.push(format!("{}: {reason}; it is set aside", path.display()));
+                Cases::default()
+            }
+        };
         let path = &self.path;
         let local_pause =
             pause::read(path).map_err(|source| StateError::Read { path: path.clone(), source })?;
@@ -183,6 +198,7 @@ impl StateFolder {
             pauses,
             local_pause,
             usage,
+            cases,
             troubles,
         })
     }
@@ -224,6 +240,25 @@ impl StateFolder {
         Ok(read.unwrap_or_default())
     }
 
+    /// Writes the last violations.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn store_cases(&self, cases: &Cases) -> Result<(), StateError> {
+        let path = self.path.join(CASES);
+        self.write(&path, cases).map_err(|source| StateError::Write { path, source })
+    }
+
+    /// The last violations, whether or not an agent runs.
+    ///
+    /// # Errors
+    /// When the file cannot be read; one that holds something else is one without any.
+    pub fn peek_cases(folder: &Path) -> Result<Cases, StateError> {
+        let path = folder.join(CASES);
+        let read = cases::read(&path).map_err(|source| StateError::Read { path, source })?;
+        Ok(read.unwrap_or_default())
+    }
+
     fn write(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
         let new = path.with_extension("json.new");
         let mut file =
@@ -240,6 +275,7 @@ pub const JOURNAL: &str = "journal";
 const ROSTER: &str = "tenants.json";
 const PAUSES: &str = "controller-pause.json";
 const USAGE: &str = "usage.json";
+const CASES: &str = "violations.json";
 const LOCK: &str = "lock";
 
 /// The controller's pauses in the file, none if there is no file, or why they cannot be read.
