@@ -234,11 +234,13 @@ pub enum Profile {
     Scanner,
     /// A server that speaks with many others of its kind, of which some are always gone: Matrix, XMPP, Mastodon.
     Federation,
+    /// Watching whether other hosts' services are there.
+    Monitoring,
 }
 
 impl Profile {
     /// Every profile by its word.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("none", Self::None),
         ("web", Self::Web),
         ("mail", Self::Mail),
@@ -246,6 +248,7 @@ impl Profile {
         ("crawler", Self::Crawler),
         ("scanner", Self::Scanner),
         ("federation", Self::Federation),
+        ("monitoring", Self::Monitoring),
     ];
 
     /// The word in files and reports.

@@ -30,7 +30,7 @@ fn profile(field: &str, value: i32) -> Result<Profile, WireError> {
     choice(
         field,
         value,
-        "0 (none), 1 (web), 2 (mail), 3 (p2p), 4 (crawler), 5 (scanner) or 6 (federation)",
+        "0 (none), 1 (web), 2 (mail), 3 (p2p), 4 (crawler), 5 (scanner), 6 (federation) or 7 (monitoring)",
         |profile| {
             Some(match profile {
                 wire::Profile::Unspecified => Profile::None,
@@ -40,6 +40,7 @@ fn profile(field: &str, value: i32) -> Result<Profile, WireError> {
                 wire::Profile::Crawler => Profile::Crawler,
                 wire::Profile::Scanner => Profile::Scanner,
                 wire::Profile::Federation => Profile::Federation,
+                wire::Profile::Monitoring => Profile::Monitoring,
             })
         },
     )
@@ -55,6 +56,7 @@ impl From<Profile> for wire::Profile {
             Profile::Crawler => Self::Crawler,
             Profile::Scanner => Self::Scanner,
             Profile::Federation => Self::Federation,
+            Profile::Monitoring => Self::Monitoring,
         }
     }
 }

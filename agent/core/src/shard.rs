@@ -481,24 +481,30 @@ impl Shard {
             detectors.handle_sent(&state.numbers, &state.restrictions, packet, at, &mut self.findings);
             self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
         }
+        let (mut is_loose, mut events) = (spoofed, std::mem::take(&mut self.events));
         // Live, the port says who sent it, and its answers come back by that port: whatever source it scans from, it
         // scans. A capture without directions cannot tell that from others' traffic.
         if !spoofed || frame.passage != Passage::Unknown {
-            let mut events = std::mem::take(&mut self.events);
             let weighed = Ip { segments: ip.segments.saturating_mul(weight), ..*ip };
             let ip = if weight > 1 { &weighed } else { ip };
             let attempts = self.flows.attempts();
             self.flows.handle_sent(sender, ip, at, &state.restrictions, &mut events);
+            is_loose |= events.iter().any(|event| matches!(event, FlowEvent::Stray { is_answer: false, .. }));
             if self.flows.attempts() != attempts
                 && self.hearing != Hearing::Told
                 && !self.blocklists.is_empty()
             {
                 self.listed = self.look_up(sender, ip);
             }
-            self.dispatch(&events, weight);
-            events.clear();
-            self.events = events;
         }
+        // Before anything is told of it.
+        let state = &mut self.tenants[sender.0 as usize];
+        if let Some(detectors) = state.detectors.as_mut().filter(|_| !state.restrictions.is_total()) {
+            detectors.keep_headers(ip, is_loose, at);
+        }
+        self.dispatch(&events, weight);
+        events.clear();
+        self.events = events;
         self.raise(sender);
     }
 

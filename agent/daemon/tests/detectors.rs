@@ -89,10 +89,9 @@ impl Module {
             || self.paragraphs.iter().any(|one| one.starts_with("**Abuse.**") && says(one))
     }
 
-    /// All but its numbers, which the table has.
+    /// All of it. The table has the numbers that have keys; the text tells of the others too.
     fn text(&self) -> String {
-        let kept = self.paragraphs.iter().filter(|one| !one.starts_with("**Numbers.**"));
-        kept.map(|one| format!("{one}\n\n")).collect()
+        self.paragraphs.iter().map(|one| format!("{one}\n\n")).collect()
     }
 }
 

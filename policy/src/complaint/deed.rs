@@ -194,7 +194,10 @@ impl Alert {
             ([only], host) if host.is_empty() => format!(" on port {only}"),
             (_, host) => host,
         };
-        format!("patiently tried {what}{on}{}", self.unanswered())
+        // What other classes allow may come at once.
+        let patiently =
+            if self.window.end.since(self.window.start).as_secs() < 60 { "" } else { "patiently " };
+        format!("{patiently}tried {what}{on}{}", self.unanswered())
     }
 
     fn probed(&self) -> String {

@@ -134,7 +134,7 @@ fn scans_read_as_an_abuse_desk_writes() {
         PortscanSlow,
         &[("targets_per_hour", 60.0, Some(60.0)), unanswered],
         &hosts,
-        "patiently tried 60 targets within an hour (allowed: fewer than 60) on port 22; 95 % of them did not answer. \
+        "tried 60 targets within an hour (allowed: fewer than 60) on port 22; 95 % of them did not answer. \
          For example 198.51.100.7 TCP port 22 at 14:03:12 (no answer), 198.51.100.8 TCP port 22 at 14:03:12 (no answer).",
     );
     check(
@@ -538,4 +538,13 @@ fn every_class_has_its_sentence_whatever_its_numbers_and_none_breaks_a_line() {
             }
         }
     }
+}
+
+#[test]
+fn only_what_took_longer_than_a_minute_was_patient() {
+    let mut scan =
+        alert(Class::PortscanSlow, &[("targets_per_hour", 60.0, Some(60.0))], &["198.51.100.7 tcp/22"]);
+    assert!(!scan.complaint(None).contains("patiently"), "{}", scan.complaint(None));
+    scan.window.start = "2026-11-21T13:14:00Z".parse().unwrap();
+    assert!(scan.complaint(None).contains("patiently tried 60 targets"), "{}", scan.complaint(None));
 }

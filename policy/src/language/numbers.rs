@@ -2,7 +2,8 @@
 //!
 //! **Precedence**, the later over the earlier: the detectors' defaults; the extended policy's numbers; `[thresholds]` and the
 //! rules' `thresholds`; times the factors of `[profile.NAME]` (of the extended policy, class by class replaced by the policy's
-//! own); `[profile.NAME.thresholds]`; `[tenant."ID".thresholds]`. The last two replace, and no factor multiplies them.
+//! own) and those of `[tenant."ID"]`; `[profile.NAME.thresholds]`; `[tenant."ID".thresholds]`. The last two replace, and no factor
+//! multiplies them.
 //!
 //! A factor multiplies the counts and rates of a class, not its windows, shares and lists. A number that grows beyond what its
 //! detector can count is never reached: the class is silent for such tenants.
@@ -91,6 +92,9 @@ pub struct Tailoring {
     pub instead: BTreeMap<Profile, Own>,
     /// Numbers of a tenant's own, by key.
     pub tenants: BTreeMap<TenantId, Own>,
+    /// By how much the numbers of a class are multiplied for one tenant, beside what its profile says.
+    #[serde(default)]
+    pub tenant_factors: BTreeMap<TenantId, BTreeMap<Class, f64>>,
 }
 
 /// Numbers that replace others, by class and key.
@@ -119,8 +123,8 @@ impl Tailoring {
             let Some(section) = all.section(&id) else { continue };
             match id.parse::<TenantId>() {
                 Ok(tenant) => {
-                    own_numbers(&section, numbers, self.tenants.entry(tenant).or_default());
-                    section.finish();
+                    own_numbers(&section, numbers, self.tenants.entry(tenant.clone()).or_default());
+                    factors(&section, self.tenant_factors.entry(tenant).or_default());
                 }
                 Err(_) => all.reject(&id, "the key of a tenant"),
             }
@@ -129,6 +133,13 @@ impl Tailoring {
             root.reject("tenant", "at most 4096 tenants with numbers of their own");
         }
         all.finish();
+    }
+}
+
+impl Tailoring {
+    /// Whether anything is said of a tenant alone.
+    fn has_own(&self, tenant: &TenantId) -> bool {
+        self.tenants.contains_key(tenant) || self.tenant_factors.contains_key(tenant)
     }
 }
 
@@ -147,6 +158,7 @@ fn factors(section: &Section<'_, '_>, factors: &mut BTreeMap<Class, f64>) {
         }
     });
     Class::ALL.iter().for_each(|class| take(class.name()));
+    thresholds_read::unquoted_class(section);
     section.finish();
 }
 
@@ -193,11 +205,11 @@ impl Numbers {
     pub fn of(&mut self, tenant: &Tenant) -> Arc<Thresholds> {
         let tailoring = &self.policy.tailoring;
         let profile = Some(tenant.profile).filter(|profile| tailoring.profiles.contains_key(profile));
-        let own = tailoring.tenants.get(&tenant.id);
-        if profile.is_none() && own.is_none() {
+        let is_own = tailoring.has_own(&tenant.id);
+        if profile.is_none() && !is_own {
             return Arc::clone(&self.common);
         }
-        let key = (tenant.profile, own.map(|_| tenant.id.clone()));
+        let key = (tenant.profile, is_own.then(|| tenant.id.clone()));
         if let Some((_, made)) = self.made.iter().find(|(made_for, _)| *made_for == key) {
             return Arc::clone(made);
         }
@@ -217,8 +229,8 @@ impl Numbers {
 
     /// Forgets those of tenants that are none of `tenants` any more.
     pub fn keep<'t>(&mut self, tenants: impl Iterator<Item = &'t Arc<Tenant>>) {
-        let own = &self.policy.tailoring.tenants;
-        let present: Vec<_> = tenants.filter(|tenant| own.contains_key(&tenant.id)).collect();
+        let tailoring = &self.policy.tailoring;
+        let present: Vec<_> = tenants.filter(|tenant| tailoring.has_own(&tenant.id)).collect();
         self.made.retain(|((profile, id), _)| {
             let is_it = |tenant: &&Arc<Tenant>| Some(&tenant.id) == id.as_ref() && tenant.profile == *profile;
             id.is_none() || present.iter().any(is_it)
@@ -231,8 +243,16 @@ impl Policy {
     #[must_use]
     pub fn thresholds_for(&self, profile: Profile, tenant: Option<&TenantId>) -> Thresholds {
         let mut numbers = self.thresholds.clone();
-        for (class, factor) in self.tailoring.profiles.get(&profile).into_iter().flatten() {
-            thresholds_read::scale(*class, *factor, &mut numbers);
+        let by_profile = self.tailoring.profiles.get(&profile);
+        let by_tenant = tenant.and_then(|id| self.tailoring.tenant_factors.get(id));
+        for class in Class::ALL {
+            let of =
+                |factors: Option<&BTreeMap<Class, f64>>| factors.and_then(|all| all.get(&class)).copied();
+            let (by_profile, by_tenant) = (of(by_profile), of(by_tenant));
+            if by_profile.is_some() || by_tenant.is_some() {
+                let factor = by_profile.unwrap_or(1.0) * by_tenant.unwrap_or(1.0);
+                thresholds_read::scale(class, factor, &mut numbers);
+            }
         }
         for (class, values) in self.tailoring.instead.get(&profile).into_iter().flatten() {
             thresholds_read::put(*class, values, &mut numbers);
@@ -312,6 +332,51 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_may_have_factors_of_its_own() {
+        let policy = policy(
+            "[profile.web]\n\"portscan.*\" = 2\n[tenant.\"t-1\"]\n\"portscan.*\" = 3\n\"portscan.slow\" = 0.5\n\
+             [tenant.t-1.thresholds.\"portscan.vertical\"]\nports = 33\n",
+        );
+        let plain = &policy.thresholds;
+        let own = |profile| policy.thresholds_for(profile, Some(&"t-1".parse().unwrap()));
+        assert_eq!(own(Profile::None).horizontal.hosts, plain.horizontal.hosts * 3);
+        assert_eq!(own(Profile::Web).horizontal.hosts, plain.horizontal.hosts * 6);
+        assert_eq!(own(Profile::Web).slow, plain.slow);
+        let vertical = own(Profile::Web).vertical;
+        assert_eq!((vertical.ports, vertical.low_ports), (33, plain.vertical.low_ports * 6));
+        assert_eq!(policy.thresholds_for(Profile::None, Some(&"t-2".parse().unwrap())), *plain);
+        let policy = Arc::new(policy);
+        let mut numbers = Numbers::new(&policy);
+        assert_eq!(numbers.of(&tenant("t-1", Profile::None)).horizontal, own_of(&policy));
+        assert!(Arc::ptr_eq(&numbers.of(&tenant("t-2", Profile::None)), numbers.common()));
+    }
+
+    fn own_of(policy: &Policy) -> crate::language::thresholds::Horizontal {
+        policy.thresholds_for(Profile::None, Some(&"t-1".parse().unwrap())).horizontal
+    }
+
+    #[test]
+    fn who_watches_may_find_everything_there_and_nothing_else() {
+        let policy = Policy::preset("baseline").unwrap();
+        let (plain, watching) = (&policy.thresholds, policy.thresholds_for(Profile::Monitoring, None));
+        let horizontal = &watching.horizontal;
+        assert_eq!(
+            (horizontal.wide_hosts, horizontal.wide_intruder_hosts, watching.vertical.low_ports),
+            (0, 0, 0)
+        );
+        assert_eq!(
+            (horizontal.hosts, watching.vertical.ports),
+            (plain.horizontal.hosts, plain.vertical.ports)
+        );
+        // Nought is "never", and stays so.
+        let own = self::policy("[tenant.a]\n\"portscan.*\" = 9\n");
+        assert_eq!(
+            own.thresholds_for(Profile::Monitoring, Some(&"a".parse().unwrap())).vertical.low_ports,
+            0
+        );
+    }
+
+    #[test]
     fn a_profile_may_have_other_numbers_instead() {
         let policy = policy(
             "[profile.web]\n\"portscan.*\" = 2\n[profile.web.thresholds.\"portscan.horizontal\"]\nhosts = 9\n",
@@ -380,6 +445,37 @@ mod tests {
             "[tenant.a.thresholds.\"portscan.horizontal\"]\nhost = 9",
             &["6:1: `tenant.a.thresholds.\"portscan.horizontal\".host`: found a key that is not known"],
         );
+        let quote = |place: &str, class: &str| {
+            format!(
+                "{place}: found a key that is not known; allowed: the name of a class in quotes, such as \"{class}\""
+            )
+        };
+        check(
+            "[thresholds.portscan.horizontal]\nhosts = 9",
+            &[&quote("5:13: `thresholds.portscan`", "portscan.horizontal")],
+        );
+        check("[profile.web]\nflood.syn = 9", &[&quote("6:1: `profile.web.flood`", "flood.syn")]);
+        check(
+            "[tenant.a.thresholds.spoof.arp]\nclaims = 9",
+            &[&quote("5:22: `tenant.a.thresholds.spoof`", "spoof.source")],
+        );
+        check(
+            "[thresholds.\"portscan.*\"]\nhosts = 9",
+            &[
+                "5:13: `thresholds.\"portscan.*\"`: found a key that is not known; allowed: one class at a time",
+            ],
+        );
+        for window in ["60", "\"2h\"", "\"soon\""] {
+            let told = format!(
+                "6:10: `thresholds.\"portscan.vertical\".window`: found {window}; allowed: a time from \"1s\" to \"10m\""
+            );
+            check(&format!("[thresholds.\"portscan.vertical\"]\nwindow = {window}"), &[&told]);
+        }
+        for (key, most) in [("probes", 64), ("ack_probes", 64), ("protocols", 24)] {
+            let told = format!("found {}; allowed: a whole number from 1 to {most}", most + 1);
+            let place = format!("6:{}: `thresholds.\"portscan.stealth\".{key}`: ", key.len() + 4);
+            check(&format!("[thresholds.\"portscan.stealth\"]\n{key} = {}", most + 1), &[&(place + &told)]);
+        }
         check("[tenant.a]\nhosts = 9", &["6:1: `tenant.a.hosts`: found a key that is not known"]);
         check("[tenant.\"a b\"]\n", &["5:"]);
     }

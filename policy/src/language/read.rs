@@ -509,4 +509,19 @@ mod tests {
         assert_eq!(policy.thresholds.horizontal.hosts, 25);
         assert_eq!(policy.rule_for(Class::SmtpRelay).unwrap().clause, "baseline/relay");
     }
+
+    #[test]
+    fn a_rule_with_the_id_of_another_replaces_it_whole() {
+        let head = "[policy]\nname = \"x\"\nversion = 3\nextends = \"baseline\"\n";
+        let rule = |id: &str, on: &str| {
+            format!("[[rule]]\nid = \"{id}\"\non = [\"{on}\"]\nladder = [{{ action = \"notify\" }}]\n")
+        };
+        let policy = parse("x.toml", &format!("{head}{}", rule("flood", "flood.syn"))).unwrap();
+        assert_eq!(policy.rule_for(Class::FloodSyn).unwrap().clause, "x/flood");
+        assert_eq!(policy.rule_for(Class::FloodUdp), None);
+        // Two rules of one file never share a class, family or not.
+        let both = format!("{head}{}{}", rule("syn", "flood.syn"), rule("all", "flood.*"));
+        let told = parse("x.toml", &both).unwrap_err().to_string();
+        assert!(told.contains("classes that are not under rule `syn` already"), "{told}");
+    }
 }

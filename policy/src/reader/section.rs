@@ -150,13 +150,19 @@ impl<'d, 't> Section<'d, 't> {
     /// A time such as `"60s"`.
     #[must_use]
     pub fn duration(&self, key: &str) -> Option<Duration> {
+        self.span(key, "a time like \"500ms\", \"60s\", \"15m\", \"72h\" or \"180d\"", |_| true)
+    }
+
+    /// A time that `is_good`; `allowed` says which are.
+    #[must_use]
+    pub fn span(&self, key: &str, allowed: &str, is_good: impl Fn(&Duration) -> bool) -> Option<Duration> {
         let value = self.value(key)?;
         let span = match value.get_ref() {
-            DeValue::String(text) => parse_duration(text),
+            DeValue::String(text) => parse_duration(text).filter(is_good),
             _ => None,
         };
         if span.is_none() {
-            self.wrong(value, &self.key(key), "a time like \"500ms\", \"60s\", \"15m\", \"72h\" or \"180d\"");
+            self.wrong(value, &self.key(key), allowed);
         }
         span
     }
@@ -188,6 +194,23 @@ impl<'d, 't> Section<'d, 't> {
         match self.table.get(key) {
             Some(value) => self.wrong(value, &self.key(key), allowed),
             None => self.missing(key, allowed),
+        }
+    }
+
+    /// Says that a key cannot stand here at all, and what is meant instead.
+    pub fn refuse(&self, key: &str, allowed: &str) {
+        self.asked.borrow_mut().insert(key.to_owned());
+        if let Some((name, _)) = self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key) {
+            self.document.report(Some(name.span().start), &self.key(key), "a key that is not known", allowed);
+        }
+    }
+
+    /// Whether a table stands under `key`, one of whose keys is `wanted`.
+    #[must_use]
+    pub fn holds_part(&self, key: &str, wanted: impl Fn(&str) -> bool) -> bool {
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Table(table)) => table.keys().any(|key| wanted(key.get_ref())),
+            _ => false,
         }
     }
 

@@ -33,7 +33,7 @@ use crate::meter::sliding::Sliding;
 use crate::stream::login::{Credential, Login, Service};
 
 /// So many services are watched.
-const DOORS_MAX: usize = 48;
+pub(super) const DOORS_MAX: usize = 48;
 /// So many credentials are remembered at each.
 const RECENT_MAX: usize = 16;
 /// Programs that guess do so at once, or as soon as the server lets them: most wait two or three seconds with a refusal. What

@@ -7,10 +7,11 @@
 //! **Numbers.** 25 hosts in 60 s, 60 % unanswered; on ports that intruders love fewer (15), on ports of peer-to-peer
 //! software many more (400). UDP silence is weak (many services never answer a stranger), so UDP takes twice the hosts
 //! unless they refuse outright, and so do other IP protocols. Where every host answers over TCP, it is a scan only when it is wide (250
-//! hosts, 100 on a loved port), says nothing and does not come back.
+//! hosts, 100 on a loved port), says nothing, does not come back and had no business with them in the hour before. The profile `monitoring` is
+//! free of that.
 //! What ICMP asks (echo, timestamp, mask) and a lone ACK is one kind of probe, since host discovery mixes them: hosts are counted.
 //!
-//! **Look-alikes that stay silent.** Monitoring, load balancers, mail servers and resolvers: their peers answer. A
+//! **Look-alikes that stay silent.** Load balancers, monitoring that talks with what it watches, or knocks at few services or again and again, mail servers and resolvers: their peers answer. A
 //! crawler with some dead links: the share stays low. A pool of backends that was in use and died: no first contacts
 //! ([`super::known`]). A server that dials back those who have completed connections to it (ident, callbacks). Peer-to-peer nodes: one local socket, scattered ports, strangers who call back ([`super::peers`]). Dials to private, shared (RFC 6598) and reserved addresses, which
 //! misconfigured peer-to-peer nodes make by the thousand, are not counted for tenants that have public addresses.
@@ -45,8 +46,10 @@ pub fn judge(
     let ((unanswered, mute), (least, key)) = (window.bounds(), base_hosts(numbers, target, excuse));
     let (wide_least, wide_key) = match key {
         "intruder_hosts" => (numbers.wide_intruder_hosts, "wide_intruder_hosts"),
+        _ if numbers.wide_hosts == 0 => (0, "wide_hosts"),
         _ => (numbers.wide_hosts.max(least), "wide_hosts"),
     };
+    let wide_least = if wide_least == 0 { u32::MAX } else { wide_least };
     if f64::from(unanswered) < numbers.unanswered * f64::from(least) && unanswered + mute < wide_least {
         return None;
     }

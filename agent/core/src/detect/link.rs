@@ -44,7 +44,7 @@ pub struct Link {
 
 impl Link {
     /// The most neighbours that are held.
-    pub const CAPACITY: usize = 60;
+    pub const CAPACITY: usize = 120;
 
     /// Bytes that it takes when full.
     pub const BYTES: usize = size_of::<Self>() + Self::CAPACITY * size_of::<Asked>();
@@ -63,7 +63,7 @@ impl Link {
             }
             self.asked.push_back(Asked { neighbour, first: at, last: at, is_answered: false });
         }
-        if self.due.is_none() && self.asked.len() >= needed(numbers) {
+        if self.due.is_none() && self.asked.len() >= numbers.link_hosts as usize {
             self.due = Some(at + PATIENCE);
         }
     }
@@ -94,10 +94,10 @@ impl Link {
         let (answered, silent): (Vec<Asked>, Vec<Asked>) =
             self.asked.iter().filter(counts).partition(|asked| asked.is_answered);
         let unanswered = silent.len() as f64 / (answered.len() + silent.len()).max(1) as f64;
-        if silent.len() < needed(numbers) || unanswered < numbers.unanswered {
+        if silent.len() < numbers.link_hosts as usize || unanswered < numbers.unanswered {
             return None;
         }
-        let hosts = u32::try_from(answered.len() + silent.len()).expect("at most 60");
+        let hosts = u32::try_from(answered.len() + silent.len()).expect("at most 120");
         Some(Finding {
             class: Class::PortscanHorizontal,
             start: silent.iter().map(|asked| asked.first).min().unwrap_or(now),
@@ -125,11 +125,6 @@ impl Asked {
         let target = Target { address: self.neighbour, protocol, port: None };
         TargetSeen { target, first: self.first, last: self.last, outcome: Outcome::Silent }
     }
-}
-
-/// No more than there is room for.
-fn needed(numbers: &Horizontal) -> usize {
-    (numbers.link_hosts as usize).min(Link::CAPACITY)
 }
 
 /// The group that is asked for the neighbour with an address: its solicited-node multicast address.

@@ -159,10 +159,17 @@ impl Detectors {
         if crash::may_be_harmful(ip) {
             self.crash.handle_sent(&numbers.crash, ip, is_own, at, found);
         }
-        let is_plain = matches!(&ip.transport, Transport::Tcp(tcp)
-            if tcp.flags.classic() & !TcpFlags::PSH == TcpFlags::ACK);
-        if !is_plain {
-            self.samples.record(at, ip.length, ip.headers);
+    }
+
+    /// Keeps the headers of a packet that the tenant sent. `is_loose` says whether it belongs to no connection, or has a source that
+    /// is not the tenant's: within a connection, what merely carries data or acknowledges is no evidence of anything.
+    pub fn keep_headers(&mut self, ip: &Ip<'_>, is_loose: bool, at: Timestamp) {
+        let Transport::Tcp(tcp) = &ip.transport else {
+            return self.samples.record(at, ip.length, ip.headers, false);
+        };
+        let is_plain = tcp.flags.classic() & !TcpFlags::PSH == TcpFlags::ACK;
+        if is_loose || !is_plain {
+            self.samples.record(at, ip.length, ip.headers, is_loose);
         }
     }
 
@@ -383,6 +390,55 @@ impl Detectors {
 const RARE: usize =
     identity::Identity::BYTES + crawl::Crawl::BYTES + malware::Malware::BYTES + bruteforce::Guesses::BYTES;
 const _: () = assert!(Detectors::BYTES - Detectors::RARE_BYTES <= 64 * 1024);
-const _: () = assert!(Detectors::BYTES - RARE <= 136 * 1024);
+const _: () = assert!(Detectors::BYTES - RARE <= 147 * 1024);
 const _: () = assert!(crawl::Crawl::BYTES <= 4 * 1024);
 const _: () = assert!(bruteforce::Guesses::BYTES <= 16 * 1024);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::targets::TargetWindow;
+
+    /// What a policy may ask for is what there is room for: the policy language cannot see this crate, so it says its own numbers.
+    #[test]
+    fn a_policy_may_ask_for_no_more_than_there_is_room_for() {
+        let numbers = Thresholds::default();
+        let most = |class: Class, key: &str| {
+            let number = numbers.list(class).into_iter().find(|number| number.key == key);
+            number.and_then(|number| number.most).unwrap_or_else(|| panic!("{class} {key}")) as usize
+        };
+        for (class, key, room) in [
+            (Class::PortscanSlow, "targets_per_hour", slow::Slow::GATHERED),
+            (Class::PortscanSlow, "targets_per_day", slow::Slow::GATHERED),
+            (Class::PortscanStealth, "probes", stealth::Probes::CAPACITY),
+            (Class::PortscanStealth, "ack_probes", stealth::Probes::CAPACITY),
+            (Class::PortscanStealth, "protocols", stealth::Probes::PROTOCOLS),
+            (Class::PortscanHorizontal, "link_hosts", link::Link::CAPACITY),
+            (Class::Spam, "exchangers", mail::EXCHANGERS_MAX),
+            (Class::SmtpRelay, "sealed_messages", mail::ARRIVALS_MAX / 2),
+            (Class::Bruteforce, "hosts", bruteforce::DOORS_MAX),
+            (Class::Malware, "answered", malware::Malware::CAPACITY),
+            (Class::Malware, "silent", malware::Malware::CAPACITY),
+        ] {
+            assert_eq!(most(class, key), room, "{class} {key}");
+        }
+        // The windows over targets keep a few for those that come between.
+        for (class, keys) in [
+            (
+                Class::PortscanHorizontal,
+                &[
+                    "hosts",
+                    "wide_hosts",
+                    "wide_intruder_hosts",
+                    "block_targets",
+                    "walk_hosts",
+                    "intruder_hosts",
+                    "peer_hosts",
+                ][..],
+            ),
+            (Class::PortscanVertical, &["ports", "low_ports"]),
+        ] {
+            keys.iter().for_each(|key| assert!(most(class, key) < TargetWindow::CAPACITY, "{class} {key}"));
+        }
+    }
+}

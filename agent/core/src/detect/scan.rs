@@ -21,7 +21,7 @@ use super::stealth::Company;
 use super::walk::{self, Walk};
 use super::{Finding, Home, horizontal, stealth, vertical};
 use crate::flow::{Called, FlowEvent, ProbeKind};
-use crate::meter::targets::{Excuse, TargetWindow, Version};
+use crate::meter::targets::{Excuse, TargetWindow, Version, is_mute};
 
 /// From here on ports are given to clients (Linux' default; RFC 6335 begins later): a server seldom listens there.
 const EPHEMERAL: u16 = 32_768;
@@ -325,7 +325,7 @@ impl Scans {
         if home == Home::Public && horizontal::is_bogon(target.address) {
             excuse = excuse.or(Excuse::LEAK);
         }
-        if outcome.is_unanswered() && self.known.has(target, at) {
+        if (outcome.is_unanswered() || is_mute(outcome)) && self.known.has(target, at) {
             excuse = excuse.or(Excuse::KNOWN);
         }
         if let Some(remote_port) = target.port {

@@ -4,9 +4,10 @@
 //! distinct targets tried there. Bro's and psad's experience is that hours matter (`SCAN_TIMEOUT` 3600); the share keeps customers'
 //! services out. Targets that did not answer are held one by one; those that did are so many that only a sample by their hash is
 //! held, halved whenever it is full (Gibbons, "Distinct Sampling for Highly-Accurate Answers to Distinct Values Queries", 2001), which estimates
-//! their number without bias.
+//! their number without bias; its standard error is added.
 //!
-//! **Numbers.** 60 targets in 1 h or 150 in 24 h, 80 % not answered; UDP twice that, since its silence is weak. A probe every 15 s
+//! **Numbers.** 60 targets in 1 h or 150 in 24 h, 80 % not answered; UDP twice that, since its silence is weak, but never more than the
+//! 450 that can be counted. A probe every 15 s
 //! (nmap -T1) is found at the sixtieth, one every 5 min (-T0) within 13 hours. Probes that open nothing count too.
 //!
 //! **Look-alikes that stay silent.** A dead server or upstream retried: one target, and what is tried again a quarter of an hour later is
@@ -71,11 +72,11 @@ pub struct Slow {
 
 impl Slow {
     /// The most targets that share a port or host.
-    pub const GATHERED: usize = 152;
+    pub const GATHERED: usize = 450;
     /// The most that do not.
     pub const PASSING: usize = 40;
     /// The most answered targets in the sample.
-    pub const SAMPLED: usize = 64;
+    pub const SAMPLED: usize = 128;
 
     /// Bytes that it takes when full.
     pub const BYTES: usize = size_of::<Self>()
@@ -161,16 +162,20 @@ impl Slow {
             ("targets_per_day", DAY, numbers.targets_per_day),
         ];
         for (name, span, targets) in spans {
-            let needed = targets.saturating_mul(factor).min(Self::GATHERED as u32);
+            // More than is held is never reached, and the policy says so of its own number.
+            let needed = targets.saturating_mul(factor).min(targets.max(Self::GATHERED as u32));
             let within = |last: u32| last.saturating_add(span) >= now;
             let missed = self.gathered.iter().filter(counts).filter(|missed| within(missed.last)).count();
-            let missed = u32::try_from(missed).expect("at most 152");
+            let missed = u32::try_from(missed).expect("at most 450");
             if missed < needed {
                 continue;
             }
             let sampled =
                 self.answered.iter().filter(|known| answered_in(known) && within(known.last)).count();
-            let answered = sampled as f64 * f64::from(self.level.min(31)).exp2();
+            let estimate = sampled as f64 * f64::from(self.level.min(31)).exp2();
+            // A sample may tell too few by as much as its root, which is not to make a scan of a service.
+            let doubt = if self.level > 0 && sampled > 0 { (sampled as f64).sqrt().recip() } else { 0.0 };
+            let answered = estimate * (1.0 + doubt);
             let unanswered = f64::from(missed) / (f64::from(missed) + answered);
             if unanswered < numbers.unanswered {
                 continue;
@@ -184,7 +189,8 @@ impl Slow {
                 .collect();
             seen.sort_by_key(|seen| (seen.first, seen.target));
             let start = seen.first().map_or(at, |seen| seen.first);
-            seen.truncate(Alert::MAX_TARGETS);
+            // The newest: of their packets the headers are still there.
+            seen.drain(..seen.len().saturating_sub(Alert::MAX_TARGETS));
             return Some(Finding {
                 class: Class::PortscanSlow,
                 start,
@@ -319,7 +325,16 @@ mod tests {
 
     /// Plays steps over `protocol`, `step_secs` apart; the number of the step that is found.
     fn found(protocol: Protocol, steps: impl Iterator<Item = Step>, step_secs: u64) -> Option<usize> {
-        let (mut slow, numbers) = (Slow::default(), Numbers::default());
+        found_by(&Numbers::default(), protocol, steps, step_secs)
+    }
+
+    fn found_by(
+        numbers: &Numbers,
+        protocol: Protocol,
+        steps: impl Iterator<Item = Step>,
+        step_secs: u64,
+    ) -> Option<usize> {
+        let mut slow = Slow::default();
         let mut at = Timestamp::from_secs(100_000);
         steps.enumerate().find_map(|(number, (host, port, answers))| {
             let [high, low] = host.to_be_bytes();
@@ -329,7 +344,7 @@ mod tests {
                 slow.answered(&target, at);
                 false
             } else {
-                slow.missed(&numbers, &target, Outcome::Silent, at, at).is_some()
+                slow.missed(numbers, &target, Outcome::Silent, at, at).is_some()
             };
             assert!(slow.gathered.len() <= Slow::GATHERED && slow.passing.len() <= Slow::PASSING);
             assert!(slow.answered.len() <= Slow::SAMPLED);
@@ -357,6 +372,21 @@ mod tests {
     fn a_probe_in_five_minutes_is_found_within_a_day_and_slower_ones_are_not() {
         check((0..400).map(|host| (host, 22, false)), 300, Some(150));
         check((0..400).map(|host| (host, 22, false)), 600, None);
+    }
+
+    #[test]
+    fn greater_numbers_are_counted_as_far_as_there_is_room_and_never_reached_beyond() {
+        let check = |per_hour, protocol, expect| {
+            let numbers =
+                Numbers { targets_per_hour: per_hour, targets_per_day: 9_000, ..Numbers::default() };
+            let steps = (0..1_000).map(|host| (host, 22, false));
+            assert_eq!(found_by(&numbers, protocol, steps, 1), expect, "{per_hour} an hour");
+        };
+        check(300, Protocol::Tcp, Some(300));
+        check(450, Protocol::Tcp, Some(450));
+        check(451, Protocol::Tcp, None);
+        check(100, Protocol::Udp, Some(200));
+        check(450, Protocol::Udp, Some(450));
     }
 
     #[test]
@@ -399,6 +429,6 @@ mod tests {
         }
         let estimate = slow.answered.len() as f64 * f64::from(slow.level).exp2();
         assert!((14_000.0..26_000.0).contains(&estimate), "{estimate}");
-        const { assert!(Slow::BYTES < 8 * 1_024) };
+        const { assert!(Slow::BYTES < 16 * 1_024) };
     }
 }

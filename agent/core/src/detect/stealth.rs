@@ -206,6 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn the_greatest_numbers_that_a_policy_may_have_are_reached() {
+        let numbers = Stealth { probes: 64, ack_probes: 64, protocols: 24, ..Stealth::default() };
+        let at = Timestamp::from_secs(1_000);
+        for kind in [ProbeKind::Xmas, ProbeKind::Ack] {
+            let mut state = Probes::default();
+            let mut found = (0..64).map(|port| {
+                state.observe(&numbers, &target(port, Protocol::Tcp), (kind, Company::All), at, at).is_some()
+            });
+            assert!(found.by_ref().take(63).all(|found| !found) && found.next() == Some(true), "{kind:?}");
+        }
+        let mut state = Probes::default();
+        let mut found = (100..124).map(|number| {
+            state.observe_protocol(&numbers, &target(0, Protocol::Other(number)), at, at).is_some()
+        });
+        assert!(found.by_ref().take(23).all(|found| !found) && found.next() == Some(true));
+    }
+
+    #[test]
     fn patience_hides_it_and_memory_is_bounded() {
         check(ProbeKind::Fin, 100, 15_100, false);
         check(ProbeKind::Ack, 5_000, 1, true);

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use reeve_policy::language::Policy;
-use reeve_policy::{Mode, Tenant, Timestamp};
+use reeve_policy::{Alert, Class, Mode, Profile, Tenant, Timestamp};
 
 use super::{Engine, EngineConfig, Output};
 use crate::frame::{Frame, LinkType, Passage, VantageId};
@@ -160,7 +160,24 @@ impl Traffic {
     }
 
     /// Plays it on the tenant's port; the classes that are alerted, each with the second of its first alert.
-    fn play(mut self) -> Vec<(String, u64)> {
+    fn play(self) -> Vec<(String, u64)> {
+        let mut seen = BTreeSet::new();
+        // The packets of a scan that goes on beside thousands of other dials are pushed out before it is told.
+        let is_crowded = self.0.len() > 2_000;
+        self.alerts(Profile::None)
+            .into_iter()
+            .inspect(|alert| {
+                let is_scan = alert.class.family() == "portscan";
+                assert!(!is_scan || (1..=32).contains(&alert.targets.len()), "{}", alert.summary());
+                assert!(is_crowded || !alert.samples.is_empty(), "no headers: {}", alert.summary());
+            })
+            .filter(|alert| seen.insert(alert.class))
+            .map(|alert| (alert.class.to_string(), (alert.at.as_nanos() - at(0).as_nanos()) / 1_000_000_000))
+            .collect()
+    }
+
+    /// All alerts about a tenant with a profile.
+    fn alerts(mut self, profile: Profile) -> Vec<Alert> {
         let policy = Arc::new(Policy::preset("baseline").unwrap());
         let mut engine = Engine::new(EngineConfig {
             node: "n1".parse().unwrap(),
@@ -173,6 +190,7 @@ impl Traffic {
         let tenant = Tenant {
             addresses: vec!["203.0.113.0/28".parse().unwrap(), "2001:db8:a::/48".parse().unwrap()],
             interfaces: vec!["n1/tap0".parse().unwrap()],
+            profile,
             ..Tenant::new("alice".parse().unwrap())
         };
         let vantage =
@@ -192,19 +210,11 @@ impl Traffic {
             });
         }
         engine.handle_tick(at(end));
-        let mut seen = BTreeSet::new();
-        std::iter::from_fn(|| engine.poll())
-            .filter_map(|output| match output {
-                Output::Alert(alert) => Some(alert),
-                _ => None,
-            })
-            .inspect(|alert| {
-                let is_scan = alert.class.family() == "portscan";
-                assert!(!is_scan || (1..=32).contains(&alert.targets.len()), "{}", alert.summary());
-            })
-            .filter(|alert| seen.insert(alert.class))
-            .map(|alert| (alert.class.to_string(), (alert.at.as_nanos() - at(0).as_nanos()) / 1_000_000_000))
-            .collect()
+        let alert = |output| match output {
+            Output::Alert(alert) => Some(alert),
+            _ => None,
+        };
+        std::iter::from_fn(|| engine.poll()).filter_map(alert).collect()
     }
 }
 
@@ -634,4 +644,81 @@ fn a_flood_of_attempts_does_not_hide_what_becomes_of_them() {
         traffic.tcp(u64::from(number) / 200, 40_000, to, 23, Silent);
     }
     assert!(traffic.play().iter().any(|(class, second)| class == "portscan.horizontal" && *second <= 3));
+}
+
+/// Plays a packet of a busy web server's between any two of what is built; the first alert of `class` shows packets of the tenant's, all of
+/// which went to `port`.
+#[track_caller]
+fn check_shown(class: Class, port: u16, build: impl FnOnce(&mut Traffic)) {
+    let mut traffic = Traffic::default();
+    build(&mut traffic);
+    let last = traffic.0.iter().map(|(millis, ..)| *millis).max().unwrap();
+    (0..last / 20).for_each(|number| traffic.called(number * 20, host(40_000 + number as u32), 443));
+    let alerts = traffic.alerts(Profile::None);
+    let alert = alerts.iter().find(|alert| alert.class == class).unwrap_or_else(|| panic!("{class}"));
+    assert_eq!(alert.sources(), [std::net::IpAddr::from(ME)], "{}", alert.summary());
+    let is_to = |sample: &reeve_policy::HeaderSample| sample.target().unwrap().port == Some(port);
+    assert!(alert.samples.len() >= 5 && alert.samples.iter().all(is_to), "{class}: {:?}", alert.samples);
+}
+
+#[test]
+fn packets_that_only_acknowledge_are_shown_where_they_are_the_abuse() {
+    let ack = |to, port| ip(6, ME, to, &segment((50_000, port), ACK, (7, 9), b""));
+    let rst = |from, port| ip(6, from, ME, &segment((port, 50_000), RST, (9, 0), b""));
+    check_shown(Class::PortscanStealth, 22, |traffic| {
+        for number in 0..40 {
+            let when = 70_000 + u64::from(number) * 50;
+            traffic.raw(when, ack(host(number), 22));
+            traffic.0.push((when + 9, false, rst(host(number), 22)));
+        }
+    });
+    // Nobody answers, and it takes hours.
+    check_shown(Class::PortscanSlow, 22, |traffic| {
+        (0..70).for_each(|number| traffic.raw(70_000 + u64::from(number) * 20_000, ack(host(number), 22)));
+    });
+    check_shown(Class::PortscanHorizontal, 80, |traffic| {
+        for number in 0..80 {
+            let to = host(number);
+            traffic.raw(70_000 + u64::from(number) * 5, ack(to, 80));
+            traffic.0.push((70_003 + u64::from(number) * 5, false, rst(to, 80)));
+        }
+    });
+    check_shown(Class::FloodTcp, 80, |traffic| {
+        (0..4_000).for_each(|number| traffic.raw(70_000 + number / 2, ack(host(1), 80)));
+    });
+}
+
+/// So many hosts tried on a port in half a minute, and so many ports of one host.
+fn rounds(hosts: u32, port: u16, ports: u16, fate: Fate) -> Traffic {
+    let mut traffic = Traffic::default();
+    for number in 0..hosts {
+        traffic.tcp(u64::from(number) * 100, 20_000 + number as u16, host(number), port, fate);
+    }
+    (0..ports).for_each(|number| traffic.tcp(u64::from(number) * 900, 45_000, host(9_999), 1 + number, fate));
+    traffic
+}
+
+#[test]
+fn what_watches_services_may_be_told_from_a_scanner() {
+    let check = |profile, traffic: Traffic, expect: &[Class]| {
+        let told: BTreeSet<Class> = traffic.alerts(profile).iter().map(|alert| alert.class).collect();
+        assert_eq!(told, expect.iter().copied().collect(), "{profile:?}");
+    };
+    let (wide, tall) = (Class::PortscanHorizontal, Class::PortscanVertical);
+    // All services of a host, each spoken with: nobody's business.
+    check(Profile::None, rounds(0, 0, 40, Used), &[]);
+    check(Profile::None, rounds(0, 0, 15, Mute), &[tall]);
+    check(Profile::None, rounds(110, 22, 0, Mute), &[wide]);
+    for traffic in [rounds(0, 0, 40, Mute), rounds(110, 22, 0, Mute), rounds(470, 443, 0, Mute)] {
+        check(Profile::Monitoring, traffic, &[]);
+    }
+    // What does not answer is a scan all the same.
+    check(Profile::Monitoring, rounds(0, 0, 20, Refused), &[tall]);
+    check(Profile::Monitoring, rounds(40, 8_080, 0, Silent), &[wide]);
+    // Whom one had business with, one may look for.
+    let mut traffic = rounds(110, 22, 0, Used);
+    traffic.0.extend(
+        rounds(110, 22, 0, Mute).0.into_iter().map(|(millis, sent, data)| (900_000 + millis, sent, data)),
+    );
+    check(Profile::None, traffic, &[]);
 }

@@ -1,7 +1,8 @@
 //! The last packet headers of a tenant, as evidence. Payload never gets in: a sample ends with the transport header.
 //!
-//! Attempts at connections, other odd TCP, and everything else are kept apart, so that a busy name server's answers do not push
-//! out its scan; of what is kept an alert takes what it is about.
+//! Attempts at connections, TCP that belongs to no connection, other TCP, and everything else are kept apart, so that a busy name
+//! server's answers do not push out its scan; of what is kept an alert takes what it is about. What is said within a connection (ACK, PSH)
+//! is left out: its beginning and its end are there.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use reeve_policy::{Alert, Class, HeaderSample, Protocol, TargetSeen, Timestamp};
 const MAX_HEADERS: usize = 67;
 /// So many are kept in all.
 const SLOTS: usize = 96;
-const KINDS: usize = 3;
+const KINDS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -34,8 +35,8 @@ impl Samples {
     /// Bytes that full slots take; a queue grows by doubling.
     pub const BYTES: usize = SLOTS * size_of::<Sample>() + KINDS * SLOTS.next_power_of_two();
 
-    /// Keeps a packet's headers.
-    pub fn record(&mut self, at: Timestamp, wire_len: u32, headers: &[u8]) {
+    /// Keeps a packet's headers. `is_stray` says whether it is TCP that belongs to no connection and answers nobody.
+    pub fn record(&mut self, at: Timestamp, wire_len: u32, headers: &[u8], is_stray: bool) {
         let mut sample = Sample { at, wire_len, len: 0, headers: [0; MAX_HEADERS] };
         let len = headers.len().min(MAX_HEADERS);
         sample.headers[..len].copy_from_slice(&headers[..len]);
@@ -45,11 +46,12 @@ impl Samples {
             u8::try_from(self.slots.len() - 1).expect("at most 96 slots")
         } else {
             let most = (0..KINDS).max_by_key(|kind| self.order[*kind].len()).unwrap_or(0);
-            let slot = self.order[most].pop_front().expect("one of three has a third of the slots");
+            let slot = self.order[most].pop_front().expect("one of four has a quarter of the slots");
             self.slots[usize::from(slot)] = sample;
             slot
         };
-        self.order[kind(headers)].push_back(slot);
+        let kind = if is_stray { STRAY } else { kind(headers) };
+        self.order[kind].push_back(slot);
     }
 
     /// The last ones that an alert of `class` about `targets` is about, oldest first, at most [`Alert::MAX_SAMPLES`].
@@ -82,11 +84,18 @@ impl Samples {
 /// of its targets are named.
 fn is_about(class: Class, targets: &[TargetSeen], sample: &HeaderSample) -> bool {
     let Some(to) = sample.target() else { return false };
+    let is_of_many = || targets.iter().any(|seen| seen.target.address != targets[0].target.address);
+    let is_sweep = class == Class::PortscanHorizontal
+        || (class == Class::PortscanSlow && to.port.is_some() && is_of_many());
     targets.iter().map(|seen| &seen.target).any(|target| {
-        let is_likewise = class == Class::PortscanHorizontal && target.port == to.port;
+        let is_likewise = is_sweep && target.port == to.port;
         // A scan over IP protocols names each; a later fragment has no port.
         let same_protocol = target.protocol == to.protocol || target.protocol == Protocol::Arp;
-        same_protocol && (target.address == to.address || is_likewise)
+        // A lone ACK that asks whether a host is there is counted as an echo request is.
+        let is_host_probe = matches!(target.protocol, Protocol::Icmp | Protocol::Icmpv6)
+            && to.protocol == Protocol::Tcp
+            && target.address == to.address;
+        is_host_probe || (same_protocol && (target.address == to.address || is_likewise))
     })
 }
 
@@ -98,6 +107,9 @@ fn copy(sample: &Sample) -> HeaderSample {
         is_forged: false,
     }
 }
+
+/// Where TCP outside any connection is kept.
+const STRAY: usize = 3;
 
 /// 0 for a connection's first packet, 1 for other TCP, 2 for the rest. Behind IPv6 extension headers is the rest, too.
 fn kind(headers: &[u8]) -> usize {
@@ -137,7 +149,8 @@ mod tests {
         let mut now = 0;
         let mut record = |headers: &[u8]| {
             now += 1;
-            samples.record(Timestamp::from_secs(now), 60, headers);
+            let is_stray = headers[9] == 6 && headers[33] == 0x10;
+            samples.record(Timestamp::from_secs(now), 60, headers, is_stray);
         };
         (0..10).for_each(|host| record(&header(6, host, 22, 0x02)));
         (0..1_000_u32).for_each(|number| record(&header(17, (number % 7) as u8, 53, 0)));
@@ -152,9 +165,17 @@ mod tests {
         check(Class::PortscanHorizontal, &[seen(Protocol::Tcp, 3, Some(22))], 10);
         check(Class::PortscanVertical, &[seen(Protocol::Tcp, 3, Some(22))], 1);
         check(Class::FloodUdp, &[seen(Protocol::Udp, 200, Some(53))], 0);
-        check(Class::FloodTcp, &[seen(Protocol::Tcp, 1, None)], 45);
+        check(Class::FloodTcp, &[seen(Protocol::Tcp, 1, None)], 44);
         check(Class::FloodUdp, &[], 64);
         check(Class::SpoofSource, &[], 0);
+        // A lone ACK that asks for a host; a patient scan of a port, of which other hosts are named, and of one host's ports.
+        check(Class::PortscanHorizontal, &[seen(Protocol::Icmp, 1, None)], 44);
+        check(
+            Class::PortscanSlow,
+            &[seen(Protocol::Tcp, 100, Some(22)), seen(Protocol::Tcp, 101, Some(22))],
+            10,
+        );
+        check(Class::PortscanSlow, &[seen(Protocol::Tcp, 3, Some(22))], 1);
     }
 
     #[test]
@@ -162,8 +183,8 @@ mod tests {
         let mut samples = Samples::default();
         let mut forged = header(6, 1, 22, 0x02);
         forged[12] = 20;
-        samples.record(Timestamp::EPOCH, 40, &header(6, 1, 22, 0x02));
-        samples.record(Timestamp::EPOCH, 40, &forged);
+        samples.record(Timestamp::EPOCH, 40, &header(6, 1, 22, 0x02), false);
+        samples.record(Timestamp::EPOCH, 40, &forged, false);
         let list = samples.about(Class::FloodSyn, &[], |source| source != IpAddr::from([203, 0, 113, 10]));
         let told: Vec<bool> = list.iter().map(|sample| sample.is_forged).collect();
         assert_eq!(told, [false, true]);
@@ -176,7 +197,7 @@ mod tests {
         for number in 0..100_u32 {
             let mut headers = header(6, 0, 22, 0x02);
             headers.resize(200, number as u8);
-            samples.record(Timestamp::from_secs(number.into()), number, &headers);
+            samples.record(Timestamp::from_secs(number.into()), number, &headers, false);
             let expected: Vec<u32> = ((number + 1).saturating_sub(64)..=number).collect();
             let list = samples.about(Class::FloodSyn, &[], |_| true);
             let lens: Vec<u32> = list.iter().map(|sample| sample.wire_len).collect();
@@ -184,7 +205,7 @@ mod tests {
             assert!(list.iter().all(|sample| sample.headers.len() == MAX_HEADERS));
         }
         for bytes in [&[][..], &[0x45], &[0x6f; 50], &[0x4f; 41]] {
-            samples.record(Timestamp::EPOCH, 1, bytes);
+            samples.record(Timestamp::EPOCH, 1, bytes, false);
         }
     }
 }

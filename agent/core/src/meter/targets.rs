@@ -29,7 +29,7 @@ impl Excuse {
     pub const NONE: Self = Self(0);
     /// Nobody can have the address: a leak.
     pub const LEAK: Self = Self(1);
-    /// It answered before: no first contact. It excuses failures only.
+    /// It answered before: no first contact. It excuses failures, and that nothing is said.
     pub const KNOWN: Self = Self(2);
     /// The tenant's peer-to-peer node dialled it.
     pub const PEER: Self = Self(4);
@@ -133,10 +133,10 @@ pub struct Tally {
     pub refused: u32,
     /// Of those, answered, but the tenant said nothing: empty or aborted.
     pub mute: u32,
-    /// Of the mute ones, those that the tenant did not come back to.
+    /// Of the mute ones, those that the tenant did not come back to and had no business with before.
     pub mute_once: u32,
-    /// Of the targets, with a port below 1024.
-    pub low_ports: u32,
+    /// Of the targets, with a port below 1024 over which the tenant said nothing.
+    pub idle_low_ports: u32,
     /// When the first of them was tried.
     pub first: Option<Timestamp>,
 }
@@ -325,8 +325,9 @@ impl TargetWindow {
             tally.refused += u32::from(outcome == Outcome::Refused);
             tally.mute += u32::from(is_mute(outcome));
             let is_once = self.lasts[index].wrapping_sub(self.firsts[index]) < COME_BACK_MILLIS;
-            tally.mute_once += u32::from(is_mute(outcome) && is_once);
-            tally.low_ports += u32::from(self.ports[index] < 1024);
+            let is_new = !self.excuses[index].is_any(Excuse::KNOWN);
+            tally.mute_once += u32::from(is_mute(outcome) && is_once && is_new);
+            tally.idle_low_ports += u32::from(self.ports[index] < 1024 && outcome != Outcome::Productive);
             // Of one that was tried before the window, only its last time is within.
             let first = time(self.firsts[index], at).max(horizon);
             tally.first = Some(tally.first.map_or(first, |before| before.min(first)));
@@ -588,7 +589,8 @@ fn span(window: Duration) -> u32 {
     u32::try_from(window.as_millis()).unwrap_or(u32::MAX)
 }
 
-fn is_mute(outcome: Outcome) -> bool {
+/// Whether it was answered and nothing was said.
+pub fn is_mute(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Empty | Outcome::Aborted)
 }
 

@@ -56,7 +56,7 @@ enum Whence {
     Policy,
     /// Multiplied for the tenant's profile.
     Profile,
-    /// Said of the tenant alone.
+    /// Said of the tenant alone, or multiplied for it (and for its profile).
     Tenant,
 }
 
@@ -141,11 +141,14 @@ fn rows(
     let mut numbers = policy.thresholds_for(profile, tenant);
     numbers.quota.bytes_per_month = quota.unwrap_or(numbers.quota.bytes_per_month);
     let own = tenant.and_then(|id| policy.tailoring.tenants.get(id));
+    let factors = tenant.and_then(|id| policy.tailoring.tenant_factors.get(id));
     let mut rows = Vec::new();
     for &class in classes {
-        let said = |key: &str| {
-            let is_plan = class == Class::Quota && key == "bytes_per_month" && quota.is_some();
-            is_plan || own.and_then(|own| own.get(&class)).is_some_and(|own| own.contains_key(key))
+        let by = factors.and_then(|factors| factors.get(&class)).copied();
+        let said = |one: &Number, base: &Number| {
+            let is_plan = class == Class::Quota && one.key == "bytes_per_month" && quota.is_some();
+            let is_own = own.and_then(|own| own.get(&class)).is_some_and(|own| own.contains_key(one.key));
+            is_plan || is_own || (by.is_some() && one.scales && one.value != base.value)
         };
         let pairs = |one: &Thresholds, base: &Thresholds| one.list(class).into_iter().zip(base.list(class));
         rows.extend(
@@ -173,10 +176,10 @@ fn row(
     endpoint: Option<String>,
     one: Number,
     base: &Number,
-    said: &impl Fn(&str) -> bool,
+    said: &impl Fn(&Number, &Number) -> bool,
 ) -> Row {
     let from = match () {
-        () if said(one.key) => Whence::Tenant,
+        () if said(&one, base) => Whence::Tenant,
         () if one.value != base.value => Whence::Profile,
         () => Whence::Policy,
     };
@@ -260,6 +263,14 @@ mod tests {
             class,
             &[&by_profile, &format!("targets_per_day 7 tenant (policy: {})", plain.targets_per_day)],
         );
+    }
+
+    #[test]
+    fn a_tenants_factor_is_the_tenants() {
+        let text = "[tenant.t]\n\"portscan.*\" = 2\n";
+        let plain = Thresholds::default().vertical;
+        let line = format!("portscan.vertical ports {} tenant (policy: {})", plain.ports * 2, plain.ports);
+        check(text, Profile::None, Some("t"), Class::PortscanVertical, &[&line, "window \"1m\""]);
     }
 
     #[test]

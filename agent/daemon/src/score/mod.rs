@@ -224,11 +224,9 @@ fn expected(row: &Row, manifest: &Path, line: u64) -> Result<Expected, ScoreErro
     };
     let profile = match row.profile.as_str() {
         "" => Profile::None,
-        word => {
-            Profile::ALL.iter().find(|(name, _)| *name == word).map(|(_, profile)| *profile).ok_or_else(
-                || field("profile", word, "none, web, mail, p2p, crawler, scanner or federation"),
-            )?
-        }
+        word => Profile::ALL.iter().find(|(name, _)| *name == word).map(|(_, profile)| *profile).ok_or_else(
+            || field("profile", word, "none, web, mail, p2p, crawler, scanner, federation or monitoring"),
+        )?,
     };
     match (expectation, row.class.as_str()) {
         (Expectation::Benign, "none" | "") => {}

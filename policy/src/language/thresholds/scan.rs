@@ -15,9 +15,10 @@ pub struct Horizontal {
     pub unanswered: f64,
     /// UDP silence is weak evidence: this many times the hosts.
     pub udp_factor: u32,
-    /// Hosts that all answer make a scan from this many on, if the tenant says nothing to them and does not come back.
+    /// Hosts that all answer make a scan from this many on, if the tenant says nothing to them, does not come back and had no business with
+    /// them before; 0: never.
     pub wide_hosts: u32,
-    /// The same on ports that intruders love.
+    /// The same on ports that intruders love; 0: never.
     pub wide_intruder_hosts: u32,
     /// Distinct hosts and ports together, where several hosts are tried on each port: a block.
     pub block_targets: u32,
@@ -70,7 +71,7 @@ impl Default for Horizontal {
 pub struct Vertical {
     /// Distinct ports on one host within `window`.
     pub ports: u32,
-    /// Distinct ports below 1024 on one host, whatever the answer.
+    /// Distinct ports below 1024 on one host, answered or not, over which nothing was said; 0: never.
     pub low_ports: u32,
     /// The sliding window.
     pub window: Duration,
@@ -89,7 +90,7 @@ impl Default for Vertical {
 /// Numbers of `portscan.slow`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slow {
-    /// Distinct targets within an hour.
+    /// Distinct targets within an hour, on one port or on one host.
     pub targets_per_hour: u32,
     /// Distinct targets within a day.
     pub targets_per_day: u32,

@@ -1,6 +1,6 @@
 //! The numbers of forged sources and claims, of harmful packets and destinations, and of the month's traffic. Read from a file.
 
-use super::{Table, bytes, count};
+use super::{Table, bytes, count, count_to};
 use crate::language::thresholds::{Claims, Crash, Malware, Quota, SpoofRouting, SpoofSource};
 
 /// As many packets as are remembered one by one.
@@ -23,8 +23,8 @@ pub(super) fn spoof_routing(table: &Table<'_, '_, '_>, numbers: &mut SpoofRoutin
 }
 
 pub(super) fn malware(table: &Table<'_, '_, '_>, numbers: &mut Malware) {
-    count(table, "answered", &mut numbers.answered);
-    count(table, "silent", &mut numbers.silent);
+    count_to(table, "answered", 64, &mut numbers.answered);
+    count_to(table, "silent", 64, &mut numbers.silent);
 }
 
 pub(super) fn quota(table: &Table<'_, '_, '_>, numbers: &mut Quota) {

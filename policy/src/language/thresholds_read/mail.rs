@@ -1,12 +1,12 @@
 //! The numbers of the mail classes. Read from a file.
 
-use super::{Table, big_count, count, few, share, span};
+use super::{Table, big_count, count_to, few, share, span};
 use crate::language::thresholds::{Mailbomb, Relay, Spam};
 
 pub(super) fn spam(table: &Table<'_, '_, '_>, numbers: &mut Spam) {
     big_count(table, "messages_per_minute", &mut numbers.messages_per_minute);
     big_count(table, "messages_per_hour", &mut numbers.messages_per_hour);
-    count(table, "exchangers", &mut numbers.exchangers);
+    count_to(table, "exchangers", 320, &mut numbers.exchangers);
     share(table, "rejected", &mut numbers.rejected);
     big_count(table, "alike_messages", &mut numbers.alike_messages);
     // As many as are remembered of each kind of message.

@@ -19,7 +19,7 @@ use crate::reader::Section;
 pub(super) use call::endpoints;
 pub(in crate::language) use table::Table;
 
-/// Counts that make no sense beyond what the windows hold.
+/// Counts of what a window of targets holds. What holds less has a range of its own: the detectors' tests compare these with their room.
 const COUNT: std::ops::RangeInclusive<u64> = 1..=450;
 const RATE: std::ops::RangeInclusive<u64> = 1..=1_000_000_000_000;
 const SHARE: std::ops::RangeInclusive<f64> = 0.0..=1.0;
@@ -31,7 +31,40 @@ pub(super) fn read(section: &Section<'_, '_>, numbers: &mut Thresholds) {
         visit(class, &Table::File(&table), numbers);
         table.finish();
     }
+    unquoted(section);
     section.finish();
+}
+
+/// Tells of what is meant for a class and is none: without quotes the dot of its name makes two tables, and numbers are said class by
+/// class.
+fn unquoted(section: &Section<'_, '_>) {
+    for key in section.keys() {
+        if let Some(class) = key.strip_suffix(".*").and_then(first_of) {
+            let allowed = format!(
+                "one class at a time, such as \"{class}\"; a family has factors only, in [profile.NAME] and [tenant.\"ID\"]"
+            );
+            section.refuse(key, &allowed);
+        }
+    }
+    unquoted_class(section);
+}
+
+/// The same where families are allowed.
+pub(super) fn unquoted_class(section: &Section<'_, '_>) {
+    for key in section.keys() {
+        let is_part = |part: &str| Class::ALL.iter().any(|class| class.name() == format!("{key}.{part}"));
+        if let Some(class) = first_of(key)
+            && (Class::matching(key).is_empty() || section.holds_part(key, is_part))
+        {
+            section.refuse(key, &format!("the name of a class in quotes, such as \"{class}\""));
+        }
+    }
+}
+
+/// The first class of a family, by the family's name.
+fn first_of(family: &str) -> Option<Class> {
+    let begins = |class: &Class| class.name().strip_prefix(family).is_some_and(|rest| rest.starts_with('.'));
+    Class::ALL.into_iter().find(begins)
 }
 
 /// The numbers of a class, key by key.
@@ -93,6 +126,16 @@ fn visit(class: Class, table: &Table<'_, '_, '_>, numbers: &mut Thresholds) {
 /// A count of what a window holds.
 fn count(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
     table.whole_32(key, COUNT, true, place);
+}
+
+/// A count of what there is room for `most` of.
+fn count_to(table: &Table<'_, '_, '_>, key: &'static str, most: u64, place: &mut u32) {
+    table.whole_32(key, 1..=most, true, place);
+}
+
+/// A count of what a window holds; 0 is "never".
+fn count_or_never(table: &Table<'_, '_, '_>, key: &'static str, place: &mut u32) {
+    table.whole_32(key, 0..=*COUNT.end(), true, place);
 }
 
 /// A whole number that is no count of what a tenant does: seconds, or times as much. No profile multiplies it.

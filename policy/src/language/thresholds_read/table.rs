@@ -90,13 +90,8 @@ impl<'s, 'd, 't> Table<'s, 'd, 't> {
         let allowed = || format!("\"1s\" to {most}");
         match self {
             Self::File(section) => {
-                if let Some(span) = section.duration(key) {
-                    if (1..=most_seconds).contains(&span.as_secs()) {
-                        *place = span;
-                    } else {
-                        section.reject(key, &format!("a time from {}", allowed()));
-                    }
-                }
+                let is_good = |span: &Duration| (1..=most_seconds).contains(&span.as_secs());
+                replace(section.span(key, &format!("a time from {}", allowed()), is_good), place);
             }
             Self::Scale(_) => {}
             Self::List(list) => {

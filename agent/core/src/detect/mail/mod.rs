@@ -17,6 +17,10 @@ use reeve_policy::{Outcome, Protocol, Target, TargetSeen, Timestamp};
 
 use super::Finding;
 use crate::stream::smtp::{Answer, MailEvent};
+#[cfg(test)]
+pub(super) use sealed::ARRIVALS_MAX;
+#[cfg(test)]
+pub(super) use spam::EXCHANGERS_MAX;
 
 /// The port on which servers take mail from others (RFC 5321).
 pub const PORT_SMTP: u16 = 25;

@@ -28,7 +28,7 @@ use crate::flow::table::{address, bits};
 use crate::stream::smtp::{Answer, MailEvent};
 
 /// So many messages that came in are remembered.
-pub(super) const ARRIVALS_MAX: usize = 96;
+pub(in crate::detect) const ARRIVALS_MAX: usize = 96;
 /// So many that may be the same going out.
 pub(super) const LINKS_MAX: usize = 128;
 /// What is passed on goes within this time.
@@ -163,7 +163,7 @@ impl SealedRelaying {
         };
         let (bin, messages) =
             (0..BINS - 1).map(|bin| (bin, matched(bin))).max_by_key(|(_, messages)| *messages)?;
-        let limit = numbers.sealed_messages.min(number(ARRIVALS_MAX / 2));
+        let limit = numbers.sealed_messages;
         let all: u32 = self.arrivals.iter().map(|arrival| arrival.bins.count_ones()).sum();
         let is_gathered = messages.saturating_mul(number(BINS)) >= all.saturating_mul(2 * CONTRAST);
         if messages < limit || messages.saturating_mul(2) < number(self.arrivals.len()) || !is_gathered {

@@ -33,7 +33,7 @@ use crate::stream::smtp::{Answer, MailEvent};
 /// The window for exchangers.
 const EXCHANGERS_WINDOW: Duration = Duration::from_secs(600);
 /// So many exchangers are remembered: the most that a policy can ask for, for a profile that may do more.
-pub(super) const EXCHANGERS_MAX: usize = 320;
+pub(in crate::detect) const EXCHANGERS_MAX: usize = 320;
 /// Below this many answers a share of refusals says nothing.
 const ANSWERS_LEAST: u32 = 10;
 const TEN_SECONDS: Duration = Duration::from_secs(10);
@@ -138,11 +138,7 @@ impl Spamming {
         let mut metrics = vec![
             count("messages_per_minute", self.minute.sum(at, SECOND), limit(numbers.messages_per_minute)),
             count("messages_per_hour", per_hour, limit(numbers.messages_per_hour)),
-            count(
-                "exchangers",
-                self.exchangers.recent(at),
-                limit(numbers.exchangers).min(number(EXCHANGERS_MAX)),
-            ),
+            count("exchangers", self.exchangers.recent(at), limit(numbers.exchangers)),
         ];
         let is_over = |metric: &Metric| metric.threshold.is_some_and(|limit| metric.value >= limit);
         let mut first = metrics.iter().position(is_over);
