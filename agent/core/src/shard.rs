@@ -8,6 +8,7 @@ mod delivered;
 mod identity;
 mod link;
 mod part;
+mod settings;
 mod telling;
 mod usage;
 mod words;
@@ -17,17 +18,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_policy::language::thresholds::Thresholds;
-use reeve_policy::{Alert, Loss, Outcome, Tenant, Timestamp};
+use reeve_policy::{Alert, Loss, Outcome, Timestamp};
 
 use crate::blocklist::Blocklists;
 use crate::detect::quota::{Quota, Way};
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
-use crate::flow::{FlowEvent, Flows, MIDSTREAM_GRACE, Restrictions};
+use crate::flow::{FlowEvent, Flows, Restrictions};
 use crate::frame::{Frame, Passage, VantageId};
 use crate::interest::{self, Interest};
 use crate::packet::{self, Body, IcmpKind, Ip, Packet, Transport};
-use crate::stream::smtp::OwnDomains;
 use crate::stream::{StreamEvent, Streams};
 use crate::topology::{TenantIx, Topology, VantageKind};
 pub use counters::ShardCounters;
@@ -164,95 +164,10 @@ impl Shard {
         shard
     }
 
-    /// Goes on with another topology. A tenant that keeps its index keeps its state; one whose id at an index is new
-    /// starts afresh.
-    pub fn set_topology(&mut self, topology: Arc<Topology>, allotment: &Allotment, now: Timestamp) {
-        for (index, tenant) in topology.tenants().iter().enumerate() {
-            let ix = TenantIx(u32::try_from(index).expect("tenants fit 32 bits"));
-            let public = tenant.addresses.iter().any(|prefix| !horizontal::is_bogon(prefix.addr()));
-            let home = if public { Home::Public } else { Home::Private };
-            let known = self.topology.tenants().get(index).is_some_and(|before| before.id == tenant.id);
-            match self.tenants.get_mut(index) {
-                Some(state) if known => {
-                    (state.home, state.numbers) = (home, allotment.of(index));
-                    let before = &self.topology.tenants()[index].addresses;
-                    state.identity.renumber(before, &tenant.addresses, now);
-                }
-                Some(state) => {
-                    *state = TenantState::new(home, allotment.of(index));
-                    self.active.retain(|&active| active != ix);
-                    self.flows.forget(ix);
-                    self.streams.forget(ix);
-                }
-                None => self.tenants.push(TenantState::new(home, allotment.of(index))),
-            }
-        }
-        self.flows.set_tenants(topology.tenants().len());
-        let own =
-            |tenant: &Arc<Tenant>| Arc::new(OwnDomains::new(&tenant.mail_domains, &tenant.relay_domains));
-        self.streams.set_tenants(topology.tenants().iter().map(own).collect());
-        let vantages = topology.vantages().iter().map(|vantage| usize::from(vantage.id.0) + 1).max();
-        self.one_way.resize(vantages.unwrap_or(0), OneWayGuard::default());
-        self.losses.resize_with(vantages.unwrap_or(0), VantageLoss::default);
-        self.topology = topology;
-        self.set_quotas();
-    }
-
-    /// Goes on with other numbers.
-    pub fn set_thresholds(&mut self, allotment: &Allotment) {
-        let thresholds = Arc::clone(&allotment.common);
-        if self.thresholds.endpoints != thresholds.endpoints {
-            self.interest = Interest::of(1, &thresholds.endpoints);
-            self.streams.set_endpoints(&thresholds.endpoints);
-            for detectors in self.tenants.iter_mut().filter_map(|state| state.detectors.as_mut()) {
-                detectors.forget_calls();
-            }
-        }
-        self.thresholds = thresholds;
-        self.protected = Arc::clone(&allotment.protected);
-        for (index, state) in self.tenants.iter_mut().enumerate() {
-            state.numbers = allotment.of(index);
-        }
-        self.set_quotas();
-    }
-
-    /// Says what measures hold back of a tenant's traffic from now on.
-    pub fn set_restrictions(&mut self, tenant: TenantIx, restrictions: Restrictions) {
-        if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
-            let before = if self.pretends { &mut state.pretended } else { &mut state.restrictions };
-            if restrictions.is_empty() && !before.is_empty() && !self.pretends {
-                state.pardoned_until = self.now + MIDSTREAM_GRACE;
-            }
-            // What led to a measure is not to lead to the next one as well.
-            if let Some(detectors) = &mut state.detectors
-                && !restrictions.is_empty()
-                && restrictions != *before
-            {
-                detectors.restart();
-            }
-            *before = restrictions;
-        }
-    }
-
-    /// Measures are only played from now on: what is read is a capture, in which they held nothing back.
-    pub fn pretend(&mut self) {
-        self.pretends = true;
-    }
-
     /// A tenant's server that last took mail which may be for others.
     #[must_use]
     pub fn mail_server(&self, tenant: TenantIx) -> Option<std::net::IpAddr> {
         self.tenants.get(tenant.0 as usize)?.detectors.as_ref()?.mail_server()
-    }
-
-    /// Forgets what a tenant did; its measures stay known.
-    pub fn forget(&mut self, tenant: TenantIx) {
-        if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
-            state.detectors = None;
-            self.active.retain(|&active| active != tenant);
-            self.flows.forget(tenant);
-            self.streams.forget(tenant);
-        }
     }
 
     /// What has been counted.

@@ -12,142 +12,23 @@
 //!
 //! Each target carries what excuses it ([`Excuse`]); whoever counts says which excuses it heeds.
 
+mod pushed;
+mod terms;
+
 use std::time::Duration;
 
 use reeve_policy::{Outcome, Protocol, Target, TargetSeen, Timestamp};
 
-use super::sliding::Sliding;
 use crate::flow::protocol_code;
 use crate::flow::table::{address, bits};
-
-/// Why a target may be no evidence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Excuse(u8);
-
-impl Excuse {
-    /// None.
-    pub const NONE: Self = Self(0);
-    /// Nobody can have the address: a leak.
-    pub const LEAK: Self = Self(1);
-    /// It answered before: no first contact. It excuses failures, and that nothing is said.
-    pub const KNOWN: Self = Self(2);
-    /// The tenant's peer-to-peer node dialled it.
-    pub const PEER: Self = Self(4);
-    /// The host completed a connection to the tenant before. It excuses failures only.
-    pub const CALLER: Self = Self(8);
-    /// The host sent the tenant datagrams, and was answered, before; or somebody did in its name. It excuses failures only.
-    pub const SPOKE: Self = Self(16);
-    /// None at all: its port is one that intruders love, and what was tried there does not make room for noise.
-    pub const LOVED: Self = Self(32);
-
-    /// Either.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether it has any of `others`.
-    #[must_use]
-    pub const fn is_any(self, others: Self) -> bool {
-        self.0 & others.0 != 0
-    }
-
-    /// Whether a target with this excuse and `outcome` is left out by one who heeds `heeded`.
-    const fn excuses(self, outcome: Outcome, heeded: Self) -> bool {
-        let all = Self(self.0 & heeded.0);
-        let of_failures = Self::KNOWN.or(Self::CALLER).or(Self::SPOKE);
-        all.is_any(Self::LEAK.or(Self::PEER)) || (all.is_any(of_failures) && outcome.is_unanswered())
-    }
-}
-
-/// What a new note was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Noted {
-    /// What was known of the target before, within the window; `None` of a new one.
-    pub before: Option<Outcome>,
-}
-
-/// The targets on ports that several hosts were tried on, and their hosts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Crowd {
-    /// Distinct targets.
-    pub targets: u32,
-    /// Of those, refused or silent.
-    pub unanswered: u32,
-    /// Of those, refused outright.
-    pub refused: u32,
-    /// Distinct hosts.
-    pub hosts: u32,
-    /// Of those, hosts of which no target answered.
-    pub unanswered_hosts: u32,
-    /// When the first of them was tried.
-    pub first: Option<Timestamp>,
-}
-
-/// Which targets a count is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// One port of one protocol, on any host of one version of IP: what answers in the one says nothing of the other, and
-    /// addresses of IPv6 cost nothing.
-    Port(Protocol, Option<u16>, Version),
-    /// One host, any port of one protocol.
-    Host(std::net::IpAddr, Protocol),
-}
-
-/// The version of IP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// 4.
-    Four,
-    /// 6.
-    Six,
-}
-
-impl Version {
-    /// That of an address.
-    #[must_use]
-    pub const fn of(address: std::net::IpAddr) -> Self {
-        if address.is_ipv4() { Self::Four } else { Self::Six }
-    }
-
-    /// That of an address in 128 bits, where IPv4 stands in the mapped range (RFC 4291, section 2.5.5.2).
-    const fn of_bits(bits: u128) -> Self {
-        if bits >> 32 == 0xffff { Self::Four } else { Self::Six }
-    }
-}
+use pushed::Pushed;
+pub use terms::{Crowd, Excuse, Group, Noted, Tally, Version};
 
 /// Of one /64 so many answered targets count, and so many more for each there that did not answer: a thousand addresses of one machine
 /// are no thousand friends.
 const FRIENDS_A_NET: u32 = 16;
 /// See [`FRIENDS_A_NET`].
 const FRIENDS_A_MISS: u32 = 4;
-
-/// What a group of targets comes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Distinct targets whose outcome is known.
-    pub targets: u32,
-    /// Of those, refused or silent.
-    pub unanswered: u32,
-    /// Of those, refused outright.
-    pub refused: u32,
-    /// Of those, answered, but the tenant said nothing: empty or aborted.
-    pub mute: u32,
-    /// Of the mute ones, those that the tenant did not come back to and had no business with before.
-    pub mute_once: u32,
-    /// Of the targets, with a port below 1024 over which the tenant said nothing.
-    pub idle_low_ports: u32,
-    /// When the first of them was tried.
-    pub first: Option<Timestamp>,
-}
-
-impl Tally {
-    /// The share of targets that did not answer, 0 to 1.
-    #[must_use]
-    pub fn unanswered_share(&self) -> f64 {
-        if self.targets == 0 { 0.0 } else { f64::from(self.unanswered) / f64::from(self.targets) }
-    }
-}
 
 /// A window over at most `CAPACITY` distinct targets.
 #[derive(Debug, Default)]
@@ -169,49 +50,6 @@ pub struct TargetWindow {
     next: usize,
     evictions: u64,
     pushed: Pushed,
-}
-
-/// Answered targets that made room, on the ports where there were most.
-#[derive(Debug, Default)]
-struct Pushed {
-    slots: [(PushedKey, Sliding<4>); 8],
-}
-
-/// Protocol, port, and whether it is IPv6.
-type PushedKey = (u8, u16, bool);
-
-impl Pushed {
-    /// A quarter of a minute: the window of the counts that this corrects is one.
-    const BUCKET: Duration = Duration::from_secs(15);
-
-    fn add(&mut self, key: PushedKey, at: Timestamp) {
-        let place = self.slots.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
-            let sums = self.slots.iter_mut().enumerate();
-            let fewest = sums.map(|(index, (_, count))| (count.sum(at, Self::BUCKET), index)).min();
-            let place = fewest.map_or(0, |(_, index)| index);
-            self.slots[place] = (key, Sliding::default());
-            place
-        });
-        self.slots[place].1.add(at, Self::BUCKET, 1);
-    }
-
-    fn sum_of(
-        &self,
-        (protocol, version): (u8, Version),
-        is_left_out: impl Fn(u16) -> bool,
-        at: Timestamp,
-    ) -> u32 {
-        let is_six = version == Version::Six;
-        let counts = |((code, port, six), _): &&(PushedKey, Sliding<4>)| {
-            *code == protocol && *six == is_six && !is_left_out(*port)
-        };
-        self.slots.iter().filter(counts).map(|(_, count)| count.clone().sum(at, Self::BUCKET)).sum()
-    }
-
-    fn sum(&self, key: PushedKey, at: Timestamp) -> u32 {
-        let slot = self.slots.iter().find(|(other, _)| *other == key);
-        slot.map_or(0, |(_, count)| count.clone().sum(at, Self::BUCKET))
-    }
 }
 
 /// A target that is tried again after this long was come back to; before that it is a retransmission.
