@@ -238,7 +238,7 @@ fn captures_that_are_cut_or_are_none_say_so() {
     let file = folder.path("missing.pcap").display().to_string();
     check(&run("reeve-agent", &[&["replay", file.as_str()], &tenant[..]].concat()), 74, &["missing.pcap"]);
     let manifest = folder.write("m.csv", "file,tenant\n");
-    check(&run("reeve-agent", &["score", &manifest]), 0, &["found 0"]);
+    check(&run("reeve-agent", &["score", &manifest]), 65, &["m.csv", "found no row"]);
     let manifest =
         folder.write("m.csv", "file,tenant,vantage,label,class,also,must\nx,1.2.3.4,tap,abuse,flood,,yes\n");
     check(&run("reeve-agent", &["score", &manifest]), 65, &["m.csv:2", "vantage", "port or mirror"]);

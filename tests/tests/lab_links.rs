@@ -10,7 +10,7 @@ use reeve_tests::lab::Process;
 use reeve_tests::street::{Expected, LISTED, Row, Street, run_table};
 
 /// A crawl takes a minute to be one, and two cores are shared by all.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 32;
 const LONGEST: Duration = Duration::from_secs(100);
 
 const fn row(id: &'static str, line: &'static str, expected: Expected) -> Row {
