@@ -228,6 +228,10 @@ impl Scans {
                 if walk.step(is_answered, at) {
                     found.extend(walk.judge(window, &numbers.horizontal, (version, HEEDED), at));
                 }
+                // Whoever has a broken IPv6 is answered over IPv4.
+                if is_answered && version == Version::Four {
+                    self.walks[Version::Six as usize].step(true, at);
+                }
             }
         }
     }

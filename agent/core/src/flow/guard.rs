@@ -2,8 +2,9 @@
 //!
 //! *Degraded*: an upstream outage turns every tenant's traffic into unanswered attempts. When answers to
 //! [`COLLAPSED_TENANTS`] tenants, each of which was being answered a moment ago, stop together, silence is no
-//! evidence until somebody is answered again. In an outage what answered before falls silent too, resolvers first of all, and nobody
-//! at all is answered: tenants who only try what is new to them while others are answered do not make one.
+//! evidence until one of them is answered again. In an outage what answered before falls silent too, resolvers first of all, and
+//! fewer are answered than are not (some speak with hosts on this side of it): tenants who only try what is new to them, or while
+//! most others are answered, do not make one.
 //!
 //! *One-way*: a vantage that sees what tenants send and never anything that comes back (asymmetric routing, a
 //! mirror of one direction) cannot tell outcomes; after [`ONE_WAY_AFTER`] of that, silence there is none either.
@@ -27,9 +28,9 @@ const TOGETHER: Duration = Duration::from_secs(10);
 /// How long a vantage must have been one-way before that is said.
 pub const ONE_WAY_AFTER: Duration = Duration::from_secs(60);
 
-/// While somebody was answered less than this ago, the way out is there. An attempt is silent after three seconds, so the last
-/// answers are older than that when an outage is first seen.
-const NOBODY: Duration = Duration::from_secs(2);
+/// A tenant that was answered less than this ago has its way out. An attempt is silent after three seconds, so the last answers are
+/// older than that when an outage is first seen.
+const JUST_NOW: Duration = Duration::from_secs(2);
 
 /// How long answers are remembered.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -39,6 +40,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 struct Fortune {
     answers: u32,
     answers_since: Timestamp,
+    last_answer: Timestamp,
     silent_in_a_row: u32,
     last_silent: Timestamp,
     /// Whether something that answered before was among those.
@@ -50,7 +52,6 @@ struct Fortune {
 pub struct OutageGuard {
     fortunes: Vec<Fortune>,
     degraded: bool,
-    last_answer: Timestamp,
 }
 
 impl OutageGuard {
@@ -81,26 +82,31 @@ impl OutageGuard {
                     (fortune.answers, fortune.answers_since) = (0, at);
                 }
                 fortune.answers = fortune.answers.saturating_add(1);
+                let is_back = fortune.has_collapsed(at);
                 (fortune.silent_in_a_row, fortune.has_lost_a_friend) = (0, false);
-                self.last_answer = at;
-                std::mem::take(&mut self.degraded)
+                fortune.last_answer = at;
+                let is_over = self.degraded && (is_back || !self.is_outage(at));
+                self.degraded &= !is_over;
+                is_over
             }
             Outcome::Silent | Outcome::Unknown => {
                 fortune.silent_in_a_row = fortune.silent_in_a_row.saturating_add(1);
                 fortune.last_silent = at;
                 fortune.has_lost_a_friend |= is_friend;
-                if self.degraded || !fortune.has_collapsed(at) || at.since(self.last_answer) < NOBODY {
+                if self.degraded || !fortune.has_collapsed(at) {
                     return false;
                 }
-                self.degraded = self.collapsed(at) >= COLLAPSED_TENANTS;
+                self.degraded = self.is_outage(at);
                 self.degraded
             }
             Outcome::Aborted | Outcome::Empty => false,
         }
     }
 
-    fn collapsed(&self, at: Timestamp) -> usize {
-        self.fortunes.iter().filter(|fortune| fortune.has_collapsed(at)).count()
+    fn is_outage(&self, at: Timestamp) -> bool {
+        let collapsed = self.fortunes.iter().filter(|fortune| fortune.has_collapsed(at)).count();
+        let answered = |fortune: &&Fortune| fortune.answers > 0 && at.since(fortune.last_answer) < JUST_NOW;
+        collapsed >= COLLAPSED_TENANTS && collapsed > self.fortunes.iter().filter(answered).count()
     }
 }
 
@@ -154,7 +160,7 @@ mod tests {
     }
 
     fn check_targets(script: &[(usize, Outcome, u32, u64)], are_friends: bool, expect: bool) {
-        let mut guard = OutageGuard::new(4);
+        let mut guard = OutageGuard::new(6);
         for &(tenant, outcome, times, secs) in script {
             for _ in 0..times {
                 guard.observe(tenant, (outcome, are_friends), at(secs));
@@ -170,9 +176,13 @@ mod tests {
         let all = [before.as_slice(), &[(0, Silent, 3, 5), (1, Silent, 3, 6), (2, Silent, 3, 7)]].concat();
         check(&all, true);
         check(&[all.as_slice(), &[(1, Answered, 1, 9)]].concat(), false);
-        // Three who are answered and then scan, though nothing that they knew is gone; and while a fourth is answered.
+        // Three who are answered and then scan, though nothing that they knew is gone; and while as many others are answered.
         check_targets(&all, false, false);
-        check(&[&all[..5], &[(3, Answered, 1, 6), (2, Silent, 3, 7)]].concat(), false);
+        let others = [(3, Answered, 1, 6), (4, Answered, 1, 6), (5, Answered, 1, 6)];
+        check(&[&all[..5], &others, &[(2, Silent, 3, 7)]].concat(), false);
+        // One has somebody to speak with on this side of the break, and goes on to.
+        check(&[all.as_slice(), &others[..1]].concat(), true);
+        check(&[&all[..5], &others[..1], &[(2, Silent, 3, 7)]].concat(), true);
         // Two are not enough, nor three that were never answered, nor three at different times.
         check(&all[..5], false);
         check(&[(0, Silent, 9, 5), (1, Silent, 9, 5), (2, Silent, 9, 5)], false);

@@ -176,8 +176,8 @@ impl TargetWindow {
         if let Group::Port(protocol, port, version) = group {
             tally.targets -= too_many_friends(&mut nets);
             if self.is_full() {
-                let key = (protocol_code(protocol), port.unwrap_or(0), version == Version::Six);
-                tally.targets += self.pushed.sum(key, at);
+                let (protocol, port) = (protocol_code(protocol), port.unwrap_or(0));
+                tally.targets += self.pushed.sum_of((protocol, version), |other| other != port, at);
             }
         }
         tally
@@ -252,7 +252,7 @@ impl TargetWindow {
             if now.wrapping_sub(last) <= window
                 && self.protocols[index] == code
                 && outcome != Outcome::Unknown
-                && Version::of_bits(self.addresses[index]) == version
+                && version.counts(self.addresses[index])
                 && !self.excuses[index].excuses(outcome, heeded)
             {
                 found[len] = u64::from(self.ports[index]) << 16 | index as u64;
@@ -378,7 +378,7 @@ impl TargetWindow {
                     if other == port
                         && other_code == code
                         && now.wrapping_sub(self.lasts[index]) <= window
-                        && Version::of_bits(self.addresses[index]) == version
+                        && version.counts(self.addresses[index])
                     {
                         visit(index);
                     }
@@ -636,7 +636,26 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_ip_are_counted_apart_and_a_machines_addresses_are_few_friends() {
+    fn who_falls_back_to_ipv4_scans_nothing() {
+        let mut window = TargetWindow::default();
+        for host in 0..30 {
+            let fallback =
+                Target { address: [20, 0, 0, host].into(), protocol: Protocol::Tcp, port: Some(22) };
+            for (target, outcome) in
+                [(six(1, u16::from(host)), Outcome::Silent), (fallback, Outcome::Productive)]
+            {
+                window.record(&target, at(1), at(1), outcome, (MINUTE, MINUTE), Excuse::NONE);
+            }
+        }
+        for (version, expect) in [(Version::Six, (60, 30)), (Version::Four, (30, 0))] {
+            let group = Group::Port(Protocol::Tcp, Some(22), version);
+            let tally = window.tally(group, at(2), MINUTE, Excuse::NONE);
+            assert_eq!((tally.targets, tally.unanswered), expect, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn friends_of_ipv6_excuse_nothing_of_ipv4_and_a_machines_addresses_are_few_friends() {
         check_versions(30, &[(1, 100, true)], Version::Four, (30, 30));
         // Of one network sixteen count, and four for each there that is silent.
         check_versions(0, &[(1, 10, true), (2, 10, true), (3, 30, false)], Version::Six, (50, 30));

@@ -37,15 +37,9 @@ impl Pushed {
         is_left_out: impl Fn(u16) -> bool,
         at: Timestamp,
     ) -> u32 {
-        let is_six = version == Version::Six;
         let counts = |((code, port, six), _): &&(PushedKey, Sliding<4>)| {
-            *code == protocol && *six == is_six && !is_left_out(*port)
+            *code == protocol && (!*six || version == Version::Six) && !is_left_out(*port)
         };
         self.slots.iter().filter(counts).map(|(_, count)| count.clone().sum(at, Self::BUCKET)).sum()
-    }
-
-    pub fn sum(&self, key: PushedKey, at: Timestamp) -> u32 {
-        let slot = self.slots.iter().find(|(other, _)| *other == key);
-        slot.map_or(0, |(_, count)| count.clone().sum(at, Self::BUCKET))
     }
 }

@@ -69,8 +69,7 @@ pub struct Crowd {
 /// Which targets a count is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// One port of one protocol, on any host of one version of IP: what answers in the one says nothing of the other, and
-    /// addresses of IPv6 cost nothing.
+    /// One port of one protocol, on any host of what counts with one version of IP.
     Port(Protocol, Option<u16>, Version),
     /// One host, any port of one protocol.
     Host(std::net::IpAddr, Protocol),
@@ -90,6 +89,12 @@ impl Version {
     #[must_use]
     pub const fn of(address: std::net::IpAddr) -> Self {
         if address.is_ipv4() { Self::Four } else { Self::Six }
+    }
+
+    /// Whether a target at an address of 128 bits counts with those of this version. Addresses of IPv6 cost nothing, so what answers there
+    /// says nothing of IPv4; hosts that answer over IPv4 do cost, and whoever has a broken IPv6 falls back to them (RFC 8305).
+    pub(super) const fn counts(self, bits: u128) -> bool {
+        matches!((self, Self::of_bits(bits)), (Self::Six, _) | (_, Self::Four))
     }
 
     /// That of an address in 128 bits, where IPv4 stands in the mapped range (RFC 4291, section 2.5.5.2).
