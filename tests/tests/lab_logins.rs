@@ -17,7 +17,7 @@ use reeve_tests::wait::wait_until;
 
 /// How many tools run at once, and how long each may at most.
 const AT_ONCE: usize = 12;
-const LONGEST: Duration = Duration::from_secs(70);
+const LONGEST: Duration = Duration::from_secs(150);
 /// How long a server may take until it listens.
 const LISTENING: Duration = Duration::from_secs(20);
 

@@ -173,10 +173,10 @@ const FLOODS: &[Row] = &[
         "hping3 -q -A -p 80 --rand-source -i u1000 -c 8000 20.66.@n.6",
         Expected::AnyBeside(&["spoof.source", "flood.tcp"], STEALTH),
     ),
-    row("hping3-udp", "hping3 -q --udp -p 9 -i u500 -c 14000 185.66.@n.6", Expected::Any(&["flood.udp"])),
+    row("hping3-udp", "hping3 -q --udp -p 9 -i u200 -c 25000 185.66.@n.6", Expected::Any(&["flood.udp"])),
     row(
         "hping3-udp-random-sources",
-        "hping3 -q --udp -p 9 --rand-source -i u500 -c 14000 185.66.@n.6",
+        "hping3 -q --udp -p 9 --rand-source -i u200 -c 25000 185.66.@n.6",
         Expected::Any(&["spoof.source", "flood.udp"]),
     ),
     row("hping3-icmp", "hping3 -q --icmp -i u4000 -c 2500 20.66.@n.6", Expected::Any(&["flood.icmp"])),
