@@ -13,6 +13,7 @@ use reeve_policy::{Target, Timestamp};
 
 use crate::flow::protocol_code;
 use crate::flow::table::bits;
+use crate::meter::hash;
 
 /// How long a target is remembered after it last answered, in minutes.
 const MEMORY_MINUTES: u64 = 60;
@@ -73,13 +74,7 @@ fn place(target: &Target) -> (usize, u32) {
 pub(in crate::detect) fn mix(target: &Target) -> u64 {
     let host = bits(target.address);
     let service = u64::from(target.port.unwrap_or(0)) << 8 | u64::from(protocol_code(target.protocol));
-    // The finalizer of SplitMix64 (Steele, Lea and Flood 2014), once for each word.
-    [(host >> 64) as u64, host as u64, service].into_iter().fold(0x9e37_79b9_7f4a_7c15, |state: u64, word| {
-        let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
+    hash::mix_all([(host >> 64) as u64, host as u64, service])
 }
 
 /// Minutes since the epoch; they fit for eight thousand years.

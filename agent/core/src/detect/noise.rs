@@ -20,6 +20,7 @@ use reeve_policy::language::thresholds::FloodOther;
 use reeve_policy::{Class, Metric, Timestamp};
 
 use super::Finding;
+use crate::meter::hash;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Each hardware address sets one bit. Of a thousand, some sixty share one with another.
@@ -118,14 +119,8 @@ impl Noise {
     }
 }
 
-/// It is the same on every machine.
 fn spread(mac: MacAddr6) -> usize {
-    let number = mac.as_bytes().iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    // The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) as usize
+    hash::mix(mac.as_bytes().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))) as usize
 }
 
 #[cfg(test)]

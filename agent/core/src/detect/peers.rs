@@ -24,6 +24,7 @@ use reeve_policy::{Protocol, Timestamp};
 
 use crate::flow::protocol_code;
 use crate::flow::table::bits;
+use crate::meter::hash::class_bit;
 
 /// Strangers that make a port one of a node's.
 const STRANGERS: u32 = 5;
@@ -66,7 +67,7 @@ impl Peers {
         socket.turn(now);
         let host = bits(peer);
         let folded = (host >> 64) as u64 ^ host as u64;
-        socket.callers[0] |= 1 << (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+        socket.callers[0] |= class_bit(folded);
     }
 
     /// Whether an attempt is that of a node: strangers call the port that it comes from, or the same port that it goes to.

@@ -178,7 +178,7 @@ impl Flow {
 }
 
 /// Whole seconds since the epoch; they fit until 2106.
-pub(super) fn seconds(at: Timestamp) -> u32 {
+pub(crate) fn seconds(at: Timestamp) -> u32 {
     u32::try_from(at.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
 }
 

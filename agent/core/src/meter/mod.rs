@@ -4,9 +4,11 @@
 //! - [`tally`]: one count, second by second, and when it is to be judged.
 //! - [`rates`]: what goes to the busiest destinations and networks, and in all.
 //! - [`sliding`]: a count over a sliding window.
+//! - [`hash`]: numbers that fall evenly, for sketches.
 //! - [`samples`]: the last packet headers, as evidence.
 //! - [`loss`]: how much of the traffic the capture missed, second by second.
 
+pub mod hash;
 pub mod loss;
 pub mod rates;
 pub mod samples;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use reeve_policy::Timestamp;
 
+use super::hash::class_bit;
 use super::tally::{Limit, Pace, Second, Tally};
 use crate::flow::table::{address, bits};
 
@@ -77,10 +78,10 @@ impl Traits {
     }
 }
 
-/// The bit of one of 64 classes of ports. Fibonacci hashing spreads neighbouring ports over them.
+/// The bit of one of 64 classes of ports.
 #[must_use]
 pub const fn port_class(port: u16) -> u64 {
-    1 << ((port as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+    class_bit(port as u64)
 }
 
 /// The busiest of something, by key.
@@ -245,7 +246,7 @@ impl Rates {
         let Some(traits) = self.hosts.traits.get_mut(self.hosts.recent) else { return };
         traits.vouched = traits.vouched.saturating_add(u32::try_from(packets).unwrap_or(u32::MAX));
         let pair = u64::from(ports.0) << 16 | u64::from(ports.1);
-        traits.pairs |= 1 << (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+        traits.pairs |= class_bit(pair);
     }
 
     /// Whether anything was sent to `host` in the second that is now, or the one before.

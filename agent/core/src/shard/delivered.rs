@@ -15,6 +15,7 @@ use std::time::Duration;
 use reeve_policy::Timestamp;
 
 use crate::flow::table::bits;
+use crate::meter::hash;
 use crate::packet::Ip;
 
 /// How long a packet may stay within the tenant: queues are emptied in less.
@@ -88,17 +89,9 @@ fn question(by: IpAddr, from: u16, to: u16) -> usize {
     place([bits(by), 1 << 64, u128::from(from) << 16 | u128::from(to)])
 }
 
-/// It is the same on every machine.
 fn place(words: [u128; 3]) -> usize {
     let halves = words.into_iter().flat_map(|word| [(word >> 64) as u64, word as u64]);
-    // The finalizer of SplitMix64 (Steele, Lea and Flood 2014), once for each word.
-    let mixed = halves.fold(0x9e37_79b9_7f4a_7c15, |state: u64, word| {
-        let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    });
-    mixed as usize % PLACES
+    hash::mix_all(halves) as usize % PLACES
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use reeve_policy::{Class, Metric, Protocol, Timestamp};
 use super::{Terms, Told, judge_counted, part, rate};
 use crate::detect::{Finding, reached};
 use crate::flow::table::bits;
-use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent, net_of};
+use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent, net_of, port_class};
 use crate::meter::tally::{Limit, Pace, SECOND};
 use crate::packet::{Ip, Udp};
 
@@ -122,7 +122,7 @@ impl Asked {
         }
         (self.local_port, self.is_known) = (local_port, is_known);
         self.lengths[0] |= 1 << (udp.payload_len % 64);
-        self.ports[0] |= 1 << (u64::from(udp.source_port).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+        self.ports[0] |= port_class(udp.source_port);
         self.padded[0] &= udp.payload_len.is_multiple_of(16);
     }
 

@@ -28,6 +28,7 @@ use super::{NET_SHARE, Terms, Told, in_a_second, is_enough, judge, packet_rate, 
 use crate::detect::known::mix;
 use crate::detect::reached;
 use crate::detect::{Finding, share};
+use crate::flow::table::seconds;
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent};
 use crate::meter::tally::{Limit, PATIENCE, Pace, SECOND};
 
@@ -104,11 +105,6 @@ impl Heard {
         let hash = (mix(&target) ^ u64::from(ports.1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         ((hash >> 56) as usize % Self::PLACES, hash as u32 | 1)
     }
-}
-
-/// Whole seconds, modulo 2^32.
-const fn seconds(at: Timestamp) -> u32 {
-    (at.as_nanos() / 1_000_000_000) as u32
 }
 
 impl Udp {

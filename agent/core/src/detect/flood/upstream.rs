@@ -14,6 +14,7 @@ use reeve_policy::{Outcome, Target, Timestamp};
 
 use crate::flow::table::bits;
 use crate::meter::rates::{Ready, port_class};
+use crate::meter::tally::SECOND;
 
 /// Over so long business is averaged: a burst counts for a tenth.
 const PART: Duration = Duration::from_secs(10);
@@ -103,8 +104,6 @@ impl Upstream {
         sum(self.answered).saturating_sub(sum(self.completed))
     }
 }
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// The services that one tenant had most business with.
 #[derive(Debug, Default)]
