@@ -256,8 +256,9 @@ impl Shard {
         let ip = match &packet.body {
             Body::Ip(ip) => ip,
             Body::Arp(arp) => {
-                self.resolved(frame, &packet, arp, at);
-                return self.swept(frame, &packet, arp, at);
+                let who = self.topology.attribute(frame.vantage, frame.passage, &packet);
+                self.resolved(frame, &who, &packet, arp, at);
+                return self.swept(&who, arp, at);
             }
             Body::Other(_) => return self.other(frame, &packet, at),
         };

@@ -28,7 +28,7 @@ use std::time::Duration;
 use reeve_policy::language::thresholds::Bruteforce;
 use reeve_policy::{Alert, Class, Metric, Outcome, Target, TargetSeen, Timestamp};
 
-use super::{Finding, count, reached};
+use super::{Finding, count};
 use crate::meter::sliding::Sliding;
 use crate::stream::login::{Credential, Login, Service};
 
@@ -203,8 +203,8 @@ impl Guesses {
         let door = &mut self.doors[place];
         let service = door.service;
         let (fresh, all) = (door.fresh.sum(at, bucket), door.all.sum(at, bucket));
-        let refusals = reached(count("refusals", fresh, numbers.refusals));
-        let same = reached(count("refusals_same", all, numbers.refusals_same));
+        let refusals = count("refusals", fresh, numbers.refusals);
+        let same = count("refusals_same", all, numbers.refusals_same);
         let (is_guessing, is_hammering) = (fresh >= numbers.refusals, all >= numbers.refusals_same);
         if is_guessing || is_hammering {
             let metrics = if is_guessing { vec![refusals, same] } else { vec![same, refusals] };

@@ -67,13 +67,6 @@ fn count(name: &'static str, value: u32, threshold: u32) -> Metric {
     Metric { name: name.into(), value: value.into(), threshold: Some(threshold.into()) }
 }
 
-/// A number that may have been reached, where one of several is enough: one that was not is told without its threshold, which would be
-/// disputed.
-fn reached(metric: Metric) -> Metric {
-    let threshold = metric.threshold.filter(|least| metric.value >= *least);
-    Metric { threshold, ..metric }
-}
-
 /// Takes away the thresholds that the numbers of a finding do not bear out, where one of several numbers was enough: a number below its
 /// own limit would be disputed. Shares that speak for a flood are to be below it. The first number is the one that it was found by.
 pub(crate) fn leave_what_bears_out(finding: &mut Finding) {

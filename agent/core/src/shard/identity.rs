@@ -109,8 +109,14 @@ impl Shard {
     }
 
     /// Reads an ARP message.
-    pub(super) fn resolved(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, arp: &Arp, at: Timestamp) {
-        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+    pub(super) fn resolved(
+        &mut self,
+        frame: &Frame<'_>,
+        who: &Attribution,
+        packet: &Packet<'_>,
+        arp: &Arp,
+        at: Timestamp,
+    ) {
         let (mut sender, mut receiver) = (who.sender.filter(|_| who.by_link), who.receiver);
         if frame.passage == Passage::Unknown
             && let Some((tenant, state)) = self.captured_port(frame)

@@ -5,15 +5,13 @@ use std::net::IpAddr;
 use reeve_policy::Timestamp;
 
 use super::{Shard, earlier, wake};
-use crate::frame::Frame;
-use crate::packet::{Arp, Packet};
-use crate::topology::TenantIx;
+use crate::packet::Arp;
+use crate::topology::{Attribution, TenantIx};
 
 impl Shard {
     /// Reads an ARP message: who asks for whom on the link.
-    pub(super) fn swept(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, arp: &Arp, at: Timestamp) {
+    pub(super) fn swept(&mut self, who: &Attribution, arp: &Arp, at: Timestamp) {
         const REQUEST: u16 = 1;
-        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
         // What the tenant asks for itself, or about itself, is no neighbour.
         if arp.operation == REQUEST
             && arp.sender != arp.target

@@ -22,7 +22,7 @@ use reeve_policy::language::thresholds::FloodAmplify;
 use reeve_policy::{Class, Metric, Protocol, Timestamp};
 
 use super::{Terms, Told, judge_counted, part, rate};
-use crate::detect::{Finding, reached};
+use crate::detect::Finding;
 use crate::flow::table::bits;
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent, net_of, port_class};
 use crate::meter::tally::{Limit, Pace, SECOND};
@@ -242,8 +242,8 @@ impl Amplify {
                 class: Class::FloodAmplify,
                 protocol: Protocol::Udp,
                 metrics: vec![
-                    reached(rate("bits_per_second", bits, numbers.bits_per_second)),
-                    reached(rate("packets_per_second", ready.second.sent, numbers.packets_per_second)),
+                    rate("bits_per_second", bits, numbers.bits_per_second),
+                    rate("packets_per_second", ready.second.sent, numbers.packets_per_second),
                     Metric { name: "factor".into(), value: factor, threshold: Some(numbers.factor) },
                 ],
             };

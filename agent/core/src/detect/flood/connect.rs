@@ -77,8 +77,7 @@ impl Connects {
             let port = ready.traits.port;
             let number = numbers.connections_per_second;
             let most = upstreams.connections((service(key, port), port), number, now);
-            let whole = in_a_second(ready, now);
-            let ready = if most > number { &whole } else { ready };
+            let ready = if most > number { &in_a_second(ready, now) } else { ready };
             (carried < numbers.carried && ready.second.sent >= most).then(|| Told {
                 class: Class::FloodConnect,
                 protocol: Protocol::Tcp,

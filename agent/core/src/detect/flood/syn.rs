@@ -76,8 +76,7 @@ impl Syn {
                 Reach::Host(address) => upstreams.requests(ready, address, number, now),
                 _ => number,
             };
-            let whole = in_a_second(ready, now);
-            let ready = if host > number { &whole } else { ready };
+            let ready = if host > number { &in_a_second(ready, now) } else { ready };
             let is_scan = matches!(ready.reach, Reach::Host(_))
                 && ready.traits.is_scattered()
                 && ready.second.sent < number.saturating_mul(SCAN_FACTOR);

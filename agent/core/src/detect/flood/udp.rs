@@ -26,7 +26,6 @@ use reeve_policy::{Class, Protocol, Target, Timestamp};
 
 use super::{NET_SHARE, Terms, Told, in_a_second, is_enough, judge, packet_rate, part, rate};
 use crate::detect::known::mix;
-use crate::detect::reached;
 use crate::detect::{Finding, share};
 use crate::flow::table::seconds;
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent};
@@ -197,8 +196,8 @@ fn told(class: Class, ready: &Ready, (packets, most_bits): (u64, u64)) -> Option
         return None;
     }
     let mut metrics = vec![
-        reached(rate("packets_per_second", ready.second.sent, packets)),
-        reached(rate("bits_per_second", bits, most_bits)),
+        rate("packets_per_second", ready.second.sent, packets),
+        rate("bits_per_second", bits, most_bits),
     ];
     if !is_many {
         metrics.swap(0, 1);

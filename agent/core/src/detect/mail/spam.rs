@@ -25,7 +25,7 @@ use reeve_policy::{Alert, Class, Metric, Target, Timestamp};
 
 use super::alike::Alike;
 use super::{HOUR, MINUTE, PORT_SMTP, SECOND, exchanger, number, seen};
-use crate::detect::{Finding, count, reached, share};
+use crate::detect::{Finding, count, share};
 use crate::flow::table::{address, bits};
 use crate::meter::sliding::Sliding;
 use crate::stream::smtp::{Answer, MailEvent};
@@ -152,7 +152,6 @@ impl Spamming {
         let Some(first) = first else { return self.judge_bounces(numbers, per_hour, at) };
         metrics.swap(0, first);
         metrics.push(share("rejected", refused, Some(numbers.rejected)));
-        let metrics = metrics.into_iter().map(reached).collect();
         Some(self.finding(metrics, if is_dirty { 95 } else { 85 }, false, at))
     }
 
