@@ -37,18 +37,28 @@ impl Timestamp {
     }
 
     /// How long after `earlier` this is; zero if it is before.
+    #[inline]
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// Whether at least `span` has gone by since `earlier`. It is asked several times of every packet, and costs no division.
+    #[inline]
+    #[must_use]
+    pub const fn is_past(self, earlier: Self, span: Duration) -> bool {
+        self.0.saturating_sub(earlier.0) >= nanos(span)
+    }
+
     /// This point moved back by `span`, not before the epoch.
+    #[inline]
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(span)))
     }
 
     /// The last multiple of `step` (counted from the epoch) that is not after this point; `step` of zero leaves it.
+    #[inline]
     #[must_use]
     pub fn floor_to(self, step: Duration) -> Self {
         match nanos(step) {
@@ -59,19 +69,22 @@ impl Timestamp {
 }
 
 /// A span in nanoseconds, saturating at 584 years.
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+#[inline]
+const fn nanos(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000_000).saturating_add(span.subsec_nanos() as u64)
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
+    #[inline]
     fn add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))
     }
 }
 
 impl AddAssign<Duration> for Timestamp {
+    #[inline]
     fn add_assign(&mut self, span: Duration) {
         *self = *self + span;
     }

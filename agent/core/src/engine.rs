@@ -239,12 +239,14 @@ impl Engine {
 
     /// Reads a frame.
     pub fn handle_frame(&mut self, frame: &Frame<'_>) {
-        if self.due().is_some_and(|due| due <= frame.at) {
+        if self.first_deadline().is_some_and(|first| first <= frame.at) {
             self.advance(frame.at);
         }
         self.now = self.now.max(frame.at);
         self.shards.handle_frame(frame);
-        self.take_alerts();
+        if self.shards.has_alerts() || self.degraded != self.shards.is_degraded() {
+            self.take_alerts();
+        }
     }
 
     /// Takes note that the node has lost its way to the outside, or has it again.
@@ -369,11 +371,15 @@ impl Engine {
     }
 
     fn due(&self) -> Option<Timestamp> {
-        let first = match (self.shards.next_deadline(), self.slow_due) {
+        self.first_deadline().map(on_grid)
+    }
+
+    #[inline]
+    fn first_deadline(&self) -> Option<Timestamp> {
+        match (self.shards.next_deadline(), self.slow_due) {
             (Some(shard), Some(slow)) => Some(shard.min(slow)),
             (one, other) => one.or(other),
-        };
-        first.map(on_grid)
+        }
     }
 
     /// Fires every deadline up to `to`, in order.

@@ -34,23 +34,24 @@ pub use counters::ShardCounters;
 use counters::VantageLoss;
 pub use part::{Allotment, Hearing, Part};
 
+/// What every packet asks for stands first.
 #[derive(Debug)]
 struct TenantState {
     detectors: Option<Box<Detectors>>,
     /// What measures hold back of what is seen.
     restrictions: Restrictions,
-    /// What they would hold back, where they are only played.
-    pretended: Restrictions,
-    home: Home,
     /// The numbers it is held to; tenants with the same ones share them.
     numbers: Arc<Thresholds>,
-    identity: identity::Known,
     /// What it sent and received this month. It is never idle.
     usage: Quota,
-    /// Attempts at addresses that nobody can have.
-    bogon_dials: u64,
     /// Weak probes that were sent before this may belong to connections that a measure broke.
     pardoned_until: Timestamp,
+    home: Home,
+    /// What they would hold back, where they are only played.
+    pretended: Restrictions,
+    /// Attempts at addresses that nobody can have.
+    bogon_dials: u64,
+    identity: identity::Known,
 }
 
 impl TenantState {
@@ -205,6 +206,13 @@ impl Shard {
         !self.is_degraded && self.one_way_vantages().next().is_none()
     }
 
+    /// Whether there are outcomes or alerts to take.
+    #[inline]
+    #[must_use]
+    pub fn has_something_to_tell(&self) -> bool {
+        !self.outcomes.is_empty() || !self.alerts.is_empty()
+    }
+
     /// The outcomes since this was last asked, for whoever looks over all shards.
     pub fn take_outcomes(&mut self) -> std::vec::Drain<'_, (TenantIx, Outcome, bool, Timestamp)> {
         self.outcomes.drain(..)
@@ -246,7 +254,9 @@ impl Shard {
         if let Some(loss) = self.losses.get_mut(usize::from(frame.vantage.0)) {
             loss.receive(at);
         }
-        let packet = match packet::parse(frame.link, frame.data, frame.wire_len) {
+        // It is large, and stays where it was made.
+        let parsed = packet::parse(frame.link, frame.data, frame.wire_len);
+        let packet = match &parsed {
             Ok(packet) => packet,
             Err(reason) => {
                 self.counters.malformed[reason.index()] += counts;
@@ -256,17 +266,17 @@ impl Shard {
         let ip = match &packet.body {
             Body::Ip(ip) => ip,
             Body::Arp(arp) => {
-                let who = self.topology.attribute(frame.vantage, frame.passage, &packet);
-                self.resolved(frame, &who, &packet, arp, at);
+                let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+                self.resolved(frame, &who, packet, arp, at);
                 return self.swept(&who, arp, at);
             }
-            Body::Other(_) => return self.other(frame, &packet, at),
+            Body::Other(_) => return self.other(frame, packet, at),
         };
         if let Transport::Malformed(reason) = ip.transport {
             self.counters.malformed[reason.index()] += counts;
         }
-        let who = self.topology.attribute(frame.vantage, frame.passage, &packet);
-        let who = self.recognise(frame, &packet, who);
+        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+        let who = self.recognise(frame, packet, who);
         if who.sender.is_none() && who.receiver.is_none() {
             self.counters.unassigned += counts;
             return;
@@ -281,7 +291,7 @@ impl Shard {
         let part = self.part;
         let (sender, receiver) =
             (who.sender.filter(|ix| part.owns(*ix)), who.receiver.filter(|ix| part.owns(*ix)));
-        let weight = self.weight(frame.vantage, &packet);
+        let weight = self.weight(frame.vantage, packet);
         self.use_up([(sender, Way::Out), (receiver, Way::In)], frame, weight, at);
         // What is only passed on is whoever's it was handed by, whom it is held against elsewhere.
         let sender = sender.filter(|ix| !(who.spoofed && self.passes_on(*ix, ip, at)));
@@ -299,13 +309,13 @@ impl Shard {
             let is_own = ip.source == ip.destination && self.topology.by_address(ip.source) == Some(sender);
             self.sent(sender, who.spoofed, (ip, weight, is_own), at, frame);
             if who.spoofed || who.by_link {
-                self.identify(sender, &who, &packet, ip, (frame.passage, at));
+                self.identify(sender, &who, packet, ip, (frame.passage, at));
             }
         }
         if let Some(receiver) = receiver {
             self.note_delivered(receiver, who.astray, (ip, weight), at);
             if who.astray || matches!(ip.transport, Transport::Icmp(_)) {
-                self.met(receiver, who.astray, &packet, ip, at);
+                self.met(receiver, who.astray, packet, ip, at);
             }
             self.received(receiver, (ip, weight), at, frame);
         }
@@ -397,7 +407,8 @@ impl Shard {
             detectors.handle_sent(&state.numbers, &state.restrictions, packet, at, &mut self.findings);
             self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
         }
-        let (mut is_loose, mut events) = (spoofed, std::mem::take(&mut self.events));
+        let (mut is_loose, mut is_first) = (spoofed, spoofed);
+        let mut events = std::mem::take(&mut self.events);
         // Live, the port says who sent it, and its answers come back by that port: whatever source it scans from, it
         // scans. A capture without directions cannot tell that from others' traffic.
         if !spoofed || frame.passage != Passage::Unknown {
@@ -406,17 +417,15 @@ impl Shard {
             let attempts = self.flows.attempts();
             self.flows.handle_sent(sender, ip, at, &state.restrictions, &mut events);
             is_loose |= events.iter().any(|event| matches!(event, FlowEvent::Stray { is_answer: false, .. }));
-            if self.flows.attempts() != attempts
-                && self.hearing != Hearing::Told
-                && !self.blocklists.is_empty()
-            {
+            is_first = self.flows.attempts() != attempts;
+            if is_first && self.hearing != Hearing::Told && !self.blocklists.is_empty() {
                 self.listed = self.look_up(sender, ip);
             }
         }
         // Before anything is told of it.
         let state = &mut self.tenants[sender.0 as usize];
         if let Some(detectors) = state.detectors.as_mut().filter(|_| !state.restrictions.is_total()) {
-            detectors.keep_headers(ip, is_loose, at);
+            detectors.keep_headers(ip, is_loose, is_first, at);
         }
         self.dispatch(&events, weight);
         events.clear();
@@ -530,6 +539,7 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 
 /// A tenant's detectors, made anew if there are none or nothing in them matters any more: when the idle are dropped is not to be
 /// seen.
+#[inline]
 fn wake<'s>(
     detectors: &'s mut Option<Box<Detectors>>,
     active: &mut Vec<TenantIx>,

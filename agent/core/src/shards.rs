@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use reeve_policy::language::Policy;
 use reeve_policy::language::numbers::Numbers;
-use reeve_policy::{Alert, TenantId, Timestamp};
+use reeve_policy::{Alert, Outcome, TenantId, Timestamp};
 
 use crate::blocklist::Blocklists;
 use crate::detect::quota::Tally;
@@ -32,6 +32,7 @@ pub struct Shards {
     /// Whether the node has lost its way to the outside.
     is_cut_off: bool,
     alerts: Vec<Alert>,
+    outcomes: Vec<(TenantIx, Outcome, bool, Timestamp)>,
 }
 
 impl Shards {
@@ -58,6 +59,7 @@ impl Shards {
             outage: OutageGuard::new(topology.tenants().len()),
             is_cut_off: false,
             alerts: Vec::new(),
+            outcomes: Vec::new(),
         }
     }
 
@@ -175,6 +177,7 @@ impl Shards {
     }
 
     /// See [`Shard::next_deadline`].
+    #[inline]
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.shards.iter().filter_map(Shard::next_deadline).min()
@@ -186,16 +189,30 @@ impl Shards {
         self.gather();
     }
 
+    /// Whether there are alerts to take.
+    #[inline]
+    #[must_use]
+    pub fn has_alerts(&self) -> bool {
+        !self.alerts.is_empty()
+    }
+
     /// The alerts since this was last asked, in their order.
     pub fn take_alerts(&mut self) -> Vec<Alert> {
         std::mem::take(&mut self.alerts)
     }
 
-    /// Puts together what the shards have to tell of one moment.
+    /// Puts together what the shards have to tell of one moment. Of most frames they have nothing to tell.
+    #[inline]
     fn gather(&mut self) {
+        if self.shards.iter().any(Shard::has_something_to_tell) {
+            self.put_together();
+        }
+    }
+
+    fn put_together(&mut self) {
         let from = self.alerts.len();
         let was_degraded = self.is_degraded();
-        let mut outcomes = Vec::new();
+        let mut outcomes = std::mem::take(&mut self.outcomes);
         for shard in &mut self.shards {
             self.alerts.extend(shard.take_alerts());
             outcomes.extend(shard.take_outcomes());
@@ -205,9 +222,10 @@ impl Shards {
             self.alerts[from..].sort_by_key(|alert| topology.index_of(&alert.tenant));
         }
         outcomes.sort_by_key(|(tenant, ..)| *tenant);
-        for (tenant, outcome, is_friend, at) in outcomes {
+        for (tenant, outcome, is_friend, at) in outcomes.drain(..) {
             self.outage.observe(tenant.0 as usize, (outcome, is_friend), at);
         }
+        self.outcomes = outcomes;
         if self.is_degraded() != was_degraded {
             self.spread_degraded();
         }

@@ -81,13 +81,41 @@ pub enum Owner {
 }
 
 /// Prefixes of one address family, by length, longest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Prefixes {
+    /// The length of an address.
+    width: u8,
     by_len: Vec<(u8, Map<u128, TenantIx>)>,
+    /// A bit for each value of the [`HINT_BITS`] before the [`Prefixes::hinted`]th under which there is a prefix. Most
+    /// addresses that go by are those of the rest of the world, and end here.
+    hints: Box<[u64; 1 << (HINT_BITS - 6)]>,
 }
 
+/// See [`Prefixes::hints`].
+const HINT_BITS: u8 = 12;
+
 impl Prefixes {
+    fn new(width: u8) -> Self {
+        Self { width, by_len: Vec::new(), hints: Box::new([0; 1 << (HINT_BITS - 6)]) }
+    }
+
+    /// How many of an address' first bits the hints look at the end of: an IPv4 network's, and what a site has of IPv6.
+    const fn hinted(&self) -> u8 {
+        if self.width == 32 { 12 } else { 32 }
+    }
+
+    #[inline]
+    fn hint(&self, address: u128) -> usize {
+        (address >> (self.width - self.hinted())) as usize % (1 << HINT_BITS)
+    }
+
     fn insert(&mut self, prefix: u128, len: u8, tenant: TenantIx) {
+        if len < self.hinted() {
+            self.hints.fill(u64::MAX);
+        } else {
+            let hint = self.hint(prefix);
+            self.hints[hint / 64] |= 1 << (hint % 64);
+        }
         let place = self.by_len.partition_point(|(other, _)| *other > len);
         if self.by_len.get(place).is_none_or(|(other, _)| *other != len) {
             self.by_len.insert(place, (len, Map::default()));
@@ -96,8 +124,14 @@ impl Prefixes {
         self.by_len[place].1.entry(prefix).or_insert(tenant);
     }
 
-    fn find(&self, address: u128, width: u8) -> Option<TenantIx> {
-        self.by_len.iter().find_map(|(len, map)| map.get(&masked(address, *len, width)).copied())
+    #[inline]
+    fn find(&self, address: u128) -> Option<TenantIx> {
+        let hint = self.hint(address);
+        if self.hints[hint / 64] >> (hint % 64) & 1 == 0 { None } else { self.look(address) }
+    }
+
+    fn look(&self, address: u128) -> Option<TenantIx> {
+        self.by_len.iter().find_map(|(len, map)| map.get(&masked(address, *len, self.width)).copied())
     }
 }
 
@@ -139,8 +173,8 @@ impl Topology {
             version,
             tenants: Vec::new(),
             by_id: Map::default(),
-            v4: Prefixes::default(),
-            v6: Prefixes::default(),
+            v4: Prefixes::new(32),
+            v6: Prefixes::new(128),
             by_mac: Map::default(),
             vantages,
             ports: vec![Port::default(); slots],
@@ -202,11 +236,12 @@ impl Topology {
     }
 
     /// Whose an address is.
+    #[inline]
     #[must_use]
     pub fn by_address(&self, address: IpAddr) -> Option<TenantIx> {
         match address {
-            IpAddr::V4(v4) => self.v4.find(u32::from(v4).into(), 32),
-            IpAddr::V6(v6) => self.v6.find(v6.into(), 128),
+            IpAddr::V4(v4) => self.v4.find(u32::from(v4).into()),
+            IpAddr::V6(v6) => self.v6.find(v6.into()),
         }
     }
 

@@ -196,7 +196,7 @@ impl Calls {
 
     /// Counts a call.
     fn count(&mut self, endpoint: &Endpoint, target: Target, at: Timestamp) -> Option<Finding> {
-        if at.since(self.last) >= PAUSE {
+        if at.is_past(self.last, PAUSE) {
             (self.since, self.number) = (at, 0);
         }
         (self.last, self.target) = (at, target);
@@ -205,7 +205,7 @@ impl Calls {
         if self.limiter.check().is_err() {
             return self.judge(endpoint, "calls_per_second", at);
         }
-        let is_continuous = at.since(self.since) >= endpoint.numbers.continuous;
+        let is_continuous = at.is_past(self.since, endpoint.numbers.continuous);
         if is_continuous { self.judge(endpoint, "continuous_seconds", at) } else { None }
     }
 
@@ -215,7 +215,7 @@ impl Calls {
             // A connection over which nothing can be read, or the first request of one, which follows at once.
             Call::Opened => {
                 let before = self.last_connection.replace(at);
-                before.is_none_or(|before| at.since(before) >= VISIT)
+                before.is_none_or(|before| at.is_past(before, VISIT))
             }
             Call::Began { counts } => counts,
             Call::Answered | Call::Dropped(_) => false,
@@ -251,7 +251,7 @@ impl Calls {
 
     /// What is to be told, with the number that `which` names first; nothing if it has just been told.
     fn judge(&mut self, endpoint: &Endpoint, which: &str, at: Timestamp) -> Option<Finding> {
-        if self.last_alert.is_some_and(|last| at.since(last) < REPEAT) {
+        if self.last_alert.is_some_and(|last| !at.is_past(last, REPEAT)) {
             return None;
         }
         self.last_alert = Some(at);

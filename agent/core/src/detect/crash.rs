@@ -75,11 +75,11 @@ impl Crashes {
         found: &mut Vec<Finding>,
     ) {
         let Some(what) = self.what(ip, is_own, at) else { return };
-        if at.since(self.since) >= WINDOW {
+        if at.is_past(self.since, WINDOW) {
             (self.since, self.count) = (at, 0);
         }
         self.count += 1;
-        if self.count < numbers.packets || self.last_alert.is_some_and(|last| at.since(last) < REPEAT) {
+        if self.count < numbers.packets || self.last_alert.is_some_and(|last| !at.is_past(last, REPEAT)) {
             return;
         }
         self.last_alert = Some(at);
@@ -141,7 +141,7 @@ impl Crashes {
     fn overlaps(&mut self, ip: &Ip<'_>, piece: Piece, at: Timestamp) -> bool {
         let key = (bits(ip.source), bits(ip.destination), piece.identification, ip.protocol);
         let (from, to) = (piece.offset, piece.offset + piece.len);
-        self.unfinished.retain(|known| at.since(known.at) < MEMORY);
+        self.unfinished.retain(|known| !at.is_past(known.at, MEMORY));
         let Some(place) = self.unfinished.iter().position(|known| known.key == key) else {
             if self.unfinished.len() == PACKETS {
                 self.unfinished.remove(0);

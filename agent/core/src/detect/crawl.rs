@@ -124,7 +124,7 @@ impl Crawl {
         let target = Target { address, protocol: Protocol::Tcp, port: Some(port) };
         let (window, visits) = (Duration::from_secs(numbers.seconds.into()), self.visits);
         let site = self.site(target, at);
-        if at.since(site.since) >= window {
+        if at.is_past(site.since, window) {
             *site = Site::new(target, at, visits);
         }
         site.count(path, weight, window, at);

@@ -81,7 +81,7 @@ pub(crate) fn leave_what_bears_out(finding: &mut Finding) {
 
 /// Whether what was last told then has just been told.
 fn is_recent(last: Option<Timestamp>, at: Timestamp) -> bool {
-    last.is_some_and(|last| at.since(last) < REPEAT)
+    last.is_some_and(|last| !at.is_past(last, REPEAT))
 }
 
 /// A share, 0 to 1, beside its threshold.
@@ -119,7 +119,12 @@ pub struct Detectors {
     last_alert: [Option<Timestamp>; Class::ALL.len()],
     last_suspicion: [Option<Timestamp>; Class::ALL.len()],
     last_active: Timestamp,
+    /// When the headers of a datagram were last kept.
+    last_datagram: Timestamp,
 }
+
+/// Of datagrams that begin no attempt the headers of one in this time are kept. A flood is seen by those as well, over a longer time.
+const DATAGRAMS_APART: Duration = Duration::from_millis(1);
 
 impl Detectors {
     /// The most bytes that one tenant's detectors take.
@@ -155,10 +160,16 @@ impl Detectors {
     }
 
     /// Keeps the headers of a packet that the tenant sent. `is_loose` says whether it belongs to no connection, or has a source that
-    /// is not the tenant's: within a connection, what merely carries data or acknowledges is no evidence of anything.
-    pub fn keep_headers(&mut self, ip: &Ip<'_>, is_loose: bool, at: Timestamp) {
+    /// is not the tenant's: within a connection, what merely carries data or acknowledges is no evidence of anything; and of datagrams that
+    /// begin nothing (`is_first`) a few are as good as all.
+    pub fn keep_headers(&mut self, ip: &Ip<'_>, is_loose: bool, is_first: bool, at: Timestamp) {
         let Transport::Tcp(tcp) = &ip.transport else {
-            return self.samples.record(at, ip.length, ip.headers, false);
+            let is_plain = matches!(ip.transport, Transport::Udp(_)) && !crash::may_be_harmful(ip);
+            if !is_plain || is_first || at.is_past(self.last_datagram, DATAGRAMS_APART) {
+                self.last_datagram = at;
+                self.samples.record(at, ip.length, ip.headers, false);
+            }
+            return;
         };
         let is_plain = tcp.flags.classic() & !TcpFlags::PSH == TcpFlags::ACK;
         if is_loose || !is_plain {
@@ -351,8 +362,14 @@ impl Detectors {
     }
 
     /// Whether nothing here matters any more at `now`.
+    #[inline]
     #[must_use]
     pub fn is_idle(&self, numbers: &Thresholds, now: Timestamp) -> bool {
+        // Every packet asks.
+        now.is_past(self.last_active, REPEAT) && self.has_nothing_left(numbers, now)
+    }
+
+    fn has_nothing_left(&self, numbers: &Thresholds, now: Timestamp) -> bool {
         let longest = numbers.horizontal.window.max(numbers.vertical.window).max(numbers.stealth.window);
         let longest = longest.max(walk::EXPIRY);
         now.since(self.last_active) > longest + REPEAT

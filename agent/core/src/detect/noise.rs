@@ -103,7 +103,7 @@ impl Noise {
         window: Duration,
         at: Timestamp,
     ) -> Option<Finding> {
-        if value < limit || self.told.is_some_and(|told| at.since(told) < MINUTE) {
+        if value < limit || self.told.is_some_and(|told| !at.is_past(told, MINUTE)) {
             return None;
         }
         self.told = Some(at);

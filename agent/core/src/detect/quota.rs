@@ -79,11 +79,11 @@ pub struct Quota {
     now: Count,
     /// The first moment that does not count for the month any more.
     end: Timestamp,
+    /// The sum at which there is something to tell, if there is one.
+    mark: Option<u64>,
     /// The month before is kept until somebody has asked for it, and longer.
     before: Option<Count>,
     limit: u64,
-    /// The sum at which there is something to tell, if there is one.
-    mark: Option<u64>,
 }
 
 impl Default for Quota {
@@ -127,6 +127,7 @@ impl Quota {
     }
 
     /// Counts `bytes` of a packet, and tells when a part of the plan is used up.
+    #[inline]
     pub fn count(&mut self, way: Way, bytes: u64, at: Timestamp) -> Option<Finding> {
         if at >= self.end {
             self.begin(Month::of(at));
@@ -139,6 +140,7 @@ impl Quota {
         self.mark.is_some_and(|mark| self.now.total() >= mark).then(|| self.tell(at))
     }
 
+    #[inline(never)]
     fn begin(&mut self, month: Month) {
         if self.now.total() > 0 {
             self.before = Some(self.now);
@@ -148,6 +150,7 @@ impl Quota {
         self.set_mark();
     }
 
+    #[inline(never)]
     fn tell(&mut self, at: Timestamp) -> Finding {
         self.now.told = self.reached();
         self.set_mark();

@@ -61,14 +61,14 @@ impl Checks {
     /// Whether what is suspected of a tenant's server was refuted not long ago.
     pub fn is_refuted(&self, tenant: &TenantId, server: IpAddr, now: Timestamp) -> bool {
         let suspect = self.suspects.get(tenant).filter(|suspect| suspect.server == server);
-        suspect.and_then(|suspect| suspect.refuted).is_some_and(|refuted| now.since(refuted) < REFUTED)
+        suspect.and_then(|suspect| suspect.refuted).is_some_and(|refuted| !now.is_past(refuted, REFUTED))
     }
 
     /// Takes a suspicion about the tenant of `server`; whether it is to be asked now.
     pub fn suspect(&mut self, alert: &Alert, server: IpAddr, now: Timestamp) -> bool {
         if let Some(known) = self.suspects.get_mut(&alert.tenant) {
             known.alert = alert.clone();
-            if now.since(known.asked) < EVERY {
+            if !now.is_past(known.asked, EVERY) {
                 return false;
             }
         } else if !self.make_room(now) {
@@ -161,7 +161,7 @@ impl Checks {
             return true;
         }
         let oldest = self.suspects.iter().min_by_key(|(_, suspect)| suspect.asked);
-        let Some(oldest) = oldest.filter(|(_, suspect)| now.since(suspect.asked) >= EVERY) else {
+        let Some(oldest) = oldest.filter(|(_, suspect)| now.is_past(suspect.asked, EVERY)) else {
             return false;
         };
         let tenant = oldest.0.clone();
@@ -171,7 +171,7 @@ impl Checks {
 
 /// Whether the node may ask once more, and takes note of it.
 fn may_ask(asked: &mut VecDeque<Timestamp>, now: Timestamp) -> bool {
-    while asked.front().is_some_and(|asked| now.since(*asked) >= EVERY) {
+    while asked.front().is_some_and(|asked| now.is_past(*asked, EVERY)) {
         asked.pop_front();
     }
     let may = asked.len() < NODE_PER_HOUR;

@@ -105,7 +105,7 @@ impl OutageGuard {
 
     fn is_outage(&self, at: Timestamp) -> bool {
         let collapsed = self.fortunes.iter().filter(|fortune| fortune.has_collapsed(at)).count();
-        let answered = |fortune: &&Fortune| fortune.answers > 0 && at.since(fortune.last_answer) < JUST_NOW;
+        let answered = |fortune: &&Fortune| fortune.answers > 0 && !at.is_past(fortune.last_answer, JUST_NOW);
         collapsed >= COLLAPSED_TENANTS && collapsed > self.fortunes.iter().filter(answered).count()
     }
 }
@@ -142,7 +142,7 @@ impl OneWayGuard {
     /// Whether only one direction has been seen for long enough to say so.
     #[must_use]
     pub fn is_one_way(&self, now: Timestamp) -> bool {
-        !self.received && self.first_sent.is_some_and(|first| now.since(first) >= ONE_WAY_AFTER)
+        !self.received && self.first_sent.is_some_and(|first| now.is_past(first, ONE_WAY_AFTER))
     }
 }
 

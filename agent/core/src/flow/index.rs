@@ -5,7 +5,10 @@
 //! look ends where it can and removal leaves no tombstones. At a capture's random access the memory is what costs: a look takes
 //! one line here and one of the flow itself.
 //!
-//! It has room for what was asked for at the start and never grows. Left out: iteration, so that no order can show.
+//! It is made for few entries and doubles until it has the room that was asked for: what a node does not need would only spread
+//! what it has over more memory than a core's caches hold. The last time costs some milliseconds, once.
+//!
+//! Left out: iteration, so that no order can show.
 
 /// Entries of a chunk.
 const WIDTH: usize = 10;
@@ -29,16 +32,38 @@ const _: () = assert!(size_of::<Chunk>() == 64);
 /// Bytes that one entry costs.
 pub(super) const ENTRY_BYTES: usize = size_of::<Chunk>().div_ceil(LOAD);
 
-/// An index with room for a fixed number of entries.
+/// An index with room for at most so many entries.
 #[derive(Debug)]
 pub(super) struct Index {
     chunks: Vec<Chunk>,
+    entries: usize,
+    capacity: usize,
 }
+
+/// For so many entries it is made.
+const FIRST: usize = 4_096;
 
 impl Index {
     /// An index for at most `capacity` entries.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { chunks: vec![Chunk::default(); capacity.div_ceil(LOAD).max(2)] }
+        Self { chunks: chunks(capacity.min(FIRST)), entries: 0, capacity }
+    }
+
+    /// Makes room for one more. `hash` tells what a slot was entered under.
+    pub(super) fn reserve(&mut self, hash: impl Fn(u32) -> u64) {
+        let room = self.chunks.len() * LOAD;
+        if self.entries < room || room >= self.capacity {
+            return;
+        }
+        let before = std::mem::replace(&mut self.chunks, chunks((room * 2).min(self.capacity)));
+        self.entries = 0;
+        for chunk in before {
+            for (tag, slot) in chunk.tags.into_iter().zip(chunk.slots) {
+                if tag != 0 {
+                    self.insert(hash(slot), slot);
+                }
+            }
+        }
     }
 
     /// The slot that was entered under `hash` and for which `is_it` holds.
@@ -70,6 +95,7 @@ impl Index {
     pub(super) fn insert(&mut self, hash: u64, slot: u32) {
         let tag = tag(hash);
         let mut place = self.home(hash);
+        self.entries += 1;
         for _ in 0..self.chunks.len() {
             let chunk = &mut self.chunks[place];
             let free = chunk.matches(0);
@@ -94,6 +120,7 @@ impl Index {
             let is_it = |&entry: &usize| chunk.tags[entry] == tag && chunk.slots[entry] == slot;
             if let Some(entry) = (0..WIDTH).find(is_it) {
                 chunk.tags[entry] = 0;
+                self.entries -= 1;
                 break;
             }
             if chunk.passed == 0 {
@@ -113,6 +140,7 @@ impl Index {
 
     /// Where a look begins: the upper half of the hash, scaled to the number of chunks (Lemire, "Fast Random Integer
     /// Generation in an Interval", 2019).
+    #[inline]
     fn home(&self, hash: u64) -> usize {
         (((hash >> 32) * self.chunks.len() as u64) >> 32) as usize
     }
@@ -124,6 +152,7 @@ impl Index {
 
 impl Chunk {
     /// Which entries have this tag, a bit each.
+    #[inline]
     fn matches(&self, tag: u16) -> u32 {
         let mut bits = 0;
         for (entry, &other) in self.tags.iter().enumerate() {
@@ -131,6 +160,11 @@ impl Chunk {
         }
         bits
     }
+}
+
+/// Chunks for so many entries.
+fn chunks(entries: usize) -> Vec<Chunk> {
+    vec![Chunk::default(); entries.div_ceil(LOAD).max(2)]
 }
 
 /// What an entry is known by in its chunk: the lower bits of the hash, which do not say where its chunk is.
@@ -145,6 +179,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn it_doubles_up_to_what_was_asked_for_and_loses_nothing() {
+        let hash = |slot: u32| crate::meter::hash::mix(slot.into());
+        let capacity = FIRST * 5;
+        let mut index = Index::new(capacity);
+        let mut sizes = Vec::new();
+        for slot in 0..capacity as u32 {
+            index.reserve(hash);
+            index.insert(hash(slot), slot);
+            sizes.push(index.chunks.len() * LOAD);
+            // Some come and go.
+            if slot % 3 == 0 {
+                index.remove(hash(slot), slot);
+                index.insert(hash(slot), slot);
+            }
+        }
+        assert!((0..capacity as u32).all(|slot| index.find(hash(slot), |other| other == slot) == Some(slot)));
+        sizes.dedup();
+        assert_eq!(sizes.len(), 4, "{sizes:?}");
+        assert!(*sizes.last().unwrap() < capacity + LOAD);
+    }
 
     proptest! {
         // Few chunks and hashes, so that entries collide, overflow and wrap around.

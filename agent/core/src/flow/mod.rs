@@ -324,7 +324,7 @@ impl Flows {
         let from = events.len();
         match &ip.transport {
             Transport::Tcp(tcp) => {
-                let grace_over = at.since(started) >= MIDSTREAM_GRACE;
+                let grace_over = at.is_past(started, MIDSTREAM_GRACE);
                 tcp::sent((&mut self.table, &self.contacts), seen, tcp, grace_over, events);
             }
             Transport::Tiny { .. } if !seen.is_blocked() => {
@@ -384,7 +384,7 @@ impl Flows {
                     self.table.get_mut(slot).state = State::Over;
                 }
                 State::Midstream(kind) if kind.is_weak() && self.silence_counts => {
-                    let is_early = opened.since(started) < MIDSTREAM_GRACE;
+                    let is_early = !opened.is_past(started, MIDSTREAM_GRACE);
                     events.push(flow.probe(kind, now, is_early, false));
                 }
                 _ => {}

@@ -68,48 +68,57 @@ impl Traffic {
 /// The traffic of one tenant that measures in force hold back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restrictions {
+    /// Of hardly any tenant there is something, and every packet asks.
+    held: Option<Box<HeldBack>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct HeldBack {
     blocked: Traffic,
     limited: Traffic,
-    is_any: bool,
 }
 
 impl Restrictions {
     /// The restrictions that `measures` of one tenant make together.
     #[must_use]
     pub fn of<'a>(measures: impl Iterator<Item = &'a Measure>) -> Self {
-        let mut held = Self::default();
+        let mut all = Self::default();
         for decision in measures.map(|measure| &measure.decision) {
+            if matches!(decision.action, Action::Observe | Action::Notify) {
+                continue;
+            }
+            let held = all.held.get_or_insert_default();
             match decision.action {
-                Action::Observe | Action::Notify => continue,
+                Action::Observe | Action::Notify => {}
                 Action::Suspend => held.blocked.all = true,
                 Action::Block => held.blocked.add(&decision.scope),
                 Action::Limit => held.limited.add(&decision.scope),
             }
-            held.is_any = true;
         }
-        held
+        all
     }
 
     /// Whether nothing is held back.
+    #[inline]
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        !self.is_any
+    pub const fn is_empty(&self) -> bool {
+        self.held.is_none()
     }
 
     /// Whether everything is held back.
+    #[inline]
     #[must_use]
     pub fn is_total(&self) -> bool {
-        self.blocked.all
+        self.held.as_ref().is_some_and(|held| held.blocked.all)
     }
 
     /// What measures do to an attempt at `target`.
     #[must_use]
     pub fn held(&self, target: &Target) -> Held {
-        match self.is_any {
-            false => Held::Free,
-            true if self.blocked.holds(target) => Held::Blocked,
-            true if self.limited.holds(target) => Held::Limited,
-            true => Held::Free,
+        match &self.held {
+            Some(held) if held.blocked.holds(target) => Held::Blocked,
+            Some(held) if held.limited.holds(target) => Held::Limited,
+            _ => Held::Free,
         }
     }
 
@@ -117,7 +126,8 @@ impl Restrictions {
     /// destination is blocked it tells that the flood goes on; where a service is closed, or slowed, its absent answers are our doing.
     #[must_use]
     pub fn leave_rate(&self, target: &Target) -> bool {
-        !self.is_any || !(self.limited.holds(target) || self.blocked.holds_service(target))
+        let stops = |held: &HeldBack| held.limited.holds(target) || held.blocked.holds_service(target);
+        !self.held.as_ref().is_some_and(|held| stops(held))
     }
 }
 
@@ -132,11 +142,12 @@ mod tests {
             protocol: Protocol::Tcp,
             port: Some(port),
         };
-        let mut held = Restrictions { is_any: true, ..Restrictions::default() };
-        held.blocked.add(&Scope::Port { protocol: Protocol::Tcp, port: 25 });
-        held.blocked.add(&Scope::Destinations { addresses: vec![[20, 0, 0, 1].into()] });
+        let mut back = HeldBack::default();
+        back.blocked.add(&Scope::Port { protocol: Protocol::Tcp, port: 25 });
+        back.blocked.add(&Scope::Destinations { addresses: vec![[20, 0, 0, 1].into()] });
         let addresses = vec!["20.0.0.2/31".parse().unwrap()];
-        held.limited.add(&Scope::Endpoint { name: "api".parse().unwrap(), addresses, ports: vec![443] });
+        back.limited.add(&Scope::Endpoint { name: "api".parse().unwrap(), addresses, ports: vec![443] });
+        let held = Restrictions { held: Some(Box::new(back)) };
         for (last, port, expect, rate) in [
             (9, 25, Held::Blocked, false),
             (1, 80, Held::Blocked, true),

@@ -2,7 +2,7 @@
 //!
 //! A flow fills one cache line; its links, which only coming and going touch, lie apart.
 //!
-//! All room is named at the start and nothing grows with traffic. Room is shared fairly: a tenant may use what is
+//! All room is named at the start and nothing grows beyond it. Room is shared fairly: a tenant may use what is
 //! free, up to half of the table; when nothing is free, a tenant above its guaranteed share gives up its own oldest
 //! flow, and one below it takes the oldest of the tenant that holds most. So a flood evicts its own flows only.
 //!
@@ -376,6 +376,8 @@ impl FlowTable {
                 u32::try_from(self.flows.len() - 1).expect("capacity fits 32 bits")
             }
         };
+        let (flows, hasher) = (&self.flows, &self.hasher);
+        self.index.reserve(|slot| hasher.hash_one(flows[slot as usize].key));
         self.index.insert(self.hasher.hash_one(key), slot);
         self.link(slot, tenant);
         if waits {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use reeve_policy::Timestamp;
 
 use super::hash::class_bit;
+use super::keyed::Keyed;
 use super::tally::{Limit, Pace, Second, Tally};
 use crate::flow::table::{address, bits};
 
@@ -84,60 +85,36 @@ pub const fn port_class(port: u16) -> u64 {
     class_bit(port as u64)
 }
 
-/// The busiest of something, by key.
-#[derive(Debug, Default)]
-struct Table<const CAPACITY: usize> {
-    // The keys lie apart and close together: every packet is looked up among them.
-    keys: Vec<u128>,
-    tallies: Vec<Tally>,
-    traits: Vec<Traits>,
-    recent: usize,
-    evictions: u64,
+/// What is known of one destination, or of one network.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    tally: Tally,
+    traits: Traits,
 }
 
-impl<const CAPACITY: usize> Table<CAPACITY> {
-    const BYTES: usize = CAPACITY * (size_of::<u128>() + size_of::<Tally>() + size_of::<Traits>());
+/// The busiest of something, by key.
+type Table<const CAPACITY: usize> = Keyed<Entry, CAPACITY>;
 
-    #[inline]
-    fn position(&self, key: u128) -> Option<usize> {
-        match self.keys.get(self.recent) {
-            Some(&recent) if recent == key => Some(self.recent),
-            _ => self.keys.iter().position(|&known| known == key),
-        }
-    }
+/// Whoever has sent fewer packets in a second does not stand out.
+const LIGHT: (bool, u64) = (false, 8);
 
-    #[inline]
-    fn find_or_make(&mut self, key: u128, at: Timestamp) -> usize {
-        let index = self.position(key).unwrap_or_else(|| self.make(key, at));
-        self.recent = index;
-        index
-    }
+/// What goes to `key`, from `at` on.
+#[inline]
+fn entry<const CAPACITY: usize>(table: &mut Table<CAPACITY>, key: u128, at: Timestamp) -> &mut Entry {
+    table.find_or_make(key, Entry::default, LIGHT, |entry| entry.tally.weight(at))
+}
 
-    fn make(&mut self, key: u128, at: Timestamp) -> usize {
-        if self.keys.len() < CAPACITY {
-            self.keys.push(key);
-            self.tallies.push(Tally::default());
-            self.traits.push(Traits::default());
-            return self.keys.len() - 1;
-        }
-        let lightest = (0..self.keys.len()).min_by_key(|&index| self.tallies[index].weight(at));
-        let index = lightest.expect("a full table has entries");
-        (self.keys[index], self.tallies[index], self.traits[index]) =
-            (key, Tally::default(), Traits::default());
-        self.evictions += 1;
-        index
-    }
+fn due<const CAPACITY: usize>(table: &Table<CAPACITY>) -> Option<Timestamp> {
+    table.iter().map(|(_, entry)| entry.tally.due()).min()
+}
 
-    fn due(&self) -> Option<Timestamp> {
-        self.tallies.iter().map(Tally::due).min()
-    }
-
-    fn take_ready(&mut self, now: Timestamp) -> Option<(usize, Second)> {
-        self.tallies
-            .iter_mut()
-            .enumerate()
-            .find_map(|(index, tally)| tally.take_ready(now).map(|second| (index, second)))
-    }
+/// The first whose second is to be judged: its place, its key, the second, and what else is known of it.
+fn take_ready<const CAPACITY: usize>(
+    table: &mut Table<CAPACITY>,
+    now: Timestamp,
+) -> Option<(usize, u128, Second, Traits)> {
+    let mut all = table.iter_mut().enumerate();
+    all.find_map(|(index, (key, entry))| Some((index, key, entry.tally.take_ready(now)?, entry.traits)))
 }
 
 /// Over what a second was counted.
@@ -223,27 +200,25 @@ impl Rates {
     pub fn sent(&mut self, destination: IpAddr, sent: Sent, limits: &Limits) {
         let Sent { at, ports, packets, bytes } = sent;
         let key = bits(destination);
-        let host = self.hosts.find_or_make(key, at);
-        let tally = &mut self.hosts.tallies[host];
-        let is_new = tally.add(at, packets, bytes, limits.host, self.pace);
-        self.due = self.due.min(tally.due());
+        let host = entry(&mut self.hosts, key, at);
+        let is_new = host.tally.add(at, packets, bytes, limits.host, self.pace);
+        self.due = self.due.min(host.tally.due());
         // What counts for several packets is as long as they are together, and says nothing of each.
         let length = if packets == 1 { u16::try_from(bytes).unwrap_or(0) } else { 0 };
         // A later fragment has no ports and changes nothing about those of the others.
         if ports != (0, 0) {
-            self.hosts.traits[host].note(ports, length, at, is_new);
+            host.traits.note(ports, length, at, is_new);
         }
-        let net = self.nets.find_or_make(net_of(key), at);
-        let tally = &mut self.nets.tallies[net];
-        tally.add(at, packets, bytes, limits.net, self.pace);
-        self.due = self.due.min(tally.due());
+        let net = &mut entry(&mut self.nets, net_of(key), at).tally;
+        net.add(at, packets, bytes, limits.net, self.pace);
+        self.due = self.due.min(net.due());
         self.all.add(at, packets, bytes, limits.all, self.pace);
         self.due = self.due.min(self.all.due());
     }
 
     /// Says that what was just added went between ports that the other side speaks on as well.
     pub fn vouch(&mut self, ports: (u16, u16), packets: u64) {
-        let Some(traits) = self.hosts.traits.get_mut(self.hosts.recent) else { return };
+        let Some(Entry { traits, .. }) = self.hosts.recent_mut() else { return };
         traits.vouched = traits.vouched.saturating_add(u32::try_from(packets).unwrap_or(u32::MAX));
         let pair = u64::from(ports.0) << 16 | u64::from(ports.1);
         traits.pairs |= class_bit(pair);
@@ -252,17 +227,17 @@ impl Rates {
     /// Whether anything was sent to `host` in the second that is now, or the one before.
     #[must_use]
     pub fn has_sent_to(&self, host: IpAddr, now: Timestamp) -> bool {
-        self.hosts.position(bits(host)).is_some_and(|host| self.hosts.tallies[host].recent(now).0 > 0)
+        self.hosts.find(bits(host)).is_some_and(|host| host.tally.recent(now).0 > 0)
     }
 
     /// Adds what speaks for the traffic, as it comes.
     pub fn answered(&mut self, source: IpAddr, number: u64) {
         let key = bits(source);
-        if let Some(host) = self.hosts.position(key) {
-            self.hosts.tallies[host].answer(number);
+        if let Some(host) = self.hosts.find_mut(key) {
+            host.tally.answer(number);
         }
-        if let Some(net) = self.nets.position(net_of(key)) {
-            self.nets.tallies[net].answer(number);
+        if let Some(net) = self.nets.find_mut(net_of(key)) {
+            net.tally.answer(number);
         }
         self.all.answer(number);
     }
@@ -270,11 +245,11 @@ impl Rates {
     /// Adds what speaks for something that was sent at `sent`.
     pub fn answered_to(&mut self, destination: IpAddr, sent: Timestamp, number: u64) {
         let key = bits(destination);
-        if let Some(host) = self.hosts.position(key) {
-            self.hosts.tallies[host].answer_to(sent, number);
+        if let Some(host) = self.hosts.find_mut(key) {
+            host.tally.answer_to(sent, number);
         }
-        if let Some(net) = self.nets.position(net_of(key)) {
-            self.nets.tallies[net].answer_to(sent, number);
+        if let Some(net) = self.nets.find_mut(net_of(key)) {
+            net.tally.answer_to(sent, number);
         }
         self.all.answer_to(sent, number);
     }
@@ -282,11 +257,11 @@ impl Rates {
     /// Takes back what turned out not to be what it seemed.
     pub fn take_back(&mut self, destination: IpAddr, packets: u64) {
         let key = bits(destination);
-        if let Some(host) = self.hosts.position(key) {
-            self.hosts.tallies[host].take_back(packets);
+        if let Some(host) = self.hosts.find_mut(key) {
+            host.tally.take_back(packets);
         }
-        if let Some(net) = self.nets.position(net_of(key)) {
-            self.nets.tallies[net].take_back(packets);
+        if let Some(net) = self.nets.find_mut(net_of(key)) {
+            net.tally.take_back(packets);
         }
         self.all.take_back(packets);
     }
@@ -302,18 +277,16 @@ impl Rates {
         if self.due > now {
             return None;
         }
-        if let Some((index, second)) = self.hosts.take_ready(now) {
-            let reach = Reach::Host(address(self.hosts.keys[index]));
-            return Some(Ready { reach, second, traits: self.hosts.traits[index], index });
+        if let Some((index, key, second, traits)) = take_ready(&mut self.hosts, now) {
+            return Some(Ready { reach: Reach::Host(address(key)), second, traits, index });
         }
-        if let Some((index, second)) = self.nets.take_ready(now) {
-            let reach = Reach::Net(address(self.nets.keys[index]));
-            return Some(Ready { reach, second, traits: Traits::default(), index });
+        if let Some((index, key, second, _)) = take_ready(&mut self.nets, now) {
+            return Some(Ready { reach: Reach::Net(address(key)), second, traits: Traits::default(), index });
         }
         if let Some(second) = self.all.take_ready(now) {
             return Some(Ready { reach: Reach::All, second, traits: Traits::default(), index: 0 });
         }
-        let first = [self.hosts.due(), self.nets.due()].into_iter().flatten().min();
+        let first = [due(&self.hosts), due(&self.nets)].into_iter().flatten().min();
         self.due = first.map_or(self.all.due(), |first| first.min(self.all.due()));
         None
     }
@@ -321,8 +294,8 @@ impl Rates {
     /// The count that a second was taken from.
     pub fn tally_mut(&mut self, ready: &Ready) -> &mut Tally {
         match ready.reach {
-            Reach::Host(_) => &mut self.hosts.tallies[ready.index],
-            Reach::Net(_) => &mut self.nets.tallies[ready.index],
+            Reach::Host(_) => &mut self.hosts.at_mut(ready.index).tally,
+            Reach::Net(_) => &mut self.nets.at_mut(ready.index).tally,
             Reach::All => &mut self.all,
         }
     }
@@ -330,14 +303,14 @@ impl Rates {
     /// Begins to count anew for how long one pair of ports has been used.
     pub fn unsteady(&mut self, ready: &Ready, at: Timestamp) {
         if let Reach::Host(_) = ready.reach {
-            self.hosts.traits[ready.index].steady_since = at;
+            self.hosts.at_mut(ready.index).traits.steady_since = at;
         }
     }
 
     /// Whether a destination within `reach` was told of less than `pause` ago.
     #[must_use]
     pub fn was_host_told(&self, reach: Reach, now: Timestamp, pause: std::time::Duration) -> bool {
-        self.within(reach).any(|index| self.hosts.tallies[index].was_told(now, pause))
+        self.within(reach).any(|(_, host)| host.tally.was_told(now, pause))
     }
 
     /// What of the traffic within `reach` went to destinations that were found to be nothing by themselves, and what spoke
@@ -345,7 +318,7 @@ impl Rates {
     #[must_use]
     pub fn cleared(&self, reach: Reach, now: Timestamp) -> (u64, u64) {
         self.within(reach)
-            .map(|index| &self.hosts.tallies[index])
+            .map(|(_, host)| &host.tally)
             .filter(|tally| tally.was_cleared(now))
             .map(|tally| tally.recent(now))
             .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
@@ -354,33 +327,29 @@ impl Rates {
     /// The destinations within `reach` that are held, those with the most traffic first, and what they got together.
     #[must_use]
     pub fn busiest(&self, reach: Reach, now: Timestamp) -> (Vec<(IpAddr, u16)>, u64) {
-        let mut busy: Vec<(u64, usize)> = self
+        let mut busy: Vec<(u64, (IpAddr, u16))> = self
             .within(reach)
-            .filter(|&index| !self.hosts.tallies[index].was_cleared(now))
-            .map(|index| (self.hosts.tallies[index].recent(now).0, index))
+            .filter(|(_, host)| !host.tally.was_cleared(now))
+            .map(|(key, host)| (host.tally.recent(now).0, (address(key), host.traits.port)))
             .filter(|(sent, _)| *sent > 0)
             .collect();
-        busy.sort_by_key(|&(sent, index)| (std::cmp::Reverse(sent), index));
+        // The sort is stable: of two with as much, the one that stands first.
+        busy.sort_by_key(|(sent, _)| std::cmp::Reverse(*sent));
         let sum = busy.iter().map(|(sent, _)| sent).sum();
-        let place =
-            |&(_, index): &(u64, usize)| (address(self.hosts.keys[index]), self.hosts.traits[index].port);
-        (busy.iter().map(place).collect(), sum)
+        (busy.into_iter().map(|(_, place)| place).collect(), sum)
     }
 
     /// How many destinations and networks had to make room.
     #[must_use]
     pub fn evictions(&self) -> u64 {
-        self.hosts.evictions + self.nets.evictions
+        self.hosts.evictions() + self.nets.evictions()
     }
 
-    fn within(&self, reach: Reach) -> impl Iterator<Item = usize> {
-        self.hosts.keys.iter().enumerate().filter_map(move |(index, key)| {
-            let is_within = match reach {
-                Reach::Host(host) => *key == bits(host),
-                Reach::Net(net) => net_of(*key) == bits(net),
-                Reach::All => true,
-            };
-            is_within.then_some(index)
+    fn within(&self, reach: Reach) -> impl Iterator<Item = (u128, &Entry)> {
+        self.hosts.iter().filter(move |(key, _)| match reach {
+            Reach::Host(address) => *key == bits(address),
+            Reach::Net(net) => net_of(*key) == bits(net),
+            Reach::All => true,
         })
     }
 }
@@ -444,7 +413,7 @@ mod tests {
         }
         assert_eq!(rates.evictions(), 1);
         assert_eq!(rates.hosts.position(bits([20, 0, 0, 5].into())), None);
-        assert_eq!(rates.hosts.keys.len(), Rates::HOSTS);
+        assert_eq!(rates.hosts.iter().count(), Rates::HOSTS);
     }
 
     #[test]
@@ -464,9 +433,9 @@ mod tests {
         for (millis, ports) in [(0, (1, 2)), (1_000, (1, 2)), (2_000, (1, 3)), (3_000, (1, 3))] {
             rates.sent(host, Sent { ports, ..sent(millis, 1) }, &LIMITS);
         }
-        assert_eq!(rates.hosts.traits[0].steady_since, at(2_000));
-        assert!(!rates.hosts.traits[0].is_mixed);
+        assert_eq!(rates.hosts.at_mut(0).traits.steady_since, at(2_000));
+        assert!(!rates.hosts.at_mut(0).traits.is_mixed);
         rates.sent(host, Sent { ports: (2, 3), ..sent(3_100, 1) }, &LIMITS);
-        assert!(rates.hosts.traits[0].is_mixed);
+        assert!(rates.hosts.at_mut(0).traits.is_mixed);
     }
 }

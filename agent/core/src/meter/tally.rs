@@ -61,7 +61,9 @@ pub struct Second {
 
 /// The count. Numbers of packets stop at what 32 bits hold.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Tally {
+    // Every packet touches these, so they stand together.
     start: Timestamp,
     bytes: u64,
     due: Timestamp,
@@ -104,7 +106,7 @@ impl Tally {
     /// Adds what was sent; whether a new second began with it.
     #[inline]
     pub fn add(&mut self, at: Timestamp, packets: u64, bytes: u64, limit: Limit, pace: Pace) -> bool {
-        let is_past = at.since(self.start) >= SECOND;
+        let is_past = at.is_past(self.start, SECOND);
         let is_new = is_past && self.due == NEVER;
         if is_new {
             if self.sent > 0 {
@@ -179,7 +181,7 @@ impl Tally {
             self.streak = 0;
             return (0, second.start);
         }
-        if self.streak == 0 || second.start.since(self.streak_end) >= SECOND {
+        if self.streak == 0 || second.start.is_past(self.streak_end, SECOND) {
             (self.streak, self.streak_start) = (0, second.start);
         }
         self.streak = self.streak.saturating_add(1);
@@ -199,21 +201,21 @@ impl Tally {
     /// Whether an alert was raised less than `pause` ago.
     #[must_use]
     pub fn was_told(&self, now: Timestamp, pause: Duration) -> bool {
-        self.last_alert != Timestamp::EPOCH && now.since(self.last_alert) < pause
+        self.last_alert != Timestamp::EPOCH && !now.is_past(self.last_alert, pause)
     }
 
     /// How much there is to lose if it is forgotten at `at`.
     #[must_use]
     pub fn weight(&self, at: Timestamp) -> (bool, u64) {
-        let is_live = at.since(self.start) < 2 * SECOND;
-        let was_over = self.streak > 0 && at.since(self.streak_end) < 2 * SECOND;
+        let is_live = !at.is_past(self.start, 2 * SECOND);
+        let was_over = self.streak > 0 && !at.is_past(self.streak_end, 2 * SECOND);
         (was_over || self.due != NEVER, if is_live { self.sent.into() } else { 0 })
     }
 
     /// What was sent in a second of late, and what spoke for it.
     #[must_use]
     pub fn recent(&self, at: Timestamp) -> (u64, u64) {
-        if at.since(self.start) >= 2 * SECOND && at.since(self.streak_end.max(self.cleared)) >= 2 * SECOND {
+        if at.is_past(self.start, 2 * SECOND) && at.is_past(self.streak_end.max(self.cleared), 2 * SECOND) {
             return (0, 0);
         }
         (self.sent.max(self.last_sent).into(), self.answered.max(self.last_answered).into())
@@ -227,7 +229,7 @@ impl Tally {
     /// Whether it was found to be nothing of late.
     #[must_use]
     pub fn was_cleared(&self, now: Timestamp) -> bool {
-        self.cleared != Timestamp::EPOCH && now.since(self.cleared) < 2 * SECOND
+        self.cleared != Timestamp::EPOCH && !now.is_past(self.cleared, 2 * SECOND)
     }
 }
 

@@ -4,9 +4,10 @@ use std::net::Ipv4Addr;
 
 use reeve_policy::Protocol;
 
-use super::{Body, Fragment, Ip, Malformed, Piece, transport};
+use super::{Fragment, Ip, Malformed, Piece, transport};
 
-pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
+#[inline]
+pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Ip<'_>, Malformed> {
     let b: &[u8; 20] = data.first_chunk().ok_or(Malformed::IpHeader)?;
     if b[0] >> 4 != 4 {
         return Err(Malformed::IpHeader);
@@ -34,7 +35,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
     let captured = &data[..data.len().min(length as usize)];
     let read = transport::parse(protocol, fragment, captured.get(header_len..), length - header_len as u32);
     let header_end = (header_len + read.header_len).min(captured.len());
-    Ok(Body::Ip(Ip {
+    Ok(Ip {
         source: Ipv4Addr::new(b[12], b[13], b[14], b[15]).into(),
         destination: Ipv4Addr::new(b[16], b[17], b[18], b[19]).into(),
         protocol,
@@ -45,7 +46,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
         segments: read.segments,
         headers: &captured[..header_end],
         transport: read.transport,
-    }))
+    })
 }
 
 /// Where the fragment belongs that begins with `headers` and is `length` bytes long.

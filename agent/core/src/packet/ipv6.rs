@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use reeve_policy::Protocol;
 
-use super::{Body, Fragment, Ip, Malformed, Piece, Transport, transport};
+use super::{Fragment, Ip, Malformed, Piece, Transport, transport};
 
 /// Extension header numbers (IANA "IPv6 Extension Header Types") that say how long they are.
 const HOP_BY_HOP: u8 = 0;
@@ -23,7 +23,7 @@ pub(super) const MAX_EXTENSIONS: u8 = u8::MAX;
 /// More than this no honest packet has; a way to make every reader walk far.
 pub const HONEST_EXTENSIONS: u8 = 16;
 
-pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
+pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Ip<'_>, Malformed> {
     let b: &[u8; 40] = data.first_chunk().ok_or(Malformed::IpHeader)?;
     if b[0] >> 4 != 6 {
         return Err(Malformed::IpHeader);
@@ -41,7 +41,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
     let chain = match walk(captured, 40, b[6], length) {
         Ok(chain) => chain,
         Err((reason, end)) => {
-            return Ok(Body::Ip(Ip {
+            return Ok(Ip {
                 source,
                 destination,
                 protocol: Protocol::from_number(b[6]),
@@ -53,7 +53,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
                 // Up to the extension at which it broke, so that a record of headers breaks at the same one.
                 headers: &captured[..(end + 8).min(captured.len())],
                 transport: Transport::Malformed(reason),
-            }));
+            });
         }
     };
     let protocol = Protocol::from_number(chain.next);
@@ -61,7 +61,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
     let fragment = if chain.is_cut { Fragment::Later } else { chain.fragment };
     let read = transport::parse(protocol, fragment, captured.get(chain.end..), rest);
     let header_end = (chain.end + read.header_len).min(captured.len());
-    Ok(Body::Ip(Ip {
+    Ok(Ip {
         source,
         destination,
         protocol,
@@ -72,7 +72,7 @@ pub(super) fn parse(data: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
         segments: read.segments,
         headers: &captured[..header_end],
         transport: read.transport,
-    }))
+    })
 }
 
 /// Where the extension headers end.

@@ -11,7 +11,9 @@ const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 const PPPOE_SESSION: u16 = 0x8864;
 /// 802.1Q, 802.1ad, and the value that was used for double tagging before it.
-const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+const fn is_vlan_tag(kind: u16) -> bool {
+    matches!(kind, 0x8100 | 0x88a8 | 0x9100)
+}
 /// Tags beyond this are not looked behind.
 const MAX_TAGS: usize = 4;
 /// Below this an EtherType is an IEEE 802.3 length.
@@ -22,102 +24,112 @@ const SNAP: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
 const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
+/// What a link header says.
+#[derive(Clone, Copy)]
+struct Header {
+    source_mac: Option<MacAddr6>,
+    destination_mac: Option<MacAddr6>,
+    vlan: Option<u16>,
+    /// The EtherType of what stands behind it.
+    kind: u16,
+    /// Its own length.
+    len: usize,
+}
+
 /// Parses a frame from its link header on.
+#[inline]
 pub(super) fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, Malformed> {
+    let Header { source_mac, destination_mac, vlan, kind, len } = header(link, data)?;
+    let (rest, wire_len) = (&data[len..], wire_len.saturating_sub(len as u32));
+    let body = match kind {
+        IPV4 => Body::Ip(ipv4::parse(rest, wire_len)?),
+        IPV6 => Body::Ip(ipv6::parse(rest, wire_len)?),
+        ARP => arp::parse(rest)?,
+        other => Body::Other(other),
+    };
+    Ok(Packet { source_mac, destination_mac, vlan, body })
+}
+
+#[inline]
+fn header(link: LinkType, data: &[u8]) -> Result<Header, Malformed> {
     match link {
-        LinkType::Ethernet => ethernet(data, wire_len),
+        LinkType::Ethernet => ethernet(data),
         LinkType::RawIp => {
-            let body = match data.first().ok_or(Malformed::IpHeader)? >> 4 {
-                4 => ipv4::parse(data, wire_len)?,
-                6 => ipv6::parse(data, wire_len)?,
+            let kind = match data.first().ok_or(Malformed::IpHeader)? >> 4 {
+                4 => IPV4,
+                6 => IPV6,
                 _ => return Err(Malformed::IpHeader),
             };
-            Ok(bare(body))
+            Ok(bare(kind, 0))
         }
-        LinkType::Null => null(data, wire_len),
+        LinkType::Null => null(data),
         LinkType::LinuxSll => {
             let header: &[u8; 16] = data.first_chunk().ok_or(Malformed::Link)?;
-            let mac = (header[4..6] == [0, 6]).then(|| mac(&header[6..12]));
-            cooked(mac, u16::from_be_bytes([header[14], header[15]]), &data[16..], wire_len, 16)
+            let source_mac = (header[4..6] == [0, 6]).then(|| mac(&header[6..12]));
+            Ok(Header { source_mac, ..bare(u16::from_be_bytes([header[14], header[15]]), 16) })
         }
         LinkType::LinuxSll2 => {
             let header: &[u8; 20] = data.first_chunk().ok_or(Malformed::Link)?;
-            let mac = (header[11] == 6).then(|| mac(&header[12..18]));
-            cooked(mac, u16::from_be_bytes([header[0], header[1]]), &data[20..], wire_len, 20)
+            let source_mac = (header[11] == 6).then(|| mac(&header[12..18]));
+            Ok(Header { source_mac, ..bare(u16::from_be_bytes([header[0], header[1]]), 20) })
         }
     }
 }
 
-fn ethernet(data: &[u8], wire_len: u32) -> Result<Packet<'_>, Malformed> {
+#[inline]
+fn ethernet(data: &[u8]) -> Result<Header, Malformed> {
     let header: &[u8; 14] = data.first_chunk().ok_or(Malformed::Link)?;
     let mut kind = u16::from_be_bytes([header[12], header[13]]);
-    let mut start = 14;
+    let mut len = 14;
     let mut vlan = None;
     for _ in 0..MAX_TAGS {
-        if !VLAN_TAGS.contains(&kind) {
+        if !is_vlan_tag(kind) {
             break;
         }
-        let tag: &[u8; 4] = data[start..].first_chunk().ok_or(Malformed::Link)?;
+        let tag: &[u8; 4] = data[len..].first_chunk().ok_or(Malformed::Link)?;
         vlan = vlan.or(Some(u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff));
         kind = u16::from_be_bytes([tag[2], tag[3]]);
-        start += 4;
+        len += 4;
     }
     if kind < MIN_ETHERTYPE {
-        match data[start..].first_chunk::<8>() {
+        match data[len..].first_chunk::<8>() {
             Some(llc) if llc[..6] == SNAP => {
                 kind = u16::from_be_bytes([llc[6], llc[7]]);
-                start += 8;
+                len += 8;
             }
             _ => kind = 0,
         }
     }
     if kind == PPPOE_SESSION {
-        let header: &[u8; 8] = data[start..].first_chunk().ok_or(Malformed::Link)?;
+        let header: &[u8; 8] = data[len..].first_chunk().ok_or(Malformed::Link)?;
         match u16::from_be_bytes([header[6], header[7]]) {
-            PPP_IPV4 => (kind, start) = (IPV4, start + 8),
-            PPP_IPV6 => (kind, start) = (IPV6, start + 8),
+            PPP_IPV4 => (kind, len) = (IPV4, len + 8),
+            PPP_IPV6 => (kind, len) = (IPV6, len + 8),
             _ => {}
         }
     }
-    let body = body(kind, &data[start..], wire_len.saturating_sub(start as u32))?;
-    Ok(Packet { source_mac: Some(mac(&header[6..12])), destination_mac: Some(mac(&header[..6])), vlan, body })
-}
-
-fn cooked(
-    source_mac: Option<MacAddr6>,
-    kind: u16,
-    rest: &[u8],
-    wire_len: u32,
-    header_len: u32,
-) -> Result<Packet<'_>, Malformed> {
-    let body = body(kind, rest, wire_len.saturating_sub(header_len))?;
-    Ok(Packet { source_mac, destination_mac: None, vlan: None, body })
+    Ok(Header {
+        source_mac: Some(mac(&header[6..12])),
+        destination_mac: Some(mac(&header[..6])),
+        vlan,
+        kind,
+        len,
+    })
 }
 
 /// The family is in the byte order of the machine that wrote the capture; no family is a multiple of 65536.
-fn null(data: &[u8], wire_len: u32) -> Result<Packet<'_>, Malformed> {
+fn null(data: &[u8]) -> Result<Header, Malformed> {
     let header: &[u8; 4] = data.first_chunk().ok_or(Malformed::Link)?;
-    let family = u32::from_be_bytes(*header).min(u32::from_le_bytes(*header));
-    let (rest, wire_len) = (&data[4..], wire_len.saturating_sub(4));
-    Ok(bare(match family {
-        2 => ipv4::parse(rest, wire_len)?,
+    match u32::from_be_bytes(*header).min(u32::from_le_bytes(*header)) {
+        2 => Ok(bare(IPV4, 4)),
         // Linux, NetBSD and OpenBSD, FreeBSD, macOS.
-        10 | 24 | 28 | 30 => ipv6::parse(rest, wire_len)?,
-        _ => return Err(Malformed::Family),
-    }))
-}
-
-fn body(kind: u16, rest: &[u8], wire_len: u32) -> Result<Body<'_>, Malformed> {
-    match kind {
-        IPV4 => ipv4::parse(rest, wire_len),
-        IPV6 => ipv6::parse(rest, wire_len),
-        ARP => arp::parse(rest),
-        other => Ok(Body::Other(other)),
+        10 | 24 | 28 | 30 => Ok(bare(IPV6, 4)),
+        _ => Err(Malformed::Family),
     }
 }
 
-fn bare(body: Body<'_>) -> Packet<'_> {
-    Packet { source_mac: None, destination_mac: None, vlan: None, body }
+const fn bare(kind: u16, len: usize) -> Header {
+    Header { source_mac: None, destination_mac: None, vlan: None, kind, len }
 }
 
 /// From six bytes.

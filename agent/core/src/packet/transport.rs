@@ -9,7 +9,9 @@ use super::{Fragment, Malformed, Sctp, Tcp, TcpFlags, Transport, Udp, icmp, vrrp
 
 /// Ports of DHCP clients (RFC 2131, section 4.1; RFC 8415, section 7.2), and how much of what they are sent counts as header: which
 /// kind of message it is stands in its first bytes, and nobody's name or address.
-const DHCP_CLIENTS: [u16; 2] = [68, 546];
+const fn is_dhcp_client(port: u16) -> bool {
+    matches!(port, 68 | 546)
+}
 const DHCP_KIND: usize = 4;
 
 /// Payload bytes of a full TCP segment on Ethernet with timestamps, and of a full UDP datagram.
@@ -25,6 +27,7 @@ pub(super) struct Read<'a> {
 const NOTHING: Read<'static> = Read { transport: Transport::Absent, header_len: 0, segments: 1 };
 
 /// Reads what is there; what cannot be is told as such.
+#[inline]
 pub(super) fn parse(
     protocol: Protocol,
     fragment: Fragment,
@@ -35,6 +38,7 @@ pub(super) fn parse(
     read(protocol, fragment, captured, length).unwrap_or_else(malformed)
 }
 
+#[inline]
 fn read(
     protocol: Protocol,
     fragment: Fragment,
@@ -87,6 +91,7 @@ fn tiny(captured: &[u8], length: u32) -> Read<'_> {
     Read { transport: Transport::Tiny { source_port, destination_port }, header_len: 4, segments: 1 }
 }
 
+#[inline]
 fn tcp(captured: &[u8], length: u32) -> Result<Read<'_>, Malformed> {
     let Some(b) = captured.first_chunk::<20>() else { return Ok(NOTHING) };
     let header_len = usize::from(b[12] >> 4) * 4;
@@ -108,6 +113,7 @@ fn tcp(captured: &[u8], length: u32) -> Result<Read<'_>, Malformed> {
     Ok(Read { transport, header_len, segments: payload_len.div_ceil(TCP_SEGMENT).max(1) })
 }
 
+#[inline]
 fn udp(captured: &[u8], length: u32, whole: bool) -> Result<Read<'_>, Malformed> {
     let Some(b) = captured.first_chunk::<8>() else { return Ok(NOTHING) };
     // Zero means "to the end of the packet" in a jumbogram (RFC 2675); offloads leave it in big bundles too.
@@ -125,7 +131,7 @@ fn udp(captured: &[u8], length: u32, whole: bool) -> Result<Read<'_>, Malformed>
         payload_len: here,
         payload: &captured[8..captured.len().min(8 + here as usize)],
     });
-    let is_to_client = DHCP_CLIENTS.contains(&u16::from_be_bytes([b[2], b[3]]));
+    let is_to_client = is_dhcp_client(u16::from_be_bytes([b[2], b[3]]));
     let header_len = if is_to_client { captured.len().min(8 + DHCP_KIND) } else { 8 };
     Ok(Read { transport, header_len, segments: here.div_ceil(UDP_SEGMENT).max(1) })
 }

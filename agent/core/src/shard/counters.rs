@@ -3,6 +3,7 @@
 use reeve_policy::{Loss, Timestamp};
 
 use crate::meter::loss::LossMeter;
+use crate::meter::tally::SECOND;
 use crate::packet::Malformed;
 
 /// What a shard has counted since it began.
@@ -47,17 +48,17 @@ pub(super) struct VantageLoss {
     pub meter: LossMeter,
     /// Frames that are not entered yet, and the second that they came in.
     received: u64,
-    second: u64,
     since: Timestamp,
+    /// When the second at hand is over.
+    until: Timestamp,
 }
 
 impl VantageLoss {
     /// Counts a frame. Seconds are entered whole, so that it does not show when somebody asks.
     pub fn receive(&mut self, at: Timestamp) {
-        let second = at.as_nanos() / 1_000_000_000;
-        if second != self.second {
+        if at >= self.until {
             self.enter();
-            (self.second, self.since) = (second, at);
+            (self.since, self.until) = (at, at.floor_to(SECOND) + SECOND);
         }
         self.received += 1;
     }

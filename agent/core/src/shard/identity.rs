@@ -102,6 +102,7 @@ impl Shard {
     }
 
     /// The tenant of the port that a capture without directions was taken at.
+    #[inline]
     fn captured_port(&mut self, frame: &Frame<'_>) -> Option<(TenantIx, &mut super::TenantState)> {
         let is_port = self.topology.vantage(frame.vantage)?.kind == VantageKind::Port;
         let tenant = self.topology.lone_tenant(frame.vantage).filter(|_| is_port)?;
@@ -109,6 +110,7 @@ impl Shard {
     }
 
     /// Reads an ARP message.
+    #[inline(never)]
     pub(super) fn resolved(
         &mut self,
         frame: &Frame<'_>,
@@ -143,6 +145,7 @@ impl Shard {
     }
 
     /// Looks at what a tenant sent for signs that it says it is somebody else.
+    #[inline(never)]
     pub(super) fn identify(
         &mut self,
         sender: TenantIx,
@@ -183,6 +186,7 @@ impl Shard {
     }
 
     /// Takes a frame of no protocol that is read: only whence it comes.
+    #[inline(never)]
     pub(super) fn other(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, at: Timestamp) {
         let is_sent = frame.passage == Passage::In;
         if let Some((sender, _)) = self.captured_port(frame).filter(|_| is_sent)
@@ -228,6 +232,7 @@ impl Shard {
     }
 
     /// Whether a packet with a foreign source is one that the sender was handed for elsewhere and passes on.
+    #[inline(never)]
     pub(super) fn passes_on(&mut self, sender: TenantIx, ip: &Ip<'_>, at: Timestamp) -> bool {
         let passes_on = self.tenants[sender.0 as usize].identity.delivered.passes_on(ip, at);
         self.counters.leaked += u64::from(passes_on);
@@ -235,6 +240,7 @@ impl Shard {
     }
 
     /// Looks at what reached a tenant for what excuses it, and for where others' addresses are.
+    #[inline(never)]
     pub(super) fn met(
         &mut self,
         receiver: TenantIx,

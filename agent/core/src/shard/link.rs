@@ -10,6 +10,7 @@ use crate::topology::{Attribution, TenantIx};
 
 impl Shard {
     /// Reads an ARP message: who asks for whom on the link.
+    #[inline(never)]
     pub(super) fn swept(&mut self, who: &Attribution, arp: &Arp, at: Timestamp) {
         const REQUEST: u16 = 1;
         // What the tenant asks for itself, or about itself, is no neighbour.
@@ -27,6 +28,7 @@ impl Shard {
     }
 
     /// Takes note that a tenant asks for a neighbour, unless all that it sends is held back.
+    #[inline(never)]
     pub(super) fn ask(&mut self, sender: TenantIx, neighbour: IpAddr, at: Timestamp) {
         let state = &mut self.tenants[sender.0 as usize];
         if state.restrictions.is_total() || self.is_degraded {

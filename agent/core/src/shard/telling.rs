@@ -44,10 +44,15 @@ impl Shard {
     }
 
     /// Makes alerts of the findings about `tenant`.
+    #[inline]
     pub(super) fn raise(&mut self, tenant: TenantIx) {
-        if self.findings.is_empty() {
-            return;
+        if !self.findings.is_empty() {
+            self.make_alerts(tenant);
         }
+    }
+
+    #[inline(never)]
+    fn make_alerts(&mut self, tenant: TenantIx) {
         let mut findings = std::mem::take(&mut self.findings);
         for mut finding in findings.drain(..) {
             leave_what_bears_out(&mut finding);

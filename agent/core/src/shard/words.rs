@@ -29,12 +29,8 @@ impl Shard {
         for (tenant, is_sent) in [(who.0, true), (who.1, false)] {
             if let Some(tenant) = tenant {
                 self.streams.handle(tenant, is_sent, ip, at, &mut said);
-                for (port, path) in pages(ip).take(if is_sent { usize::MAX } else { 0 }) {
-                    let peer = ip.destination;
-                    // Connections to protected endpoints are kept whole, others sampled.
-                    let sampling = self.topology.vantage(vantage).map_or(1, |one| one.sampling);
-                    let weight = if self.streams.is_read(ip) { 1 } else { sampling };
-                    said.push(StreamEvent::Page { tenant, peer, port, path, weight });
+                if is_sent && pages::may_ask(ip) {
+                    self.count_pages(tenant, ip, vantage, &mut said);
                 }
             }
         }
@@ -53,7 +49,19 @@ impl Shard {
         self.listen(said, at);
     }
 
+    #[inline(never)]
+    fn count_pages(&self, tenant: TenantIx, ip: &Ip<'_>, vantage: VantageId, said: &mut Vec<StreamEvent>) {
+        for (port, path) in pages::asked(ip) {
+            let peer = ip.destination;
+            // Connections to protected endpoints are kept whole, others sampled.
+            let sampling = self.topology.vantage(vantage).map_or(1, |one| one.sampling);
+            let weight = if self.streams.is_read(ip) { 1 } else { sampling };
+            said.push(StreamEvent::Page { tenant, peer, port, path, weight });
+        }
+    }
+
     /// Tells the detectors what was said.
+    #[inline(never)]
     pub(super) fn listen(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
         for event in said {
             let (tenant, peer) = (event.tenant(), &event.peer());

@@ -23,7 +23,7 @@ mod hello;
 mod line;
 pub mod login;
 mod order;
-mod pages;
+pub(crate) mod pages;
 mod quic;
 mod sealed;
 mod sites;
@@ -40,7 +40,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use reeve_policy::language::thresholds::Endpoint;
-use reeve_policy::{Name, Target, Timestamp};
+use reeve_policy::{Name, Protocol, Target, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::flow::table::FlowKey;
@@ -49,7 +49,6 @@ use crate::topology::TenantIx;
 use calls::{Call, CallStream, Site};
 use login::{Login, Logins, Service};
 use order::Order;
-pub(crate) use pages::pages;
 use quic::Quic;
 use sites::{Look, Sites};
 use smtp::{MailEvent, OwnDomains, Smtp};
@@ -66,6 +65,14 @@ const IDLE_AFTER_RESET: Duration = Duration::from_secs(5);
 /// TCP ports on which servers take mail: from other servers, and from their users with TLS from the start or without (IANA;
 /// RFC 8314), and the one that is used where 25 is closed.
 pub const MAIL_PORTS: [u16; 4] = [25, 465, 587, 2525];
+
+/// Whether a port is one of these. Every packet asks.
+#[inline]
+#[must_use]
+pub const fn is_mail_port(port: u16) -> bool {
+    let [smtp, submissions, submission, other] = MAIL_PORTS;
+    port == smtp || port == submissions || port == submission || port == other
+}
 
 /// What a stream tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,7 +293,8 @@ impl Streams {
         self.evictions + self.passed_over + self.logins.evictions()
     }
 
-    /// Reads a packet of `tenant`'s: one that it sent, or one that reached it.
+    /// Reads a packet of `tenant`'s: one that it sent, or one that reached it. Most are none to be read, and leave at once.
+    #[inline]
     pub fn handle(
         &mut self,
         tenant: TenantIx,
@@ -295,39 +303,41 @@ impl Streams {
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
-        self.logins.handle(tenant, is_sent, ip, at, events);
+        let ports = match &ip.transport {
+            Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
+            Transport::Udp(udp) => (udp.source_port, udp.destination_port),
+            _ => return,
+        };
+        let (local, remote) = ends(is_sent, ip, ports);
+        self.logins.handle(tenant, is_sent, (local, remote), &ip.transport, at, events);
+        let is_mail = is_mail_port(remote.1) || is_mail_port(local.1);
+        let may_be_at = self.sites.may_be_at(remote.1);
         match &ip.transport {
-            Transport::Tcp(tcp) => {
-                let ports = (tcp.source_port, tcp.destination_port);
-                let (local, remote) = ends(is_sent, ip, ports);
-                let is_mail = MAIL_PORTS.contains(&remote.1) || MAIL_PORTS.contains(&local.1);
-                let look = self.sites.look(remote);
-                if is_mail || look != Look::Away {
-                    let key = FlowKey::new(tenant, ip.protocol, local, remote);
-                    self.segment(key, (local, remote), look, (is_sent, tcp, at), events);
-                }
+            Transport::Tcp(tcp) if is_mail || may_be_at => {
+                self.segment(tenant, (local, remote), is_mail, (is_sent, tcp, at), events);
             }
-            Transport::Udp(udp) => {
-                let (local, remote) = ends(is_sent, ip, (udp.source_port, udp.destination_port));
-                let look = self.sites.look(remote);
-                if look != Look::Away {
-                    let key = FlowKey::new(tenant, ip.protocol, local, remote);
-                    self.datagram(key, remote, look, (is_sent, udp, at), events);
-                }
+            Transport::Udp(udp) if may_be_at => {
+                self.datagram(tenant, (local, remote), (is_sent, udp, at), events);
             }
             _ => {}
         }
     }
 
     /// Reads a segment of TCP.
+    #[inline(never)]
     fn segment(
         &mut self,
-        key: FlowKey,
+        tenant: TenantIx,
         (local, remote): (Socket, Socket),
-        look: Look,
+        is_mail: bool,
         (is_sent, tcp, at): (bool, &Tcp<'_>, Timestamp),
         events: &mut Vec<StreamEvent>,
     ) {
+        let look = self.sites.look(remote);
+        if !is_mail && look == Look::Away {
+            return;
+        }
+        let key = FlowKey::new(tenant, Protocol::Tcp, local, remote);
         let opens = tcp.flags.any(TcpFlags::SYN) && !tcp.flags.any(TcpFlags::ACK);
         let held = self.streams.get_mut(&key);
         match held.map_or(Part::Opening, |stream| stream.part(is_sent, tcp)) {
@@ -371,7 +381,7 @@ impl Streams {
         let from_client = is_client == is_sent;
         stream.last = at;
         let site = Site { sites: &self.sites, remote };
-        let (tenant, peer) = (key.tenant, remote.0);
+        let peer = remote.0;
         stream.read(from_client, tcp, site, |said| {
             events.push(match said {
                 Said::Mail(event) => {
@@ -392,14 +402,19 @@ impl Streams {
     }
 
     /// Reads a datagram that is QUIC, if anything.
+    #[inline(never)]
     fn datagram(
         &mut self,
-        key: FlowKey,
-        remote: Socket,
-        look: Look,
+        tenant: TenantIx,
+        (local, remote): (Socket, Socket),
         (is_sent, udp, at): (bool, &Udp<'_>, Timestamp),
         events: &mut Vec<StreamEvent>,
     ) {
+        let look = self.sites.look(remote);
+        if look == Look::Away {
+            return;
+        }
+        let key = FlowKey::new(tenant, Protocol::Udp, local, remote);
         let said = (udp.payload, udp.payload_len);
         let is_fresh = match self.streams.get(&key).map(|stream| &stream.speech) {
             Some(Speech::Quic(quic)) => is_sent && quic.is_another(said.0, said.1),
@@ -426,7 +441,7 @@ impl Streams {
             *work = if work.0 == second { (second, work.1.saturating_add(1)) } else { (second, 1) };
             work.1 <= quic::WORK_MAX
         };
-        let (tenant, (peer, port)) = (key.tenant, remote);
+        let (peer, port) = remote;
         quic.read(is_sent, said, Site { sites: &self.sites, remote }, may_open, &mut |endpoint, call| {
             events.push(StreamEvent::Call { tenant, peer, port, is_quic: true, endpoint, call });
         });
@@ -452,6 +467,7 @@ impl Streams {
     }
 
     /// Gives up what has been idle too long at `now`.
+    #[inline(never)]
     pub fn sweep(&mut self, now: Timestamp, events: &mut Vec<StreamEvent>) {
         self.logins.sweep(now, events);
         let is_idle = |key: &&FlowKey| {
@@ -469,7 +485,7 @@ impl Streams {
         if look != Look::Away {
             return (true, Speech::Calls(CallStream::new(look)));
         }
-        let is_client = MAIL_PORTS.contains(&remote_port);
+        let is_client = is_mail_port(remote_port);
         let port = if is_client { remote_port } else { local_port };
         let own = self.own.get(key.tenant.0 as usize).cloned().unwrap_or_default();
         (is_client, Speech::Mail(Box::new(Smtp::new(own, port))))
@@ -563,6 +579,7 @@ impl Streams {
 type Socket = (IpAddr, u16);
 
 /// The tenant's end of a packet and the other, of its source and destination ports.
+#[inline]
 fn ends(is_sent: bool, ip: &Ip<'_>, (source, destination): (u16, u16)) -> (Socket, Socket) {
     let (from, to) = ((ip.source, source), (ip.destination, destination));
     if is_sent { (from, to) } else { (to, from) }

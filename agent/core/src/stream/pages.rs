@@ -6,14 +6,22 @@
 use crate::packet::{Ip, Tcp, TcpFlags, Transport};
 
 /// Ports of web sites.
-const PORTS: [u16; 2] = [80, 8080];
+const fn is_site(port: u16) -> bool {
+    matches!(port, 80 | 8080)
+}
 /// As much of a path as is told apart: what a sampled packet holds behind its headers.
 const PATH_MAX: usize = 96;
 /// So many requests are counted in one segment: a full one holds no more of the shortest that name a host.
 const REQUESTS_MAX: usize = 64;
 
+/// Whether a packet may ask for a page.
+#[inline]
+pub(crate) fn may_ask(ip: &Ip<'_>) -> bool {
+    matches!(&ip.transport, Transport::Tcp(tcp) if is_site(tcp.destination_port) && tcp.payload_len > 0)
+}
+
 /// The port of a web site, and the hashes of the paths there, that a packet asks for.
-pub(crate) fn pages<'a>(ip: &Ip<'a>) -> impl Iterator<Item = (u16, u32)> + use<'a> {
+pub(crate) fn asked<'a>(ip: &Ip<'a>) -> impl Iterator<Item = (u16, u32)> + use<'a> {
     let tcp = match &ip.transport {
         Transport::Tcp(tcp) => Some(*tcp),
         _ => None,
@@ -22,7 +30,7 @@ pub(crate) fn pages<'a>(ip: &Ip<'a>) -> impl Iterator<Item = (u16, u32)> + use<'
 }
 
 fn of_segment<'a>(tcp: &Tcp<'a>) -> impl Iterator<Item = u32> + use<'a> {
-    let is_page = PORTS.contains(&tcp.destination_port) && !tcp.flags.any(TcpFlags::SYN | TcpFlags::RST);
+    let is_page = is_site(tcp.destination_port) && !tcp.flags.any(TcpFlags::SYN | TcpFlags::RST);
     let mut rest: &'a [u8] = if is_page { tcp.payload } else { &[] };
     // Empty lines before a request are passed over (RFC 9112, section 2.2).
     while let [b'\r' | b'\n', behind @ ..] = rest {

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use reeve_policy::language::thresholds::{Endpoint, EndpointKind};
 
+use crate::meter::rates::port_class;
+
 /// What is known of a connection to some port of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -33,15 +35,14 @@ pub(super) struct Asked<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Sites {
     endpoints: Vec<Endpoint>,
-    /// All of their ports, in order.
-    ports: Vec<u16>,
+    /// The classes of their ports.
+    ports: u64,
 }
 
 impl Sites {
     pub fn new(endpoints: &[Endpoint]) -> Self {
-        let mut ports: Vec<u16> = endpoints.iter().flat_map(|endpoint| endpoint.ports.clone()).collect();
-        ports.sort_unstable();
-        ports.dedup();
+        let ports = endpoints.iter().flat_map(|endpoint| &endpoint.ports);
+        let ports = ports.fold(0, |classes, port| classes | port_class(*port));
         Self { endpoints: endpoints.to_vec(), ports }
     }
 
@@ -50,12 +51,14 @@ impl Sites {
         &self.endpoints
     }
 
+    /// Whether there may be an endpoint on a port, somewhere. Every packet asks.
+    #[inline]
+    pub const fn may_be_at(&self, port: u16) -> bool {
+        self.ports & port_class(port) != 0
+    }
+
     /// What a connection to `port` of `address` may be.
     pub fn look(&self, (address, port): (IpAddr, u16)) -> Look {
-        // This is asked for every packet.
-        if self.ports.binary_search(&port).is_err() {
-            return Look::Away;
-        }
         let (mut only, mut number, mut is_at) = (0, 0, false);
         for (place, endpoint) in self.candidates((address, port)) {
             (only, number) = (place, number + 1);

@@ -24,6 +24,7 @@ use reeve_policy::{Class, Metric, Protocol, Timestamp};
 use super::{Terms, Told, judge_counted, part, rate};
 use crate::detect::Finding;
 use crate::flow::table::bits;
+use crate::meter::keyed::Keyed;
 use crate::meter::rates::{Limits, Rates, Reach, Ready, Sent, net_of, port_class};
 use crate::meter::tally::{Limit, Pace, SECOND};
 use crate::packet::{Ip, Udp};
@@ -63,13 +64,13 @@ impl Pulses {
         // Of one moment there may be several seconds: a host's, and its network's.
         let is_apart = |other: &Timestamp| {
             let (early, late) = (start.min(*other), start.max(*other));
-            *other == Timestamp::EPOCH || late.since(early) >= SECOND
+            *other == Timestamp::EPOCH || late.is_past(early, SECOND)
         };
         if self.seconds.iter().all(is_apart) {
             self.seconds[self.next] = start;
             self.next = (self.next + 1) % PULSES_MAX;
         }
-        let late = |other: &&Timestamp| **other != Timestamp::EPOCH && start.since(**other) < PULSES;
+        let late = |other: &&Timestamp| **other != Timestamp::EPOCH && !start.is_past(**other, PULSES);
         u32::try_from(self.seconds.iter().filter(late).count()).expect("at most 32")
     }
 }
@@ -77,8 +78,9 @@ impl Pulses {
 /// What one peer, or one network, asked for.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    key: u128,
     local_port: u16,
+    /// How often it asked.
+    requests: u32,
     is_known: bool,
     /// The peer answers where TFTP sends from.
     is_dialogue: bool,
@@ -92,10 +94,10 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(key: u128, at: Timestamp) -> Self {
+    fn new(at: Timestamp) -> Self {
         Self {
-            key,
             local_port: 0,
+            requests: 0,
             is_known: false,
             is_dialogue: false,
             padded: [true; 2],
@@ -106,21 +108,25 @@ impl Asked {
         }
     }
 
-    fn take(&mut self, local_port: u16, is_known: bool, udp: &Udp<'_>, at: Timestamp) {
-        if at.since(self.last) >= MEMORY {
-            *self = Self::new(self.key, at);
+    fn take(&mut self, numbers: &FloodAmplify, udp: &Udp<'_>, at: Timestamp) {
+        let local_port = udp.destination_port;
+        if at.is_past(self.last, MEMORY) {
+            *self = Self::new(at);
         }
-        if at.since(self.since) >= GENERATION {
+        if at.is_past(self.since, GENERATION) {
             (self.lengths, self.ports, self.padded) =
                 ([0, self.lengths[0]], [0, self.ports[0]], [true, self.padded[0]]);
             self.since = at;
         }
         self.last = at;
+        self.requests = self.requests.saturating_add(1);
         if self.local_port == TFTP && local_port != TFTP {
             self.is_dialogue = true;
             return;
         }
-        (self.local_port, self.is_known) = (local_port, is_known);
+        if self.local_port != local_port {
+            (self.local_port, self.is_known) = (local_port, numbers.ports.contains(&local_port));
+        }
         self.lengths[0] |= 1 << (udp.payload_len % 64);
         self.ports[0] |= port_class(udp.source_port);
         self.padded[0] &= udp.payload_len.is_multiple_of(16);
@@ -140,16 +146,15 @@ impl Asked {
 #[derive(Debug)]
 pub struct Amplify {
     answers: Rates,
-    hosts: Vec<Asked>,
-    nets: Vec<Asked>,
-    recent: usize,
+    hosts: Keyed<Asked, { Rates::HOSTS }>,
+    nets: Keyed<Asked, { Rates::NETS }>,
     pulses: Pulses,
 }
 
 impl Default for Amplify {
     fn default() -> Self {
         let pulses = Pulses { seconds: [Timestamp::EPOCH; PULSES_MAX], next: 0 };
-        Self { answers: Rates::new(Pace::Sustained), hosts: Vec::new(), nets: Vec::new(), recent: 0, pulses }
+        Self { answers: Rates::new(Pace::Sustained), hosts: Keyed::default(), nets: Keyed::default(), pulses }
     }
 }
 
@@ -175,34 +180,29 @@ pub fn is_high_service(numbers: &FloodAmplify, local_port: u16) -> bool {
 
 impl Amplify {
     /// Bytes that it takes at most.
-    pub const BYTES: usize =
-        size_of::<Self>() + Rates::BYTES + (Rates::HOSTS + Rates::NETS) * size_of::<Asked>();
+    pub const BYTES: usize = size_of::<Self>()
+        + Rates::BYTES
+        + Keyed::<Asked, { Rates::HOSTS }>::BYTES
+        + Keyed::<Asked, { Rates::NETS }>::BYTES;
 
     /// A request, perhaps, came in.
     pub fn received(&mut self, numbers: &FloodAmplify, ip: &Ip<'_>, udp: &Udp<'_>, at: Timestamp) {
         let local_port = udp.destination_port;
         let key = bits(ip.source);
-        let known = self.position(key);
-        let is_known = numbers.ports.contains(&local_port);
-        if known.is_none() && !is_known && local_port >= 32_768 {
+        if local_port >= 32_768 && !numbers.ports.contains(&local_port) && self.hosts.position(key).is_none()
+        {
             return;
         }
-        let host = known.unwrap_or_else(|| make(&mut self.hosts, Rates::HOSTS, key, at));
-        self.recent = host;
-        self.hosts[host].take(local_port, is_known, udp, at);
-        let net = net_of(key);
-        let place = self.nets.iter().position(|asked| asked.key == net);
-        let place = place.unwrap_or_else(|| make(&mut self.nets, Rates::NETS, net, at));
-        self.nets[place].take(local_port, is_known, udp, at);
+        asked(&mut self.hosts, key, at).take(numbers, udp, at);
+        asked(&mut self.nets, net_of(key), at).take(numbers, udp, at);
         self.answers.answered(ip.source, u64::from(ip.length));
     }
 
     /// UDP went out.
     pub fn sent(&mut self, numbers: &FloodAmplify, destination: IpAddr, sent: Sent) {
-        let Some(host) = self.position(bits(destination)) else { return };
-        let asked = &mut self.hosts[host];
+        let Some(asked) = self.hosts.find_mut(bits(destination)) else { return };
         let is_answer = sent.ports == (0, 0) || asked.local_port == sent.ports.0 || asked.local_port == TFTP;
-        if !is_answer || sent.at.since(asked.last) >= MEMORY {
+        if !is_answer || sent.at.is_past(asked.last, MEMORY) {
             return;
         }
         if sent.ports != (0, 0) {
@@ -226,8 +226,8 @@ impl Amplify {
         let (hosts, nets, pulses) = (&self.hosts, &self.nets, &mut self.pulses);
         let pulses_needed = numbers.seconds.saturating_mul(PULSES_FACTOR);
         let asked = |ready: &Ready| match ready.reach {
-            Reach::Host(host) => hosts.iter().find(|asked| asked.key == bits(host)),
-            Reach::Net(net) => nets.iter().find(|asked| asked.key == bits(net)),
+            Reach::Host(host) => hosts.find(bits(host)),
+            Reach::Net(net) => nets.find(bits(net)),
             Reach::All => None,
         };
         let over = |ready: &Ready| {
@@ -254,32 +254,24 @@ impl Amplify {
 
     /// A peer that spoke first was answered.
     pub fn served(&mut self, peer: IpAddr, at: Timestamp) {
-        if self.position(bits(peer)).is_none() {
-            self.recent = make(&mut self.hosts, Rates::HOSTS, bits(peer), at);
-        }
+        asked(&mut self.hosts, bits(peer), at);
     }
 
     /// Whether `peer` has asked for something before.
     #[must_use]
     pub fn knows(&self, peer: IpAddr) -> bool {
-        self.position(bits(peer)).is_some()
-    }
-
-    fn position(&self, key: u128) -> Option<usize> {
-        match self.hosts.get(self.recent) {
-            Some(asked) if asked.key == key => Some(self.recent),
-            _ => self.hosts.iter().position(|asked| asked.key == key),
-        }
+        self.hosts.position(bits(peer)).is_some()
     }
 }
 
-/// A place for another, of those that asked least lately.
-fn make(all: &mut Vec<Asked>, capacity: usize, key: u128, at: Timestamp) -> usize {
-    if all.len() < capacity {
-        all.push(Asked::new(key, at));
-        return all.len() - 1;
-    }
-    let oldest = (0..all.len()).min_by_key(|&index| all[index].last).expect("a full table has entries");
-    all[oldest] = Asked::new(key, at);
-    oldest
+/// What `key` asked for. Whoever asked once, or long ago, makes room for another.
+#[inline]
+fn asked<const CAPACITY: usize>(all: &mut Keyed<Asked, CAPACITY>, key: u128, at: Timestamp) -> &mut Asked {
+    let counts = (true, Timestamp::EPOCH);
+    all.find_or_make(
+        key,
+        || Asked::new(at),
+        counts,
+        |asked| (asked.requests > 1 && !at.is_past(asked.last, MEMORY), asked.last),
+    )
 }

@@ -40,8 +40,10 @@ pub const REPEAT: Duration = Duration::from_secs(10);
 const NET_SHARE: u64 = 4;
 
 /// All flood detectors of one tenant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Floods {
+    /// Not later than the first time when one of them has something to judge.
+    due: Timestamp,
     syn: syn::Syn,
     udp: udp::Udp,
     icmp: icmp::Icmps,
@@ -52,6 +54,23 @@ pub struct Floods {
     odd: odd::Odd,
     upstreams: upstream::Upstreams,
     amplify: Option<Box<amplify::Amplify>>,
+}
+
+impl Default for Floods {
+    fn default() -> Self {
+        Self {
+            due: NEVER,
+            syn: syn::Syn::default(),
+            udp: udp::Udp::default(),
+            icmp: icmp::Icmps::default(),
+            volume: volume::Volume::default(),
+            tcp: tcp::Strays::default(),
+            connect: connect::Connects::default(),
+            odd: odd::Odd::default(),
+            upstreams: upstream::Upstreams::default(),
+            amplify: None,
+        }
+    }
 }
 
 impl Floods {
@@ -74,6 +93,7 @@ impl Floods {
         let packets = u64::from(ip.segments) * u64::from(weight);
         let bytes = u64::from(ip.length) * u64::from(weight);
         self.volume.sent(&numbers.flood_volume, at, packets, bytes);
+        self.due = self.due.min(self.volume.due());
         let sent = |ports| Sent { at, ports, packets, bytes };
         match &ip.transport {
             Transport::Tcp(tcp) => {
@@ -83,43 +103,52 @@ impl Floods {
                         Target { address: ip.destination, protocol: Protocol::Tcp, port: Some(port) };
                     if restrictions.leave_rate(&target) {
                         self.syn.sent(&numbers.flood_syn, ip.destination, sent((tcp.source_port, port)));
+                        self.due = self.due.min(self.syn.due());
                     }
                 }
             }
             Transport::Udp(udp) => {
-                let ports = (udp.source_port, udp.destination_port);
-                self.udp.sent(&numbers.flood_udp, ip.destination, sent(ports));
-                if let Some(amplify) = &mut self.amplify {
-                    amplify.sent(&numbers.flood_amplify, ip.destination, sent(ports));
-                }
+                self.datagram(numbers, ip, sent((udp.source_port, udp.destination_port)));
             }
             Transport::Icmp(Icmp { kind, .. }) => {
                 self.icmp.sent(&numbers.flood_icmp, ip, *kind, sent((0, 0)));
+                self.due = self.due.min(self.icmp.due());
             }
             _ => self.handle_headless(numbers, ip, sent((0, 0))),
         }
         if ip.fragment != Fragment::No || ip.extensions > 0 {
             self.odd.sent(numbers, ip, sent((0, 0)));
+            self.due = self.due.min(self.odd.due());
+        }
+    }
+
+    #[inline]
+    fn datagram(&mut self, numbers: &Thresholds, ip: &Ip<'_>, sent: Sent) {
+        self.udp.sent(&numbers.flood_udp, ip.destination, sent);
+        self.due = self.due.min(self.udp.due());
+        if let Some(amplify) = &mut self.amplify {
+            amplify.sent(&numbers.flood_amplify, ip.destination, sent);
+            self.due = self.due.min(amplify.due());
         }
     }
 
     /// Takes a packet without a header that could be read.
+    #[inline(never)]
     fn handle_headless(&mut self, numbers: &Thresholds, ip: &Ip<'_>, sent: Sent) {
         match (ip.protocol, &ip.transport) {
             // Later fragments of a UDP flood carry its bytes; and what no stack would take is a flood all the same.
-            (Protocol::Udp, _) => {
-                self.udp.sent(&numbers.flood_udp, ip.destination, sent);
-                if let Some(amplify) = &mut self.amplify {
-                    amplify.sent(&numbers.flood_amplify, ip.destination, sent);
-                }
-            }
+            (Protocol::Udp, _) => self.datagram(numbers, ip, sent),
             (Protocol::Tcp, Transport::Malformed(_) | Transport::Tiny { .. }) => {
                 self.tcp.sent(&numbers.flood_tcp, ip.destination, sent, false);
+                self.due = self.due.min(self.tcp.due());
             }
             (Protocol::Tcp, _) => {}
             // Told by their extension headers, or as fragments.
             _ if ip.extensions > 0 || ip.fragment != Fragment::No => {}
-            _ => self.odd.sent(numbers, ip, sent),
+            _ => {
+                self.odd.sent(numbers, ip, sent);
+                self.due = self.due.min(self.odd.due());
+            }
         }
     }
 
@@ -169,6 +198,7 @@ impl Floods {
             FlowEvent::Completed { target, opened, at, .. } => {
                 self.syn.completed(target.address, *opened, weight.into());
                 self.connect.completed(&numbers.flood_connect, target, *at, weight.into());
+                self.due = self.due.min(self.connect.due());
                 self.upstreams.completed(target, weight, *at);
             }
             FlowEvent::Outcome { target, outcome, at, .. } if target.protocol == Protocol::Tcp => {
@@ -181,6 +211,7 @@ impl Floods {
                 let ports = (0, target.port.unwrap_or(0));
                 let sent = Sent { at: *at, ports, packets: u64::from(*packets), bytes: 0 };
                 self.tcp.sent(&numbers.flood_tcp, target.address, sent, *is_answer);
+                self.due = self.due.min(self.tcp.due());
             }
             FlowEvent::Vouched { target, packets, .. } => {
                 self.tcp.take_back(target.address, u64::from(*packets));
@@ -198,10 +229,13 @@ impl Floods {
     #[must_use]
     #[inline]
     pub fn next_due(&self) -> Option<Timestamp> {
+        (self.due != NEVER).then_some(self.due)
+    }
+
+    fn first_due(&self) -> Timestamp {
         let often = self.syn.due().min(self.udp.due()).min(self.icmp.due()).min(self.volume.due());
         let rare = self.tcp.due().min(self.connect.due()).min(self.odd.due());
-        let due = often.min(rare).min(self.amplify.as_ref().map_or(NEVER, |amplify| amplify.due()));
-        (due != NEVER).then_some(due)
+        often.min(rare).min(self.amplify.as_ref().map_or(NEVER, |amplify| amplify.due()))
     }
 
     /// Judges the seconds that are over. `hears` says whether answers reach the sensor.
@@ -212,7 +246,7 @@ impl Floods {
         now: Timestamp,
         found: &mut Vec<Finding>,
     ) {
-        if self.next_due().is_none_or(|due| due > now) {
+        if self.due > now {
             return;
         }
         let from = found.len();
@@ -229,6 +263,7 @@ impl Floods {
         if let Some(amplify) = &mut self.amplify {
             amplify.judge(&numbers.flood_amplify, now, found);
         }
+        self.due = self.first_due();
     }
 }
 

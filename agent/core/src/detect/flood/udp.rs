@@ -144,7 +144,7 @@ impl Udp {
     fn is_vouched(&mut self, peer: IpAddr, sent: Sent) -> bool {
         let (last_peer, last_ports, since, is_vouched) = self.last;
         let is_same = last_ports == sent.ports && last_peer == peer;
-        if is_same && sent.at.since(since) < SECOND / 4 {
+        if is_same && !sent.at.is_past(since, SECOND / 4) {
             return is_vouched;
         }
         let is_vouched = self.heard.has(peer, (sent.ports.1, sent.ports.0), sent.at);
@@ -216,7 +216,7 @@ fn told_in_all(ready: &Ready, numbers: &FloodUdp) -> Option<Told> {
 fn is_stream(ready: &Ready, stream: &UdpStream) -> bool {
     let traits = &ready.traits;
     let is_steady =
-        traits.steady_since != Timestamp::EPOCH && ready.second.start.since(traits.steady_since) >= STEADY;
+        traits.steady_since != Timestamp::EPOCH && ready.second.start.is_past(traits.steady_since, STEADY);
     !traits.is_mixed && (stream.ports.contains(&traits.port) || MEDIA.contains(&traits.length) || is_steady)
 }
 

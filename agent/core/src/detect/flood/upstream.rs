@@ -67,7 +67,7 @@ impl Upstream {
             age if age >= MEMORY => (self.period_start, self.busiest) = (at, [0, self.busiest[0]]),
             _ => {}
         }
-        if at.since(self.part_start) >= PART {
+        if at.is_past(self.part_start, PART) {
             (self.part_start, self.served) = (at, 0);
         }
         self.served = self.served.saturating_add(number);
@@ -98,7 +98,7 @@ impl Upstream {
     /// How many handshakes of late the service answered and the tenant left open.
     fn half_open(&self, now: Timestamp) -> u64 {
         let sum = |both: [u32; 2]| both.iter().map(|one| u64::from(*one)).sum::<u64>();
-        if now.since(self.second_start) >= 3 * SECOND {
+        if now.is_past(self.second_start, 3 * SECOND) {
             return 0;
         }
         sum(self.answered).saturating_sub(sum(self.completed))

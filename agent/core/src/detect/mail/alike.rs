@@ -57,7 +57,7 @@ impl Alike {
         if size < SIZE_LEAST {
             return;
         }
-        self.0.retain(|kind| at.since(kind.since) < HOUR);
+        self.0.retain(|kind| !at.is_past(kind.since, HOUR));
         let place = self
             .0
             .iter()
@@ -84,7 +84,7 @@ impl Alike {
     pub fn most(&self, messages: u32, sites: u32, at: Timestamp) -> Option<Most> {
         self.0
             .iter()
-            .filter(|kind| at.since(kind.since) < HOUR)
+            .filter(|kind| !at.is_past(kind.since, HOUR))
             .map(|kind| Most { messages: kind.messages, sites: super::number(kind.sites.len()) })
             .filter(|kind| kind.messages >= messages && kind.sites >= sites)
             .max_by_key(|kind| kind.messages)

@@ -169,7 +169,7 @@ impl Bombed {
     }
 
     fn is_over(&self, numbers: &Mailbomb, at: Timestamp) -> bool {
-        at.since(self.since) >= numbers.window
+        at.is_past(self.since, numbers.window)
     }
 
     /// Whoever got least makes room, and of those the one who was first seen longest ago.

@@ -76,10 +76,10 @@ impl Relaying {
         next_hop: Target,
         at: Timestamp,
     ) -> Option<Finding> {
-        while self.taken_in.front().is_some_and(|taken| at.since(taken.at) >= numbers.window) {
+        while self.taken_in.front().is_some_and(|taken| at.is_past(taken.at, numbers.window)) {
             self.taken_in.pop_front();
         }
-        while self.passed_on.front().is_some_and(|passed| at.since(passed.at) >= numbers.window) {
+        while self.passed_on.front().is_some_and(|passed| at.is_past(passed.at, numbers.window)) {
             self.passed_on.pop_front();
         }
         let mut is_more = false;

@@ -126,10 +126,10 @@ impl SealedRelaying {
         next_hop: Target,
         at: Timestamp,
     ) -> Option<Finding> {
-        while self.arrivals.front().is_some_and(|arrival| at.since(arrival.at) >= numbers.window) {
+        while self.arrivals.front().is_some_and(|arrival| at.is_past(arrival.at, numbers.window)) {
             self.arrivals.pop_front();
         }
-        while self.links.front().is_some_and(|link| at.since(link.at) >= numbers.window) {
+        while self.links.front().is_some_and(|link| at.is_past(link.at, numbers.window)) {
             self.links.pop_front();
         }
         let mut linked = 0_u64;

@@ -210,7 +210,7 @@ impl Exchangers {
         let (address, port) = (bits(server.address).to_be_bytes(), server.port.unwrap_or_default());
         if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
             // What was met long ago with a letter is no evidence of letters now.
-            let is_stale = at.since(known.last) >= EXCHANGERS_WINDOW;
+            let is_stale = at.is_past(known.last, EXCHANGERS_WINDOW);
             known.is_bounced_to = is_bounce && (known.is_bounced_to || is_stale);
             known.is_open |= is_open;
             known.last = at;
@@ -225,7 +225,7 @@ impl Exchangers {
 
     /// Those that answered.
     fn open(&self, at: Timestamp) -> impl Iterator<Item = &Exchanger> {
-        self.0.iter().filter(move |known| known.is_open && at.since(known.last) < EXCHANGERS_WINDOW)
+        self.0.iter().filter(move |known| known.is_open && !at.is_past(known.last, EXCHANGERS_WINDOW))
     }
 
     /// How many there were that nothing but bounces went to.
@@ -235,7 +235,7 @@ impl Exchangers {
 
     /// How many others there were: those that are closed as far as as many are open, since a block above the tenant closes all.
     fn recent(&self, at: Timestamp) -> u32 {
-        let recent = |known: &&Exchanger| at.since(known.last) < EXCHANGERS_WINDOW && !known.is_bounced_to;
+        let recent = |known: &&Exchanger| !at.is_past(known.last, EXCHANGERS_WINDOW) && !known.is_bounced_to;
         let all = self.0.iter().filter(recent).count();
         let open = self.0.iter().filter(recent).filter(|known| known.is_open).count();
         number(open + (all - open).min(open))

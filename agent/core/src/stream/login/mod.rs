@@ -50,10 +50,10 @@ use hashbrown::HashMap;
 use reeve_policy::{Protocol, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::StreamEvent;
 use super::order::Order;
+use super::{Socket, StreamEvent};
 use crate::flow::table::FlowKey;
-use crate::packet::{Ip, Tcp, TcpFlags, Transport, Udp};
+use crate::packet::{Tcp, TcpFlags, Transport, Udp};
 use crate::topology::TenantIx;
 use speech::{End, Next, Speech};
 
@@ -244,22 +244,34 @@ impl Logins {
         self.evictions
     }
 
-    /// Reads a packet of `tenant`'s: one that it sent, or one that reached it.
+    /// Reads a packet of `tenant`'s: one that it sent, or one that reached it. Most are not worth it: they neither begin
+    /// something nor go on with it.
+    #[inline]
     pub fn handle(
         &mut self,
         tenant: TenantIx,
         is_sent: bool,
-        ip: &Ip<'_>,
+        (local, remote): (Socket, Socket),
+        transport: &Transport<'_>,
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
-        match &ip.transport {
-            Transport::Tcp(tcp) => self.segment(tenant, is_sent, ip, tcp, at, events),
-            Transport::Udp(udp) if !udp.payload.is_empty() => {
-                self.datagram(tenant, is_sent, ip, udp, at, events);
+        let port = remote.1;
+        match transport {
+            Transport::Tcp(tcp) if may_begin(tcp) || self.follows(port) => {
+                self.segment(tenant, is_sent, (local, remote), tcp, at, events);
+            }
+            Transport::Udp(udp) if may_be_read(port, udp) => {
+                self.datagram(tenant, is_sent, (local, remote), udp, at, events);
             }
             _ => {}
         }
+    }
+
+    /// Whether anything is followed that goes to a port.
+    #[inline]
+    fn follows(&self, port: u16) -> bool {
+        self.followed.get(usize::from(port)).is_some_and(|followed| *followed > 0)
     }
 
     /// Gives up what has been idle too long at `now`.
@@ -274,32 +286,25 @@ impl Logins {
         }
     }
 
+    #[inline(never)]
     fn segment(
         &mut self,
         tenant: TenantIx,
         is_sent: bool,
-        ip: &Ip<'_>,
+        (local, remote): (Socket, Socket),
         tcp: &Tcp<'_>,
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
-        let (local_port, port) = if is_sent {
-            (tcp.source_port, tcp.destination_port)
-        } else {
-            (tcp.destination_port, tcp.source_port)
-        };
-        let key = || {
-            let (local, remote) =
-                if is_sent { (ip.source, ip.destination) } else { (ip.destination, ip.source) };
-            FlowKey::new(tenant, Protocol::Tcp, (local, local_port), (remote, port))
-        };
-        if self.followed.get(usize::from(port)).is_some_and(|followed| *followed > 0) {
+        let (local_port, port) = (local.1, remote.1);
+        let key = || FlowKey::new(tenant, Protocol::Tcp, local, remote);
+        if self.follows(port) {
             let key = key();
             if self.sessions.contains_key(&key) {
                 return self.go_on(&key, is_sent, tcp, at, events);
             }
         }
-        if tcp.payload.len() < recognise::SHORTEST || tcp.flags.any(TcpFlags::SYN | TcpFlags::RST) {
+        if !may_begin(tcp) {
             return;
         }
         let speech = if is_sent {
@@ -354,20 +359,17 @@ impl Logins {
         }
     }
 
+    #[inline(never)]
     fn datagram(
         &mut self,
         tenant: TenantIx,
         is_sent: bool,
-        ip: &Ip<'_>,
+        (local, remote): (Socket, Socket),
         udp: &Udp<'_>,
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
-        let (port, peer_port) = if is_sent {
-            (udp.source_port, udp.destination_port)
-        } else {
-            (udp.destination_port, udp.source_port)
-        };
+        let peer_port = remote.1;
         let speech = if is_sent && sip::is_register(udp.payload) {
             Some(Speech::sip())
         } else if is_sent && verdict::asks_by_datagram(peer_port, udp.payload) {
@@ -377,8 +379,7 @@ impl Logins {
         } else {
             return;
         };
-        let (local, remote) = if is_sent { (ip.source, ip.destination) } else { (ip.destination, ip.source) };
-        let key = FlowKey::new(tenant, Protocol::Udp, (local, port), (remote, peer_port));
+        let key = FlowKey::new(tenant, Protocol::Udp, local, remote);
         if let Some(speech) = speech
             && !self.sessions.contains_key(&key)
         {
@@ -461,6 +462,19 @@ impl Logins {
         self.followed[usize::from(port)] -= 1;
         Some(session)
     }
+}
+
+/// Whether something may begin with a segment.
+#[inline]
+fn may_begin(tcp: &Tcp<'_>) -> bool {
+    tcp.payload.len() >= recognise::SHORTEST && !tcp.flags.any(TcpFlags::SYN | TcpFlags::RST)
+}
+
+/// Whether a datagram may be worth reading: by its first letter, or its port. `port` is the other end's.
+#[inline]
+fn may_be_read(port: u16, udp: &Udp<'_>) -> bool {
+    matches!(udp.payload.first(), Some(b'R' | b'S'))
+        || (verdict::answers_by_datagram(port) && !udp.payload.is_empty())
 }
 
 /// What a segment is to a connection that is followed.
