@@ -42,7 +42,7 @@ pub fn parse(link: LinkType, data: &[u8], wire_len: u32) -> Result<Packet<'_>, M
 /// of what cannot be parsed the bytes by which that is known.
 #[must_use]
 pub fn headers_len(link: LinkType, data: &[u8], wire_len: u32) -> usize {
-    /// No link header with tags, IP header with options or extensions, header behind it and quoted headers are longer.
+    /// What it takes to tell is not longer, where the headers themselves do not say how long they are.
     const MOST: usize = 512;
     let parsed = parse(link, data, wire_len);
     let first = match &parsed {
@@ -57,7 +57,7 @@ pub fn headers_len(link: LinkType, data: &[u8], wire_len: u32) -> usize {
         }
         _ => 0,
     };
-    let most = data.len().min(MOST);
+    let most = data.len().min(first + MOST);
     let wire_len = wire_len.max(u32::try_from(data.len()).unwrap_or(u32::MAX));
     (first..most).find(|len| parse(link, &data[..*len], wire_len) == parsed).unwrap_or(most)
 }
