@@ -149,6 +149,10 @@ fn ordinary_hosts_are_left_in_peace() {
     // What is still open has its time to be silent.
     std::thread::sleep(Duration::from_secs(5));
     for home in &street.homes {
+        if street.was_very_busy(home) {
+            let _ = writeln!(std::io::stderr(), "{:<12} more packets than are counted", home.id);
+            continue;
+        }
         let (packets, targets) = tried_until(&street.sent_by(home).unwrap(), Duration::MAX);
         let _ = writeln!(std::io::stderr(), "{:<12} {packets:>9} packets to {targets:>6} targets", home.id);
         assert!(packets > 30, "{} did next to nothing", home.id);

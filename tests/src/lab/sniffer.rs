@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use super::namespace::Namespace;
 use super::sys::{self, PacketSocket};
 
-/// The most headers that are kept; a lab run stays far below.
+/// The most headers that are kept; a lab run stays far below, but for one of half an hour.
 const MAX_HEADERS: usize = 4_000_000;
 
 /// What is kept of a packet.
@@ -40,6 +40,7 @@ pub struct Header {
 #[derive(Debug, Default)]
 struct Record {
     headers: Vec<Header>,
+    is_full: bool,
     failure: Option<String>,
 }
 
@@ -107,6 +108,12 @@ impl Sniffer {
         }
     }
 
+    /// Whether more came than are kept.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).is_full
+    }
+
     /// How many packets of these sources came so far.
     ///
     /// # Errors
@@ -166,6 +173,7 @@ impl Witness {
             if let Some(header) = header {
                 let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
                 if record.headers.len() == MAX_HEADERS {
+                    record.is_full = true;
                     return Err(format!("more than {MAX_HEADERS} packets"));
                 }
                 record.headers.push(header);

@@ -29,7 +29,7 @@ use crate::wait::wait_until;
 /// The most that the agent may take to be ready, or to end, on a busy machine.
 const READY: Duration = Duration::from_secs(40);
 /// The most that a replay may take.
-const REPLAY: Duration = Duration::from_secs(600);
+const REPLAY: Duration = Duration::from_secs(1_800);
 
 /// What stands on the agent's blocklist.
 pub const LISTED: &str = "20.90.250.0/24";
@@ -214,6 +214,12 @@ impl Street {
         let mut headers = witness.headers()?;
         headers.retain(|header| !is_upkeep(header));
         Ok(headers)
+    }
+
+    /// Whether more came from a home than its witness keeps.
+    #[must_use]
+    pub fn was_very_busy(&self, home: &Home) -> bool {
+        self.witnesses.get(usize::from(home.number) - 1).is_some_and(Sniffer::is_full)
     }
 
     /// Stops the agent, replays its record with one shard and with three, which both must give what ran live, and tells the alerts.
