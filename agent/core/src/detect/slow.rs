@@ -6,8 +6,8 @@
 //! held, halved whenever it is full (Gibbons, "Distinct Sampling for Highly-Accurate Answers to Distinct Values Queries", 2001), which estimates
 //! their number without bias; its standard error is added.
 //!
-//! **Numbers.** 60 targets in 1 h or 150 in 24 h, 80 % not answered; UDP twice that, since its silence is weak, but never more than the
-//! 450 that can be counted. A probe every 15 s
+//! **Numbers.** 60 targets in 1 h or 150 in 24 h, 80 % not answered; UDP twice that where most are silent rather than refused, since its
+//! silence is weak, but never more than the 450 that can be counted. A probe every 15 s
 //! (nmap -T1) is found at the sixtieth, one every 5 min (-T0) within 13 hours. Probes that open nothing count too.
 //!
 //! **Look-alikes that stay silent.** A dead server or upstream retried: one target, and what is tried again a quarter of an hour later is
@@ -123,7 +123,6 @@ impl Slow {
     ) -> Option<Finding> {
         self.note(target, outcome, seconds(opened))?;
         let now = seconds(at);
-        let factor = if target.protocol == Protocol::Udp { numbers.udp_factor } else { 1 };
         let (host, port) = (bits(target.address).to_be_bytes(), target.port.unwrap_or(0));
         let protocol = protocol_code(target.protocol);
         let on_port = |missed: &Missed| missed.port == port && missed.protocol == protocol;
@@ -131,8 +130,9 @@ impl Slow {
         let digest = host_digest(target);
         let port_answered = |known: &Answered| known.port == port && known.protocol == protocol;
         let host_answered = |known: &Answered| known.host == digest;
-        self.judge(numbers, factor, (at, now), on_port, port_answered)
-            .or_else(|| self.judge(numbers, factor, (at, now), on_host, host_answered))
+        let is_udp = target.protocol == Protocol::Udp;
+        self.judge(numbers, is_udp, (at, now), on_port, port_answered)
+            .or_else(|| self.judge(numbers, is_udp, (at, now), on_host, host_answered))
     }
 
     /// Whether nothing here matters any more.
@@ -151,7 +151,7 @@ impl Slow {
     fn judge(
         &self,
         numbers: &Numbers,
-        factor: u32,
+        is_udp: bool,
         (at, now): (Timestamp, u32),
         is_in: impl Fn(&Missed) -> bool,
         answered_in: impl Fn(&Answered) -> bool,
@@ -162,11 +162,16 @@ impl Slow {
             ("targets_per_day", DAY, numbers.targets_per_day),
         ];
         for (name, span, targets) in spans {
+            let within = |last: u32| last.saturating_add(span) >= now;
+            let (mut missed, mut refused) = (0_u32, 0_u32);
+            for one in self.gathered.iter().filter(counts).filter(|missed| within(missed.last)) {
+                missed += 1;
+                refused += u32::from(one.outcome == Outcome::Refused);
+            }
+            let is_weak = is_udp && f64::from(refused) < numbers.unanswered * f64::from(missed);
+            let factor = if is_weak { numbers.udp_factor } else { 1 };
             // More than is held is never reached, and the policy says so of its own number.
             let needed = targets.saturating_mul(factor).min(targets.max(Self::GATHERED as u32));
-            let within = |last: u32| last.saturating_add(span) >= now;
-            let missed = self.gathered.iter().filter(counts).filter(|missed| within(missed.last)).count();
-            let missed = u32::try_from(missed).expect("at most 450");
             if missed < needed {
                 continue;
             }
@@ -334,6 +339,16 @@ mod tests {
         steps: impl Iterator<Item = Step>,
         step_secs: u64,
     ) -> Option<usize> {
+        found_of(numbers, (protocol, |_| Outcome::Silent), steps, step_secs)
+    }
+
+    /// The same where what does not answer ends as `outcome` says of the step's number.
+    fn found_of(
+        numbers: &Numbers,
+        (protocol, outcome): (Protocol, impl Fn(usize) -> Outcome),
+        steps: impl Iterator<Item = Step>,
+        step_secs: u64,
+    ) -> Option<usize> {
         let mut slow = Slow::default();
         let mut at = Timestamp::from_secs(100_000);
         steps.enumerate().find_map(|(number, (host, port, answers))| {
@@ -344,7 +359,7 @@ mod tests {
                 slow.answered(&target, at);
                 false
             } else {
-                slow.missed(numbers, &target, Outcome::Silent, at, at).is_some()
+                slow.missed(numbers, &target, outcome(number), at, at).is_some()
             };
             assert!(slow.gathered.len() <= Slow::GATHERED && slow.passing.len() <= Slow::PASSING);
             assert!(slow.answered.len() <= Slow::SAMPLED);
@@ -366,6 +381,22 @@ mod tests {
         check((0..1_000).map(|host| (host, 22, host % 4 == 0)), 15, None);
         assert_eq!(found(Protocol::Udp, (0..119).map(|host| (host, 161, false)), 15), None);
         assert_eq!(found(Protocol::Udp, (0..120).map(|host| (host, 161, false)), 15), Some(120));
+    }
+
+    #[test]
+    fn refusals_are_no_weaker_over_udp() {
+        let check = |outcome: fn(usize) -> Outcome, expect| {
+            for by_host in [true, false] {
+                let steps = (0..200)
+                    .map(|number| if by_host { (1, number + 1, false) } else { (number, 161, false) });
+                let found = found_of(&Numbers::default(), (Protocol::Udp, outcome), steps, 15);
+                assert_eq!(found, Some(expect), "{by_host}");
+            }
+        };
+        check(|_| Outcome::Refused, 60);
+        check(|_| Outcome::Silent, 120);
+        check(|number| if number % 10 == 0 { Outcome::Silent } else { Outcome::Refused }, 60);
+        check(|number| if number % 2 == 0 { Outcome::Silent } else { Outcome::Refused }, 120);
     }
 
     #[test]
