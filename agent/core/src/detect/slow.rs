@@ -6,8 +6,8 @@
 //! held, halved whenever it is full (Gibbons, "Distinct Sampling for Highly-Accurate Answers to Distinct Values Queries", 2001), which estimates
 //! their number without bias; its standard error is added.
 //!
-//! **Numbers.** 60 targets in 1 h or 150 in 24 h, 80 % not answered; UDP twice that where most are silent rather than refused, since its
-//! silence is weak, but never more than the 450 that can be counted. A probe every 15 s
+//! **Numbers.** 60 targets in 1 h or 150 in 24 h, 80 % not answered; UDP twice that where most are silent rather than refused (on ports below
+//! 10,000), since its silence is weak, but never more than the 450 that can be counted. A probe every 15 s
 //! (nmap -T1) is found at the sixtieth, one every 5 min (-T0) within 13 hours. Probes that open nothing count too.
 //!
 //! **Look-alikes that stay silent.** A dead server or upstream retried: one target, and what is tried again a quarter of an hour later is
@@ -30,6 +30,9 @@ use crate::flow::table::{address, bits};
 
 const HOUR: u32 = 3_600;
 const DAY: u32 = 24 * HOUR;
+
+/// From here on media goes to ports that somebody named (the usual ranges of telephones and exchanges), who may have hung up.
+const NAMED: u16 = 10_000;
 
 /// What is tried again after this many seconds is kept up with.
 const KEPT_UP: u32 = 900;
@@ -166,7 +169,7 @@ impl Slow {
             let (mut missed, mut refused) = (0_u32, 0_u32);
             for one in self.gathered.iter().filter(counts).filter(|missed| within(missed.last)) {
                 missed += 1;
-                refused += u32::from(one.outcome == Outcome::Refused);
+                refused += u32::from(one.outcome == Outcome::Refused && one.port < NAMED);
             }
             let is_weak = is_udp && f64::from(refused) < numbers.unanswered * f64::from(missed);
             let factor = if is_weak { numbers.udp_factor } else { 1 };
@@ -395,6 +398,9 @@ mod tests {
         };
         check(|_| Outcome::Refused, 60);
         check(|_| Outcome::Silent, 120);
+        let media = (0..200).map(|number| (1, 40_000 + 2 * number, false));
+        let refused = (Protocol::Udp, |_| Outcome::Refused);
+        assert_eq!(found_of(&Numbers::default(), refused, media, 15), Some(120));
         check(|number| if number % 10 == 0 { Outcome::Silent } else { Outcome::Refused }, 60);
         check(|number| if number % 2 == 0 { Outcome::Silent } else { Outcome::Refused }, 120);
     }
