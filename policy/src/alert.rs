@@ -161,6 +161,13 @@ impl Alert {
     /// The most packet headers that an alert carries.
     pub const MAX_SAMPLES: usize = 64;
 
+    /// How many times the number by which it was found what was seen is; 0 where it was not found by a number.
+    #[must_use]
+    pub fn times(&self) -> f64 {
+        let found_by = self.metrics.first().and_then(|metric| Some((metric.value, metric.threshold?)));
+        found_by.filter(|(_, threshold)| *threshold > 0.0).map_or(0.0, |(value, threshold)| value / threshold)
+    }
+
     /// One line for people: the numbers, over which time, at what.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::{Protocol, Target};
 use crate::rate::Rate;
+use crate::reader::format_duration;
 use crate::tenant::{Mode, Name, TenantId};
 use crate::time::Timestamp;
 use crate::violation::ViolationId;
@@ -116,6 +117,10 @@ pub enum Until {
     After(Duration),
     /// An operator releases it.
     Released,
+    /// A check finds that it was mended, or an operator releases it.
+    Verified,
+    /// The bill is paid, as the provider's billing says, or an operator releases it.
+    Paid,
 }
 
 impl Until {
@@ -124,7 +129,18 @@ impl Until {
     pub fn expiry(self, at: Timestamp) -> Option<Timestamp> {
         match self {
             Self::After(span) => Some(at + span),
-            Self::Released => None,
+            Self::Released | Self::Verified | Self::Paid => None,
+        }
+    }
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(span) => write!(f, "for {}", format_duration(*span)),
+            Self::Released => f.write_str("until released"),
+            Self::Verified => f.write_str("until checked and found mended"),
+            Self::Paid => f.write_str("until paid"),
         }
     }
 }

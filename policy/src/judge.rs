@@ -5,6 +5,9 @@
 //! the ladder. Within an episode the next step is taken only while the abuse is still seen: [`Rule::AFTER_MEASURE`] after
 //! a measure, `grace` after a step that was none.
 //!
+//! Steps are left out where the abuse is grave, comes again soon, or is that of somebody who is known for it ([`Rule::first_step`]); and
+//! in the midst of an episode where it becomes grave.
+//!
 //! What is only observed is no strike.
 //!
 //! **Never harsher than told.** The mildest of the node's, the policy's, the rule's and the tenant's mode applies. Above 5 %
@@ -31,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::alert::{Alert, Loss, Metric};
 use crate::class::Class;
 use crate::decision::{Action, Decision, DecisionId, Origin, Scope};
-use crate::language::{Policy, Rule, Step};
+use crate::language::{History, Policy, Rule, Step};
 use crate::net::Target;
 use crate::pause::Pause;
 use crate::tenant::{Mode, Name, NodeId, Tenant, TenantId};
@@ -166,16 +169,23 @@ impl Judge {
     /// Judges what a detector saw `tenant` do. `occupancy` says how many tenants are held.
     pub fn handle_alert(&mut self, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
         let policy = Arc::clone(&self.policy);
-        let Some(rule) = policy.rule_for(alert.class) else { return };
+        let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
+        let Some(rule) = policy.rule_against(alert.class, &targets) else { return };
         let quiet_at = alert.at + rule.quiet;
         let mode = self.mode(&policy, rule, tenant);
         let record = self.record(&alert.tenant, &rule.id);
         // A suspicion is no strike. What confirms it later is one, as of when the episode was opened.
         let was_strike = record.episode.as_ref().is_some_and(|episode| episode.violation.strike > 0);
         let is_strike = !was_strike && !alert.is_suspicion;
+        let mut history = History::default();
         if is_strike {
             let horizon = alert.at.minus(rule.memory);
             record.strikes.retain(|strike| *strike >= horizon);
+            let last = record.strikes.back().copied();
+            let left = rule.after_decay(record.strikes.len(), last, alert.at);
+            record.strikes.drain(..record.strikes.len() - left);
+            history.since_last = last.map(|last| alert.at.since(last));
+            history.is_known_offender = tenant.known_offender.contains(&alert.class);
             if record.strikes.len() == MAX_STRIKES {
                 record.strikes.pop_front();
             }
@@ -195,6 +205,7 @@ impl Judge {
         });
         if is_strike {
             episode.violation.strike = strike;
+            episode.history = History { strikes: strike, ..history };
         }
         let was_quiet_at = episode.quiet_at;
         let now_quiet_at = was_quiet_at.max(quiet_at);
@@ -221,14 +232,16 @@ impl Judge {
 
     /// What was suspected is not so: an episode that holds nothing but suspicions is closed, and says why.
     pub fn handle_refuted(&mut self, tenant: &TenantId, class: Class, at: Timestamp) {
-        let Some(rule) = self.policy.rule_for(class).map(|rule| rule.id.clone()) else { return };
-        let Some(record) = self.standing.get_mut(tenant, &rule) else { return };
-        let is_suspicion = |episode: &mut Box<Episode>| episode.violation.evidence.is_suspicion;
-        if let Some(mut episode) = record.episode.take_if(is_suspicion) {
-            let refused = Metric { name: "refused_by_check".into(), value: 1.0, threshold: None };
-            episode.violation.evidence.metrics.push(refused);
-            self.quiet_at.remove(&(episode.quiet_at, tenant.clone(), rule));
-            self.judgements.push_back(Judgement::Violation(episode.close(at, ViolationState::Quiet)));
+        let policy = Arc::clone(&self.policy);
+        for rule in policy.rules.iter().filter(|rule| rule.on.contains(&class)).map(|rule| &rule.id) {
+            let Some(record) = self.standing.get_mut(tenant, rule) else { continue };
+            let is_suspicion = |episode: &mut Box<Episode>| episode.violation.evidence.is_suspicion;
+            if let Some(mut episode) = record.episode.take_if(is_suspicion) {
+                let refused = Metric { name: "refused_by_check".into(), value: 1.0, threshold: None };
+                episode.violation.evidence.metrics.push(refused);
+                self.quiet_at.remove(&(episode.quiet_at, tenant.clone(), rule.clone()));
+                self.judgements.push_back(Judgement::Violation(episode.close(at, ViolationState::Quiet)));
+            }
         }
     }
 
@@ -316,7 +329,7 @@ impl Judge {
         let mode = self.mode(policy, rule, tenant);
         let record = self.standing.get_mut(&alert.tenant, &rule.id);
         let Some(episode) = record.and_then(|record| record.episode.as_deref_mut()) else { return };
-        let Some(index) = episode.step_due(rule, alert, mode) else { return };
+        let Some(index) = episode.step_due(rule, &policy.calendar, alert, mode) else { return };
         let step = &rule.ladder[index];
         let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
         let (scope, is_empty) = {

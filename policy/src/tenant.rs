@@ -1,5 +1,6 @@
 //! Tenants: whom a packet belongs to, and who is answerable for it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use macaddr::MacAddr6;
 use serde::{Deserialize, Serialize};
+
+use crate::class::Class;
 
 /// A short name used as a key: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit.
 ///
@@ -188,6 +191,9 @@ pub struct Tenant {
     /// Who may send through its mail server without logging in, such as its office: no stranger's mail is passed on then.
     #[serde(default)]
     pub mail_clients: Vec<IpNet>,
+    /// Classes of abuse that it is known for, here or from elsewhere: a policy may give it no second chance there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub known_offender: BTreeSet<Class>,
     /// Bytes in and out in a calendar month that its plan includes; 0 for no limit, `None` leaves that to the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
@@ -210,6 +216,7 @@ impl Tenant {
             mail_domains: Vec::new(),
             relay_domains: Vec::new(),
             mail_clients: Vec::new(),
+            known_offender: BTreeSet::new(),
             quota_bytes: None,
         }
     }

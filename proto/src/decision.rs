@@ -120,6 +120,8 @@ impl From<Until> for wire::Until {
         let until = match until {
             Until::After(span) => wire::until::Until::After(duration_to_wire(span)),
             Until::Released => wire::until::Until::Released(wire::until::Released {}),
+            Until::Verified => wire::until::Until::Verified(wire::until::Verified {}),
+            Until::Paid => wire::until::Until::Paid(wire::until::Paid {}),
         };
         Self { until: Some(until) }
     }
@@ -132,6 +134,8 @@ impl TryFrom<wire::Until> for Until {
         Ok(match required("until", until.until)? {
             wire::until::Until::After(span) => Self::After(duration("after", span)?),
             wire::until::Until::Released(wire::until::Released {}) => Self::Released,
+            wire::until::Until::Verified(wire::until::Verified {}) => Self::Verified,
+            wire::until::Until::Paid(wire::until::Paid {}) => Self::Paid,
         })
     }
 }

@@ -77,6 +77,7 @@ impl From<&Tenant> for wire::Tenant {
             mail_domains: tenant.mail_domains.iter().map(ToString::to_string).collect(),
             relay_domains: tenant.relay_domains.iter().map(ToString::to_string).collect(),
             quota_bytes: tenant.quota_bytes,
+            known_offender: tenant.known_offender.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -99,6 +100,9 @@ impl TryFrom<wire::Tenant> for Tenant {
             mail_domains: parsed_list("mail_domains", &tenant.mail_domains, MAX_SELECTORS)?,
             relay_domains: parsed_list("relay_domains", &tenant.relay_domains, MAX_SELECTORS)?,
             quota_bytes: tenant.quota_bytes,
+            known_offender: parsed_list("known_offender", &tenant.known_offender, MAX_SELECTORS)?
+                .into_iter()
+                .collect(),
         })
     }
 }

@@ -12,7 +12,6 @@ use brakes::pause_line;
 pub use brakes::{events, lifted, pause, resumed};
 use reeve_policy::evidence;
 use reeve_policy::pause::is_plain;
-use reeve_policy::reader::format_duration;
 use reeve_policy::{Decision, Evidence, NodeEvent, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
@@ -387,11 +386,7 @@ fn decisions(text: &mut String, answer: &GetViolationResponse) {
 }
 
 fn decision_line(decision: &Decision) -> String {
-    let until = match decision.until {
-        reeve_policy::Until::After(span) => format!("for {}", format_duration(span)),
-        reeve_policy::Until::Released => "until released".to_owned(),
-    };
-    let until = if decision.action.is_measure() { format!(" {until}") } else { String::new() };
+    let until = if decision.action.is_measure() { format!(" {}", decision.until) } else { String::new() };
     let mode = if decision.mode == reeve_policy::Mode::Observe { " (observed only)" } else { "" };
     let softened = decision.softened.as_ref().map(|why| format!(" (softened: {why})")).unwrap_or_default();
     format!("{} {}{until}{mode}{softened}: {}", decision.action, decision.scope, decision.reason)

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::MAX_DECISIONS;
 use crate::alert::Alert;
 use crate::decision::Decision;
-use crate::language::{Rule, ScopeRule};
+use crate::language::conditions::Calendar;
+use crate::language::{History, Rule, ScopeRule};
 use crate::net::{Protocol, Target};
 use crate::tenant::{Mode, Name};
 use crate::time::Timestamp;
@@ -35,6 +36,9 @@ pub(super) enum Reach {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Episode {
     pub violation: Violation,
+    /// What was known of the tenant when it became a strike.
+    #[serde(default)]
+    pub history: History,
     /// When it is over if nothing more is seen.
     pub quiet_at: Timestamp,
     /// How many decisions it has led to.
@@ -55,6 +59,7 @@ impl Episode {
     pub fn open(violation: Violation, quiet_at: Timestamp) -> Self {
         Self {
             violation,
+            history: History::default(),
             quiet_at,
             decisions: 0,
             was_softened: false,
@@ -84,22 +89,27 @@ impl Episode {
     }
 
     /// Which step is to be taken now that `alert` was seen, if any.
-    pub fn step_due(&self, rule: &Rule, alert: &Alert, mode: Mode) -> Option<usize> {
+    pub fn step_due(&self, rule: &Rule, calendar: &Calendar, alert: &Alert, mode: Mode) -> Option<usize> {
         if self.decisions >= MAX_DECISIONS {
             return None;
         }
         let last = rule.ladder.len() - 1;
-        let Some((taken, at)) = self.step else { return Some(rule.first_step(self.violation.strike)) };
+        let times = alert.times();
+        let Some((taken, at)) = self.step else {
+            return Some(rule.first_step(&History { times, ..self.history }).0);
+        };
         // A policy that came in between may have a shorter ladder.
         let taken = taken.min(last);
         let step = &rule.ladder[taken];
+        if let Some(severe) = rule.severe_step(times).filter(|severe| *severe > taken) {
+            return Some(severe);
+        }
         if self.was_softened {
             // A step that has nothing to aim at stops nothing, however often it is taken.
             let goes_on = self.was_aimless && taken < last && alert.at.since(at) >= Rule::AFTER_MEASURE;
             return Some(if goes_on { taken + 1 } else { taken });
         }
-        let patience = if step.action.is_measure() { Rule::AFTER_MEASURE } else { rule.grace };
-        if taken < last && alert.at.since(at) >= patience {
+        if taken < last && alert.at >= rule.patience_ends(step, at, calendar) {
             return Some(taken + 1);
         }
         let ran_out = self.expires.is_some_and(|end| end <= alert.at);

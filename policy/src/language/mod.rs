@@ -1,14 +1,18 @@
 //! The policy language: an acceptable-use policy as a file, and that file as types that cannot hold nonsense.
 //!
 //! A policy has rules; a rule binds classes of abuse to a clause and a ladder of steps. Every class is under at most one
-//! rule. A policy may extend another: its rules replace those with the same id and take over the classes that they name;
+//! rule, but for rules that protect different people ([`Whose`]). A policy may extend another: its rules replace those with the same id and take over the classes that they name;
 //! its numbers replace those that they name. The presets in `presets/` are compiled in.
 //!
 //! Left out: what happens when (see [`crate::judge`]), and tenants' standing.
 
+pub mod conditions;
 pub mod numbers;
 mod read;
+mod rules_read;
 mod tenants;
+#[cfg(test)]
+mod tests;
 pub mod thresholds;
 mod thresholds_read;
 
@@ -25,6 +29,8 @@ use crate::net::{Protocol, Target};
 use crate::rate::Rate;
 use crate::reader::ConfigErrors;
 use crate::tenant::{Mode, Name, Tenant, TenantId};
+use crate::time::Timestamp;
+use conditions::{Calendar, Grace, Repeat, Severe, Whose};
 use numbers::Tailoring;
 pub use tenants::{check_tenants, parse_tenants};
 use thresholds::{Endpoint, Thresholds};
@@ -55,6 +61,9 @@ pub struct Policy {
     /// are users of the node.
     #[serde(default)]
     pub own_addresses: Vec<IpNet>,
+    /// The provider's own networks, which some clauses protect in another way than everybody else's.
+    #[serde(default)]
+    pub own_networks: Vec<IpNet>,
     /// Destinations that every suspended tenant keeps.
     #[serde(default)]
     pub lifeline: Vec<IpNet>,
@@ -63,6 +72,9 @@ pub struct Policy {
     /// Whether a server that is suspected to be an open relay is asked, and by whom for whom.
     #[serde(default)]
     pub relay_check: Option<RelayCheck>,
+    /// On which days people work.
+    #[serde(default)]
+    pub calendar: Calendar,
 }
 
 /// How a server that is suspected to be an open relay is asked whether it is one. Nothing is sent.
@@ -99,6 +111,12 @@ pub struct Rule {
     pub id: Name,
     /// The clause, as `policy/clause`.
     pub clause: String,
+    /// Other clauses that it serves as well.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// Against whom it protects; `None` for whoever it is.
+    #[serde(default)]
+    pub target: Option<Whose>,
     /// The classes that break it.
     pub on: BTreeSet<Class>,
     /// How far it may go; `None` leaves that to the policy.
@@ -107,8 +125,20 @@ pub struct Rule {
     pub quiet: Duration,
     /// A strike counts for this long.
     pub memory: Duration,
-    /// After a step that is no measure, the next one is taken this long after it at the earliest.
-    pub grace: Duration,
+    /// Each time this long goes by without another, one strike less counts.
+    #[serde(default)]
+    pub decay: Option<Duration>,
+    /// From when on abuse is so grave that steps are left out.
+    #[serde(default)]
+    pub severe: Option<Severe>,
+    /// How soon it must happen again for steps to be left out.
+    #[serde(default)]
+    pub repeat: Option<Repeat>,
+    /// The step that a known offender's first strike takes, counted from 0.
+    #[serde(default)]
+    pub known_offender: Option<usize>,
+    /// After a step that is no measure, the next one is taken when this is over at the earliest.
+    pub grace: Grace,
     /// The steps: the first strike takes the first, and so on; the last is taken for all that follow. Not empty.
     pub ladder: Vec<Step>,
 }
@@ -125,6 +155,36 @@ pub struct Step {
     pub rate: Option<Rate>,
     /// Until when.
     pub until: Until,
+    /// When the next step is taken at the earliest; `None` leaves that to the rule, or to [`Rule::AFTER_MEASURE`].
+    #[serde(default)]
+    pub grace: Option<Grace>,
+}
+
+/// What is known of a tenant when a step is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// Strikes that count, with the one at hand. At least 1.
+    pub strikes: u32,
+    /// How long after the one before it came, if there was one.
+    pub since_last: Option<Duration>,
+    /// Whether the tenant is known for this.
+    pub is_known_offender: bool,
+    /// How many times the number that it was found by.
+    pub times: f64,
+}
+
+/// Why a ladder is not begun at its foot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Begin {
+    /// It is the step of this many strikes.
+    Strikes,
+    /// It happened again soon.
+    Repeat,
+    /// The tenant is known for it.
+    KnownOffender,
+    /// It is grave.
+    Severe,
 }
 
 /// Which traffic a step is about, before it is known what was seen.
@@ -148,17 +208,53 @@ impl Rule {
     /// Half a year.
     pub const DEFAULT_MEMORY: Duration = Duration::from_secs(180 * 86_400);
     /// Ten minutes.
-    pub const DEFAULT_GRACE: Duration = Duration::from_secs(600);
+    pub const DEFAULT_GRACE: Grace = Grace::Span(Duration::from_secs(600));
     /// After a measure, the next step is taken this long after it at the earliest, if the abuse goes on.
     pub const AFTER_MEASURE: Duration = Duration::from_secs(60);
     /// The most steps of a ladder.
     pub const MAX_STEPS: usize = 16;
 
-    /// The step that is taken first at the `strike`-th strike, counted from 1.
+    /// The step that is taken first, counted from 0, and what made it that one: the highest of all that apply.
     #[must_use]
-    pub fn first_step(&self, strike: u32) -> usize {
-        let strike = usize::try_from(strike.max(1)).unwrap_or(usize::MAX);
-        strike.min(self.ladder.len()).saturating_sub(1)
+    pub fn first_step(&self, history: &History) -> (usize, Begin) {
+        let strikes = usize::try_from(history.strikes.max(1)).unwrap_or(usize::MAX);
+        let by_strikes = (strikes - 1, Begin::Strikes);
+        let is_soon =
+            |repeat: &Repeat| history.since_last.is_some_and(|since_last| since_last <= repeat.within);
+        let by_repeat = self.repeat.filter(is_soon).map(|repeat| (repeat.step, Begin::Repeat));
+        let known = self.known_offender.filter(|_| history.is_known_offender);
+        let by_name = known.map(|step| (step, Begin::KnownOffender));
+        let by_gravity = self.severe_step(history.times).map(|step| (step, Begin::Severe));
+        let last = self.ladder.len().saturating_sub(1);
+        // Of several reasons for one step the plainest is told.
+        let all = [Some(by_strikes), by_repeat, by_name, by_gravity].into_iter().flatten();
+        let capped = all.map(|(step, begin)| (step.min(last), begin));
+        capped.max_by_key(|(step, begin)| (*step, std::cmp::Reverse(*begin))).unwrap_or(by_strikes)
+    }
+
+    /// The step at which abuse of so many times its number begins, if that is grave.
+    #[must_use]
+    pub fn severe_step(&self, times: f64) -> Option<usize> {
+        self.severe
+            .filter(|severe| times >= severe.times)
+            .map(|severe| severe.step.min(self.ladder.len() - 1))
+    }
+
+    /// How many of `strikes` still count at `at`, the last of which came before that at `last`.
+    #[must_use]
+    pub fn after_decay(&self, strikes: usize, last: Option<Timestamp>, at: Timestamp) -> usize {
+        let (Some(decay), Some(last)) = (self.decay.filter(|decay| !decay.is_zero()), last) else {
+            return strikes;
+        };
+        let gone = at.since(last).as_nanos() / decay.as_nanos();
+        strikes.saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX))
+    }
+
+    /// When the step after `step`, which was taken at `taken`, may be taken.
+    #[must_use]
+    pub fn patience_ends(&self, step: &Step, taken: Timestamp, calendar: &Calendar) -> Timestamp {
+        let usual = if step.action.is_measure() { Grace::Span(Self::AFTER_MEASURE) } else { self.grace };
+        step.grace.unwrap_or(usual).end(taken, calendar)
     }
 }
 
@@ -232,10 +328,21 @@ impl Policy {
         self.protected_sources.contains(&tenant.id) || tenant.addresses.iter().any(is_kept)
     }
 
-    /// The rule that `class` breaks.
+    /// The rule that `class` breaks, whoever it was done to: where there are several, the one for everybody, or the first.
     #[must_use]
     pub fn rule_for(&self, class: Class) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.on.contains(&class))
+        let all = || self.rules.iter().filter(|rule| rule.on.contains(&class));
+        all().find(|rule| rule.target.is_none()).or_else(|| all().next())
+    }
+
+    /// The rule that `class` breaks when it is done to these. What was done to one of the provider's own hosts is under the rule that
+    /// protects those, if there is one, whatever else was done.
+    #[must_use]
+    pub fn rule_against(&self, class: Class, targets: &[Target]) -> Option<&Rule> {
+        let is_own = |target: &Target| self.own_networks.iter().any(|net| net.contains(&target.address));
+        let whose = if targets.iter().any(is_own) { Whose::Own } else { Whose::ThirdParty };
+        let all = || self.rules.iter().filter(|rule| rule.on.contains(&class));
+        all().find(|rule| rule.target == Some(whose)).or_else(|| all().find(|rule| rule.target.is_none()))
     }
 
     /// The rule of a key.

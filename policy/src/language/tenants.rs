@@ -6,6 +6,7 @@ use std::fmt;
 use ipnet::IpNet;
 use macaddr::MacAddr6;
 
+use super::rules_read::classes;
 use crate::reader::{ConfigErrors, Document, Section};
 use crate::tenant::{Domain, InterfaceSelector, Mode, Name, Profile, Tenant, TenantId};
 
@@ -64,6 +65,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     };
     let (mail_domains, relay_domains) = (domains("mail_domains"), domains("relay_domains"));
     let mail_clients = prefixes(section, "mail_clients");
+    let known_offender = classes(section, "known_offender");
     let quota_bytes = section.integer("quota_bytes", 0..=u64::MAX);
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
     if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
@@ -82,6 +84,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         mail_domains,
         relay_domains,
         mail_clients,
+        known_offender,
         quota_bytes,
     })
 }

@@ -41,6 +41,12 @@ impl<'d, 't> Section<'d, 't> {
         self.table.contains_key(key)
     }
 
+    /// Whether a text stands under `key`.
+    #[must_use]
+    pub fn is_text(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|value| value.get_ref().as_str().is_some())
+    }
+
     /// A text.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&'d str> {

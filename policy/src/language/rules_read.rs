@@ -1,0 +1,323 @@
+//! Rules of a policy, read.
+
+use std::collections::BTreeSet;
+
+use super::conditions::{Grace, Repeat, Severe, Whose};
+use super::thresholds::Thresholds;
+use super::{Rule, ScopeRule, Step, thresholds_read};
+use crate::class::Class;
+use crate::decision::{Action, Until};
+use crate::net::Protocol;
+use crate::rate::{Rate, Unit};
+use crate::reader::{Section, parse_duration};
+use crate::tenant::{Mode, Name};
+
+pub(super) const NAME: &str = "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit";
+pub(super) const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("enforce", Mode::Enforce)];
+
+pub(super) fn rules(root: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thresholds) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for section in root.sections("rule") {
+        let rule = rule(&section, policy, thresholds);
+        if let Some(rule) = rule {
+            if rules.iter().any(|other| other.id == rule.id) {
+                section.reject("id", "an id that no rule above has");
+            }
+            let clashes = |other: &&Rule| other.target == rule.target && !other.on.is_disjoint(&rule.on);
+            if let Some(other) = rules.iter().find(clashes) {
+                section.reject("on", &format!("classes that are not under rule `{}` already", other.id));
+            }
+            rules.push(rule);
+        }
+        section.finish();
+    }
+    rules
+}
+
+/// Lets `own` rules replace those with the same id, and take their classes from the others.
+pub(super) fn override_rules(rules: &mut Vec<Rule>, own: Vec<Rule>) {
+    for rule in own {
+        // A rule that protects some leaves the others to those that protect all.
+        let is_narrower = |other: &Rule| rule.target.is_some() && other.target != rule.target;
+        for other in rules.iter_mut().filter(|other| !is_narrower(other)) {
+            other.on.retain(|class| !rule.on.contains(class));
+        }
+        match rules.iter_mut().find(|other| other.id == rule.id) {
+            Some(place) => *place = rule,
+            None => rules.push(rule),
+        }
+    }
+    rules.retain(|rule| !rule.on.is_empty());
+}
+
+fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thresholds) -> Option<Rule> {
+    let id: Option<Name> = section.required("id", NAME);
+    let clause = clause(section, policy, id.as_ref());
+    let on = subject(section);
+    let mode = section.one_of("mode", &MODES);
+    let quiet = section.duration("quiet").unwrap_or(Rule::DEFAULT_QUIET);
+    let memory = section.duration("memory").unwrap_or(Rule::DEFAULT_MEMORY);
+    let grace = grace(section).unwrap_or(Rule::DEFAULT_GRACE);
+    if quiet.is_zero() {
+        section.reject("quiet", "a time above zero");
+    }
+    let decay = section.duration("decay");
+    if decay.is_some_and(|decay| decay.is_zero()) {
+        section.reject("decay", "a time above zero");
+    }
+    if let Some(numbers) = section.section("thresholds") {
+        thresholds_read::read(&numbers, thresholds);
+    }
+    let target =
+        section.one_of("target", &[Whose::Own, Whose::ThirdParty].map(|whose| (whose.name(), whose)));
+    let notice_first = section.boolean("notice_first").unwrap_or(false);
+    let ladder = ladder(section, on.as_ref(), notice_first);
+    let steps = ladder.as_ref().map_or(0, Vec::len);
+    let also = also(section);
+    let severe = severe(section, steps);
+    let repeat = repeat(section, steps);
+    let known_offender = step_number(section, "known_offender", steps);
+    Some(Rule {
+        id: id?,
+        clause: clause?,
+        also,
+        target,
+        on: on?,
+        mode,
+        quiet,
+        memory,
+        decay,
+        severe,
+        repeat,
+        known_offender,
+        grace,
+        ladder: ladder?,
+    })
+}
+
+fn grace(section: &Section<'_, '_>) -> Option<Grace> {
+    let text = section.text("grace")?;
+    let grace = Grace::parse(text);
+    if grace.is_none() {
+        section.reject("grace", Grace::SYNTAX);
+    }
+    grace
+}
+
+fn severe(section: &Section<'_, '_>, steps: usize) -> Option<Severe> {
+    let severe = section.section("severe")?;
+    if !severe.has("times") {
+        severe.reject("times", "a number from 1 to 1000000: so many times the number that it is found by");
+    }
+    let times = severe.float("times", 1.0..=1e6);
+    let step = step_number(&severe, "step", steps).unwrap_or(steps.saturating_sub(1));
+    severe.finish();
+    Some(Severe { times: times?, step })
+}
+
+fn repeat(section: &Section<'_, '_>, steps: usize) -> Option<Repeat> {
+    let repeat = section.section("repeat")?;
+    if !repeat.has("within") {
+        repeat.reject("within", "a time such as \"30d\"");
+    }
+    let within = repeat.duration("within");
+    let step = step_number(&repeat, "step", steps).unwrap_or(steps.saturating_sub(1));
+    repeat.finish();
+    Some(Repeat { within: within?, step })
+}
+
+/// A step of the ladder, as a number from 1 on or as `"last"`; counted from 0.
+fn step_number(section: &Section<'_, '_>, key: &str, steps: usize) -> Option<usize> {
+    let steps = steps.max(1);
+    if section.is_text(key) {
+        if section.text(key) == Some("last") {
+            return Some(steps - 1);
+        }
+        section.reject(key, "\"last\", or the number of a step of the ladder, from 1 on");
+        return None;
+    }
+    let number = section.integer(key, 1..=steps as u64)?;
+    usize::try_from(number).ok().map(|number| number - 1)
+}
+
+fn also(section: &Section<'_, '_>) -> Vec<String> {
+    let allowed = "a list of POLICY/CLAUSE, both of them names";
+    let clauses: Vec<String> = section.parsed_list("also", allowed).unwrap_or_default();
+    for (index, clause) in clauses.iter().enumerate() {
+        if !is_clause(clause) {
+            section.reject_item("also", index, allowed);
+        }
+    }
+    clauses
+}
+
+fn is_clause(text: &str) -> bool {
+    text.split_once('/')
+        .is_some_and(|(policy, clause)| policy.parse::<Name>().is_ok() && clause.parse::<Name>().is_ok())
+}
+
+/// `policy/clause`; left out, the rule's id stands for the clause.
+fn clause(section: &Section<'_, '_>, policy: Option<&Name>, id: Option<&Name>) -> Option<String> {
+    let Some(text) = section.text("clause") else {
+        return Some(format!("{}/{}", policy?, id?));
+    };
+    if !is_clause(text) {
+        section.reject("clause", "POLICY/CLAUSE, both of them names");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn known_classes() -> String {
+    let all: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
+    format!("a class or a family of them: portscan.*, flood.*, spam.*, {}", all.join(", "))
+}
+
+/// What a rule is on: something.
+fn subject(section: &Section<'_, '_>) -> Option<BTreeSet<Class>> {
+    if !section.has("on") {
+        section.reject("on", &format!("a list: {}", known_classes()));
+        return None;
+    }
+    if section.parsed_list::<String>("on", &known_classes())?.is_empty() {
+        section.reject("on", &known_classes());
+    }
+    Some(classes(section, "on"))
+}
+
+/// Classes, each by itself or with its family.
+pub(super) fn classes(section: &Section<'_, '_>, key: &str) -> BTreeSet<Class> {
+    let patterns: Vec<String> = section.parsed_list(key, &known_classes()).unwrap_or_default();
+    let mut classes = BTreeSet::new();
+    for (index, pattern) in patterns.iter().enumerate() {
+        let matching = Class::matching(pattern);
+        if matching.is_empty() {
+            section.reject_item(key, index, &known_classes());
+        }
+        classes.extend(matching);
+    }
+    classes
+}
+
+/// The steps. `notice_first` puts a notice before them.
+fn ladder(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>, notice_first: bool) -> Option<Vec<Step>> {
+    let allowed = "a list of 1 to 16 steps like { action = \"suspend\", until = \"released\" }";
+    if !section.has("ladder") {
+        section.reject("ladder", allowed);
+        return None;
+    }
+    let sections = section.sections("ladder");
+    let can_be_checked = on.is_none_or(|on| on.iter().all(|class| *class == Class::SmtpRelay));
+    let notice = Step {
+        action: Action::Notify,
+        scope: ScopeRule::All,
+        rate: None,
+        until: Until::Released,
+        grace: None,
+    };
+    let own = sections.iter().filter_map(|section| step(section, can_be_checked));
+    let steps: Vec<Step> = notice_first.then_some(notice).into_iter().chain(own).collect();
+    if sections.is_empty() || steps.len() > Rule::MAX_STEPS {
+        section.reject("ladder", allowed);
+    }
+    Some(steps)
+}
+
+fn step(section: &Section<'_, '_>, can_be_checked: bool) -> Option<Step> {
+    let actions = [Action::Observe, Action::Notify, Action::Limit, Action::Block, Action::Suspend];
+    if !section.has("action") {
+        section.reject("action", "observe, notify, limit, block, suspend");
+    }
+    let action = section.one_of("action", &actions.map(|action| (action.name(), action)));
+    let scope = scope(section, action);
+    let rate = rate(section, action, scope);
+    let until = until(section, action, can_be_checked);
+    let grace = grace(section);
+    section.finish();
+    Some(Step { action: action?, scope: scope?, rate: rate?, until: until?, grace })
+}
+
+/// A limit has a rate and nothing else has.
+fn rate(section: &Section<'_, '_>, action: Option<Action>, scope: Option<ScopeRule>) -> Option<Option<Rate>> {
+    let rate: Option<Rate> = section.parsed("rate", Rate::SYNTAX);
+    match (action, rate) {
+        (Some(Action::Limit), None) => {
+            if !section.has("rate") {
+                section.reject("rate", Rate::SYNTAX);
+            }
+            None
+        }
+        (Some(Action::Limit), Some(rate)) => {
+            if rate.unit == Unit::Calls && scope.is_some_and(|scope| scope != ScopeRule::Endpoint) {
+                section.reject("rate", "connections, packets or bytes; calls go with the scope `endpoint`");
+            }
+            Some(Some(rate))
+        }
+        (_, Some(_)) => {
+            section.reject("rate", "nothing: only a limit has a rate");
+            None
+        }
+        (_, None) => Some(None),
+    }
+}
+
+fn scope(section: &Section<'_, '_>, action: Option<Action>) -> Option<ScopeRule> {
+    let Some(text) = section.text("scope") else {
+        // Without a word, the mildest scope that stops the abuse.
+        let is_by_target = matches!(action, Some(Action::Block | Action::Limit));
+        return Some(if is_by_target { ScopeRule::Destinations } else { ScopeRule::All });
+    };
+    let scope = match text {
+        "all" => Some(ScopeRule::All),
+        "dst" | "targets" => Some(ScopeRule::Destinations),
+        "dst:port" => Some(ScopeRule::DestinationPorts),
+        "endpoint" => Some(ScopeRule::Endpoint),
+        other => other.split_once('/').and_then(|(protocol, port)| {
+            let protocol: Protocol = protocol.parse().ok()?;
+            let port = port.parse().ok().filter(|port| *port > 0)?;
+            protocol.has_ports().then_some(ScopeRule::Port(protocol, port))
+        }),
+    };
+    let scope = match (action, scope) {
+        // A suspension is of everything, and a block of everything is a suspension.
+        (Some(Action::Suspend), Some(scope)) if scope != ScopeRule::All => None,
+        (Some(Action::Block), Some(ScopeRule::All)) => None,
+        (_, scope) => scope,
+    };
+    if scope.is_none() {
+        section.reject(
+            "scope",
+            "all (to suspend or limit); dst, dst:port, targets, endpoint, or a port like tcp/25 (to block or limit)",
+        );
+    }
+    scope
+}
+
+fn until(section: &Section<'_, '_>, action: Option<Action>, can_be_checked: bool) -> Option<Until> {
+    let allowed = "\"released\", \"verified\", \"paid\", or a time from \"1s\" on, such as \"15m\"";
+    let Some(text) = section.text("until") else {
+        return match action {
+            Some(action) if action.is_measure() => {
+                section.reject("until", allowed);
+                None
+            }
+            _ => Some(Until::Released),
+        };
+    };
+    let until = match text {
+        "released" => Some(Until::Released),
+        "verified" if !can_be_checked => {
+            let allowed = "\"verified\" only where the rule is on nothing but smtp_relay: nothing else can be checked from outside";
+            section.reject("until", allowed);
+            return None;
+        }
+        "verified" => Some(Until::Verified),
+        "paid" => Some(Until::Paid),
+        // The kernel's timeouts and people's patience both begin at a second.
+        other => parse_duration(other).filter(|span| span.as_secs() >= 1).map(Until::After),
+    };
+    if until.is_none() {
+        section.reject("until", allowed);
+    }
+    until
+}

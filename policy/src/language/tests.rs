@@ -1,0 +1,196 @@
+//! Policies in text: what they come to, and what is told of mistakes.
+
+use super::*;
+use crate::class::Class;
+use crate::tenant::Mode;
+
+const RULE: &str = "[[rule]]\nid = \"scan\"\non = [\"portscan.*\"]\nladder = [{ action = \"notify\" }]\n";
+
+/// What is wrong with a policy, without the file's name.
+fn check(text: &str, expect: &[&str]) {
+    let told = match Policy::parse("p.toml", text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.0.iter().map(|error| error.to_string().replace("p.toml:", "")).collect(),
+    };
+    assert_eq!(told.len(), expect.len(), "{text}\n{told:#?}");
+    for (told, expect) in told.iter().zip(expect) {
+        assert!(told.starts_with(expect), "{told}\nis not\n{expect}");
+    }
+}
+
+#[test]
+fn presets_are_sound() {
+    for (name, _) in Policy::PRESETS {
+        let policy = Policy::preset(name).unwrap();
+        assert_eq!(policy.name.as_str(), name);
+        for class in Class::ALL {
+            assert!(policy.rule_for(class).is_some(), "{name}: {class}");
+        }
+    }
+    assert!(Policy::preset("none").is_none());
+}
+
+#[test]
+fn mail_servers_are_asked_only_where_that_is_said_in_full() {
+    let head = "[policy]\nname = \"x\"\nversion = 1\nextends = \"baseline\"\n";
+    let (from, to) = ("from = \"probe@asker.example\"\n", "to = \"probe@elsewhere.example\"\n");
+    let asks = |section: &str| {
+        let policy = Policy::parse("p.toml", &format!("{head}{section}")).unwrap();
+        policy.relay_check.map(|check| (check.from.to_string(), check.to.to_string()))
+    };
+    let both = Some(("probe@asker.example".to_owned(), "probe@elsewhere.example".to_owned()));
+    assert_eq!(asks(&format!("[relay_check]\nenabled = true\n{from}{to}")), both);
+    for silent in [
+        "",
+        "[relay_check]\n",
+        &format!("[relay_check]\nenabled = false\n{from}{to}"),
+        &format!("[relay_check]\n{from}{to}"),
+    ] {
+        assert_eq!(asks(silent), None, "{silent}");
+    }
+    check(
+        &format!("{head}[relay_check]\nenabled = true\n"),
+        &["5:1: `relay_check.from`: found nothing", "5:1: `relay_check.to`: found nothing"],
+    );
+    check(
+        &format!("{head}[relay_check]\nenabled = \"yes\"\nfrom = \"a b@c.example\"\nby = 1\n{to}"),
+        &[
+            "6:11: `relay_check.enabled`: found \"yes\"; allowed: true, false",
+            "7:8: `relay_check.from`: found \"a b@c.example\"; allowed: an address of mail",
+            "8:1: `relay_check.by`: found a key that is not known",
+        ],
+    );
+}
+
+#[test]
+fn errors_say_what_is_wrong_and_where() {
+    let head = "[policy]\nname = \"x\"\nversion = 1\n";
+    check(&format!("{head}{RULE}"), &[]);
+    check("", &["1:1: `policy`: found nothing"]);
+    check(head, &["1:1: `rule`: found nothing; allowed: at least one [[rule]]"]);
+    check(
+        &format!("[policy]\nname = \"a b\"\nversion = 0\n{RULE}"),
+        &["2:8: `policy.name`: found \"a b\"", "3:11: `policy.version`: found 0"],
+    );
+    check(&format!("{head}mod = \"observe\"\n{RULE}"), &["4:1: `policy.mod`: found a key that is not known"]);
+    check(
+        &format!("{head}extends = \"nobody\"\n"),
+        &["1:1: `rule`", "4:11: `policy.extends`: found \"nobody\"; allowed: baseline"],
+    );
+    check(
+        &format!("{head}{RULE}[brakes]\nmeasures_per_minute = -1\nshare_of_tenants = 2.0\nper_hour = 1\n"),
+        &[
+            "9:23: `brakes.measures_per_minute`: found -1",
+            "10:20: `brakes.share_of_tenants`: found 2",
+            "11:1: `brakes.per_hour`",
+        ],
+    );
+    let broken = |line: &str| format!("{head}[[rule]]\nid = \"r\"\n{line}\n");
+    let ladder = "ladder = [{ action = \"notify\" }]";
+    check(
+        &broken(&format!("on = [\"portscan.fast\"]\n{ladder}")),
+        &["6:7: `rule[1].on[1]`: found \"portscan.fast\""],
+    );
+    check(&broken(ladder), &["4:1: `rule[1].on`: found nothing"]);
+    let on = "on = [\"flood.*\"]\nladder = ";
+    check(&broken(&format!("{on}[]")), &["7:10: `rule[1].ladder`: found a list"]);
+    check(
+        &broken(&format!("{on}[{{ action = \"ban\" }}]")),
+        &["7:22: `rule[1].ladder[1].action`: found \"ban\"; allowed: observe, notify, limit, block, suspend"],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"suspend\" }}]")),
+        &["7:11: `rule[1].ladder[1].until`: found nothing"],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"suspend\", until = \"0s\" }}]")),
+        &["7:41: `rule[1].ladder[1].until`: found \"0s\""],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"suspend\", scope = \"dst\", until = \"1h\" }}]")),
+        &["7:41: `rule[1].ladder[1].scope`: found \"dst\""],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"block\", scope = \"icmp/25\", until = \"1h\" }}]")),
+        &["7:39: `rule[1].ladder[1].scope`: found \"icmp/25\""],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"limit\", until = \"1h\" }}]")),
+        &["7:11: `rule[1].ladder[1].rate`: found nothing; allowed: AMOUNT"],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"limit\", rate = \"fast\", until = \"1h\" }}]")),
+        &["7:38: `rule[1].ladder[1].rate`: found \"fast\""],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"limit\", rate = \"1 calls/second\", until = \"1h\" }}]")),
+        &["7:38: `rule[1].ladder[1].rate`: found \"1 calls/second\"; allowed: connections"],
+    );
+    check(
+        &broken(&format!("{on}[{{ action = \"notify\", rate = \"10/minute\" }}]")),
+        &["7:39: `rule[1].ladder[1].rate`: found \"10/minute\"; allowed: nothing"],
+    );
+    let endpoint = |lines: &str| format!("{head}{RULE}[[endpoint]]\n{lines}\n");
+    check(&endpoint("name = \"api\"\naddresses = [\"192.0.2.1/32\"]\nports = [443]\nburst = 5"), &[]);
+    check(
+        &endpoint(
+            "name = \"api\"\nhosts = [\"api.example\", \"*.api.example\"]\nports = [443]\npaths = [\"/v1/\"]\n\
+             kind = \"signup\"\nsignups = 3",
+        ),
+        &[],
+    );
+    check(
+        &endpoint(
+            "name = \"api\"\nhosts = [\"192.0.2.1\"]\nports = [443]\npaths = [\"v1\"]\nkind = \"shop\"",
+        ),
+        &[
+            "10:10: `endpoint[1].hosts[1]`: found \"192.0.2.1\"; allowed: 1 to 16 host names",
+            "12:10: `endpoint[1].paths[1]`: found \"v1\"",
+            "13:8: `endpoint[1].kind`: found \"shop\"; allowed: api, signup, login",
+        ],
+    );
+    check(
+        &endpoint("addresses = []\nports = [0]\nbust = 1"),
+        &[
+            "8:1: `endpoint[1].name`: found nothing",
+            "9:13: `endpoint[1].addresses`: found a list",
+            "10:9: `endpoint[1].ports`: found a list",
+            "11:1: `endpoint[1].bust`: found a key that is not known",
+        ],
+    );
+    check(&format!("{head}{RULE}{RULE}"), &["9:6: `rule[2].id`: found \"scan\"", "10:6: `rule[2].on`"]);
+}
+
+#[test]
+fn a_policy_extends_another_and_takes_over_what_it_names() {
+    let policy = Policy::parse(
+        "x.toml",
+        "[policy]\nname = \"x\"\nversion = 3\nextends = \"baseline\"\nmode = \"observe\"\n\
+         [thresholds.\"portscan.vertical\"]\nports = 40\n\
+         [[rule]]\nid = \"syn\"\non = [\"flood.syn\"]\nladder = [{ action = \"notify\" }]\n\
+         thresholds.\"flood.syn\" = { packets_per_second = 900 }\n",
+    )
+    .unwrap();
+    assert_eq!(policy.mode, Mode::Observe);
+    assert_eq!(policy.rule_for(Class::FloodSyn).unwrap().clause, "x/syn");
+    assert_eq!(policy.rule_for(Class::FloodUdp).unwrap().clause, "baseline/flood");
+    assert_eq!(policy.thresholds.vertical.ports, 40);
+    assert_eq!(policy.thresholds.flood_syn.packets_per_second, 900);
+    assert_eq!(policy.thresholds.horizontal.hosts, 25);
+    assert_eq!(policy.rule_for(Class::SmtpRelay).unwrap().clause, "baseline/relay");
+}
+
+#[test]
+fn a_rule_with_the_id_of_another_replaces_it_whole() {
+    let head = "[policy]\nname = \"x\"\nversion = 3\nextends = \"baseline\"\n";
+    let rule = |id: &str, on: &str| {
+        format!("[[rule]]\nid = \"{id}\"\non = [\"{on}\"]\nladder = [{{ action = \"notify\" }}]\n")
+    };
+    let policy = Policy::parse("x.toml", &format!("{head}{}", rule("flood", "flood.syn"))).unwrap();
+    assert_eq!(policy.rule_for(Class::FloodSyn).unwrap().clause, "x/flood");
+    assert_eq!(policy.rule_for(Class::FloodUdp), None);
+    // Two rules of one file never share a class, family or not.
+    let both = format!("{head}{}{}", rule("syn", "flood.syn"), rule("all", "flood.*"));
+    let told = Policy::parse("x.toml", &both).unwrap_err().to_string();
+    assert!(told.contains("classes that are not under rule `syn` already"), "{told}");
+}
