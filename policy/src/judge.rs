@@ -23,6 +23,8 @@
 mod brakes;
 mod episode;
 #[cfg(test)]
+mod ladders;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

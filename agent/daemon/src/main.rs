@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // With stderr gone there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "reeve-agent: {}", cli::describe(&error));
+            let _ = writeln!(std::io::stderr(), "reeve-agent: {}", cli::explain(&error));
             ExitCode::from(cli::exit::code(&error))
         }
     }

@@ -34,14 +34,15 @@ pub(super) fn rules(root: &Section<'_, '_>, policy: Option<&Name>, thresholds: &
     rules
 }
 
-/// Lets `own` rules replace those with the same id, and take their classes from the others.
+/// Lets `own` rules replace those with the same id, and take their classes from the others. A rule that protects some leaves the others to
+/// those that protect all.
 pub(super) fn override_rules(rules: &mut Vec<Rule>, own: Vec<Rule>) {
-    for rule in own {
-        // A rule that protects some leaves the others to those that protect all.
-        let is_narrower = |other: &Rule| rule.target.is_some() && other.target != rule.target;
-        for other in rules.iter_mut().filter(|other| !is_narrower(other)) {
-            other.on.retain(|class| !rule.on.contains(class));
+    for inherited in rules.iter_mut() {
+        for rule in own.iter().filter(|rule| rule.target.is_none() || rule.target == inherited.target) {
+            inherited.on.retain(|class| !rule.on.contains(class));
         }
+    }
+    for rule in own {
         match rules.iter_mut().find(|other| other.id == rule.id) {
             Some(place) => *place = rule,
             None => rules.push(rule),

@@ -32,6 +32,28 @@ pub struct ConfigError {
     pub found: String,
     /// What may stand there.
     pub allowed: String,
+    /// As much of the line's text as shows where it is; empty where it is about no line.
+    pub source: String,
+}
+
+impl ConfigError {
+    /// Of a line so many characters are shown.
+    const SHOWN: usize = 160;
+
+    /// The line, and under it a mark at the column; empty where there is none to show.
+    fn excerpt(&self) -> String {
+        if self.line == 0 || self.column == 0 {
+            return String::new();
+        }
+        let (line, width) = (self.line, self.line.to_string().len());
+        let before = self.column - 1 - Self::skipped(self.column);
+        format!("  {line} | {}\n  {:width$} | {:before$}^", self.source, "", "")
+    }
+
+    /// A long line is shown from somewhat before the place on.
+    const fn skipped(column: usize) -> usize {
+        if column > Self::SHOWN { column - Self::SHOWN / 2 } else { 0 }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -53,6 +75,18 @@ impl std::error::Error for ConfigError {}
 /// All errors of one reading, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// All of them for a person, each with the line that it is about and a mark at the place.
+    #[must_use]
+    pub fn with_excerpts(&self) -> String {
+        let both = |error: &ConfigError| match error.excerpt() {
+            excerpt if excerpt.is_empty() => error.to_string(),
+            excerpt => format!("{error}\n{excerpt}"),
+        };
+        self.0.iter().map(both).collect::<Vec<_>>().join("\n")
+    }
+}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,6 +157,7 @@ impl<'t> Document<'t> {
             key: key.to_owned(),
             found: found.chars().take(200).collect(),
             allowed: allowed.to_owned(),
+            source: self.shown(line, column),
         };
         self.errors.borrow_mut().push(error);
     }
@@ -138,6 +173,14 @@ impl<'t> Document<'t> {
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
+    /// As much of a line as is shown.
+    fn shown(&self, line: usize, column: usize) -> String {
+        let text = line.checked_sub(1).and_then(|line| self.text.lines().nth(line)).unwrap_or_default();
+        let shown = text.chars().skip(ConfigError::skipped(column)).take(ConfigError::SHOWN);
+        let visible: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
+        visible.trim_end().to_owned()
+    }
+
     fn into_errors(self) -> ConfigErrors {
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|error| (error.line, error.column));
@@ -150,6 +193,7 @@ impl<'t> Document<'t> {
                 key: String::new(),
                 found: "something that cannot be used".into(),
                 allowed: "see the manual".into(),
+                source: String::new(),
             });
         }
         ConfigErrors(errors)
@@ -224,6 +268,33 @@ mod tests {
                 "2:10: `number`: found 0; allowed: a whole number from 1 to 10",
             ],
         );
+    }
+
+    #[test]
+    fn a_person_sees_the_line_and_the_place() {
+        let check = |text: &str, expect: &str| {
+            let result = Document::read("f.toml", text, |root| root.integer("number", 1..=10));
+            assert_eq!(result.unwrap_err().with_excerpts(), expect);
+        };
+        let told = "`number`: found 11; allowed: a whole number from 1 to 10";
+        check(
+            "# one\nnumber = 11 # too many\n",
+            &format!("f.toml:2:10: {told}\n  2 | number = 11 # too many\n    |          ^"),
+        );
+        let tabbed = format!("f.toml:10:11: {told}\n  10 |  number = 11\n     |           ^");
+        check(&format!("{}\tnumber = 11", "\n".repeat(9)), &tabbed);
+        // Of a line that is too long the part with the place is shown.
+        let long = format!("'{}' = 1\n", "x".repeat(300));
+        let result = Document::read(
+            "f.toml",
+            &format!("a = {{ {} b = 11 }}", long.trim_end().to_owned() + ","),
+            |root| root.section("a").and_then(|a| a.integer("b", 1..=10)),
+        );
+        let told = result.unwrap_err().with_excerpts();
+        let shown: Vec<&str> = told.lines().rev().filter(|line| line.contains(" | ")).collect();
+        assert_eq!(shown.len(), 2, "{told}");
+        assert!(shown[1].chars().count() < 180, "{told}");
+        assert_eq!(shown[1].chars().nth(shown[0].chars().count() - 1), Some('1'), "{told}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod thresholds;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use reeve_policy::reader::ConfigErrors;
 use reeve_telemetry::logs::LogFormat;
 
 use crate::config;
@@ -328,6 +329,23 @@ pub struct ResumeArgs {
     /// The settings, which name the state folder.
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
     pub config: PathBuf,
+}
+
+/// The same for a person: of mistakes in a file the lines are shown.
+#[must_use]
+pub fn explain(error: &anyhow::Error) -> String {
+    let of_cause = |cause: &'_ (dyn std::error::Error + 'static)| -> Option<(String, String)> {
+        let errors = match cause.downcast_ref() {
+            Some(config::ConfigError::Content(errors)) => Some(errors),
+            _ => cause.downcast_ref::<ConfigErrors>(),
+        };
+        errors.map(|errors| (errors.to_string(), errors.with_excerpts()))
+    };
+    let in_file = error.chain().find_map(of_cause);
+    match in_file {
+        Some((plain, shown)) => describe(error).replace(&plain, &shown),
+        None => describe(error),
+    }
 }
 
 /// The error and what caused it; a cause that the line before has named already is not told again.
