@@ -162,6 +162,75 @@ fn errors_say_what_is_wrong_and_where() {
 }
 
 #[test]
+fn mistakes_in_conditions_are_told_one_by_one() {
+    let head = "[policy]\nname = \"x\"\nversion = 1\n";
+    let broken = |line: &str| {
+        format!(
+            "{head}[[rule]]\nid = \"r\"\non = [\"flood.*\"]\n{line}\nladder = [{{ action = \"notify\" }}]\n"
+        )
+    };
+    let told = |line: &str, expect: &str| check(&broken(line), &[expect]);
+    check(
+        &broken("severe = { times = 10 }\nrepeat = { within = \"7d\" }\nknown_offender = 1\ndecay = \"1d\""),
+        &[],
+    );
+    told(
+        "severe = { times = 0.5 }",
+        "7:20: `rule[1].severe.times`: found 0.5; allowed: a number from 1 to 1000000",
+    );
+    told("severe = { step = 1 }", "7:10: `rule[1].severe.times`: found nothing");
+    told(
+        "severe = { times = 2, step = 2 }",
+        "7:30: `rule[1].severe.step`: found 2; allowed: a whole number from 1 to 1",
+    );
+    told("severe = { times = 2, steps = 1 }", "7:23: `rule[1].severe.steps`: found a key that is not known");
+    told("severe = 10", "7:10: `rule[1].severe`: found 10; allowed: a table");
+    told("repeat = { step = 1 }", "7:10: `rule[1].repeat.within`: found nothing");
+    told("repeat = { within = \"often\" }", "7:21: `rule[1].repeat.within`: found \"often\"");
+    told("known_offender = \"first\"", "7:18: `rule[1].known_offender`: found \"first\"; allowed: \"last\"");
+    told("known_offender = 0", "7:18: `rule[1].known_offender`: found 0");
+    told("decay = \"0s\"", "7:9: `rule[1].decay`: found \"0s\"; allowed: a time above zero");
+    told("grace = \"2 days\"", "7:9: `rule[1].grace`: found \"2 days\"; allowed: a time such as");
+    told("target = \"ours\"", "7:10: `rule[1].target`: found \"ours\"; allowed: own, third-party");
+    told("target = \"own\"", "7:10: `rule[1].target`: found \"own\"; allowed: `own` where [networks]");
+    told("also = [\"spam\"]", "7:9: `rule[1].also[1]`: found \"spam\"; allowed: a list of POLICY/CLAUSE");
+    told("notice_first = 1", "7:16: `rule[1].notice_first`: found 1; allowed: true, false");
+    let step = |until: &str| {
+        format!(
+            "{head}[[rule]]\nid = \"r\"\non = [\"flood.*\"]\nladder = [{{ action = \"suspend\", until = \"{until}\" }}]\n"
+        )
+    };
+    check(&step("paid"), &[]);
+    check(
+        &step("verified"),
+        &["7:41: `rule[1].ladder[1].until`: found \"verified\"; allowed: \"verified\" only where"],
+    );
+    let section = |lines: &str| format!("{head}{RULE}{lines}\n");
+    check(
+        &section(
+            "[calendar]\nutc_offset = \"-03:30\"\nweekend = [\"friday\"]\nholidays = [\"2026-12-25\"]\n[networks]\nown = [\"192.0.2.0/24\"]",
+        ),
+        &[],
+    );
+    check(
+        &section(
+            "[calendar]\nutc_offset = \"+1\"\nweekend = [\"sun\"]\nholidays = [\"25-12\", \"2026-02-30\"]\ndays = 1",
+        ),
+        &[
+            "9:14: `calendar.utc_offset`: found \"+1\"; allowed: a difference such as \"+01:00\"",
+            "10:12: `calendar.weekend[1]`: found \"sun\"; allowed: a list of days: monday",
+            "11:13: `calendar.holidays[1]`: found \"25-12\"; allowed: days such as \"2026-12-25\"",
+            "11:22: `calendar.holidays[2]`: found \"2026-02-30\"",
+            "12:1: `calendar.days`: found a key that is not known",
+        ],
+    );
+    check(
+        &section("[networks]\nown = [\"192.0.2.1/24\"]"),
+        &["9:8: `networks.own[1]`: found \"192.0.2.1/24\""],
+    );
+}
+
+#[test]
 fn a_policy_extends_another_and_takes_over_what_it_names() {
     let policy = Policy::parse(
         "x.toml",
