@@ -15,6 +15,7 @@ mod tenants;
 mod tests;
 pub mod thresholds;
 mod thresholds_read;
+mod written;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use conditions::{Calendar, Grace, Repeat, Severe, Whose};
 use numbers::Tailoring;
 pub use tenants::{check_tenants, parse_tenants};
 use thresholds::{Endpoint, Thresholds};
+pub use written::Difference;
 
 /// A provider's acceptable-use policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

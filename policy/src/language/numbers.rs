@@ -117,6 +117,11 @@ impl Tailoring {
             }
             all.finish();
         }
+        self.read_tenants(root, numbers);
+        self.drop_empty();
+    }
+
+    fn read_tenants(&mut self, root: &Section<'_, '_>, numbers: &Thresholds) {
         let Some(all) = root.section("tenant") else { return };
         let ids: Vec<String> = all.keys().map(ToOwned::to_owned).collect();
         for id in ids {
@@ -137,6 +142,19 @@ impl Tailoring {
 }
 
 impl Tailoring {
+    /// Whether anything is said of a profile.
+    fn speaks_of(&self, profile: Profile) -> bool {
+        self.profiles.contains_key(&profile) || self.instead.contains_key(&profile)
+    }
+
+    /// A table in which nothing stands says nothing.
+    fn drop_empty(&mut self) {
+        self.profiles.retain(|_, factors| !factors.is_empty());
+        self.instead.retain(|_, own| !own.is_empty());
+        self.tenants.retain(|_, own| !own.is_empty());
+        self.tenant_factors.retain(|_, factors| !factors.is_empty());
+    }
+
     /// Whether anything is said of a tenant alone.
     fn has_own(&self, tenant: &TenantId) -> bool {
         self.tenants.contains_key(tenant) || self.tenant_factors.contains_key(tenant)
@@ -204,9 +222,8 @@ impl Numbers {
     #[must_use]
     pub fn of(&mut self, tenant: &Tenant) -> Arc<Thresholds> {
         let tailoring = &self.policy.tailoring;
-        let profile = Some(tenant.profile).filter(|profile| tailoring.profiles.contains_key(profile));
         let is_own = tailoring.has_own(&tenant.id);
-        if profile.is_none() && !is_own {
+        if !tailoring.speaks_of(tenant.profile) && !is_own {
             return Arc::clone(&self.common);
         }
         let key = (tenant.profile, is_own.then(|| tenant.id.clone()));

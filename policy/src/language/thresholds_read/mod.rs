@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::numbers::{Number, Value};
-use super::thresholds::Thresholds;
+use super::thresholds::{ApiBurst, Thresholds};
 use crate::class::Class;
 use crate::reader::Section;
 pub(super) use call::endpoints;
@@ -71,6 +71,13 @@ fn first_of(family: &str) -> Option<Class> {
 pub(super) fn list(class: Class, numbers: &Thresholds) -> Vec<Number> {
     let listed = RefCell::default();
     visit(class, &Table::List(&listed), &mut numbers.clone());
+    listed.into_inner()
+}
+
+/// The numbers of one endpoint.
+pub(super) fn list_endpoint(numbers: &ApiBurst) -> Vec<Number> {
+    let listed = RefCell::default();
+    call::api_burst(&Table::List(&listed), &mut numbers.clone());
     listed.into_inner()
 }
 
