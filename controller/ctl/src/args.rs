@@ -31,11 +31,12 @@ const AFTER: &str = "Examples:
   reevectl violations --tenant customer-17 --state open
   reevectl evidence 01HF7YAT00000000000000000A --pcapng scan.pcapng
   reevectl release customer-17 --reason \"server reinstalled, ticket 4711\"
+  reevectl policy diff baseline /etc/reeve/policy.toml
   reevectl pause --fleet --lift --reason \"the new policy hits resolvers\"
 
 Exit codes:
   0  it is done
-  1  it failed: a node did not do what was ordered, the controller refused
+  1  it failed: a node did not do what was ordered, the controller refused; two policies differ
   2  the command line is wrong
   3  there is no such tenant, node or violation
   4  the order is stored, and a node has not carried it out yet
@@ -260,6 +261,12 @@ pub enum Command {
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Name>,
     },
+    /// Looks at policies before they are used: checks, shows and compares them, without asking the controller
+    Policy {
+        /// What to do.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Prints the completions of a shell
     Completion {
         /// The shell.
@@ -271,6 +278,34 @@ pub enum Command {
         /// The folder; it is made if it is not there.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+    },
+}
+
+/// What is done with policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Tells what is wrong with policies: file, line and key, what was found and what is allowed
+    Check {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+    },
+    /// Writes a policy out as it holds, with what it extends put in
+    ///
+    /// What is written is a policy again. With --json it is one object.
+    Show {
+        /// A file, or the name of one that is compiled in, such as baseline.
+        #[arg(value_name = "NAME|FILE")]
+        policy: String,
+    },
+    /// Tells key by key in what two policies differ; exit code 1 if they do
+    Diff {
+        /// A file, or the name of one that is compiled in.
+        #[arg(value_name = "NAME|FILE")]
+        before: String,
+        /// Likewise.
+        #[arg(value_name = "NAME|FILE")]
+        after: String,
     },
 }
 

@@ -42,9 +42,15 @@ pub enum CallError {
         /// The file.
         path: PathBuf,
     },
-    /// The file of tenants holds what it must not.
-    #[error("{0}")]
-    Tenants(#[from] reeve_policy::reader::ConfigErrors),
+    /// A file of tenants, or of a policy, holds what it must not.
+    #[error("{}", .0.with_excerpts())]
+    Content(#[from] reeve_policy::reader::ConfigErrors),
+    /// Two policies differ. They were told how.
+    #[error("{number} differences")]
+    Differ {
+        /// In how many places.
+        number: usize,
+    },
     /// The address cannot be used.
     #[error("{address}: {reason}")]
     Address {
@@ -122,7 +128,7 @@ impl CallError {
             Self::NoEvidence { .. } => 3,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
             Self::File { .. } | Self::Write(_) => 74,
-            Self::Tenants(_) | Self::NoTenants { .. } => 65,
+            Self::Content(_) | Self::NoTenants { .. } => 65,
             Self::Address { .. } => 2,
             Self::Unreachable { .. } => 69,
             Self::Refused(status) => match status.code() {
@@ -140,7 +146,7 @@ impl CallError {
             Self::Relay(CheckedRelay::Open) => 1,
             Self::Relay(CheckedRelay::Unknown) | Self::WhichServer => 2,
             Self::Ended => 69,
-            Self::NotDone | Self::Answer(_) => 1,
+            Self::NotDone | Self::Answer(_) | Self::Differ { .. } => 1,
         }
     }
 }

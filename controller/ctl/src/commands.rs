@@ -23,7 +23,7 @@ use tonic::Request;
 use crate::args::{Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
 use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
-use crate::{json, show};
+use crate::{json, policy, show};
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<(), CallError> {
@@ -34,6 +34,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Man { folder } => {
             return Ok(reeve_manual::pages(Cli::command(), reeve_manual::USER_COMMANDS, folder)?);
         }
+        Command::Policy { command } => return policy::run(command, cli.json),
         _ => {}
     }
     // Wrong files are told before anybody is called.
@@ -134,7 +135,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
         }
-        Command::Completion { .. } | Command::Man { .. } => Ok(()),
+        Command::Completion { .. } | Command::Man { .. } | Command::Policy { .. } => Ok(()),
     }
 }
 

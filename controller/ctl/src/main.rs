@@ -5,6 +5,7 @@ mod case;
 mod client;
 mod commands;
 mod json;
+mod policy;
 mod show;
 
 use std::io::Write as _;
