@@ -207,7 +207,7 @@ impl Judge {
         });
         if is_strike {
             episode.violation.strike = strike;
-            episode.history = History { strikes: strike, ..history };
+            episode.history = history;
         }
         let was_quiet_at = episode.quiet_at;
         let now_quiet_at = was_quiet_at.max(quiet_at);

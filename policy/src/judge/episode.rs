@@ -36,7 +36,7 @@ pub(super) enum Reach {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Episode {
     pub violation: Violation,
-    /// What was known of the tenant when it became a strike.
+    /// What was known of the tenant when it became a strike, but for which strike it is.
     #[serde(default)]
     pub history: History,
     /// When it is over if nothing more is seen.
@@ -96,7 +96,8 @@ impl Episode {
         let last = rule.ladder.len() - 1;
         let times = alert.times();
         let Some((taken, at)) = self.step else {
-            return Some(rule.first_step(&History { times, ..self.history }).0);
+            let strikes = self.violation.strike;
+            return Some(rule.first_step(&History { strikes, times, ..self.history }).0);
         };
         // A policy that came in between may have a shorter ladder.
         let taken = taken.min(last);

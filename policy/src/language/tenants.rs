@@ -6,11 +6,10 @@ use std::fmt;
 use ipnet::IpNet;
 use macaddr::MacAddr6;
 
-use super::rules_read::classes;
+use super::rules_read::{MODES, NAME, classes};
 use crate::reader::{ConfigErrors, Document, Section};
-use crate::tenant::{Domain, InterfaceSelector, Mode, Name, Profile, Tenant, TenantId};
+use crate::tenant::{Domain, InterfaceSelector, Name, Profile, Tenant, TenantId};
 
-const NAME: &str = "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit";
 /// The longest name that people may give a tenant, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -57,7 +56,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let interfaces: Option<Vec<InterfaceSelector>> = section.parsed_list("interfaces", "NODE/IFNAME");
     let macs: Option<Vec<MacAddr6>> =
         section.parsed_list("macs", "hardware addresses like 02:00:00:00:00:01");
-    let mode = section.one_of("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)]);
+    let mode = section.one_of("mode", &MODES);
     let lifeline = spared(section, "lifeline");
     let profile = section.one_of("profile", &Profile::ALL);
     let domains = |key| -> Vec<Domain> {

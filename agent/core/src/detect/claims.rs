@@ -28,10 +28,10 @@ use reeve_policy::{Alert, Class, Outcome, Protocol, Target, TargetSeen, Timestam
 
 use super::{Finding, count};
 use crate::meter::sliding::Sliding;
+use crate::meter::tally::SECOND;
 
 /// Turns that two take in speaking for one address, within [`Heard::KEPT`], before it is a suspicion.
 pub const CONTESTED: u32 = 3;
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Things of one kind within a minute, and what they were about.
 #[derive(Debug, Default)]

@@ -18,15 +18,13 @@
 //! port with another pass through a room of their own (for [`Slow::PASSING`]) and push out only each other; on ports below 1024
 //! nothing pushes a scan out but its own kind.
 
-use std::time::Duration;
-
 use reeve_policy::language::thresholds::Slow as Numbers;
 use reeve_policy::{Alert, Class, Outcome, Protocol, Target, TargetSeen, Timestamp};
 
 use super::known::mix;
 use super::{Finding, count, share};
 use crate::flow::protocol_code;
-use crate::flow::table::{address, bits};
+use crate::flow::table::{address, bits, seconds};
 
 const HOUR: u32 = 3_600;
 const DAY: u32 = 24 * HOUR;
@@ -315,17 +313,14 @@ impl Missed {
     }
 }
 
-/// Whole seconds since the epoch; they fit until 2106.
-fn seconds(at: Timestamp) -> u32 {
-    u32::try_from(at.as_nanos() / Duration::from_secs(1).as_nanos() as u64).unwrap_or(u32::MAX)
-}
-
 fn host_digest(target: &Target) -> u32 {
     (mix(&Target { port: None, protocol: Protocol::Tcp, ..*target }) >> 32) as u32
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// One step: (host, port, whether it answers).

@@ -84,18 +84,18 @@ impl Restrictions {
     pub fn of<'a>(measures: impl Iterator<Item = &'a Measure>) -> Self {
         let mut all = Self::default();
         for decision in measures.map(|measure| &measure.decision) {
-            if matches!(decision.action, Action::Observe | Action::Notify) {
-                continue;
-            }
-            let held = all.held.get_or_insert_default();
             match decision.action {
                 Action::Observe | Action::Notify => {}
-                Action::Suspend => held.blocked.all = true,
-                Action::Block => held.blocked.add(&decision.scope),
-                Action::Limit => held.limited.add(&decision.scope),
+                Action::Suspend => all.begin().blocked.all = true,
+                Action::Block => all.begin().blocked.add(&decision.scope),
+                Action::Limit => all.begin().limited.add(&decision.scope),
             }
         }
         all
+    }
+
+    fn begin(&mut self) -> &mut HeldBack {
+        self.held.get_or_insert_default()
     }
 
     /// Whether nothing is held back.

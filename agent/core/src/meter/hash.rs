@@ -23,3 +23,17 @@ pub fn mix_all(words: impl IntoIterator<Item = u64>) -> u64 {
 pub const fn class_bit(number: u64) -> u64 {
     1 << (number.wrapping_mul(GOLDEN) >> 58)
 }
+
+/// Enough bits of an address, or of another key, to tell a few hundred apart.
+#[inline]
+#[must_use]
+pub const fn fold(key: u128) -> u64 {
+    ((key >> 64) as u64 ^ (key as u64).rotate_left(32)).wrapping_mul(GOLDEN) >> 16
+}
+
+/// Few bits of it that tell most apart. Whoever makes them alike makes only the look longer.
+#[inline]
+#[must_use]
+pub const fn digest(key: u128) -> u16 {
+    (fold(key) >> 32) as u16
+}

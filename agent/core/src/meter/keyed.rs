@@ -3,7 +3,7 @@
 //! When there is no room, somebody who hardly counts gives up its place, by turns; only where all count are they compared. So who
 //! hardly counts may be forgotten and come again, and who counts keeps its place however many others come.
 
-use super::hash;
+use super::hash::digest;
 
 /// At most `CAPACITY` things, no more than 32.
 #[derive(Debug)]
@@ -146,12 +146,6 @@ impl<T, const CAPACITY: usize> Keyed<T, CAPACITY> {
         }
         (0..entries.len()).min_by_key(|index| rank(*index)).expect("a full table has entries")
     }
-}
-
-/// Two bytes of a key's hash.
-#[inline]
-const fn digest(key: u128) -> u16 {
-    (hash::mix((key >> 64) as u64 ^ (key as u64).rotate_left(32)) >> 48) as u16
 }
 
 #[cfg(test)]

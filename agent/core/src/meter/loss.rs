@@ -1,10 +1,9 @@
 //! How much of the traffic the capture missed, second by second, so that each alert can say it.
 
-use std::time::Duration;
-
 use reeve_policy::{Loss, Timestamp, Window};
 
-const SECOND: Duration = Duration::from_secs(1);
+use super::tally::SECOND;
+
 const SECONDS: usize = 64;
 
 /// Received and lost frames over the last minute.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use reeve_policy::{Outcome, Protocol, Target, TargetSeen, Timestamp};
 
+use super::hash::{digest, fold};
 use crate::flow::protocol_code;
 use crate::flow::table::{address, bits};
 use pushed::Pushed;
@@ -430,17 +431,6 @@ fn span(window: Duration) -> u32 {
 /// Whether it was answered and nothing was said.
 pub fn is_mute(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Empty | Outcome::Aborted)
-}
-
-/// Few bits of an address that tell most addresses apart. Whoever makes them alike makes only the look longer.
-fn digest(host: u128) -> u16 {
-    (fold(host) >> 32) as u16
-}
-
-/// Enough bits of an address to tell a few hundred apart.
-fn fold(host: u128) -> u64 {
-    let folded = (host >> 64) as u64 ^ (host as u64).rotate_left(32);
-    folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
 /// What is known of a target after one more outcome: the better one, but `Answered` only until the end is known.

@@ -303,12 +303,7 @@ impl Streams {
         at: Timestamp,
         events: &mut Vec<StreamEvent>,
     ) {
-        let ports = match &ip.transport {
-            Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
-            Transport::Udp(udp) => (udp.source_port, udp.destination_port),
-            _ => return,
-        };
-        let (local, remote) = ends(is_sent, ip, ports);
+        let Some((local, remote)) = ends(is_sent, ip) else { return };
         self.logins.handle(tenant, is_sent, (local, remote), &ip.transport, at, events);
         let is_mail = is_mail_port(remote.1) || is_mail_port(local.1);
         let may_be_at = self.sites.may_be_at(remote.1);
@@ -578,11 +573,16 @@ impl Streams {
 /// An address and a port.
 type Socket = (IpAddr, u16);
 
-/// The tenant's end of a packet and the other, of its source and destination ports.
+/// The tenant's end of a packet and the other, of those protocols that are read.
 #[inline]
-fn ends(is_sent: bool, ip: &Ip<'_>, (source, destination): (u16, u16)) -> (Socket, Socket) {
+fn ends(is_sent: bool, ip: &Ip<'_>) -> Option<(Socket, Socket)> {
+    let (source, destination) = match &ip.transport {
+        Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
+        Transport::Udp(udp) => (udp.source_port, udp.destination_port),
+        _ => return None,
+    };
     let (from, to) = ((ip.source, source), (ip.destination, destination));
-    if is_sent { (from, to) } else { (to, from) }
+    Some(if is_sent { (from, to) } else { (to, from) })
 }
 
 /// What the reader of a connection says.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Table, big_count, count, float_rate, share, span, steady};
+use crate::language::rules_read::NAME;
 use crate::language::thresholds::{ApiBurst, Crawl, Endpoint, EndpointKind, Host, Thresholds};
 use crate::reader::Section;
 use crate::tenant::Name;
@@ -58,8 +59,7 @@ pub(in crate::language) fn endpoints(root: &Section<'_, '_>, numbers: &mut Thres
 
 fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> {
     const WHERE: &str = "1 to 16 prefixes like 192.0.2.0/24 or 192.0.2.1/32; or none, and `hosts`";
-    let name: Option<Name> = section
-        .required("name", "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit");
+    let name: Option<Name> = section.required("name", NAME);
     let words =
         [("api", EndpointKind::Api), ("signup", EndpointKind::Signup), ("login", EndpointKind::Login)];
     let kind = section.one_of("kind", &words);

@@ -16,6 +16,7 @@ use reeve_policy::language::thresholds::Thresholds;
 use reeve_policy::{Outcome, Protocol, Target, TargetSeen, Timestamp};
 
 use super::Finding;
+use crate::meter::tally::SECOND;
 use crate::stream::smtp::{Answer, MailEvent};
 #[cfg(test)]
 pub(super) use sealed::ARRIVALS_MAX;
@@ -24,7 +25,6 @@ pub(super) use spam::EXCHANGERS_MAX;
 
 /// The port on which servers take mail from others (RFC 5321).
 pub const PORT_SMTP: u16 = 25;
-const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 

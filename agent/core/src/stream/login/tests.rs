@@ -64,12 +64,7 @@ impl Play {
     fn packet(&mut self, is_sent: bool, frame: &[u8], wire_len: usize) {
         let packet = packet::parse(LinkType::RawIp, frame, wire_len as u32).unwrap();
         let Body::Ip(ip) = packet.body else { panic!("it is IP") };
-        let ports = match ip.transport {
-            packet::Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
-            packet::Transport::Udp(udp) => (udp.source_port, udp.destination_port),
-            other => panic!("{other:?}"),
-        };
-        let ends = crate::stream::ends(is_sent, &ip, ports);
+        let ends = crate::stream::ends(is_sent, &ip).unwrap();
         self.logins.handle(TenantIx(0), is_sent, ends, &ip.transport, self.at, &mut self.events);
     }
 
