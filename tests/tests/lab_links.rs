@@ -28,7 +28,7 @@ const ON_THE_LINK: &[Row] = &[
         "ip addr add @gw/32 dev eth0 && arping -q -U -c 3 -I eth0 -s @gw @gw; ip addr del @gw/32 dev eth0",
         ARP,
     ),
-    row("advertise-gateway", "timeout 5 atk6-fake_advertise6 eth0 @net61", ND),
+    row("advertise-gateway", "timeout 15 atk6-fake_advertise6 -n 4 -w 1 eth0 @net61", ND),
     // What it sends beside has one address as source and destination.
     row(
         "router6",
