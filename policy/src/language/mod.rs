@@ -304,7 +304,10 @@ impl ScopeRule {
 
 impl Policy {
     /// The names of the policies that are compiled in.
-    pub const PRESETS: [(&str, &str); 1] = [("baseline", include_str!("../../presets/baseline.toml"))];
+    pub const PRESETS: [(&str, &str); 2] = [
+        ("baseline", include_str!("../../presets/baseline.toml")),
+        ("extin", include_str!("../../presets/extin.toml")),
+    ];
 
     /// The policy of a file.
     ///
