@@ -197,6 +197,9 @@ pub struct Tenant {
     /// Bytes in and out in a calendar month that its plan includes; 0 for no limit, `None` leaves that to the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
+    /// The language in which it is written to, as a BCP 47 tag; `None` leaves that to the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Name>,
 }
 
 impl Tenant {
@@ -218,6 +221,7 @@ impl Tenant {
             mail_clients: Vec::new(),
             known_offender: BTreeSet::new(),
             quota_bytes: None,
+            language: None,
         }
     }
 }

@@ -78,6 +78,7 @@ impl From<&Tenant> for wire::Tenant {
             relay_domains: tenant.relay_domains.iter().map(ToString::to_string).collect(),
             quota_bytes: tenant.quota_bytes,
             known_offender: tenant.known_offender.iter().map(ToString::to_string).collect(),
+            language: tenant.language.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }
@@ -103,6 +104,7 @@ impl TryFrom<wire::Tenant> for Tenant {
             known_offender: parsed_list("known_offender", &tenant.known_offender, MAX_SELECTORS)?
                 .into_iter()
                 .collect(),
+            language: parsed_or_none("language", &tenant.language)?,
         })
     }
 }

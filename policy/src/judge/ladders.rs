@@ -220,6 +220,8 @@ prop_compose! {
                 rate: None,
                 until: Until::Released,
                 grace: None,
+                notice: None,
+                tell: None,
             })
             .collect();
         rule.severe = severe.map(|(times, step)| Severe { times, step });

@@ -7,6 +7,7 @@
 //! Left out: what happens when (see [`crate::judge`]), and tenants' standing.
 
 pub mod conditions;
+pub mod notices;
 pub mod numbers;
 mod read;
 mod rules_read;
@@ -27,11 +28,13 @@ use crate::class::Class;
 use crate::decision::{Action, Scope, Until};
 use crate::mailbox::Mailbox;
 use crate::net::{Protocol, Target};
+use crate::notice::NoticeKind;
 use crate::rate::Rate;
 use crate::reader::ConfigErrors;
 use crate::tenant::{Mode, Name, Tenant, TenantId};
 use crate::time::Timestamp;
 use conditions::{Calendar, Grace, Repeat, Severe, Whose};
+use notices::{NoticeSettings, Tell};
 use numbers::Tailoring;
 pub use tenants::{check_tenants, parse_tenants};
 use thresholds::{Endpoint, Thresholds};
@@ -77,6 +80,9 @@ pub struct Policy {
     /// On which days people work.
     #[serde(default)]
     pub calendar: Calendar,
+    /// Who is told, and in which words.
+    #[serde(default)]
+    pub notices: NoticeSettings,
 }
 
 /// How a server that is suspected to be an open relay is asked whether it is one. Nothing is sent.
@@ -141,6 +147,9 @@ pub struct Rule {
     pub known_offender: Option<usize>,
     /// After a step that is no measure, the next one is taken when this is over at the earliest.
     pub grace: Grace,
+    /// Who is told; `None` leaves that to the policy.
+    #[serde(default)]
+    pub tell: Option<Tell>,
     /// The steps: the first strike takes the first, and so on; the last is taken for all that follow. Not empty.
     pub ladder: Vec<Step>,
 }
@@ -160,6 +169,12 @@ pub struct Step {
     /// When the next step is taken at the earliest; `None` leaves that to the rule, or to [`Rule::AFTER_MEASURE`].
     #[serde(default)]
     pub grace: Option<Grace>,
+    /// What kind of notice is given; `None` leaves that to the action.
+    #[serde(default)]
+    pub notice: Option<NoticeKind>,
+    /// Who is told; `None` leaves that to the rule.
+    #[serde(default)]
+    pub tell: Option<Tell>,
 }
 
 /// What is known of a tenant when a step is chosen.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::conditions::{Calendar, Weekday};
+use super::notices::NoticeSettings;
 use super::numbers::Tailoring;
 use super::rules_read::{NAME, override_rules, rules};
 use super::tenants::{prefixes, spared};
@@ -84,6 +85,10 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     if let Some(section) = root.section("calendar") {
         read_calendar(&section, &mut calendar);
     }
+    let mut notices = base.as_ref().map_or_else(NoticeSettings::default, |base| base.notices.clone());
+    if let Some(section) = root.section("notices") {
+        notices.read(&section);
+    }
     let relay_check = match root.section("relay_check") {
         Some(section) => read_relay_check(&section),
         None => base.as_ref().and_then(|base| base.relay_check.clone()),
@@ -106,6 +111,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         relay_check,
         own_networks,
         calendar,
+        notices,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::conditions::{Grace, Repeat, Severe, Whose};
 use super::thresholds::Thresholds;
-use super::{Rule, ScopeRule, Step, thresholds_read};
+use super::{Rule, ScopeRule, Step, notices, thresholds_read};
 use crate::class::Class;
 use crate::decision::{Action, Until};
 use crate::net::Protocol;
@@ -78,6 +78,7 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
     let severe = severe(section, steps);
     let repeat = repeat(section, steps);
     let known_offender = step_number(section, "known_offender", steps);
+    let tell = notices::tell(section);
     Some(Rule {
         id: id?,
         clause: clause?,
@@ -92,6 +93,7 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
         repeat,
         known_offender,
         grace,
+        tell,
         ladder: ladder?,
     })
 }
@@ -215,6 +217,8 @@ fn ladder(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>, notice_first:
         rate: None,
         until: Until::Released,
         grace: None,
+        notice: None,
+        tell: None,
     };
     let own = sections.iter().filter_map(|section| step(section, can_be_checked));
     let steps: Vec<Step> = notice_first.then_some(notice).into_iter().chain(own).collect();
@@ -234,8 +238,9 @@ fn step(section: &Section<'_, '_>, can_be_checked: bool) -> Option<Step> {
     let rate = rate(section, action, scope);
     let until = until(section, action, can_be_checked);
     let grace = grace(section);
+    let (notice, tell) = (notices::kind(section), notices::tell(section));
     section.finish();
-    Some(Step { action: action?, scope: scope?, rate: rate?, until: until?, grace })
+    Some(Step { action: action?, scope: scope?, rate: rate?, until: until?, grace, notice, tell })
 }
 
 /// A limit has a rate and nothing else has.

@@ -66,6 +66,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let mail_clients = prefixes(section, "mail_clients");
     let known_offender = classes(section, "known_offender");
     let quota_bytes = section.integer("quota_bytes", 0..=u64::MAX);
+    let language = section.parsed("language", "a language tag such as en, nl or da");
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
     if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
         section.reject("addresses", "at least one of addresses, interfaces, macs");
@@ -85,6 +86,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         mail_clients,
         known_offender,
         quota_bytes,
+        language,
     })
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
 use super::conditions::{Calendar, Weekday};
+use super::notices::NoticeSettings;
 use super::numbers::{Number, Own};
 use super::thresholds::{Endpoint, EndpointKind};
 use super::{Policy, Rule, ScopeRule, Step, thresholds_read};
@@ -112,9 +113,9 @@ impl Writer {
     }
 
     fn list<T: Display>(&mut self, key: &str, items: impl IntoIterator<Item = T>) {
-        let all: Vec<String> = items.into_iter().map(|item| quoted(&item)).collect();
+        let all = list(items);
         if !all.is_empty() {
-            self.put(key, format!("[{}]", all.join(", ")));
+            self.put(key, format!("[{all}]"));
         }
     }
 
@@ -149,6 +150,7 @@ fn lines(policy: &Policy) -> Vec<Line> {
         to.put("to", quoted(&check.to));
     }
     calendar(&mut to, &policy.calendar);
+    notices(&mut to, &policy.notices);
     policy.rules.iter().for_each(|one| rule(&mut to, one));
     policy.thresholds.endpoints.iter().for_each(|one| endpoint(&mut to, one));
     for class in Class::ALL {
@@ -176,6 +178,26 @@ fn calendar(to: &mut Writer, calendar: &Calendar) {
         jiff::civil::date(1970, 1, 1).saturating_add(span)
     };
     to.list("holidays", calendar.holidays.iter().map(date));
+}
+
+fn notices(to: &mut Writer, notices: &NoticeSettings) {
+    to.table("[notices]", "notices");
+    to.list("tell", notices.tell.words());
+    to.list("urgent", &notices.urgent);
+    to.list("languages", &notices.languages);
+    for (key, text) in [("provider", &notices.provider), ("contact", &notices.contact)] {
+        if !text.is_empty() {
+            to.put(key, quoted(text));
+        }
+    }
+    for (language, texts) in &notices.texts {
+        for (key, text) in texts {
+            let Some((group, key)) = key.split_once('.') else { continue };
+            let table = format!("[notices.texts.{}.{}]", quoted(language), quoted(&group));
+            to.table(table, format!("notices texts {language} {group}"));
+            to.put(quoted(&key), quoted(text));
+        }
+    }
 }
 
 fn rule(to: &mut Writer, rule: &Rule) {
@@ -206,6 +228,9 @@ fn rule(to: &mut Writer, rule: &Rule) {
     if let Some(known) = rule.known_offender {
         to.put("known_offender", (known + 1).to_string());
     }
+    if let Some(tell) = rule.tell {
+        to.list("tell", tell.words());
+    }
     let steps: Vec<String> = rule.ladder.iter().map(step).collect();
     to.put("ladder", format!("[\n  {},\n]", steps.join(",\n  ")));
 }
@@ -224,6 +249,12 @@ fn step(step: &Step) -> String {
     let _ = write!(text, ", until = {}", quoted(&until));
     if let Some(grace) = step.grace {
         let _ = write!(text, ", grace = {}", quoted(&grace));
+    }
+    if let Some(notice) = step.notice {
+        let _ = write!(text, ", notice = {}", quoted(&notice.name()));
+    }
+    if let Some(tell) = step.tell {
+        let _ = write!(text, ", tell = [{}]", list(tell.words()));
     }
     text + " }"
 }
@@ -284,6 +315,10 @@ fn tailoring(to: &mut Writer, policy: &Policy) {
     }
 }
 
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| quoted(&item)).collect::<Vec<_>>().join(", ")
+}
+
 /// A number with a point in it, as it is read.
 fn number(number: f64) -> String {
     number.to_string()
@@ -316,6 +351,20 @@ version = 7
 extends = "baseline"
 language = "nl"
 mode = "observe"
+
+[notices]
+tell = ["parent"]
+urgent = ["flood.*", "malware"]
+languages = ["nl", "en"]
+provider = "Example \"B.V.\""
+contact = "abuse@example.net"
+
+[notices.texts.nl.short]
+spam = "reclame"
+"spoof.arp" = "iets"
+
+[notices.texts.nl.subject]
+warning = "Let op: {short}"
 
 [networks]
 own = ["203.0.113.0/24", "2001:db8:a::/48"]
@@ -355,12 +404,14 @@ known_offender = 2
 notice_first = true
 ladder = [
   { action = "limit", scope = "tcp/25", rate = "10/minute burst 3", until = "15m", grace = "90s" },
-  { action = "suspend", until = "paid" },
+  { action = "block", scope = "tcp/25", until = "1h", notice = "none" },
+  { action = "suspend", until = "paid", notice = "final", tell = ["tenant", "parent"] },
 ]
 
 [[rule]]
 id = "relay"
 on = ["smtp_relay"]
+tell = ["parent", "tenant"]
 ladder = [{ action = "block", scope = "tcp/25", until = "verified" }]
 
 [[endpoint]]
