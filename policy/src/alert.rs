@@ -156,6 +156,9 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// How the name of the number begins that says which endpoint was called.
+    pub const CALLS_AT: &str = "calls_at_";
+
     /// The most targets that an alert carries.
     pub const MAX_TARGETS: usize = 32;
     /// The most packet headers that an alert carries.
@@ -166,6 +169,12 @@ impl Alert {
     pub fn times(&self) -> f64 {
         let found_by = self.metrics.first().and_then(|metric| Some((metric.value, metric.threshold?)));
         found_by.filter(|(_, threshold)| *threshold > 0.0).map_or(0.0, |(value, threshold)| value / threshold)
+    }
+
+    /// What the policy calls the endpoint that was called, where the alert is about calls.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.metrics.iter().find_map(|metric| metric.name.strip_prefix(Self::CALLS_AT))
     }
 
     /// One line for people: the numbers, over which time, at what.

@@ -171,8 +171,7 @@ impl Judge {
     /// Judges what a detector saw `tenant` do. `occupancy` says how many tenants are held.
     pub fn handle_alert(&mut self, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
         let policy = Arc::clone(&self.policy);
-        let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
-        let Some(rule) = policy.rule_against(alert.class, &targets) else { return };
+        let Some(rule) = policy.rule_against(alert) else { return };
         let quiet_at = alert.at + rule.quiet;
         let mode = self.mode(&policy, rule, tenant);
         let record = self.record(&alert.tenant, &rule.id);
@@ -209,18 +208,27 @@ impl Judge {
             episode.violation.strike = strike;
             episode.history = history;
         }
-        let was_quiet_at = episode.quiet_at;
-        let now_quiet_at = was_quiet_at.max(quiet_at);
-        episode.quiet_at = now_quiet_at;
         episode.see(alert);
         let violation = episode.violation.clone();
-        let key = |at| (at, alert.tenant.clone(), rule.id.clone());
-        self.quiet_at.remove(&key(was_quiet_at));
-        self.quiet_at.insert(key(now_quiet_at));
         self.judgements.push_back(Judgement::Violation(violation));
         if !alert.is_suspicion {
             self.decide(&policy, rule, alert, tenant, occupancy);
         }
+        self.keep_open(&policy, rule, tenant, quiet_at);
+    }
+
+    /// An episode is open until `quiet_at` at least, and while there is time to mend it: else what is seen next would be a strike of its
+    /// own, and the next step would be taken before that time is over.
+    fn keep_open(&mut self, policy: &Policy, rule: &Rule, tenant: &Tenant, quiet_at: Timestamp) {
+        let Some(record) = self.standing.get_mut(&tenant.id, &rule.id) else { return };
+        let Some(episode) = record.episode.as_mut() else { return };
+        let promised = episode.promised(rule, &policy.calendar);
+        let before = episode.quiet_at;
+        episode.quiet_at = before.max(quiet_at).max(promised.unwrap_or(quiet_at));
+        let after = episode.quiet_at;
+        let key = |at| (at, tenant.id.clone(), rule.id.clone());
+        self.quiet_at.remove(&key(before));
+        self.quiet_at.insert(key(after));
     }
 
     /// Whether somebody is to be asked before a suspicion of `class` is held against `tenant`: the policy says how, and what is found may

@@ -23,8 +23,14 @@ use reeve_policy::{
 };
 
 /// The data of each preset.
-const TABLES: [(&str, &str); 2] =
-    [("baseline", include_str!("ladders/baseline.txt")), ("extin", include_str!("ladders/extin.txt"))];
+const TABLES: [(&str, &str); 6] = [
+    ("baseline", include_str!("ladders/baseline.txt")),
+    ("anycloud", include_str!("ladders/anycloud.txt")),
+    ("cloudprovider", include_str!("ladders/cloudprovider.txt")),
+    ("extin", include_str!("ladders/extin.txt")),
+    ("intermax", include_str!("ladders/intermax.txt")),
+    ("oxygis", include_str!("ladders/oxygis.txt")),
+];
 
 /// What a provider adds to a preset: its networks and what is not to be called in bursts.
 const PLACE: &str = r#"

@@ -119,6 +119,13 @@ impl Episode {
         again.then_some(taken)
     }
 
+    /// Until when there is time to mend it: after a step that is no measure, when there is another.
+    pub fn promised(&self, rule: &Rule, calendar: &Calendar) -> Option<Timestamp> {
+        let (taken, at) = self.step.filter(|_| !self.was_softened)?;
+        let step = rule.ladder.get(taken).filter(|step| !step.action.is_measure())?;
+        (taken + 1 < rule.ladder.len()).then(|| rule.patience_ends(step, at, calendar))
+    }
+
     /// Whether step `index` comes after the one that was taken last.
     pub fn is_beyond(&self, index: usize) -> bool {
         self.step.is_some_and(|(taken, _)| index > taken)

@@ -173,7 +173,10 @@ fn rules_may_protect_the_provider_in_another_way_than_others() {
     let policy = Policy::parse("x.toml", &text).unwrap();
     let target = |host: [u8; 4]| Target { address: host.into(), protocol: Protocol::Udp, port: Some(53) };
     let rule = |class, targets: &[Target]| {
-        policy.rule_against(class, targets).map(|rule| rule.id.to_string()).unwrap_or_default()
+        let mut alert = Alert { class, ..flood(0, 2.0, [20, 0, 0, 1]) };
+        let seen = alert.targets[0].clone();
+        alert.targets = targets.iter().map(|target| TargetSeen { target: *target, ..seen.clone() }).collect();
+        policy.rule_against(&alert).map(|rule| rule.id.to_string()).unwrap_or_default()
     };
     let (own, other) = (target([203, 0, 113, 9]), target([20, 0, 0, 1]));
     assert_eq!(rule(Class::FloodSyn, &[own]), "ours");
@@ -184,6 +187,58 @@ fn rules_may_protect_the_provider_in_another_way_than_others() {
     assert_eq!(rule(Class::Spam, &[other]), "");
     assert_eq!(policy.rule_for(Class::FloodSyn).map(|rule| rule.id.as_str()), Some("rest"));
     assert_eq!(policy.rule(&"ours".parse().unwrap()).unwrap().target, Some(Whose::Own));
+}
+
+#[test]
+fn rules_may_be_for_endpoints_of_a_kind() {
+    let step = "ladder = [{ action = \"block\", scope = \"endpoint\", until = \"1h\" }]\n";
+    let endpoint = |name: &str, kind: &str| {
+        format!(
+            "[[endpoint]]\nname = \"{name}\"\nkind = \"{kind}\"\nhosts = [\"{name}.example\"]\nports = [443]\n"
+        )
+    };
+    let rule =
+        |id: &str, line: &str| format!("[[rule]]\nid = \"{id}\"\non = [\"api_burst\"]\n{line}\n{step}");
+    let text = format!(
+        "[policy]\nname = \"x\"\nversion = 1\nextends = \"baseline\"\n{}{}{}{}",
+        rule("all", ""),
+        rule("accounts", "kind = \"signup\""),
+        endpoint("shop", "signup"),
+        endpoint("calls", "api")
+    );
+    let policy = Policy::parse("x.toml", &text).unwrap();
+    let rule = |endpoint: &str| {
+        let mut alert = Alert { class: Class::ApiBurst, ..flood(0, 2.0, [20, 0, 0, 1]) };
+        let name = format!("{}{endpoint}", Alert::CALLS_AT);
+        alert.metrics.push(Metric { name: name.into(), value: 9.0, threshold: None });
+        policy.rule_against(&alert).map(|rule| rule.id.to_string()).unwrap_or_default()
+    };
+    assert_eq!([rule("shop"), rule("calls"), rule("gone")], ["accounts", "all", "all"]);
+    // A policy that extends this one, and answers for accounts alone, leaves the rest where it was.
+    assert_eq!(policy.rule_for(Class::ApiBurst).map(|rule| rule.id.as_str()), Some("all"));
+}
+
+#[test]
+fn nothing_is_held_against_who_was_given_time_before_that_is_over() {
+    // Seen again eleven and forty minutes after the notice, with an hour to mend it: no strike of its own. After the hour, it is.
+    let minutes = |number: u64| (number * 60, 2.0);
+    let hour = "grace = \"1h\"";
+    check(hour, &[minutes(0), minutes(11), minutes(40)], &["0 notify"]);
+    check(hour, &[minutes(0), minutes(11), minutes(61)], &["0 notify", "3660 limit"]);
+    check(hour, &[minutes(0), minutes(40), minutes(59), minutes(60)], &["0 notify", "3600 limit"]);
+    // Seen at the end of the hour it is the same episode; a day later it is the second strike.
+    check(hour, &[minutes(0), minutes(1_440)], &["0 notify", "86400 limit"]);
+    // From Friday to Tuesday.
+    let days = "grace = \"2 working days\"";
+    let friday = 3 * DAY;
+    check(
+        days,
+        &[(friday, 2.0), (friday + 3 * DAY, 2.0), (friday + 4 * DAY + 43_199, 2.0)],
+        &["259200 notify"],
+    );
+    check(days, &[(friday, 2.0), (friday + 4 * DAY + 43_200, 2.0)], &["259200 notify", "648000 limit"]);
+    // A measure promises nothing: who goes on when it has been quiet is there again.
+    check("severe = { times = 2, step = 2 }\n", &[minutes(0), minutes(11)], &["0 limit", "660 limit"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The policy language: an acceptable-use policy as a file, and that file as types that cannot hold nonsense.
 //!
 //! A policy has rules; a rule binds classes of abuse to a clause and a ladder of steps. Every class is under at most one
-//! rule, but for rules that protect different people ([`Whose`]). A policy may extend another: its rules replace those with the same id and take over the classes that they name;
+//! rule, but for rules that protect different people ([`Whose`]), or are for endpoints of different kinds. A policy may extend another: its rules replace those with the same id and take over the classes that they name;
 //! its numbers replace those that they name. The presets in `presets/` are compiled in.
 //!
 //! Left out: what happens when (see [`crate::judge`]), and tenants' standing.
@@ -24,6 +24,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::alert::{Alert, TargetSeen};
 use crate::class::Class;
 use crate::decision::{Action, Scope, Until};
 use crate::mailbox::Mailbox;
@@ -37,7 +38,7 @@ use conditions::{Calendar, Grace, Repeat, Severe, Whose};
 use notices::{NoticeSettings, Tell};
 use numbers::Tailoring;
 pub use tenants::{check_tenants, parse_tenants};
-use thresholds::{Endpoint, Thresholds};
+use thresholds::{Endpoint, EndpointKind, Thresholds};
 pub use written::Difference;
 
 /// A provider's acceptable-use policy.
@@ -125,6 +126,9 @@ pub struct Rule {
     /// Against whom it protects; `None` for whoever it is.
     #[serde(default)]
     pub target: Option<Whose>,
+    /// Of calls, those to endpoints of which kind it is about; `None` for whichever it is.
+    #[serde(default)]
+    pub kind: Option<EndpointKind>,
     /// The classes that break it.
     pub on: BTreeSet<Class>,
     /// How far it may go; `None` leaves that to the policy.
@@ -319,9 +323,13 @@ impl ScopeRule {
 
 impl Policy {
     /// The names of the policies that are compiled in.
-    pub const PRESETS: [(&str, &str); 2] = [
+    pub const PRESETS: [(&str, &str); 6] = [
         ("baseline", include_str!("../../presets/baseline.toml")),
+        ("anycloud", include_str!("../../presets/anycloud.toml")),
+        ("cloudprovider", include_str!("../../presets/cloudprovider.toml")),
         ("extin", include_str!("../../presets/extin.toml")),
+        ("intermax", include_str!("../../presets/intermax.toml")),
+        ("oxygis", include_str!("../../presets/oxygis.toml")),
     ];
 
     /// The policy of a file.
@@ -352,17 +360,32 @@ impl Policy {
     #[must_use]
     pub fn rule_for(&self, class: Class) -> Option<&Rule> {
         let all = || self.rules.iter().filter(|rule| rule.on.contains(&class));
-        all().find(|rule| rule.target.is_none()).or_else(|| all().next())
+        all().find(|rule| rule.target.is_none() && rule.kind.is_none()).or_else(|| all().next())
     }
 
-    /// The rule that `class` breaks when it is done to these. What was done to one of the provider's own hosts is under the rule that
-    /// protects those, if there is one, whatever else was done.
+    /// The rule that an alert breaks. What was done to one of the provider's own hosts is under the rule that protects those, if there is
+    /// one, whatever else was done; and a call under the rule for endpoints of that kind, before the one for all.
     #[must_use]
-    pub fn rule_against(&self, class: Class, targets: &[Target]) -> Option<&Rule> {
-        let is_own = |target: &Target| self.own_networks.iter().any(|net| net.contains(&target.address));
-        let whose = if targets.iter().any(is_own) { Whose::Own } else { Whose::ThirdParty };
-        let all = || self.rules.iter().filter(|rule| rule.on.contains(&class));
-        all().find(|rule| rule.target == Some(whose)).or_else(|| all().find(|rule| rule.target.is_none()))
+    pub fn rule_against(&self, alert: &Alert) -> Option<&Rule> {
+        let is_own =
+            |seen: &TargetSeen| self.own_networks.iter().any(|net| net.contains(&seen.target.address));
+        let whose = if alert.targets.iter().any(is_own) { Whose::Own } else { Whose::ThirdParty };
+        let kind = alert.endpoint().and_then(|name| {
+            let called = self.thresholds.endpoints.iter().find(|endpoint| endpoint.name.as_str() == name);
+            called.map(|endpoint| endpoint.kind)
+        });
+        let is_meant = |rule: &&Rule| {
+            rule.on.contains(&alert.class)
+                && rule.target.is_none_or(|target| target == whose)
+                && rule.kind.is_none_or(|meant| Some(meant) == kind)
+        };
+        self.rules.iter().filter(is_meant).max_by_key(|rule| (rule.target.is_some(), rule.kind.is_some()))
+    }
+
+    /// The rules that protect the provider's own networks while it is not said which those are.
+    pub fn rules_without_networks(&self) -> impl Iterator<Item = &Rule> {
+        let is_idle = |rule: &&Rule| rule.target == Some(Whose::Own) && self.own_networks.is_empty();
+        self.rules.iter().filter(is_idle)
     }
 
     /// The rule of a key.

@@ -74,11 +74,13 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         read_brakes(&section, &mut brakes);
     }
     let mut own_networks = base.as_ref().map_or_else(Vec::new, |base| base.own_networks.clone());
+    let mut is_said = false;
     if let Some(networks) = root.section("networks") {
+        is_said = networks.has("own");
         own_networks.extend(prefixes(&networks, "own"));
         networks.finish();
     }
-    if own_networks.is_empty() {
+    if own_networks.is_empty() && !is_said {
         require_networks(root);
     }
     let mut calendar = base.as_ref().map_or_else(Calendar::default, |base| base.calendar.clone());
@@ -115,7 +117,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     })
 }
 
-/// A rule that protects the provider's own networks protects nothing where there are none.
+/// A rule that protects the provider's own networks protects nothing where there are none. `own = []` says that this is known.
 fn require_networks(root: &Section<'_, '_>) {
     for rule in root.sections("rule") {
         if rule.text("target") == Some("own") {

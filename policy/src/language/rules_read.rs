@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::conditions::{Grace, Repeat, Severe, Whose};
-use super::thresholds::Thresholds;
+use super::thresholds::{EndpointKind, Thresholds};
 use super::{Rule, ScopeRule, Step, notices, thresholds_read};
 use crate::class::Class;
 use crate::decision::{Action, Until};
@@ -23,7 +23,8 @@ pub(super) fn rules(root: &Section<'_, '_>, policy: Option<&Name>, thresholds: &
             if rules.iter().any(|other| other.id == rule.id) {
                 section.reject("id", "an id that no rule above has");
             }
-            let clashes = |other: &&Rule| other.target == rule.target && !other.on.is_disjoint(&rule.on);
+            let is_alike = |other: &&Rule| (other.target, other.kind) == (rule.target, rule.kind);
+            let clashes = |other: &&Rule| is_alike(other) && !other.on.is_disjoint(&rule.on);
             if let Some(other) = rules.iter().find(clashes) {
                 section.reject("on", &format!("classes that are not under rule `{}` already", other.id));
             }
@@ -34,11 +35,15 @@ pub(super) fn rules(root: &Section<'_, '_>, policy: Option<&Name>, thresholds: &
     rules
 }
 
-/// Lets `own` rules replace those with the same id, and take their classes from the others. A rule that protects some leaves the others to
-/// those that protect all.
+/// Lets `own` rules replace those with the same id, and take their classes from the others. A rule that protects some, or is for endpoints
+/// of some kind, leaves the others to those for all.
 pub(super) fn override_rules(rules: &mut Vec<Rule>, own: Vec<Rule>) {
     for inherited in rules.iter_mut() {
-        for rule in own.iter().filter(|rule| rule.target.is_none() || rule.target == inherited.target) {
+        let (target, kind) = (inherited.target, inherited.kind);
+        let takes_over = |rule: &&Rule| {
+            (rule.target.is_none() || rule.target == target) && (rule.kind.is_none() || rule.kind == kind)
+        };
+        for rule in own.iter().filter(takes_over) {
             inherited.on.retain(|class| !rule.on.contains(class));
         }
     }
@@ -71,6 +76,7 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
     }
     let target =
         section.one_of("target", &[Whose::Own, Whose::ThirdParty].map(|whose| (whose.name(), whose)));
+    let kind = kind(section, on.as_ref());
     let notice_first = section.boolean("notice_first").unwrap_or(false);
     let ladder = ladder(section, on.as_ref(), notice_first);
     let steps = ladder.as_ref().map_or(0, Vec::len);
@@ -84,6 +90,7 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
         clause: clause?,
         also,
         target,
+        kind,
         on: on?,
         mode,
         quiet,
@@ -96,6 +103,15 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
         tell,
         ladder: ladder?,
     })
+}
+
+/// Only calls are to endpoints.
+fn kind(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>) -> Option<EndpointKind> {
+    let kind = section.one_of("kind", &EndpointKind::ALL)?;
+    if on.is_some_and(|on| on.iter().any(|class| *class != Class::ApiBurst)) {
+        section.reject("kind", "a kind of endpoints only where the rule is on nothing but api_burst");
+    }
+    Some(kind)
 }
 
 fn grace(section: &Section<'_, '_>) -> Option<Grace> {

@@ -9,7 +9,7 @@ use std::fmt::{self, Display, Write as _};
 use super::conditions::{Calendar, Weekday};
 use super::notices::NoticeSettings;
 use super::numbers::{Number, Own};
-use super::thresholds::{Endpoint, EndpointKind};
+use super::thresholds::Endpoint;
 use super::{Policy, Rule, ScopeRule, Step, thresholds_read};
 use crate::class::Class;
 use crate::decision::Until;
@@ -134,6 +134,10 @@ fn lines(policy: &Policy) -> Vec<Line> {
     if !policy.own_networks.is_empty() {
         to.table("[networks]", "networks");
         to.list("own", &policy.own_networks);
+    } else if policy.rules_without_networks().next().is_some() {
+        // Without this it would be taken for forgotten when it is read again.
+        to.table("[networks]", "networks");
+        to.put("own", "[]");
     }
     to.table("[protected]", "protected");
     to.list("sources", &policy.protected_sources);
@@ -209,6 +213,9 @@ fn rule(to: &mut Writer, rule: &Rule) {
     if let Some(target) = rule.target {
         to.put("target", quoted(&target.name()));
     }
+    if let Some(kind) = rule.kind {
+        to.put("kind", quoted(&kind.name()));
+    }
     if let Some(mode) = rule.mode {
         to.put("mode", quoted(&mode));
     }
@@ -272,12 +279,7 @@ fn scope(scope: ScopeRule) -> String {
 fn endpoint(to: &mut Writer, endpoint: &Endpoint) {
     to.table("[[endpoint]]", format!("endpoint {}", endpoint.name));
     to.put("name", quoted(&endpoint.name));
-    let kind = match endpoint.kind {
-        EndpointKind::Api => "api",
-        EndpointKind::Signup => "signup",
-        EndpointKind::Login => "login",
-    };
-    to.put("kind", quoted(&kind));
+    to.put("kind", quoted(&endpoint.kind.name()));
     to.list("addresses", &endpoint.addresses);
     to.list("hosts", &endpoint.hosts);
     let ports: Vec<String> = endpoint.ports.iter().map(ToString::to_string).collect();
@@ -407,6 +409,12 @@ ladder = [
   { action = "block", scope = "tcp/25", until = "1h", notice = "none" },
   { action = "suspend", until = "paid", notice = "final", tell = ["tenant", "parent"] },
 ]
+
+[[rule]]
+id = "accounts"
+kind = "signup"
+on = ["api_burst"]
+ladder = [{ action = "block", scope = "endpoint", until = "24h" }]
 
 [[rule]]
 id = "relay"

@@ -28,7 +28,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use reeve_policy::language::thresholds::{ApiBurst, Endpoint, EndpointKind};
-use reeve_policy::{Class, Metric, Outcome, Target, TargetSeen, Timestamp};
+use reeve_policy::{Alert, Class, Metric, Outcome, Target, TargetSeen, Timestamp};
 
 use super::{Finding, REPEAT};
 use crate::meter::sliding::Sliding;
@@ -279,7 +279,7 @@ impl Calls {
         let first = metrics.iter().position(|metric| metric.name == which).unwrap_or(0);
         metrics.swap(0, first);
         // Which endpoint it was: people know it by its name, and one that is known by name has no address of its own.
-        let name = format!("calls_at_{}", endpoint.name);
+        let name = format!("{}{}", Alert::CALLS_AT, endpoint.name);
         metrics.push(Metric { name: name.into(), value: self.number as f64, threshold: None });
         Some(Finding {
             class: Class::ApiBurst,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use reeve_core::topology::VantageKind;
-use reeve_policy::language::{Policy, parse_tenants};
+use reeve_policy::language::{Policy, Rule, parse_tenants};
 use reeve_policy::reader::{ConfigErrors, Document};
 use reeve_policy::{Mode, NodeId, Tenant, TenantId};
 
@@ -106,13 +106,20 @@ impl Loaded {
     /// What is probably a slip, in words. Not an error: a tenant may come later.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        if self.settings.tenants.is_none() || self.settings.controller.is_some() {
-            // Only the controller knows all tenants.
-            return Vec::new();
+        let idle = |rule: &Rule| {
+            let (policy, rule) = (&self.policy.name, &rule.id);
+            format!(
+                "rule `{rule}` of policy `{policy}` protects the provider's own networks, and [networks] `own` names none"
+            )
+        };
+        let mut all: Vec<String> = self.policy.rules_without_networks().map(idle).collect();
+        // Only the controller knows all tenants.
+        if self.settings.tenants.is_some() && self.settings.controller.is_none() {
+            let told =
+                |id| format!("the policy has numbers for tenant `{id}`, which is not in the file of tenants");
+            all.extend(self.policy.unknown_tenants(&self.tenants).into_iter().map(told));
         }
-        let told =
-            |id| format!("the policy has numbers for tenant `{id}`, which is not in the file of tenants");
-        self.policy.unknown_tenants(&self.tenants).into_iter().map(told).collect()
+        all
     }
 }
 

@@ -105,6 +105,19 @@ pub enum EndpointKind {
 }
 
 impl EndpointKind {
+    /// All of them with their words in policies.
+    pub const ALL: [(&str, Self); 3] = [("api", Self::Api), ("signup", Self::Signup), ("login", Self::Login)];
+
+    /// The word in policies.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Signup => "signup",
+            Self::Login => "login",
+        }
+    }
+
     /// Whether only what is sent to it counts, where the method can be read.
     #[must_use]
     pub const fn is_for_sending(self) -> bool {

@@ -60,9 +60,7 @@ pub(in crate::language) fn endpoints(root: &Section<'_, '_>, numbers: &mut Thres
 fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> {
     const WHERE: &str = "1 to 16 prefixes like 192.0.2.0/24 or 192.0.2.1/32; or none, and `hosts`";
     let name: Option<Name> = section.required("name", NAME);
-    let words =
-        [("api", EndpointKind::Api), ("signup", EndpointKind::Signup), ("login", EndpointKind::Login)];
-    let kind = section.one_of("kind", &words);
+    let kind = section.one_of("kind", &EndpointKind::ALL);
     let hosts: Option<Vec<Host>> = if section.has("hosts") {
         places(section, "hosts", "1 to 16 host names like api.example or *.api.example")
     } else {
