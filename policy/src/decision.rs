@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::net::{Protocol, Target};
 use crate::rate::Rate;
 use crate::reader::format_duration;
+use crate::reckoning::Reckoning;
 use crate::tenant::{Mode, Name, TenantId};
 use crate::time::Timestamp;
 use crate::violation::ViolationId;
@@ -181,7 +182,7 @@ impl fmt::Display for DecisionId {
 }
 
 /// What is to be done to a tenant, why, and until when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// Its key.
     pub id: DecisionId,
@@ -210,4 +211,7 @@ pub struct Decision {
     pub reason: String,
     /// Why it is milder than the ladder says, if it is: capture loss, a protected address.
     pub softened: Option<String>,
+    /// What it was reckoned from; `None` for what people order, and from agents that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reckoning: Option<Box<Reckoning>>,
 }

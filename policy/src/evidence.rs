@@ -34,6 +34,9 @@ pub struct Dossier {
     pub violation: Violation,
     /// What opened it and what is behind each decision, oldest first.
     kept: Vec<Evidence>,
+    /// What was decided upon it, oldest first.
+    #[serde(default)]
+    decisions: Vec<Decision>,
 }
 
 impl Dossier {
@@ -41,7 +44,7 @@ impl Dossier {
     #[must_use]
     pub fn new(violation: Violation) -> Self {
         let opening = Evidence { decision: None, alert: violation.evidence.clone() };
-        Self { violation, kept: vec![opening] }
+        Self { violation, kept: vec![opening], decisions: Vec::new() }
     }
 
     /// What a store kept of a violation, in any order.
@@ -49,7 +52,7 @@ impl Dossier {
     pub fn from_kept(violation: Violation, mut kept: Vec<Evidence>) -> Self {
         kept.sort_by_key(|one| one.alert.at);
         kept.truncate(MAX_KEPT);
-        Self { violation, kept }
+        Self { violation, kept, decisions: Vec::new() }
     }
 
     /// The violation was told again.
@@ -65,6 +68,10 @@ impl Dossier {
 
     /// Something was decided upon it: it rests on the alert that was told just before.
     pub fn decide(&mut self, decision: &Decision) {
+        let is_known = self.decisions.iter().any(|known| known.id == decision.id);
+        if !is_known && self.decisions.len() < MAX_DECISIONS as usize {
+            self.decisions.push(decision.clone());
+        }
         let alert = &self.violation.evidence;
         if !is_behind(alert, decision) {
             return;
@@ -74,6 +81,12 @@ impl Dossier {
         } else if self.kept.len() < MAX_KEPT {
             self.kept.push(Evidence { decision: Some(decision.id.clone()), alert: alert.clone() });
         }
+    }
+
+    /// What was decided upon it, oldest first; nothing in what older versions kept.
+    #[must_use]
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
     }
 
     /// How many alerts are kept at most, the latest among them.

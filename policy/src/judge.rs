@@ -24,6 +24,7 @@ mod brakes;
 mod episode;
 #[cfg(test)]
 mod ladders;
+mod reckon;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +46,7 @@ use crate::violation::{Violation, ViolationId, ViolationState};
 use brakes::Recent;
 pub use brakes::{BRAKE, Occupancy};
 use episode::{Episode, Reach};
+use reckon::{Taken, reckon};
 
 /// The most strikes that are remembered for a tenant and rule; no ladder has more steps.
 pub const MAX_STRIKES: usize = 64;
@@ -179,12 +181,15 @@ impl Judge {
         let was_strike = record.episode.as_ref().is_some_and(|episode| episode.violation.strike > 0);
         let is_strike = !was_strike && !alert.is_suspicion;
         let mut history = History::default();
+        let mut faded = 0;
         if is_strike {
+            let before = record.strikes.len();
             let horizon = alert.at.minus(rule.memory);
             record.strikes.retain(|strike| *strike >= horizon);
             let last = record.strikes.back().copied();
             let left = rule.after_decay(record.strikes.len(), last, alert.at);
             record.strikes.drain(..record.strikes.len() - left);
+            faded = u32::try_from(before - left).expect("at most 64");
             history.since_last = last.map(|last| alert.at.since(last));
             history.is_known_offender = tenant.known_offender.contains(&alert.class);
             if record.strikes.len() == MAX_STRIKES {
@@ -207,6 +212,7 @@ impl Judge {
         if is_strike {
             episode.violation.strike = strike;
             episode.history = history;
+            episode.faded = faded;
         }
         episode.see(alert);
         let violation = episode.violation.clone();
@@ -339,12 +345,15 @@ impl Judge {
         let mode = self.mode(policy, rule, tenant);
         let record = self.standing.get_mut(&alert.tenant, &rule.id);
         let Some(episode) = record.and_then(|record| record.episode.as_deref_mut()) else { return };
-        let Some(index) = episode.step_due(rule, &policy.calendar, alert, mode) else { return };
+        let Some((index, cause)) = episode.step_due(rule, &policy.calendar, alert, mode) else { return };
         let step = &rule.ladder[index];
         let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
-        let (scope, is_empty) = {
+        let (scope, is_empty, spared) = {
             let scope = step.scope.resolve(&targets, &policy.thresholds.endpoints);
-            spare(scope, &policy.protected_destinations, &policy.own_addresses)
+            let whole = places(&scope);
+            let (scope, is_empty) = spare(scope, &policy.protected_destinations, &policy.own_addresses);
+            let left = places(&scope);
+            (scope, is_empty, whole - left)
         };
         let is_real = step.action.is_measure() && mode == Mode::Enforce;
         let mut softened =
@@ -360,6 +369,18 @@ impl Judge {
         if is_real && softened.is_none() {
             self.recent.held(occupancy, alert.at);
         }
+        let taken = Taken {
+            policy,
+            rule,
+            alert,
+            tenant,
+            node_mode: self.node_mode,
+            index,
+            cause,
+            is_softened: softened.is_some(),
+            spared,
+        };
+        let reckoning = Some(Box::new(reckon(taken, episode)));
         episode.decisions += 1;
         let decision = Decision {
             id: DecisionId(decision_name(&episode.violation.id, episode.decisions)),
@@ -380,6 +401,7 @@ impl Judge {
             mode,
             reason: alert.summary(),
             softened,
+            reckoning,
         };
         let is_aimless = is_empty && step.scope.is_by_target();
         episode.took(index, &decision, reach(&decision.scope), is_aimless);
@@ -480,6 +502,16 @@ fn spare(scope: Scope, protected: &[IpNet], own: &[IpNet]) -> (Scope, bool) {
             (Scope::DestinationPorts { targets }, is_empty)
         }
         other => (other, false),
+    }
+}
+
+/// How many places a scope names.
+fn places(scope: &Scope) -> usize {
+    match scope {
+        Scope::Destinations { addresses } => addresses.len(),
+        Scope::Endpoint { addresses, .. } => addresses.len(),
+        Scope::DestinationPorts { targets } => targets.len(),
+        _ => 0,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::decision::{Decision, DecisionId};
 use crate::time::Timestamp;
 
 /// A decision that is to stand in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
     /// The decision that it carries out. Its mode is `enforce` and its action a measure.
     pub decision: Decision,
@@ -52,7 +52,7 @@ pub struct MeasureCounters {
 }
 
 /// All measures that are to stand on a node: the one value that is rendered, applied, read back and compared.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DesiredState {
     /// Grows with every change on this node; never goes back.
     pub version: u64,

@@ -25,7 +25,7 @@ impl fmt::Display for OrderId {
 }
 
 /// What a controller tells an agent to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Order {
     /// These are the tenants, all of them. It is not answered; the agent's next greeting tells the version.

@@ -14,6 +14,7 @@ use crate::read::{
     choice, clip, duration, duration_to_wire, list, message, parsed, parsed_list, parsed_or_none, port,
     required, text, time, time_or_none, time_to_wire,
 };
+use crate::reckoning::reckoning;
 use crate::tenant::mode;
 
 /// The most addresses and ports of an endpoint.
@@ -193,6 +194,7 @@ impl From<&Decision> for wire::Decision {
             reason: clip(&decision.reason),
             softened: decision.softened.as_deref().map(clip),
             rate: decision.rate.map(|rate| rate.to_string()).unwrap_or_default(),
+            reckoning: decision.reckoning.as_deref().map(Into::into),
         }
     }
 }
@@ -215,6 +217,7 @@ impl TryFrom<wire::Decision> for Decision {
             reason: text("reason", decision.reason)?,
             softened: decision.softened.map(|why| text("softened", why)).transpose()?,
             rate: parsed_or_none("rate", &decision.rate)?,
+            reckoning: decision.reckoning.and_then(reckoning).map(Box::new),
         })
     }
 }

@@ -16,6 +16,7 @@ mod node_event;
 mod order;
 mod pause;
 mod read;
+mod reckoning;
 mod report;
 pub mod session;
 mod tenant;
@@ -35,6 +36,8 @@ pub const MAX_SAMPLES: usize = reeve_policy::Alert::MAX_SAMPLES;
 pub const MAX_HEADER_BYTES: usize = 256;
 /// The most metrics in an alert.
 pub const MAX_METRICS: usize = 64;
+/// The most steps of a ladder that are told.
+pub const MAX_STEPS: usize = reeve_policy::language::Rule::MAX_STEPS;
 /// The most destinations in a scope.
 pub const MAX_SCOPE_TARGETS: usize = 256;
 /// The most addresses, interfaces or hardware addresses of one tenant.

@@ -26,7 +26,7 @@ impl From<Mode> for wire::Mode {
 }
 
 /// Reads a profile.
-fn profile(field: &str, value: i32) -> Result<Profile, WireError> {
+pub(crate) fn profile(field: &str, value: i32) -> Result<Profile, WireError> {
     choice(
         field,
         value,

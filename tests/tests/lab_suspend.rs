@@ -50,6 +50,16 @@ fn a_scanner_is_cut_off_and_comes_back_when_released() {
         assert!(!status.since.is_empty() && status.reason.contains("portscan"), "{status:?}");
     }
 
+    // Why, as the agent wrote it down and the controller kept it.
+    let scan = house.violations().unwrap().into_iter().find(|one| one.tenant == "alice").unwrap();
+    let told = house.ask(&["explain", &scan.id]).unwrap();
+    let reckoning = &told["decisions"][0]["reckoning"];
+    assert_eq!((&reckoning["cause"], &reckoning["history"]["strikes"]), (&"strikes".into(), &1.into()));
+    assert_eq!(reckoning["numbers"][0]["from"], "detector", "{told}");
+    let limit = format!("limit {}", reckoning["numbers"][0]["limit"].as_f64().unwrap());
+    let text = house.reevectl(&["explain", &scan.id]).unwrap().stdout;
+    assert!(text.contains(&limit) && text.contains("what would have changed it"), "{text}");
+
     let spoofed = ["198.51.100.9", "20.1.1.1", "203.0.113.138"].map(|text| text.parse().unwrap());
     let sources = [&ALICE[..], &spoofed].concat();
     let witness = Sniffer::start(&house.lab.net, INTERNET_INTERFACE, &sources).unwrap();

@@ -12,7 +12,7 @@ use reeve_policy::{
 use crate::flow::Restrictions;
 
 /// Something that changed in the desired state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum LedgerEvent {
     /// A measure is to stand from now on.
     Imposed(Measure),
@@ -61,7 +61,10 @@ impl Ledger {
             self.refused += 1;
             return None;
         }
-        let measure = Measure { decision: decision.clone(), expires: decision.until.expiry(decision.at) };
+        // What it was reckoned from stays with the decision as it is told; ten thousand measures need not carry it.
+        let decision = Decision { reckoning: None, ..decision.clone() };
+        let expires = decision.until.expiry(decision.at);
+        let measure = Measure { decision: decision.clone(), expires };
         self.state.measures.insert(decision.id.clone(), measure.clone());
         self.state.version += 1;
         Some(LedgerEvent::Imposed(measure))
@@ -147,6 +150,7 @@ mod tests {
             mode,
             reason: String::new(),
             softened: None,
+            reckoning: None,
         }
     }
 

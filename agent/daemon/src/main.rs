@@ -30,6 +30,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Thresholds(args) => say(&cli::thresholds::thresholds(&args)?),
         Command::Violations(args) => say(&cli::cases::violations(&args)?),
         Command::Evidence(args) => say(&cli::cases::evidence(&args)?),
+        Command::Explain(args) => say(&cli::cases::explain(&args)?),
         Command::Ruleset(args) => say(cli::table::ruleset(&args)?.trim_end()),
         Command::Clear(args) => say(&cli::table::clear(&args)?),
         Command::Pause(args) => say(&cli::pause::pause(&args)?),

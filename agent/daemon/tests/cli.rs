@@ -263,3 +263,58 @@ fn what_is_left_out_of_the_packaged_file_can_be_put_in() {
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(!said.contains("agent.toml:"), "no setting is refused: {said}");
 }
+
+/// What a node without a controller has kept of a scan in a capture.
+fn keep_a_scan(folder: &Folder, policy: &str) -> reeve_policy::ViolationId {
+    use reeve_agent::replay::{Scene, replay};
+    use reeve_core::engine::Output;
+    use reeve_policy::{Mode, Report};
+
+    let capture = folder.write("scan.pcap", pcap(40));
+    let tenant = "a=203.0.113.0/24".parse().unwrap();
+    let policy = reeve_policy::language::Policy::parse("p.toml", policy).unwrap();
+    let scene = Scene { policy: policy.into(), mode: Mode::Enforce, ..Scene::bench(&[tenant]).unwrap() };
+    let mut cases = reeve_agent::state::cases::Cases::default();
+    let mut id = None;
+    replay(&scene, &[capture.into()], |output| match output {
+        Output::Violation(violation) => {
+            id = Some(violation.id.clone());
+            cases.take(&Report::Violation(violation));
+        }
+        Output::Decision(decision) => drop(cases.take(&Report::Decision(decision))),
+        _ => {}
+    })
+    .unwrap();
+    let state = reeve_agent::state::StateFolder::open(&folder.0.path().join("state")).unwrap();
+    state.store_cases(&cases).unwrap();
+    id.unwrap()
+}
+
+#[test]
+fn a_node_alone_explains_what_it_did() {
+    let folder = Folder::new();
+    let config = folder.with_list();
+    folder.write("drop.txt", "20.0.0.1\n");
+    let head = "[policy]\nname = \"own\"\nversion = 3\nextends = \"baseline\"\n";
+    let id = keep_a_scan(
+        &folder,
+        &format!("{head}[tenant.a.thresholds.\"portscan.vertical\"]\nports = 30\nlow_ports = 100\n"),
+    );
+    let id = id.to_string();
+    let told = agent(&["explain", &id, "--config", &config]);
+    check(
+        &told,
+        0,
+        &[
+            "clause baseline/portscan",
+            "portscan.vertical: ports 30 in 60 s, limit 30: the tenant's own (the policy's is 20)",
+            "ports below 30 in 60 s: nothing by this number",
+        ],
+    );
+    let told = agent(&["explain", &id, "--json", "--config", &config]);
+    let value: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let reckoning = &value["decisions"][0]["reckoning"];
+    assert_eq!(reckoning["numbers"][0]["from"], "tenant");
+    assert_eq!(reckoning["history"]["strikes"], 1);
+    check(&agent(&["explain", "01NONE", "--config", &config]), 1, &["no violation 01NONE is kept here"]);
+}

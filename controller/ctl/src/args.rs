@@ -30,6 +30,7 @@ const AFTER: &str = "Examples:
   reevectl status 203.0.113.10 --json
   reevectl violations --tenant customer-17 --state open
   reevectl evidence 01HF7YAT00000000000000000A --pcapng scan.pcapng
+  reevectl explain 01HF7YAT00000000000000000A
   reevectl release customer-17 --reason \"server reinstalled, ticket 4711\"
   reevectl policy diff baseline /etc/reeve/policy.toml
   reevectl pause --fleet --lift --reason \"the new policy hits resolvers\"
@@ -100,6 +101,14 @@ pub enum Command {
         /// Raw IP with the lengths that the packets had; payload is never kept. The file's comment names the violation.
         #[arg(long, value_name = "FILE")]
         pcapng: Option<PathBuf>,
+    },
+    /// Explains a violation: the number and whose it is, standing, why this step of the ladder, what would have changed it
+    ///
+    /// All of it was written down when each decision was made; older agents told the numbers only.
+    Explain {
+        /// The violation's id.
+        #[arg(value_name = "VIOLATION")]
+        id: Name,
     },
     /// Suspends a tenant on every node
     Suspend {
@@ -472,6 +481,8 @@ mod tests {
         assert!(parse("reevectl status alice --json").is_ok());
         assert!(parse("reevectl --json violations --tenant a --state open show X").is_ok());
         assert!(parse("reevectl evidence X --pcapng scan.pcapng").is_ok());
+        assert!(parse("reevectl explain X --json").is_ok());
+        assert!(parse("reevectl explain").is_err());
         assert!(parse("reevectl suspend a --reason x --for 1h").is_ok());
         assert!(parse("reevectl suspend a").is_err());
         assert!(parse("reevectl suspend a --reason x --for 10").is_err());

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use reeve_policy::language::parse_tenants;
-use reeve_policy::{CheckVerdict, Rate, Tenant, evidence};
+use reeve_policy::{CheckVerdict, Explanation, Rate, Tenant, evidence};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
     ListNodesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest, NodeOrder, PauseRequest,
@@ -70,6 +70,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Evidence { id, decision, pcapng } => {
             call.evidence(id.to_string(), decision, pcapng.as_deref()).await
         }
+        Command::Explain { id } => call.explain(id.to_string()).await,
         Command::CheckRelay { subject, from, to, port } => {
             call.check_relay(subject, port, Question { from, to }).await
         }
@@ -262,6 +263,14 @@ impl Call {
         let answer = self.controller.operator().get_violation(request).await?.into_inner();
         let violation = answer.violation.as_ref().ok_or(CallError::Answer("it holds no violation"))?;
         self.tell(|| json::violation(violation, &answer), || show::violation(violation, &answer))
+    }
+
+    async fn explain(&self, id: String) -> Result<(), CallError> {
+        let request = self.request(GetViolationRequest { id });
+        let answer = self.controller.operator().get_violation(request).await?.into_inner();
+        let case = Case::read(&answer).ok_or(CallError::Answer("it holds no violation that can be read"))?;
+        let explanation = Explanation::new(&case.violation, case.decisions());
+        self.tell(|| json::own(Some(&explanation)), || show::explanation(&explanation))
     }
 
     async fn evidence(

@@ -25,7 +25,7 @@ fn none_if_empty(text: &str) -> Option<&str> {
 }
 
 /// A domain value's own JSON, which is the one that `reeve-agent replay --json` writes too.
-fn own<T: serde::Serialize>(value: Option<T>) -> Value {
+pub fn own<T: serde::Serialize>(value: Option<T>) -> Value {
     value.and_then(|value| serde_json::to_value(value).ok()).unwrap_or(Value::Null)
 }
 

@@ -12,7 +12,7 @@ use brakes::pause_line;
 pub use brakes::{events, lifted, pause, resumed};
 use reeve_policy::evidence;
 use reeve_policy::pause::is_plain;
-use reeve_policy::{Decision, Evidence, NodeEvent, Scope, Timestamp, Violation};
+use reeve_policy::{Decision, Evidence, Explanation, NodeEvent, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, TenantEntry, WatchResponse,
@@ -319,6 +319,12 @@ pub fn evidence(case: &Case, told: &Evidence, lists: bool, file: Option<(usize, 
         let _ = writeln!(text, "  {what}: {}", plain(&case.complaint(one)));
     }
     text
+}
+
+/// Why a violation led to what it led to.
+pub fn explanation(explanation: &Explanation<'_>) -> String {
+    let text = explanation.to_string();
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
 /// What the latest decision rests on, in full.

@@ -282,6 +282,7 @@ fn answered(secs: u64, version: u32) -> [Report; 3] {
         mode: Mode::Enforce,
         reason: "scan".into(),
         softened: None,
+        reckoning: None,
     };
     let measure = Measure { decision: decision.clone(), expires: None };
     [Report::Violation(violation), Report::Decision(decision), Report::Standing { measure, at }]

@@ -76,6 +76,7 @@ fn decision(second: u64, number: u32) -> Report {
         mode: Mode::Observe,
         reason: String::new(),
         softened: None,
+        reckoning: None,
     })
 }
 

@@ -11,6 +11,7 @@ use crate::decision::Decision;
 use crate::language::conditions::Calendar;
 use crate::language::{History, Rule, ScopeRule};
 use crate::net::{Protocol, Target};
+use crate::reckoning::Cause;
 use crate::tenant::{Mode, Name};
 use crate::time::Timestamp;
 use crate::violation::{Violation, ViolationState};
@@ -39,6 +40,9 @@ pub(super) struct Episode {
     /// What was known of the tenant when it became a strike, but for which strike it is.
     #[serde(default)]
     pub history: History,
+    /// How many strikes ceased to count when it became one.
+    #[serde(default)]
+    pub faded: u32,
     /// When it is over if nothing more is seen.
     pub quiet_at: Timestamp,
     /// How many decisions it has led to.
@@ -60,6 +64,7 @@ impl Episode {
         Self {
             violation,
             history: History::default(),
+            faded: 0,
             quiet_at,
             decisions: 0,
             was_softened: false,
@@ -88,8 +93,19 @@ impl Episode {
         self.violation
     }
 
-    /// Which step is to be taken now that `alert` was seen, if any.
-    pub fn step_due(&self, rule: &Rule, calendar: &Calendar, alert: &Alert, mode: Mode) -> Option<usize> {
+    /// The step that was taken last, counted from 0, and when.
+    pub fn last_step(&self) -> Option<(usize, Timestamp)> {
+        self.step
+    }
+
+    /// Which step is to be taken now that `alert` was seen, if any, and what makes it that one.
+    pub fn step_due(
+        &self,
+        rule: &Rule,
+        calendar: &Calendar,
+        alert: &Alert,
+        mode: Mode,
+    ) -> Option<(usize, Cause)> {
         if self.decisions >= MAX_DECISIONS {
             return None;
         }
@@ -97,26 +113,34 @@ impl Episode {
         let times = alert.times();
         let Some((taken, at)) = self.step else {
             let strikes = self.violation.strike;
-            return Some(rule.first_step(&History { strikes, times, ..self.history }).0);
+            let (step, begin) = rule.first_step(&History { strikes, times, ..self.history });
+            return Some((step, begin.into()));
         };
         // A policy that came in between may have a shorter ladder.
         let taken = taken.min(last);
         let step = &rule.ladder[taken];
         if let Some(severe) = rule.severe_step(times).filter(|severe| *severe > taken) {
-            return Some(severe);
+            return Some((severe, Cause::Worsened));
         }
         if self.was_softened {
             // A step that has nothing to aim at stops nothing, however often it is taken.
             let goes_on = self.was_aimless && taken < last && alert.at.since(at) >= Rule::AFTER_MEASURE;
-            return Some(if goes_on { taken + 1 } else { taken });
+            return Some(if goes_on {
+                (taken + 1, Cause::NothingToAimAt)
+            } else {
+                (taken, Cause::TriedAgain)
+            });
         }
         if taken < last && alert.at >= rule.patience_ends(step, at, calendar) {
-            return Some(taken + 1);
+            return Some((taken + 1, Cause::WentOn));
         }
-        let ran_out = self.expires.is_some_and(|end| end <= alert.at);
-        let may_act_now = mode > self.mode;
-        let again = step.action.is_measure() && (ran_out || may_act_now || self.misses(alert, step.scope));
-        again.then_some(taken)
+        let again = match () {
+            () if self.expires.is_some_and(|end| end <= alert.at) => Cause::RanOut,
+            () if mode > self.mode => Cause::MayActNow,
+            () if self.misses(alert, step.scope) => Cause::Elsewhere,
+            () => return None,
+        };
+        step.action.is_measure().then_some((taken, again))
     }
 
     /// Until when there is time to mend it: after a step that is no measure, when there is another.

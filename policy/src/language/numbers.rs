@@ -143,7 +143,7 @@ impl Tailoring {
 
 impl Tailoring {
     /// Whether anything is said of a profile.
-    fn speaks_of(&self, profile: Profile) -> bool {
+    pub(crate) fn speaks_of(&self, profile: Profile) -> bool {
         self.profiles.contains_key(&profile) || self.instead.contains_key(&profile)
     }
 

@@ -266,6 +266,18 @@ fn step(step: &Step) -> String {
     text + " }"
 }
 
+impl Step {
+    /// In a few words: `limit dst at 10/minute for 15m`.
+    #[must_use]
+    pub fn told(&self) -> String {
+        if !self.action.is_measure() {
+            return self.action.to_string();
+        }
+        let rate = self.rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
+        format!("{} {}{rate} {}", self.action, scope(self.scope), self.until)
+    }
+}
+
 fn scope(scope: ScopeRule) -> String {
     match scope {
         ScopeRule::All => "all".to_owned(),

@@ -289,6 +289,7 @@ fn an_operators_measure_ends_at_its_time() {
         mode: Mode::Enforce,
         reason: "unpaid".into(),
         softened: None,
+        reckoning: None,
     };
     engine.handle_impose(&decision, at(1_000));
     let told = words(&play(&mut engine, &[Input::Tick(5_999), Input::Tick(60_000)]));

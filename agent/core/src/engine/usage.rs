@@ -175,6 +175,7 @@ fn what_reaches_nobody_is_on_no_account() {
         until: Until::Released,
         mode: Mode::Enforce,
         softened: None,
+        reckoning: None,
         origin: Origin::Operator { name: "ops".into() },
         clause: String::new(),
         reason: String::new(),

@@ -452,6 +452,7 @@ fn what_meets_our_own_measure_is_no_evidence() {
         mode: Mode::Enforce,
         reason: String::new(),
         softened: None,
+        reckoning: None,
     };
     let measure = Measure { decision, expires: None };
     let held = Restrictions::of([&measure].into_iter());

@@ -499,6 +499,7 @@ mod tests {
             mode: Mode::Enforce,
             reason: String::new(),
             softened: None,
+            reckoning: None,
         };
         Measure { expires: until.expiry(decision.at), decision }
     }

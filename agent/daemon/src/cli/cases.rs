@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use reeve_policy::{Dossier, Evidence, TenantId, evidence};
+use reeve_policy::{Dossier, Evidence, Explanation, TenantId, evidence};
 use serde_json::{Value, json};
 
-use super::{EvidenceArgs, ViolationsArgs};
+use super::{EvidenceArgs, ExplainArgs, ViolationsArgs};
 use crate::config;
 use crate::state::cases::Cases;
 use crate::state::{StateFolder, peek};
@@ -108,6 +108,21 @@ pub fn violations(args: &ViolationsArgs) -> anyhow::Result<String> {
         text.push_str("no violation is kept here");
     }
     Ok(text.trim_end().to_owned())
+}
+
+/// Why a violation led to what it led to.
+///
+/// # Errors
+/// When the settings or the state cannot be read, or nothing of the kind is kept.
+pub fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
+    let kept = Kept::read(&args.config)?;
+    let wanted = |case: &&Dossier| *case.violation.id.as_name() == args.id;
+    let case = kept.cases.all().find(wanted).ok_or_else(|| NotKept::Violation(args.id.to_string()))?;
+    let explanation = Explanation::new(&case.violation, case.decisions());
+    if args.json {
+        return Ok(serde_json::to_string_pretty(&explanation)?);
+    }
+    Ok(explanation.to_string().trim_end().to_owned())
 }
 
 /// What a violation rests on, and its packet headers.

@@ -83,6 +83,10 @@ pub enum Command {
     ///
     /// What opened it and what is behind each decision is kept, and the latest alert. With a controller: reevectl evidence.
     Evidence(EvidenceArgs),
+    /// Explains a violation of a node without a controller: the number and whose it is, standing, why this step of the ladder
+    ///
+    /// And what would have changed it. All of it was written down when each decision was made. With a controller: reevectl explain.
+    Explain(ExplainArgs),
     /// Prints the ruleset that the agent keeps in the kernel, as nft text
     ///
     /// With the settings, its protected addresses and the measures of the state folder are in it; without, the bare skeleton.
@@ -286,6 +290,20 @@ pub struct EvidenceArgs {
     /// Raw IP with the lengths that the packets had; payload is never kept. The file's comment names the violation.
     #[arg(long, value_name = "FILE")]
     pub pcapng: Option<PathBuf>,
+    /// JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The violation's id.
+    #[arg(value_name = "VIOLATION")]
+    pub id: reeve_policy::Name,
+    /// The settings, which name the state folder.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
     /// JSON instead of text.
     #[arg(long)]
     pub json: bool,

@@ -193,6 +193,7 @@ mod tests {
             mode,
             reason: id.to_owned(),
             softened: None,
+            reckoning: None,
         }
     }
 

@@ -131,6 +131,7 @@ async fn order(
         mode: Mode::Enforce,
         reason: request.reason.clone(),
         softened: None,
+        reckoning: None,
     };
     let requested = Requested {
         key: request.idempotency_key,

@@ -221,6 +221,12 @@ impl Endpoint {
         self.ports.contains(&port) && self.addresses.iter().any(|prefix| prefix.contains(&address))
     }
 
+    /// Its numbers, in the order of their importance.
+    #[must_use]
+    pub fn list(&self) -> Vec<crate::language::numbers::Number> {
+        crate::language::thresholds_read::list_endpoint(&self.numbers)
+    }
+
     /// Whether it is known by the names of its hosts alone.
     #[must_use]
     pub fn is_by_name(&self) -> bool {
