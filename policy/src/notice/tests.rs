@@ -87,6 +87,7 @@ fn decision(policy: &Policy, rule: &Rule, step: usize, violation: &Violation) ->
         mode: Mode::Enforce,
         reason: violation.evidence.summary(),
         softened: None,
+        reckoning: None,
     }
 }
 
@@ -106,6 +107,7 @@ fn ordered(until: Until, reason: &str) -> Decision {
         mode: Mode::Enforce,
         reason: reason.to_owned(),
         softened: None,
+        reckoning: None,
     }
 }
 

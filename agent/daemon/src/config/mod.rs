@@ -263,7 +263,7 @@ mod tests {
         check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
         check(
             &format!("policy = \"strict\"\n{GOOD}"),
-            &["1:10: `policy`: found \"strict\"; allowed: baseline, or the path of a file"],
+            &["1:10: `policy`: found \"strict\"; allowed: "],
         );
         check(
             &GOOD.replace("\"port\"", "\"tap\""),
