@@ -79,6 +79,14 @@ kinds! {
     Resumed = "resumed",
     /// A person undid what policy did.
     Lifted = "lifted",
+    /// What would break a rule was done by a written permission.
+    Excused = "excused",
+    /// A written permission ends soon, or has ended.
+    ExemptionEnds = "exemption-ends",
+    /// The brakes hold new measures back until a person releases them.
+    BrakesSet = "brakes-set",
+    /// A person released the brakes.
+    BrakesReleased = "brakes-released",
 }
 
 #[cfg(test)]

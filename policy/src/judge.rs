@@ -18,10 +18,13 @@
 //! **Bounds.** At most [`Judge::CAPACITY`] pairs of tenant and rule are remembered; the one that has been quiet longest makes
 //! room. At most [`MAX_STRIKES`] strikes and [`MAX_DECISIONS`] decisions an episode.
 //!
-//! Left out: exemptions, several nodes' episodes as one (the controller's), and carrying decisions out.
+//! **Exemptions.** What a tenant's exemption excuses is no violation ([`Excused`]); a violation names none of the targets that are excused.
+//!
+//! Left out: several nodes' episodes as one (the controller's), and carrying decisions out.
 
 mod brakes;
 mod episode;
+mod excused;
 #[cfg(test)]
 mod ladders;
 mod reckon;
@@ -46,6 +49,8 @@ use crate::violation::{Violation, ViolationId, ViolationState};
 use brakes::Recent;
 pub use brakes::{BRAKE, Occupancy};
 use episode::{Episode, Reach};
+pub use excused::Excused;
+use excused::Permitted;
 use reckon::{Taken, reckon};
 
 /// The most strikes that are remembered for a tenant and rule; no ladder has more steps.
@@ -60,6 +65,8 @@ pub enum Judgement {
     Violation(Violation),
     /// Something is to be done, or would be.
     Decision(Decision),
+    /// Something was done that would break a rule, and is permitted in writing. Once an episode.
+    Excused(Excused),
 }
 
 /// What is on record: strikes and open episodes, by tenant and rule.
@@ -93,6 +100,9 @@ struct Record {
     /// When each episode opened, oldest first.
     strikes: VecDeque<Timestamp>,
     episode: Option<Box<Episode>>,
+    /// What was seen last that an exemption excuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    permitted: Option<Permitted>,
 }
 
 /// Decides by one policy for one node.
@@ -170,12 +180,32 @@ impl Judge {
         self.judgements.pop_front()
     }
 
-    /// Judges what a detector saw `tenant` do. `occupancy` says how many tenants are held.
-    pub fn handle_alert(&mut self, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
+    /// Judges what a detector saw `tenant` do. `occupancy` says how many tenants are held. Whether it is to be told: not what is wholly
+    /// excused by an exemption.
+    pub fn handle_alert(&mut self, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) -> bool {
         let policy = Arc::clone(&self.policy);
+        let (left, by) = policy.excused(alert, tenant);
+        if by.is_empty() {
+            self.hold_against(&policy, alert, tenant, occupancy);
+            return true;
+        }
+        if left.is_empty() {
+            if let Some(rule) = policy.rule_against(alert) {
+                self.excuse(rule, alert, &by);
+            }
+            return false;
+        }
+        let mut named = alert.clone();
+        named.targets.retain(|seen| left.contains(&seen.target));
+        self.hold_against(&policy, &named, tenant, occupancy);
+        true
+    }
+
+    /// Takes an alert for what it is.
+    fn hold_against(&mut self, policy: &Policy, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
         let Some(rule) = policy.rule_against(alert) else { return };
         let quiet_at = alert.at + rule.quiet;
-        let mode = self.mode(&policy, rule, tenant);
+        let mode = self.mode(policy, rule, tenant);
         let record = self.record(&alert.tenant, &rule.id);
         // A suspicion is no strike. What confirms it later is one, as of when the episode was opened.
         let was_strike = record.episode.as_ref().is_some_and(|episode| episode.violation.strike > 0);
@@ -218,9 +248,9 @@ impl Judge {
         let violation = episode.violation.clone();
         self.judgements.push_back(Judgement::Violation(violation));
         if !alert.is_suspicion {
-            self.decide(&policy, rule, alert, tenant, occupancy);
+            self.decide(policy, rule, alert, tenant, occupancy);
         }
-        self.keep_open(&policy, rule, tenant, quiet_at);
+        self.keep_open(policy, rule, tenant, quiet_at);
     }
 
     /// An episode is open until `quiet_at` at least, and while there is time to mend it: else what is seen next would be a strike of its
@@ -232,9 +262,7 @@ impl Judge {
         let before = episode.quiet_at;
         episode.quiet_at = before.max(quiet_at).max(promised.unwrap_or(quiet_at));
         let after = episode.quiet_at;
-        let key = |at| (at, tenant.id.clone(), rule.id.clone());
-        self.quiet_at.remove(&key(before));
-        self.quiet_at.insert(key(after));
+        self.move_quiet(&tenant.id, &rule.id, before, after);
     }
 
     /// Whether somebody is to be asked before a suspicion of `class` is held against `tenant`: the policy says how, and what is found may

@@ -10,6 +10,7 @@ use macaddr::MacAddr6;
 use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
+use crate::exemption::Exemption;
 
 /// A short name used as a key: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit.
 ///
@@ -200,6 +201,9 @@ pub struct Tenant {
     /// The language in which it is written to, as a BCP 47 tag; `None` leaves that to the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Name>,
+    /// What it may do though a clause forbids it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exemptions: Vec<Exemption>,
 }
 
 impl Tenant {
@@ -222,6 +226,7 @@ impl Tenant {
             known_offender: BTreeSet::new(),
             quota_bytes: None,
             language: None,
+            exemptions: Vec::new(),
         }
     }
 }

@@ -21,12 +21,16 @@ impl From<NodeEventKind> for types::NodeEventKind {
             NodeEventKind::Paused => Self::Paused,
             NodeEventKind::Resumed => Self::Resumed,
             NodeEventKind::Lifted => Self::Lifted,
+            NodeEventKind::Excused => Self::Excused,
+            NodeEventKind::ExemptionEnds => Self::ExemptionEnds,
+            NodeEventKind::BrakesSet => Self::BrakesSet,
+            NodeEventKind::BrakesReleased => Self::BrakesReleased,
         }
     }
 }
 
 fn kind(value: i32) -> Result<NodeEventKind, WireError> {
-    choice("kind", value, "1 (ruleset changed) to 12 (lifted)", |kind| {
+    choice("kind", value, "1 (ruleset changed) to 16 (brakes released)", |kind| {
         Some(match kind {
             types::NodeEventKind::Unspecified => return None,
             types::NodeEventKind::RulesetChanged => NodeEventKind::RulesetChanged,
@@ -41,6 +45,10 @@ fn kind(value: i32) -> Result<NodeEventKind, WireError> {
             types::NodeEventKind::Paused => NodeEventKind::Paused,
             types::NodeEventKind::Resumed => NodeEventKind::Resumed,
             types::NodeEventKind::Lifted => NodeEventKind::Lifted,
+            types::NodeEventKind::Excused => NodeEventKind::Excused,
+            types::NodeEventKind::ExemptionEnds => NodeEventKind::ExemptionEnds,
+            types::NodeEventKind::BrakesSet => NodeEventKind::BrakesSet,
+            types::NodeEventKind::BrakesReleased => NodeEventKind::BrakesReleased,
         })
     })
 }

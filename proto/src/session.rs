@@ -3,7 +3,7 @@
 //! A report that cannot be read still has its number, so that the controller can throw it away and go on: sent
 //! again it would be as unreadable, and a stream that broke upon it would break for ever.
 
-use reeve_policy::{Measure, NodeId, Order, OrderId, OrderResult, PauseScope, Report};
+use reeve_policy::{Measure, NodeEventKind, NodeId, Order, OrderId, OrderResult, PauseScope, Report};
 
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
@@ -25,7 +25,7 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 3 };
+    pub const CURRENT: Self = Self { major: 1, minor: 4 };
 
     /// Whether a peer of this version can read an order; one that cannot would break the stream upon it.
     #[must_use]
@@ -39,7 +39,11 @@ impl ProtocolVersion {
     /// Whether a peer of this version can read a report; one that cannot would throw it away and count it as unreadable.
     #[must_use]
     pub const fn knows_report(self, report: &Report) -> bool {
-        !matches!(report, Report::Usage { .. }) || self.minor >= 2
+        match report {
+            Report::Usage { .. } => self.minor >= 2,
+            Report::Event(event) => self.minor >= 4 || (event.kind as u32) < NodeEventKind::Excused as u32,
+            _ => true,
+        }
     }
 
     /// Whether the two can talk.

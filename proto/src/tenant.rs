@@ -1,11 +1,11 @@
 //! Tenants and modes.
 
-use reeve_policy::{Mode, Profile, Tenant};
+use reeve_policy::{Exemption, Mode, Profile, Tenant};
 
 use crate::MAX_SELECTORS;
 use crate::error::WireError;
 use crate::generated::types::v1 as wire;
-use crate::read::{choice, clip, parsed, parsed_list, parsed_or_none, text};
+use crate::read::{choice, clip, list, parsed, parsed_list, parsed_or_none, port, text, time, time_to_wire};
 
 /// Reads a mode.
 pub(crate) fn mode(field: &str, value: i32) -> Result<Mode, WireError> {
@@ -79,6 +79,7 @@ impl From<&Tenant> for wire::Tenant {
             quota_bytes: tenant.quota_bytes,
             known_offender: tenant.known_offender.iter().map(ToString::to_string).collect(),
             language: tenant.language.as_ref().map(ToString::to_string).unwrap_or_default(),
+            exemptions: tenant.exemptions.iter().map(Into::into).collect(),
         }
     }
 }
@@ -105,6 +106,49 @@ impl TryFrom<wire::Tenant> for Tenant {
                 .into_iter()
                 .collect(),
             language: parsed_or_none("language", &tenant.language)?,
+            exemptions: list("exemptions", tenant.exemptions, MAX_SELECTORS, Exemption::try_from)?,
+        })
+    }
+}
+
+impl From<&Exemption> for wire::Exemption {
+    fn from(exemption: &Exemption) -> Self {
+        Self {
+            id: exemption.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            clause: exemption.clause.to_string(),
+            targets: exemption.targets.iter().map(ToString::to_string).collect(),
+            ports: exemption.ports.iter().copied().map(u32::from).collect(),
+            reference: exemption.reference.clone(),
+            from: exemption.from.map(time_to_wire),
+            until: exemption.until.map(time_to_wire),
+        }
+    }
+}
+
+impl TryFrom<wire::Exemption> for Exemption {
+    type Error = WireError;
+
+    fn try_from(exemption: wire::Exemption) -> Result<Self, WireError> {
+        let reference = text("reference", exemption.reference)?;
+        if !Self::is_reference(&reference) {
+            let allowed = format!("the written permission: 1 to {} bytes on one line", Self::MAX_REFERENCE);
+            return Err(WireError::new("reference", format_args!("`{reference}`"), allowed));
+        }
+        let ports = list("ports", exemption.ports, Self::MAX_PORTS, |number| port("port", number))?;
+        let (from, until) = (exemption.from, exemption.until);
+        let from = from.map(|at| time("from", Some(at))).transpose()?;
+        let until = until.map(|at| time("until", Some(at))).transpose()?;
+        if from.zip(until).is_some_and(|(from, until)| until <= from) {
+            return Err(WireError::new("until", "a time not after `from`", "a time after it"));
+        }
+        Ok(Self {
+            id: parsed_or_none("id", &exemption.id)?,
+            clause: parsed("clause", &exemption.clause)?,
+            targets: parsed_list("targets", &exemption.targets, Self::MAX_TARGETS)?,
+            ports,
+            reference,
+            from,
+            until,
         })
     }
 }

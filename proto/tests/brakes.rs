@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 use reeve_policy::{
-    Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId, Pause, PauseScope, PolicyVersion, Report,
-    Tenant, Timestamp, Usage,
+    Exemption, Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId, Pause, PauseScope, PolicyVersion,
+    Report, Tenant, Timestamp, Usage,
 };
 use reeve_proto::session::{Hello, ProtocolVersion};
 use reeve_proto::{agent, types};
@@ -108,7 +108,17 @@ fn usage_comes_back_as_it_was_and_only_who_knows_it_is_told() {
     let wrong = agent::v1::Report { report: Some(agent::v1::report::Report::Usage(message)) };
     let error = Report::try_from(wrong).unwrap_err().to_string();
     assert!(error.contains("usage.tallies") && error.contains("month"), "{error}");
-    let tenant = Tenant { quota_bytes: Some(0), ..Tenant::new("a".parse().unwrap()) };
+    let exemption = Exemption {
+        id: Some("x1".parse().unwrap()),
+        clause: "x/*".parse().unwrap(),
+        targets: vec!["198.51.100.0/24".parse().unwrap()],
+        ports: vec![22, 65_535],
+        reference: "letter".into(),
+        from: Some(Timestamp::from_secs(1)),
+        until: Some(Timestamp::from_secs(2)),
+    };
+    let exemptions = vec![Exemption { id: None, from: None, until: None, ..exemption.clone() }, exemption];
+    let tenant = Tenant { quota_bytes: Some(0), exemptions, ..Tenant::new("a".parse().unwrap()) };
     assert_eq!(Tenant::try_from(types::v1::Tenant::from(&tenant)).unwrap(), tenant);
 }
 

@@ -11,6 +11,8 @@
 mod asking;
 mod checks;
 #[cfg(test)]
+mod exempt;
+#[cfg(test)]
 mod identity;
 mod input;
 #[cfg(test)]
@@ -28,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reeve_policy::judge::{Judge, Judgement, Occupancy, Standing};
+use reeve_policy::judge::{Excused, Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
     Alert, CheckVerdict, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin,
@@ -86,6 +88,8 @@ pub enum Output {
     Alert(Alert),
     /// A violation opened, changed or closed.
     Violation(Violation),
+    /// Something was done that would break a rule, and is permitted in writing.
+    Excused(Excused),
     /// Policy, or an operator, ordered something.
     Decision(Decision),
     /// A measure is to stand in the kernel.
@@ -424,7 +428,9 @@ impl Engine {
         // What was asked and is no open relay is not suspected again at once.
         if !server.is_some_and(|server| self.checks.is_refuted(&tenant.id, server, self.now)) {
             let occupancy = self.occupancy(&tenant.id);
-            self.judge.handle_alert(&alert, &tenant, occupancy);
+            if !self.judge.handle_alert(&alert, &tenant, occupancy) {
+                return self.drain();
+            }
         }
         let asked = server.filter(|_| self.judge.may_ask(alert.class, &tenant));
         let asked = asked.filter(|server| self.checks.suspect(&alert, *server, self.now));
@@ -461,6 +467,7 @@ impl Engine {
         while let Some(judgement) = self.judge.poll() {
             match judgement {
                 Judgement::Violation(violation) => self.outputs.push_back(Output::Violation(violation)),
+                Judgement::Excused(excused) => self.outputs.push_back(Output::Excused(excused)),
                 Judgement::Decision(decision) => {
                     let event = self.ledger.handle_decision(&decision);
                     self.outputs.push_back(Output::Decision(decision));

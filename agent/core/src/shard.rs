@@ -3,6 +3,7 @@
 //! All packets of a tenant reach one shard, in order, and a shard keeps to its tenants ([`Part`]). A shard knows neither policy nor measures, but for what the
 //! measures hold back ([`Restrictions`]), so that it does not take our own doing for evidence.
 
+mod apart;
 mod counters;
 mod delivered;
 mod identity;
@@ -52,6 +53,8 @@ struct TenantState {
     /// Attempts at addresses that nobody can have.
     bogon_dials: u64,
     identity: identity::Known,
+    /// What is counted apart, where it has exemptions for some targets.
+    apart: Option<Box<apart::Apart>>,
 }
 
 impl TenantState {
@@ -69,6 +72,7 @@ impl TenantState {
             usage,
             bogon_dials: 0,
             pardoned_until,
+            apart: None,
         }
     }
 }
@@ -111,6 +115,10 @@ pub struct Shard {
     /// What became of attempts, and whether their targets had answered the tenant before.
     outcomes: Vec<(TenantIx, Outcome, bool, Timestamp)>,
     findings: Vec<Finding>,
+    /// Those of what is counted apart.
+    apart_findings: Vec<Finding>,
+    /// When an exemption next begins or ends.
+    turn_due: Option<Timestamp>,
     alerts: Vec<Alert>,
 }
 
@@ -158,6 +166,8 @@ impl Shard {
             next_sweep: Timestamp::EPOCH,
             outcomes: Vec::new(),
             findings: Vec::new(),
+            apart_findings: Vec::new(),
+            turn_due: None,
             alerts: Vec::new(),
         };
         shard.streams.set_endpoints(&shard.thresholds.endpoints);
@@ -251,6 +261,7 @@ impl Shard {
         }
         let at = frame.at.max(self.now);
         self.now = at;
+        self.turn(at);
         if let Some(loss) = self.losses.get_mut(usize::from(frame.vantage.0)) {
             loss.receive(at);
         }
@@ -336,7 +347,9 @@ impl Shard {
 
     /// Takes what another shard heard in the frame before.
     pub fn handle_said(&mut self, said: Vec<StreamEvent>, at: Timestamp) {
-        self.listen(said, at.max(self.now));
+        let at = at.max(self.now);
+        self.turn(at);
+        self.listen(said, at);
     }
 
     /// Goes on with other blocklists. A record does not say which: it says what stood on them when it was looked for.
@@ -363,6 +376,7 @@ impl Shard {
     /// Does what is due at `now`: silent attempts first, then the seconds that are over, tenant by tenant.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+        self.turn(self.now);
         self.flows.set_silence_counts(self.silence_counts());
         let mut events = std::mem::take(&mut self.events);
         self.flows.handle_timeout(now, &mut events);
@@ -376,6 +390,9 @@ impl Shard {
             let state = &mut self.tenants[ix.0 as usize];
             if let Some(detectors) = &mut state.detectors {
                 detectors.handle_timeout(&state.numbers, hears, now, &mut self.findings);
+                self.count_apart(ix, (None, now), |detectors, numbers, found| {
+                    detectors.handle_timeout(numbers, hears, now, found);
+                });
                 self.raise(ix);
             }
         }
@@ -385,7 +402,8 @@ impl Shard {
         }
         let due = |ix: &TenantIx| {
             let state = &self.tenants[ix.0 as usize];
-            state.detectors.as_ref()?.next_deadline(&state.numbers)
+            let apart = state.apart.as_ref().and_then(|apart| apart.next_deadline(&state.numbers));
+            earlier(state.detectors.as_ref()?.next_deadline(&state.numbers), apart)
         };
         self.detectors_due = self.active.iter().filter_map(due).min();
     }
@@ -406,7 +424,11 @@ impl Shard {
             let packet = (ip, weight, is_own);
             detectors.handle_sent(&state.numbers, &state.restrictions, packet, at, &mut self.findings);
             self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
+            if state.apart.is_some() {
+                self.sent_apart(sender, packet, at);
+            }
         }
+        let state = &mut self.tenants[sender.0 as usize];
         let (mut is_loose, mut is_first) = (spoofed, spoofed);
         let mut events = std::mem::take(&mut self.events);
         // Live, the port says who sent it, and its answers come back by that port: whatever source it scans from, it
@@ -442,16 +464,16 @@ impl Shard {
     ) {
         if let Transport::Icmp(icmp) = &ip.transport
             && (icmp.kind, icmp.icmp_type) == (IcmpKind::Neighbour, NEIGHBOUR_ADVERTISEMENT)
-            && let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors
         {
-            detectors.handle_neighbour(ip.source);
+            self.found_neighbour(receiver, ip.source, at);
         }
         let state = &mut self.tenants[receiver.0 as usize];
         if let Some(detectors) = &mut state.detectors {
             detectors.handle_received(&state.numbers, (ip, weight), at);
-            detectors
-                .handle_answer(ip, || self.topology.vantage(frame.vantage).map_or(1, |one| one.sampling));
+            let sampling = || self.topology.vantage(frame.vantage).map_or(1, |one| one.sampling);
+            detectors.handle_answer(ip, sampling);
         }
+        self.answered_apart(receiver, (ip, weight), at, frame.vantage);
         let mut events = std::mem::take(&mut self.events);
         self.flows.handle_received(receiver, ip, at, &mut events);
         self.dispatch(&events, weight);
@@ -488,6 +510,9 @@ impl Shard {
                 | FlowEvent::Served { tenant, .. } => *tenant,
             };
             let is_pardoned = self.is_pardoned(event);
+            if self.was_permitted(tenant, event) {
+                continue;
+            }
             let Some(state) = self.tenants.get_mut(tenant.0 as usize) else { continue };
             if let FlowEvent::Outcome { target, outcome, .. } = event
                 && outcome.is_unanswered()
@@ -503,13 +528,18 @@ impl Shard {
             {
                 continue;
             }
+            let home = state.home;
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, event.at());
-            if is_pardoned {
-                detectors.handle_pardoned(&state.numbers, event, &mut self.findings);
-            } else {
-                detectors.handle_flow(&state.numbers, (event, weight), state.home, &mut self.findings);
-            }
+            let tell = |detectors: &mut Detectors, numbers: &Thresholds, found: &mut Vec<Finding>| {
+                if is_pardoned {
+                    detectors.handle_pardoned(numbers, event, found);
+                } else {
+                    detectors.handle_flow(numbers, (event, weight), home, found);
+                }
+            };
+            tell(detectors, &state.numbers, &mut self.findings);
             self.detectors_due = earlier(self.detectors_due, detectors.floods_due());
+            self.count_apart(tenant, apart::aim(event), tell);
             self.raise(tenant);
         }
     }

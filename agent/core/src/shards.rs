@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reeve_policy::language::Policy;
 use reeve_policy::language::numbers::Numbers;
+use reeve_policy::language::{Excuses, Policy};
 use reeve_policy::{Alert, Outcome, TenantId, Timestamp};
 
 use crate::blocklist::Blocklists;
@@ -28,6 +28,7 @@ pub struct Shards {
     shards: Vec<Shard>,
     topology: Arc<Topology>,
     numbers: Numbers,
+    policy: Arc<Policy>,
     outage: OutageGuard,
     /// Whether the node has lost its way to the outside.
     is_cut_off: bool,
@@ -47,7 +48,7 @@ impl Shards {
     ) -> Self {
         let of = number.max(1);
         let mut numbers = Numbers::new(policy);
-        let allotment = allot(&mut numbers, topology);
+        let allotment = allot(&mut numbers, policy, topology);
         let shard = |number| {
             let capacity = flow_capacity / of as usize;
             Shard::new(Arc::clone(topology), &allotment, capacity, seed, Part { number, of })
@@ -56,6 +57,7 @@ impl Shards {
             shards: (0..of).map(shard).collect(),
             topology: Arc::clone(topology),
             numbers,
+            policy: Arc::clone(policy),
             outage: OutageGuard::new(topology.tenants().len()),
             is_cut_off: false,
             alerts: Vec::new(),
@@ -85,14 +87,15 @@ impl Shards {
         self.topology = Arc::clone(topology);
         self.outage.set_tenants(topology.tenants().len());
         self.numbers.keep(topology.tenants().iter());
-        let allotment = allot(&mut self.numbers, topology);
+        let allotment = allot(&mut self.numbers, &self.policy, topology);
         self.shards.iter_mut().for_each(|shard| shard.set_topology(Arc::clone(topology), &allotment, now));
     }
 
     /// See [`Shard::set_thresholds`].
     pub fn set_thresholds(&mut self, policy: &Arc<Policy>) {
         self.numbers = Numbers::new(policy);
-        let allotment = allot(&mut self.numbers, &self.topology);
+        self.policy = Arc::clone(policy);
+        let allotment = allot(&mut self.numbers, policy, &self.topology);
         self.shards.iter_mut().for_each(|shard| shard.set_thresholds(&allotment));
     }
 
@@ -237,8 +240,9 @@ impl Shards {
     }
 }
 
-/// Each tenant's numbers.
-fn allot(numbers: &mut Numbers, topology: &Topology) -> Allotment {
+/// Each tenant's numbers, and what of its exemptions is counted apart.
+fn allot(numbers: &mut Numbers, policy: &Policy, topology: &Topology) -> Allotment {
     let by_tenant = topology.tenants().iter().map(|tenant| numbers.of(tenant)).collect();
-    Allotment { common: Arc::clone(numbers.common()), by_tenant, protected: numbers.protected() }
+    let excuses = topology.tenants().iter().map(|tenant| Excuses::of(policy, tenant).map(Arc::new)).collect();
+    Allotment { common: Arc::clone(numbers.common()), by_tenant, excuses, protected: numbers.protected() }
 }

@@ -194,6 +194,7 @@ impl Metrics {
                 self.decisions.get_or_create(&Action { action, mode, softened }).inc();
             }
             Output::Imposed(_)
+            | Output::Excused(_)
             | Output::Lifted { .. }
             | Output::CheckRelay { .. }
             | Output::Degraded { .. } => {}

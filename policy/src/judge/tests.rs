@@ -74,22 +74,17 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
         };
         judge.handle_timeout(time);
         match event {
-            Scan(secs) => judge.handle_alert(
-                &alert(Class::PortscanHorizontal, *secs, 1, 0),
-                tenant,
-                Occupancy::default(),
-            ),
-            LossyScan(secs) => judge.handle_alert(
-                &alert(Class::PortscanHorizontal, *secs, 1, 6),
-                tenant,
-                Occupancy::default(),
-            ),
+            Scan(secs) | LossyScan(secs) => {
+                let lost = if matches!(event, LossyScan(_)) { 6 } else { 0 };
+                let scan = alert(Class::PortscanHorizontal, *secs, 1, lost);
+                judge.handle_alert(&scan, tenant, Occupancy::default());
+            }
             Suspicion(secs) => {
                 let suspicion = Alert { is_suspicion: true, ..alert(Class::PortscanHorizontal, *secs, 1, 0) };
                 judge.handle_alert(&suspicion, tenant, Occupancy::default());
             }
             Flood(secs, host) => {
-                judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant, Occupancy::default())
+                judge.handle_alert(&alert(Class::FloodSyn, *secs, *host, 50), tenant, Occupancy::default());
             }
             Refuted(_) => judge.handle_refuted(&tenant.id, Class::PortscanHorizontal, time),
             Release(_) => {
@@ -126,6 +121,7 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
                     told.push(format!("{secs} strike {} under {}", violation.strike, violation.clause));
                 }
                 Judgement::Violation(_) => {}
+                Judgement::Excused(excused) => told.push(format!("{secs} {excused}")),
             }
         }
     }
@@ -298,7 +294,7 @@ fn while_paused_nothing_new_is_done_and_the_step_is_taken_when_it_ends() {
     judge.handle_alert(&alert(Class::PortscanHorizontal, 5, 1, 0), &tenant("a", None), Occupancy::default());
     let softened = std::iter::from_fn(|| judge.poll()).find_map(|judgement| match judgement {
         Judgement::Decision(decision) => decision.softened,
-        Judgement::Violation(_) => None,
+        Judgement::Violation(_) | Judgement::Excused(_) => None,
     });
     assert_eq!(softened.unwrap(), "paused by oncall since 2023-11-14T22:13:21Z: look");
 }

@@ -7,6 +7,7 @@
 //! Left out: what happens when (see [`crate::judge`]), and tenants' standing.
 
 pub mod conditions;
+mod excuses;
 pub mod notices;
 pub mod numbers;
 mod read;
@@ -35,6 +36,7 @@ use crate::reader::ConfigErrors;
 use crate::tenant::{Mode, Name, Tenant, TenantId};
 use crate::time::Timestamp;
 use conditions::{Calendar, Grace, Repeat, Severe, Whose};
+pub use excuses::{ClassSet, Excuses};
 use notices::{NoticeSettings, Tell};
 use numbers::Tailoring;
 pub use tenants::{check_tenants, parse_tenants};
@@ -370,12 +372,21 @@ impl Policy {
         let is_own =
             |seen: &TargetSeen| self.own_networks.iter().any(|net| net.contains(&seen.target.address));
         let whose = if alert.targets.iter().any(is_own) { Whose::Own } else { Whose::ThirdParty };
-        let kind = alert.endpoint().and_then(|name| {
-            let called = self.thresholds.endpoints.iter().find(|endpoint| endpoint.name.as_str() == name);
-            called.map(|endpoint| endpoint.kind)
-        });
+        let kind = self.kind_of(alert);
+        self.rule_on(alert.class, whose, kind)
+    }
+
+    /// The kind of the endpoint that was called.
+    fn kind_of(&self, alert: &Alert) -> Option<EndpointKind> {
+        let name = alert.endpoint()?;
+        let called = self.thresholds.endpoints.iter().find(|endpoint| endpoint.name.as_str() == name);
+        called.map(|endpoint| endpoint.kind)
+    }
+
+    /// The rule that `class` breaks when it is done to one of these, at an endpoint of a kind or elsewhere.
+    fn rule_on(&self, class: Class, whose: Whose, kind: Option<EndpointKind>) -> Option<&Rule> {
         let is_meant = |rule: &&Rule| {
-            rule.on.contains(&alert.class)
+            rule.on.contains(&class)
                 && rule.target.is_none_or(|target| target == whose)
                 && rule.kind.is_none_or(|meant| Some(meant) == kind)
         };

@@ -7,8 +7,10 @@ use ipnet::IpNet;
 use macaddr::MacAddr6;
 
 use super::rules_read::{MODES, NAME, classes};
+use crate::exemption::{ClausePattern, Exemption};
 use crate::reader::{ConfigErrors, Document, Section};
 use crate::tenant::{Domain, InterfaceSelector, Name, Profile, Tenant, TenantId};
+use crate::time::Timestamp;
 
 /// The longest name that people may give a tenant, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -67,6 +69,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let known_offender = classes(section, "known_offender");
     let quota_bytes = section.integer("quota_bytes", 0..=u64::MAX);
     let language = section.parsed("language", "a language tag such as en, nl or da");
+    let exemptions = exemptions(section);
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
     if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
         section.reject("addresses", "at least one of addresses, interfaces, macs");
@@ -87,7 +90,76 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         known_offender,
         quota_bytes,
         language,
+        exemptions,
     })
+}
+
+/// What it may do though a clause forbids it: `[[tenant.exemption]]` tables.
+fn exemptions(section: &Section<'_, '_>) -> Vec<Exemption> {
+    if !section.has("exemption") {
+        return Vec::new();
+    }
+    let sections = section.sections("exemption");
+    if sections.len() > Exemption::MAX {
+        section.reject("exemption", "at most 32 exemptions of one tenant");
+    }
+    sections.iter().filter_map(exemption).collect()
+}
+
+fn exemption(section: &Section<'_, '_>) -> Option<Exemption> {
+    let clause: Option<ClausePattern> = section.required("clause", ClausePattern::SYNTAX);
+    let targets = prefixes(section, "targets");
+    if targets.len() > Exemption::MAX_TARGETS {
+        section.reject("targets", "at most 256 prefixes");
+    }
+    let ports: Vec<u16> = section.parsed_list("ports", "port numbers from 1 on").unwrap_or_default();
+    if ports.len() > Exemption::MAX_PORTS || ports.contains(&0) {
+        section.reject("ports", "at most 64 port numbers from 1 on; none for any port");
+    }
+    let allowed =
+        "the written permission, such as \"letter of 3 May, ticket 4711\": at most 200 bytes on one line";
+    let reference = section.required_text("reference", allowed);
+    if reference.is_some_and(|reference| !Exemption::is_reference(reference)) {
+        section.reject("reference", allowed);
+    }
+    let from = time(section, "from", false);
+    let until = match section.moment("until").as_deref() {
+        Some(Exemption::REVOKED) => None,
+        Some(_) => time(section, "until", true),
+        None => {
+            if !section.has("until") {
+                section.reject(
+                    "until",
+                    &format!("{TIME}, its last; or \"revoked\" where it holds until it is taken out"),
+                );
+            }
+            None
+        }
+    };
+    if from.zip(until).is_some_and(|(from, until)| until <= from) {
+        section.reject("until", "a time after `from`");
+    }
+    section.finish();
+    Some(Exemption {
+        id: None,
+        clause: clause?,
+        targets,
+        ports,
+        reference: reference?.to_owned(),
+        from,
+        until,
+    })
+}
+
+const TIME: &str = "a day like 2026-12-31, or a time like 2026-12-31T12:00:00Z";
+
+fn time(section: &Section<'_, '_>, key: &str, is_end: bool) -> Option<Timestamp> {
+    let text = section.moment(key)?;
+    let time = Exemption::parse_time(&text, is_end);
+    if time.is_none() {
+        section.reject(key, TIME);
+    }
+    time
 }
 
 /// Addresses and prefixes. One with bits behind its length may be meant for the address or for the prefix: it is asked.
@@ -248,6 +320,61 @@ mod tests {
             &["4:11: `tenant[1].profile`: found \"post\"; allowed: none, web"],
         );
         check(&format!("{A}mail_domains = [\"@a\"]"), &["4:17: `tenant[1].mail_domains[1]`: found \"@a\""]);
+    }
+
+    #[test]
+    fn exemptions_are_read() {
+        let with = |lines: &str| format!("{A}[[tenant.exemption]]\n{lines}\n");
+        let good = "clause = \"x/scan\"\nreference = \"letter\"\n";
+        check(
+            &with(&format!("{good}targets = [\"192.0.2.0/24\"]\nports = [22]\nuntil = \"2026-12-31\"")),
+            &[],
+        );
+        check(&with(&format!("{good}from = 2026-12-01\nuntil = 2026-12-31T12:00:00Z")), &[]);
+        let read =
+            parse_tenants("t.toml", &with(&format!("{good}from = 2026-12-01\nuntil = 2026-12-31"))).unwrap();
+        let time = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(read[0].exemptions[0].from, time("2026-12-01T00:00:00Z"));
+        assert_eq!(read[0].exemptions[0].until, time("2027-01-01T00:00:00Z"));
+        check(&with(&format!("{good}until = \"revoked\"")), &[]);
+        let place = |key: &str| format!("`tenant[1].exemption[1].{key}`");
+        for (lines, at, key, found) in [
+            (good.to_owned(), "4:1", "until", "nothing"),
+            (format!("{good}until = \"soon\""), "7:9", "until", "\"soon\""),
+            (format!("{good}until = 2026-02-30"), "7:9", "", ""),
+            (format!("{good}until = 12"), "7:9", "until", "12"),
+            (
+                format!("{good}from = \"2026-12-02\"\nuntil = \"2026-12-01\""),
+                "8:9",
+                "until",
+                "\"2026-12-01\"",
+            ),
+            (format!("{good}until = \"revoked\"\nports = [0]"), "8:9", "ports", "a list"),
+            (format!("{good}until = \"revoked\"\ntargets = [\"a\"]"), "8:12", "targets[1]", "\"a\""),
+            ("clause = \"x/scan\"\nuntil = \"revoked\"".into(), "4:1", "reference", "nothing"),
+            (
+                "clause = \"x/scan\"\nreference = \" \"\nuntil = \"revoked\"".into(),
+                "6:13",
+                "reference",
+                "\" \"",
+            ),
+            (
+                "clause = \"scan\"\nreference = \"l\"\nuntil = \"revoked\"".into(),
+                "5:10",
+                "clause",
+                "\"scan\"",
+            ),
+            ("reference = \"l\"\nuntil = \"revoked\"".into(), "4:1", "clause", "nothing"),
+            (format!("{good}until = \"revoked\"\ntarget = []"), "8:1", "target", "a key that is not known"),
+        ] {
+            if key.is_empty() {
+                // No day of the calendar is no TOML.
+                assert!(parse_tenants("t.toml", &with(&lines)).is_err());
+                continue;
+            }
+            let found = format!("found {found}");
+            check(&with(&lines), &[&format!("{at}: {}: {found}", place(key))]);
+        }
     }
 
     #[test]

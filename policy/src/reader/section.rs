@@ -54,6 +54,18 @@ impl<'d, 't> Section<'d, 't> {
         self.text_of(value, &self.key(key), "a text in quotes")
     }
 
+    /// A text, or a date or time as TOML has them without quotes.
+    #[must_use]
+    pub fn moment(&self, key: &str) -> Option<String> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Datetime(time) => Some(time.to_string()),
+            _ => {
+                self.text_of(value, &self.key(key), "a date or time, or a text in quotes").map(str::to_owned)
+            }
+        }
+    }
+
     /// A text that must be there.
     #[must_use]
     pub fn required_text(&self, key: &str, allowed: &str) -> Option<&'d str> {

@@ -93,6 +93,7 @@ fn words(outputs: &[Output]) -> Vec<String> {
                 format!("violation {} strike {}", violation.state.name(), violation.strike)
             }
             Output::Decision(decision) => format!("{} {}", decision.action, decision.scope),
+            Output::Excused(excused) => excused.to_string(),
             Output::Imposed(_) => "imposed".to_owned(),
             Output::Lifted { reason, .. } => format!("lifted: {}", reason.name()),
             Output::CheckRelay { server, .. } => format!("ask {server}"),

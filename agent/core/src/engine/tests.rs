@@ -115,6 +115,7 @@ fn words(outputs: &[Output]) -> Vec<String> {
         Output::Alert(alert) => format!("{} {}", millis(alert.at), alert.class),
         Output::Violation(violation) => format!("violation {}", violation.state.name()),
         Output::Decision(decision) => format!("{} {}", decision.action, decision.mode),
+        Output::Excused(excused) => excused.to_string(),
         Output::Imposed(_) => "imposed".to_owned(),
         Output::Lifted { reason, at, .. } => format!("{} lifted: {}", millis(*at), reason.name()),
         Output::CheckRelay { tenant, .. } => format!("check relay {tenant}"),

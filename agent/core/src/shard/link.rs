@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use reeve_policy::Timestamp;
+use reeve_policy::{Protocol, Target, Timestamp};
 
 use super::{Shard, earlier, wake};
 use crate::packet::Arp;
@@ -21,9 +21,8 @@ impl Shard {
             self.ask(sender, arp.target.into(), at);
         } else if arp.operation != REQUEST
             && let Some(receiver) = who.receiver.filter(|ix| self.part.owns(*ix))
-            && let Some(detectors) = &mut self.tenants[receiver.0 as usize].detectors
         {
-            detectors.handle_neighbour(arp.sender.into());
+            self.found_neighbour(receiver, arp.sender.into(), at);
         }
     }
 
@@ -37,5 +36,9 @@ impl Shard {
         let detectors = wake(&mut state.detectors, &mut self.active, sender, &state.numbers, at);
         detectors.handle_asked(&state.numbers, neighbour, at);
         self.detectors_due = earlier(self.detectors_due, detectors.next_deadline(&state.numbers));
+        let target = Target { address: neighbour, protocol: Protocol::Arp, port: None };
+        self.count_apart(sender, (Some(target), at), |detectors, numbers, _| {
+            detectors.handle_asked(numbers, neighbour, at);
+        });
     }
 }

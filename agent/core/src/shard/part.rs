@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use reeve_policy::language::Excuses;
 use reeve_policy::language::thresholds::Thresholds;
 
 use crate::topology::TenantIx;
@@ -14,6 +15,8 @@ pub struct Allotment {
     pub common: Arc<Thresholds>,
     /// By [`TenantIx`].
     pub by_tenant: Vec<Arc<Thresholds>>,
+    /// What of their exemptions is counted apart, by [`TenantIx`].
+    pub excuses: Vec<Option<Arc<Excuses>>>,
     /// Addresses of the provider's that no tenant may claim.
     pub protected: Arc<[IpNet]>,
 }
@@ -21,6 +24,10 @@ pub struct Allotment {
 impl Allotment {
     pub(super) fn of(&self, index: usize) -> Arc<Thresholds> {
         Arc::clone(self.by_tenant.get(index).unwrap_or(&self.common))
+    }
+
+    pub(super) fn excuses(&self, index: usize) -> Option<Arc<Excuses>> {
+        self.excuses.get(index).cloned().flatten()
     }
 }
 

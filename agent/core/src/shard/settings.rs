@@ -7,7 +7,7 @@ use reeve_policy::{Tenant, Timestamp};
 use super::counters::VantageLoss;
 use super::part::Allotment;
 use super::{Shard, TenantState};
-use crate::detect::{Home, horizontal};
+use crate::detect::{Detectors, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
 use crate::flow::{MIDSTREAM_GRACE, Restrictions};
 use crate::interest::Interest;
@@ -37,7 +37,9 @@ impl Shard {
                 }
                 None => self.tenants.push(TenantState::new(home, allotment.of(index))),
             }
+            self.set_excuses(index, allotment.excuses(index));
         }
+        self.refresh_turn();
         self.flows.set_tenants(topology.tenants().len());
         let own =
             |tenant: &Arc<Tenant>| Arc::new(OwnDomains::new(&tenant.mail_domains, &tenant.relay_domains));
@@ -58,12 +60,16 @@ impl Shard {
             for detectors in self.tenants.iter_mut().filter_map(|state| state.detectors.as_mut()) {
                 detectors.forget_calls();
             }
+            let apart = self.tenants.iter_mut().filter_map(|state| state.apart.as_mut());
+            apart.for_each(|apart| apart.each(Detectors::forget_calls));
         }
         self.thresholds = thresholds;
         self.protected = Arc::clone(&allotment.protected);
         for (index, state) in self.tenants.iter_mut().enumerate() {
             state.numbers = allotment.of(index);
         }
+        (0..self.tenants.len()).for_each(|index| self.set_excuses(index, allotment.excuses(index)));
+        self.refresh_turn();
         self.set_quotas();
     }
 
@@ -80,6 +86,7 @@ impl Shard {
                 && restrictions != *before
             {
                 detectors.restart();
+                state.apart.iter_mut().for_each(|apart| apart.each(Detectors::restart));
             }
             *before = restrictions;
         }
@@ -94,6 +101,7 @@ impl Shard {
     pub fn forget(&mut self, tenant: TenantIx) {
         if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
             state.detectors = None;
+            state.apart.iter_mut().for_each(|apart| apart.forget());
             self.active.retain(|&active| active != tenant);
             self.flows.forget(tenant);
             self.streams.forget(tenant);

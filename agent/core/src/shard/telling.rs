@@ -46,7 +46,8 @@ impl Shard {
     /// Makes alerts of the findings about `tenant`.
     #[inline]
     pub(super) fn raise(&mut self, tenant: TenantIx) {
-        if !self.findings.is_empty() {
+        if !self.findings.is_empty() || !self.apart_findings.is_empty() {
+            self.believe(tenant);
             self.make_alerts(tenant);
         }
     }

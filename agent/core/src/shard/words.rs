@@ -2,6 +2,7 @@
 
 use reeve_policy::Timestamp;
 
+use super::apart::addressee;
 use super::{Hearing, IDLE_CHECK, Shard, earlier, wake};
 use crate::detect::mail::Whence;
 use crate::frame::VantageId;
@@ -78,6 +79,9 @@ impl Shard {
             let detectors = wake(&mut state.detectors, &mut self.active, tenant, &state.numbers, at);
             detectors.handle_stream(&state.numbers, &event, whence, at, &mut self.findings);
             self.detectors_due = earlier(self.detectors_due, detectors.next_deadline(&state.numbers));
+            self.count_apart(tenant, (addressee(&event), at), |detectors, numbers, found| {
+                detectors.handle_stream(numbers, &event, whence, at, found);
+            });
             self.raise(tenant);
         }
     }

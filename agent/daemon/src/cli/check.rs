@@ -8,12 +8,13 @@ use anyhow::Context as _;
 
 use super::CheckArgs;
 use crate::blocklists::{self, BlocklistError};
+use crate::capture::Clock;
 use crate::config::{self, Loaded};
 use crate::control::Controller;
 use crate::enforce::{Enforcer, Ownership};
 use crate::links::Links;
 use reeve_core::blocklist::Reading;
-use reeve_policy::Mode;
+use reeve_policy::{Exemption, Mode, TenantId};
 
 /// Something that is not as the settings say. Told as "what: detail".
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,9 @@ fn as_json(
         "mode": settings.mode.name(),
         "policy": { "name": policy.name, "version": policy.version, "rules": policy.rules.len() },
         "tenants": settings.tenants.is_some().then_some(tenants.len()),
+        "exemptions": exemptions(loaded).map(|(tenant, exemption)| serde_json::json!({
+            "tenant": tenant, "exemption": exemption,
+        })).collect::<Vec<_>>(),
         "interfaces": watched,
         "controller": settings.controller.as_ref().map(|controller| controller.address.as_str()),
         "blocklists": lists.iter().map(list).collect::<Vec<_>>(),
@@ -126,6 +130,19 @@ fn machine(args: &CheckArgs, loaded: &Loaded) -> anyhow::Result<Vec<String>> {
     Ok(watched)
 }
 
+fn exemptions(loaded: &Loaded) -> impl Iterator<Item = (&TenantId, &Exemption)> {
+    loaded.tenants.iter().flat_map(|tenant| tenant.exemptions.iter().map(|one| (&tenant.id, one)))
+}
+
+fn how_long(exemption: &Exemption) -> &'static str {
+    let now = Clock::start().now();
+    match (exemption.is_over(now), exemption.ends_soon(now)) {
+        (true, _) => " (has ended)",
+        (_, true) => " (ends soon)",
+        _ => "",
+    }
+}
+
 fn summary(args: &CheckArgs, loaded: &Loaded, watched: Option<&[String]>) -> String {
     let Loaded { settings, policy, tenants } = loaded;
     let mut text = format!("{}: good\n", args.config.display());
@@ -146,6 +163,9 @@ fn summary(args: &CheckArgs, loaded: &Loaded, watched: Option<&[String]>) -> Str
         "from the controller".into()
     };
     let _ = writeln!(text, "tenants     {from}");
+    for (tenant, exemption) in exemptions(loaded) {
+        let _ = writeln!(text, "exemption   {tenant}: {exemption}{}", how_long(exemption));
+    }
     let patterns = settings.vantages.iter().flat_map(|rule| &rule.interfaces).map(glob::Pattern::as_str);
     let interfaces = match watched {
         None => "not looked at".to_owned(),

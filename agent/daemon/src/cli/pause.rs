@@ -122,6 +122,7 @@ fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<Option<usize>> 
             }
             Output::Alert(_)
             | Output::Decision(_)
+            | Output::Excused(_)
             | Output::Imposed(_)
             | Output::CheckRelay { .. }
             | Output::Degraded { .. } => {}

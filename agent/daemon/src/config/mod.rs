@@ -119,6 +119,7 @@ impl Loaded {
                 |id| format!("the policy has numbers for tenant `{id}`, which is not in the file of tenants");
             all.extend(self.policy.unknown_tenants(&self.tenants).into_iter().map(told));
         }
+        all.extend(self.policy.idle_exemptions(&self.tenants));
         all
     }
 }
@@ -261,10 +262,7 @@ mod tests {
             ],
         );
         check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
-        check(
-            &format!("policy = \"strict\"\n{GOOD}"),
-            &["1:10: `policy`: found \"strict\"; allowed: "],
-        );
+        check(&format!("policy = \"strict\"\n{GOOD}"), &["1:10: `policy`: found \"strict\"; allowed: "]);
         check(
             &GOOD.replace("\"port\"", "\"tap\""),
             &["4:8: `vantage[1].kind`: found \"tap\"; allowed: port, uplink"],

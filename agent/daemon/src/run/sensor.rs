@@ -1,6 +1,7 @@
 //! The sensor: frames, news of interfaces and orders into the engine; what comes out to the keeper and the controller.
 
 mod brakes;
+mod exemptions;
 mod log;
 
 use std::sync::{Arc, mpsc};
@@ -63,6 +64,10 @@ pub(super) struct Sensor {
     /// The one that the engine was told of.
     paused: Option<Pause>,
     news: News,
+    /// When the last event was told of those that may happen to several tenants at once.
+    last_apart: Timestamp,
+    /// Exemptions of whose end was told.
+    ending: exemptions::Ending,
     /// Order results that wait for the kernel.
     awaiting: Vec<OrderId>,
     /// Those that wait for the disk.
@@ -124,6 +129,8 @@ impl Sensor {
             pauses: Pauses::default(),
             paused: None,
             news: News::default(),
+            last_apart: Timestamp::EPOCH,
+            ending: exemptions::Ending::default(),
             awaiting: Vec::new(),
             awaiting_disk: Vec::new(),
             imposed: Vec::new(),
@@ -181,6 +188,7 @@ impl Sensor {
             if told.elapsed() >= HEALTH_EVERY {
                 told = Instant::now();
                 self.look_at_losses();
+                self.look_at_exemptions();
                 self.tell_health();
             }
             if counted.elapsed() >= USAGE_EVERY {
@@ -416,6 +424,9 @@ impl Sensor {
                         self.tell_seldom(decision.at, NodeEventKind::Braked, &detail);
                     }
                     self.happened.push(Report::Decision(decision));
+                }
+                Output::Excused(excused) => {
+                    self.tell_apart(excused.at, NodeEventKind::Excused, &excused.to_string());
                 }
                 Output::Imposed(measure) => {
                     self.changed = true;

@@ -1,6 +1,6 @@
 //! The sensor's part in ending and undoing what policy did, and in telling operators what they must hear of the node.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reeve_core::engine::Input;
 use reeve_policy::{
@@ -143,6 +143,12 @@ impl Sensor {
     pub(super) fn tell_event(&mut self, event: NodeEvent) {
         self.happened.push(Report::Event(event));
         self.changed = true;
+    }
+
+    /// The same of what may happen to several tenants at once: an event is known by its time and kind, so each has a time of its own.
+    pub(super) fn tell_apart(&mut self, at: Timestamp, kind: NodeEventKind, detail: &str) {
+        self.last_apart = at.max(self.last_apart + Duration::from_nanos(1));
+        self.tell_event(NodeEvent::new(self.last_apart, kind, detail));
     }
 
     /// The same, at most once a minute of a kind.

@@ -31,6 +31,9 @@ pub(super) fn log(output: &Output) {
             softened = decision.softened,
             "{} {}: {}", decision.action, decision.scope, decision.reason
         ),
+        Output::Excused(excused) => {
+            tracing::info!(tenant = %excused.tenant, clause = excused.clause, "{excused}")
+        }
         Output::Imposed(_) => {}
         Output::Lifted { measure, reason, .. } => tracing::info!(
             tenant = %measure.decision.tenant, violation = behind(&measure.decision),
