@@ -243,7 +243,7 @@ fn rule(to: &mut Writer, rule: &Rule) {
 }
 
 fn step(step: &Step) -> String {
-    let mut text = format!("{{ action = {}, scope = {}", quoted(&step.action), quoted(&scope(step.scope)));
+    let mut text = format!("{{ action = {}, scope = {}", quoted(&step.action), quoted(&step.scope));
     if let Some(rate) = step.rate {
         let _ = write!(text, ", rate = {}", quoted(&rate));
     }
@@ -274,17 +274,20 @@ impl Step {
             return self.action.to_string();
         }
         let rate = self.rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
-        format!("{} {}{rate} {}", self.action, scope(self.scope), self.until)
+        format!("{} {}{rate} {}", self.action, self.scope, self.until)
     }
 }
 
-fn scope(scope: ScopeRule) -> String {
-    match scope {
-        ScopeRule::All => "all".to_owned(),
-        ScopeRule::Port(protocol, port) => format!("{protocol}/{port}"),
-        ScopeRule::Destinations => "dst".to_owned(),
-        ScopeRule::DestinationPorts => "dst:port".to_owned(),
-        ScopeRule::Endpoint => "endpoint".to_owned(),
+impl Display for ScopeRule {
+    /// As it is written in policies.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Port(protocol, port) => write!(f, "{protocol}/{port}"),
+            Self::Destinations => f.write_str("dst"),
+            Self::DestinationPorts => f.write_str("dst:port"),
+            Self::Endpoint => f.write_str("endpoint"),
+        }
     }
 }
 
