@@ -87,6 +87,8 @@ kinds! {
     BrakesSet = "brakes-set",
     /// A person released the brakes.
     BrakesReleased = "brakes-released",
+    /// A tenant's mail server was asked whether it is an open relay.
+    RelayChecked = "relay-checked",
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod excused;
 #[cfg(test)]
 mod ladders;
 mod reckon;
+mod relay;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +53,7 @@ use episode::{Episode, Reach};
 pub use excused::Excused;
 use excused::Permitted;
 use reckon::{Taken, reckon};
+pub use relay::{Warning, accepted_by_check};
 
 /// The most strikes that are remembered for a tenant and rule; no ladder has more steps.
 pub const MAX_STRIKES: usize = 64;
@@ -103,6 +105,9 @@ struct Record {
     /// What was seen last that an exemption excuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     permitted: Option<Permitted>,
+    /// The mail server that it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<std::net::IpAddr>,
 }
 
 /// Decides by one policy for one node.
@@ -434,6 +439,7 @@ impl Judge {
         let is_aimless = is_empty && step.scope.is_by_target();
         episode.took(index, &decision, reach(&decision.scope), is_aimless);
         self.judgements.push_back(Judgement::Decision(decision));
+        self.keep_for_check(policy, &alert.tenant, rule);
     }
 
     /// The record of a pair, making room for a new one if need be.

@@ -28,6 +28,8 @@ pub enum LiftReason {
     Released,
     /// The tenant is not on this node any more.
     Departed,
+    /// A check found what it was about mended.
+    Verified,
 }
 
 impl LiftReason {
@@ -38,6 +40,7 @@ impl LiftReason {
             Self::Expired => "expired",
             Self::Released => "released",
             Self::Departed => "departed",
+            Self::Verified => "verified",
         }
     }
 }

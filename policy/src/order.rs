@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Origin};
 use crate::pause::{Pause, PauseScope};
+use crate::relay::RelayAnswer;
 use crate::report::PolicyVersion;
 use crate::tenant::{Name, Tenant, TenantId};
 use crate::time::Timestamp;
@@ -78,6 +79,17 @@ pub enum Order {
         /// Why, in the operator's words; perhaps empty.
         reason: String,
     },
+    /// Ask the tenant's mail server now whether it is an open relay, or take an operator's answer to that.
+    Verify {
+        /// The order's key.
+        id: OrderId,
+        /// Whose.
+        tenant: TenantId,
+        /// The operator who ordered it.
+        by: String,
+        /// What the operator was told who has asked from elsewhere; `None` has the node ask.
+        answer: Option<RelayAnswer>,
+    },
     /// Undo what a policy did.
     Lift {
         /// The order's key.
@@ -103,6 +115,7 @@ impl Order {
             | Self::Release { id, .. }
             | Self::Pause { id, .. }
             | Self::Resume { id, .. }
+            | Self::Verify { id, .. }
             | Self::Lift { id, .. } => Some(id),
         }
     }
@@ -116,6 +129,7 @@ impl Order {
             Self::Release { .. } => "release",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
+            Self::Verify { .. } => "verify",
             Self::Lift { .. } => "lift",
         }
     }
@@ -186,6 +200,12 @@ pub enum OrderFailure {
     #[error("the agent could not store it: {detail}")]
     State {
         /// What the file system said.
+        detail: String,
+    },
+    /// The tenant's mail server is not asked.
+    #[error("{detail}")]
+    NotAsked {
+        /// Why.
         detail: String,
     },
     /// The agent does not know orders of this kind.

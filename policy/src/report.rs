@@ -13,6 +13,7 @@ use crate::decision::{Decision, DecisionId};
 use crate::event::NodeEvent;
 use crate::measure::{LiftReason, Measure, MeasureCounters};
 use crate::pause::Pause;
+use crate::relay::RelayChecked;
 use crate::tenant::{Mode, Name, TenantId};
 use crate::time::Timestamp;
 use crate::usage::Usage;
@@ -52,6 +53,8 @@ pub enum Report {
     Health(NodeHealth),
     /// Something that operators must hear of. Known again by its time and kind.
     Event(NodeEvent),
+    /// A tenant's mail server was asked whether it is an open relay. Of two the later holds.
+    RelayChecked(RelayChecked),
     /// What tenants sent and received, by month. Of two of the same tenant and month the greater numbers hold.
     Usage {
         /// What each used.
@@ -71,6 +74,7 @@ impl Report {
             Self::Counters(_) => "counters",
             Self::Health(_) => "health",
             Self::Event(_) => "event",
+            Self::RelayChecked(_) => "relay-checked",
             Self::Usage { .. } => "usage",
         }
     }

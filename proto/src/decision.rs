@@ -245,17 +245,19 @@ impl From<LiftReason> for wire::LiftReason {
             LiftReason::Expired => Self::Expired,
             LiftReason::Released => Self::Released,
             LiftReason::Departed => Self::Departed,
+            LiftReason::Verified => Self::Verified,
         }
     }
 }
 
 /// Reads why a measure was lifted.
 pub(crate) fn lift_reason(field: &str, value: i32) -> Result<LiftReason, WireError> {
-    choice(field, value, "1 (expired), 2 (released) or 3 (departed)", |reason| match reason {
+    choice(field, value, "1 (expired) to 4 (verified)", |reason| match reason {
         wire::LiftReason::Unspecified => None,
         wire::LiftReason::Expired => Some(LiftReason::Expired),
         wire::LiftReason::Released => Some(LiftReason::Released),
         wire::LiftReason::Departed => Some(LiftReason::Departed),
+        wire::LiftReason::Verified => Some(LiftReason::Verified),
     })
 }
 

@@ -17,6 +17,7 @@ mod order;
 mod pause;
 mod read;
 mod reckoning;
+mod relay;
 mod report;
 pub mod session;
 mod tenant;

@@ -25,12 +25,13 @@ impl From<NodeEventKind> for types::NodeEventKind {
             NodeEventKind::ExemptionEnds => Self::ExemptionEnds,
             NodeEventKind::BrakesSet => Self::BrakesSet,
             NodeEventKind::BrakesReleased => Self::BrakesReleased,
+            NodeEventKind::RelayChecked => Self::RelayChecked,
         }
     }
 }
 
 fn kind(value: i32) -> Result<NodeEventKind, WireError> {
-    choice("kind", value, "1 (ruleset changed) to 16 (brakes released)", |kind| {
+    choice("kind", value, "1 (ruleset changed) to 17 (relay checked)", |kind| {
         Some(match kind {
             types::NodeEventKind::Unspecified => return None,
             types::NodeEventKind::RulesetChanged => NodeEventKind::RulesetChanged,
@@ -49,6 +50,7 @@ fn kind(value: i32) -> Result<NodeEventKind, WireError> {
             types::NodeEventKind::ExemptionEnds => NodeEventKind::ExemptionEnds,
             types::NodeEventKind::BrakesSet => NodeEventKind::BrakesSet,
             types::NodeEventKind::BrakesReleased => NodeEventKind::BrakesReleased,
+            types::NodeEventKind::RelayChecked => NodeEventKind::RelayChecked,
         })
     })
 }

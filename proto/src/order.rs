@@ -1,11 +1,13 @@
 //! Orders and their results.
 
-use reeve_policy::{Order, OrderFailure, OrderId, OrderResult, PolicyVersion, Tenant};
+use reeve_policy::{Order, OrderFailure, OrderId, OrderResult, PolicyVersion, RelayAnswer, Tenant};
 
 use crate::MAX_TENANTS;
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
-use crate::generated::agent::v1::order::{Impose, Lift, Order as Kind, Pause, Release, Resume, Tenants};
+use crate::generated::agent::v1::order::{
+    Impose, Lift, Order as Kind, Pause, Release, Resume, Tenants, Verify,
+};
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
 use crate::generated::types::v1 as types;
 use crate::pause::pause_scope;
@@ -39,6 +41,12 @@ impl From<&Order> for wire::Order {
                 scope: types::PauseScope::from(*scope).into(),
                 operator: clip(by),
                 reason: clip(reason),
+            }),
+            Order::Verify { id, tenant, by, answer } => Kind::Verify(Verify {
+                id: id.to_string(),
+                tenant: tenant.to_string(),
+                operator: clip(by),
+                answer: answer.as_ref().map(Into::into),
             }),
             Order::Lift { id, policy, since, by, reason } => Kind::Lift(Lift {
                 id: id.to_string(),
@@ -85,6 +93,16 @@ impl TryFrom<wire::Order> for Order {
                 by: text("resume.operator", resume.operator)?,
                 reason: text("resume.reason", resume.reason)?,
             },
+            Kind::Verify(verify) => Self::Verify {
+                id: OrderId(parsed("verify.id", &verify.id)?),
+                tenant: parsed("verify.tenant", &verify.tenant)?,
+                by: text("verify.operator", verify.operator)?,
+                answer: verify
+                    .answer
+                    .map(RelayAnswer::try_from)
+                    .transpose()
+                    .map_err(|error| error.within("verify.answer"))?,
+            },
             Kind::Lift(lift) => Self::Lift {
                 id: OrderId(parsed("lift.id", &lift.id)?),
                 policy: PolicyVersion {
@@ -107,6 +125,7 @@ impl From<&OrderFailure> for Failure {
             OrderFailure::Protected => (FailureCode::Protected, ""),
             OrderFailure::Kernel { detail } => (FailureCode::Kernel, detail.as_str()),
             OrderFailure::State { detail } => (FailureCode::State, detail.as_str()),
+            OrderFailure::NotAsked { detail } => (FailureCode::NotAsked, detail.as_str()),
             OrderFailure::Unsupported => (FailureCode::Unsupported, ""),
         };
         Self { code: code.into(), detail: clip(detail) }
@@ -118,7 +137,7 @@ impl TryFrom<Failure> for OrderFailure {
 
     fn try_from(failure: Failure) -> Result<Self, WireError> {
         let detail = text("detail", failure.detail)?;
-        choice("code", failure.code, "1 (unknown tenant) to 6 (unsupported)", |code| {
+        choice("code", failure.code, "1 (unknown tenant) to 7 (not asked)", |code| {
             Some(match code {
                 FailureCode::Unspecified => return None,
                 FailureCode::UnknownTenant => Self::UnknownTenant,
@@ -127,6 +146,7 @@ impl TryFrom<Failure> for OrderFailure {
                 FailureCode::Kernel => Self::Kernel { detail: detail.clone() },
                 FailureCode::State => Self::State { detail: detail.clone() },
                 FailureCode::Unsupported => Self::Unsupported,
+                FailureCode::NotAsked => Self::NotAsked { detail: detail.clone() },
             })
         })
     }

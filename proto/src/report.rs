@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use reeve_policy::{
-    Decision, DecisionId, MeasureCounters, NodeEvent, NodeHealth, Pause, PolicyVersion, Report, Usage,
-    Violation,
+    Decision, DecisionId, MeasureCounters, NodeEvent, NodeHealth, Pause, PolicyVersion, RelayChecked, Report,
+    Usage, Violation,
 };
 
 use crate::decision::lift_reason;
@@ -41,6 +41,7 @@ impl From<&Report> for wire::Report {
             }),
             Report::Health(health) => Kind::Health(health.into()),
             Report::Event(event) => Kind::Event(event.into()),
+            Report::RelayChecked(checked) => Kind::RelayChecked(checked.into()),
             Report::Usage { tallies } => Kind::Usage(wire::report::Usage {
                 tallies: tallies.iter().take(MAX_USAGE).map(Into::into).collect(),
             }),
@@ -78,6 +79,9 @@ impl TryFrom<wire::Report> for Report {
             Kind::Usage(usage) => {
                 Self::Usage { tallies: list("usage.tallies", usage.tallies, MAX_USAGE, Usage::try_from)? }
             }
+            Kind::RelayChecked(checked) => Self::RelayChecked(
+                RelayChecked::try_from(checked).map_err(|error| error.within("relay_checked"))?,
+            ),
             Kind::Event(event) => {
                 Self::Event(NodeEvent::try_from(event).map_err(|error| error.within("event"))?)
             }

@@ -3,7 +3,9 @@
 //! A report that cannot be read still has its number, so that the controller can throw it away and go on: sent
 //! again it would be as unreadable, and a stream that broke upon it would break for ever.
 
-use reeve_policy::{Measure, NodeEventKind, NodeId, Order, OrderId, OrderResult, PauseScope, Report};
+use reeve_policy::{
+    LiftReason, Measure, NodeEventKind, NodeId, Order, OrderId, OrderResult, PauseScope, Report,
+};
 
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
@@ -33,6 +35,7 @@ impl ProtocolVersion {
         match order {
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,
+            Order::Verify { .. } => self.minor >= 4,
         }
     }
 
@@ -42,8 +45,20 @@ impl ProtocolVersion {
         match report {
             Report::Usage { .. } => self.minor >= 2,
             Report::Event(event) => self.minor >= 4 || (event.kind as u32) < NodeEventKind::Excused as u32,
+            Report::RelayChecked(_) => self.minor >= 4,
             _ => true,
         }
+    }
+
+    /// A report in the words that a peer of this version knows.
+    #[must_use]
+    pub fn worded(self, mut report: Report) -> Report {
+        if let Report::Lifted { reason: reason @ LiftReason::Verified, .. } = &mut report
+            && self.minor < 4
+        {
+            *reason = LiftReason::Released;
+        }
+        report
     }
 
     /// Whether the two can talk.

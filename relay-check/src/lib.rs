@@ -16,6 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reeve_policy::CheckVerdict;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -42,6 +43,8 @@ pub struct Checked {
     pub verdict: CheckVerdict,
     /// The codes, in their order. No text is kept: it is the server's, and may say anything.
     pub transcript: Vec<(Step, u16)>,
+    /// Where the question came from; `None` where no connection was made.
+    pub source: Option<IpAddr>,
     /// Why there is no answer, where the network or the server's silence is why.
     pub trouble: Option<String>,
 }
@@ -51,6 +54,7 @@ pub async fn ask(target: SocketAddr, source: Option<IpAddr>, question: Question)
     let failed = |trouble: &str| Checked {
         verdict: CheckVerdict::Unreachable,
         transcript: Vec::new(),
+        source: None,
         trouble: Some(trouble.to_owned()),
     };
     let stream = match timeout(CONNECT, connect(target, source)).await {
@@ -59,7 +63,27 @@ pub async fn ask(target: SocketAddr, source: Option<IpAddr>, question: Question)
         Err(_) => return failed("nobody answers"),
     };
     let Ok(own) = stream.local_addr() else { return failed("the connection is gone") };
-    talk(stream, target.ip(), Dialogue::new(question, own.ip())).await
+    let checked = talk(stream, target.ip(), Dialogue::new(question, own.ip())).await;
+    Checked { source: Some(own.ip()), ..checked }
+}
+
+/// Whether a server takes whoever comes from `own` for a stranger: it is public, none of `theirs`, and no neighbour of the server's.
+#[must_use]
+pub fn is_outside(own: IpAddr, server: IpAddr, theirs: &[IpNet]) -> bool {
+    let (is_public, near) = match (own, server) {
+        (IpAddr::V4(own), IpAddr::V4(server)) => {
+            let is_shared = own.octets()[0] == 100 && own.octets()[1] & 0xc0 == 64;
+            let is_public = !(own.is_private() || own.is_link_local() || own.is_loopback() || is_shared);
+            (is_public, Ipv4Net::new(server, 24).map(IpNet::V4))
+        }
+        (IpAddr::V6(own), IpAddr::V6(server)) => {
+            let is_public = !(own.is_unique_local() || own.is_unicast_link_local() || own.is_loopback());
+            (is_public, Ipv6Net::new(server, 64).map(IpNet::V6))
+        }
+        _ => return false,
+    };
+    let is_near = near.is_ok_and(|near| near.contains(&own));
+    is_public && !is_near && !own.is_unspecified() && !theirs.iter().any(|net| net.contains(&own))
 }
 
 async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -101,7 +125,7 @@ async fn talk(mut stream: TcpStream, server: IpAddr, mut dialogue: Dialogue) -> 
         // The dialogue asks for it once.
         End::Seal => (CheckVerdict::Unclear, None),
     };
-    Checked { verdict, transcript: dialogue.transcript().to_vec(), trouble }
+    Checked { verdict, transcript: dialogue.transcript().to_vec(), source: None, trouble }
 }
 
 /// Goes on until something is known, or the two have to encrypt first.
@@ -212,5 +236,24 @@ mod tests {
         let mailbox = |text: &str| text.parse().expect("a mailbox");
         let question = Question { from: mailbox("a@b.example"), to: mailbox("c@d.example") };
         assert_eq!(ask(free, None, question).await.verdict, CheckVerdict::Unreachable);
+    }
+
+    fn check_outside(own: &str, server: &str, theirs: &[&str], expect: bool) {
+        let theirs: Vec<IpNet> = theirs.iter().map(|net| net.parse().unwrap()).collect();
+        let told = is_outside(own.parse().unwrap(), server.parse().unwrap(), &theirs);
+        assert_eq!(told, expect, "{own} asks {server} of {theirs:?}");
+    }
+
+    #[test]
+    fn only_a_stranger_is_outside() {
+        check_outside("192.0.2.1", "203.0.113.10", &["203.0.113.10/32"], true);
+        check_outside("203.0.113.1", "203.0.113.10", &["203.0.113.10/32"], false);
+        check_outside("192.0.2.1", "203.0.113.10", &["203.0.113.10/32", "192.0.2.0/28"], false);
+        for own in ["10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.9.1", "2001:db8:1::1"] {
+            check_outside(own, "203.0.113.10", &[], false);
+        }
+        check_outside("2001:db8:1::1", "2001:db8:10::10", &["2001:db8:10::/64"], true);
+        check_outside("2001:db8:10::1", "2001:db8:10::10", &[], false);
+        check_outside("fd00::1", "2001:db8:10::10", &[], false);
     }
 }

@@ -17,6 +17,8 @@ mod identity;
 mod input;
 #[cfg(test)]
 mod listed;
+mod mended;
+mod recheck;
 #[cfg(test)]
 mod scans;
 #[cfg(test)]
@@ -33,14 +35,16 @@ use std::time::Duration;
 use reeve_policy::judge::{Excused, Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    Alert, CheckVerdict, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin,
-    Pause, Tenant, TenantId, Timestamp, Violation,
+    Alert, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin, Pause,
+    RelayChecked, Tenant, TenantId, Timestamp, Violation,
 };
 
 use serde::{Deserialize, Serialize};
 
-use checks::{Checks, Conclusion};
+use checks::Checks;
 pub use input::Input;
+pub use mended::Unasked;
+use recheck::Rechecks;
 
 use crate::blocklist::Blocklists;
 use crate::detect::quota::Tally;
@@ -112,6 +116,8 @@ pub enum Output {
         /// Since when.
         at: Timestamp,
     },
+    /// A tenant's mail server was asked, and this came of it.
+    RelayChecked(RelayChecked),
     /// Silence is no evidence from now on, because answers to several tenants collapsed or the node lost its way to the
     /// outside; or is again.
     Degraded {
@@ -129,6 +135,7 @@ pub struct Engine {
     judge: Judge,
     ledger: Ledger,
     checks: Checks,
+    rechecks: Rechecks,
     topology: Arc<Topology>,
     node: NodeId,
     now: Timestamp,
@@ -149,6 +156,7 @@ impl Engine {
             judge: Judge::new(config.node.clone(), config.mode, config.policy),
             ledger: Ledger::default(),
             checks: Checks::default(),
+            rechecks: Rechecks::default(),
             topology,
             node: config.node,
             now: Timestamp::EPOCH,
@@ -230,6 +238,7 @@ impl Engine {
         let events = self.ledger.lift_departed(present);
         self.publish(events);
         self.after_ledger_change();
+        self.watch_all();
     }
 
     /// Takes another policy or mode.
@@ -239,6 +248,7 @@ impl Engine {
         self.judge.set_policy(policy);
         self.judge.set_node_mode(mode);
         self.drain();
+        self.watch_all();
     }
 
     /// Reads a frame.
@@ -323,25 +333,6 @@ impl Engine {
         self.publish(events);
     }
 
-    /// Takes what a tenant's mail server said when it was asked whether it takes strangers' mail for others.
-    pub fn handle_relay_checked(
-        &mut self,
-        tenant: &TenantId,
-        verdict: CheckVerdict,
-        is_outside: bool,
-        at: Timestamp,
-    ) {
-        self.advance(at);
-        match self.checks.answered(tenant, verdict, is_outside, self.now) {
-            Conclusion::Confirmed(alert) => self.take_alert(alert),
-            Conclusion::Refuted => {
-                self.judge.handle_refuted(tenant, Class::SmtpRelay, self.now);
-                self.drain();
-            }
-            Conclusion::Open => self.refresh_slow_due(),
-        }
-    }
-
     /// Policy takes no new measure while somebody has paused it; what stands, stands.
     pub fn handle_pause(&mut self, paused: Option<Pause>, at: Timestamp) {
         self.advance(at);
@@ -423,13 +414,16 @@ impl Engine {
             return;
         };
         let tenant = Arc::clone(self.topology.tenant(ix));
-        let is_suspected_relay = alert.is_suspicion && alert.class == Class::SmtpRelay;
-        let server = self.shards.mail_server(ix).filter(|_| is_suspected_relay);
+        let of_relay = self.shards.mail_server(ix).filter(|_| alert.class == Class::SmtpRelay);
+        let server = of_relay.filter(|_| alert.is_suspicion);
         // What was asked and is no open relay is not suspected again at once.
         if !server.is_some_and(|server| self.checks.is_refuted(&tenant.id, server, self.now)) {
             let occupancy = self.occupancy(&tenant.id);
             if !self.judge.handle_alert(&alert, &tenant, occupancy) {
                 return self.drain();
+            }
+            if let Some(server) = of_relay {
+                self.judge.note_server(&tenant.id, server);
             }
         }
         let asked = server.filter(|_| self.judge.may_ask(alert.class, &tenant));
@@ -438,18 +432,6 @@ impl Engine {
         self.drain();
         if let Some(server) = asked {
             self.outputs.push_back(Output::CheckRelay { tenant: tenant.id.clone(), server, at: self.now });
-        }
-    }
-
-    /// Asks those once more whose mail servers have put it off, if they may be asked still.
-    fn ask_again(&mut self, at: Timestamp) {
-        let (topology, judge) = (&self.topology, &self.judge);
-        let may_be = |id: &TenantId| {
-            let tenant = topology.index_of(id).map(|ix| topology.tenant(ix));
-            tenant.is_some_and(|tenant| is_present(tenant) && judge.may_ask(Class::SmtpRelay, tenant))
-        };
-        for (tenant, server) in self.checks.due(at, may_be) {
-            self.outputs.push_back(Output::CheckRelay { tenant, server, at });
         }
     }
 
@@ -464,9 +446,15 @@ impl Engine {
 
     /// Passes on what the judge has said.
     fn drain(&mut self) {
+        let mut relaying = BTreeSet::new();
         while let Some(judgement) = self.judge.poll() {
             match judgement {
-                Judgement::Violation(violation) => self.outputs.push_back(Output::Violation(violation)),
+                Judgement::Violation(violation) => {
+                    if violation.evidence.class == Class::SmtpRelay {
+                        relaying.insert(violation.tenant.clone());
+                    }
+                    self.outputs.push_back(Output::Violation(violation));
+                }
                 Judgement::Excused(excused) => self.outputs.push_back(Output::Excused(excused)),
                 Judgement::Decision(decision) => {
                     let event = self.ledger.handle_decision(&decision);
@@ -475,6 +463,9 @@ impl Engine {
                 }
             }
         }
+        for tenant in &relaying {
+            self.watch(tenant);
+        }
         self.refresh_slow_due();
     }
 
@@ -482,11 +473,19 @@ impl Engine {
         if events.is_empty() {
             return;
         }
+        let mut held = BTreeSet::new();
         for event in events {
+            let (LedgerEvent::Imposed(measure) | LedgerEvent::Lifted(measure, _)) = &event;
+            if self.is_checkable(measure) {
+                held.insert(measure.decision.tenant.clone());
+            }
             self.outputs.push_back(match event {
                 LedgerEvent::Imposed(measure) => Output::Imposed(measure),
                 LedgerEvent::Lifted(measure, reason) => Output::Lifted { measure, reason, at: self.now },
             });
+        }
+        for tenant in &held {
+            self.watch(tenant);
         }
         self.after_ledger_change();
     }
@@ -499,7 +498,12 @@ impl Engine {
     }
 
     fn refresh_slow_due(&mut self) {
-        let all = [self.judge.next_deadline(), self.ledger.next_deadline(), self.checks.next_deadline()];
+        let all = [
+            self.judge.next_deadline(),
+            self.ledger.next_deadline(),
+            self.checks.next_deadline(),
+            self.rechecks.next_deadline(),
+        ];
         self.slow_due = all.into_iter().flatten().min();
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use reeve_policy::{
-    Decision, DecisionId, DesiredState, Lift, LiftReason, Measure, Mode, TenantId, Timestamp,
+    Decision, DecisionId, DesiredState, Lift, LiftReason, Measure, Mode, TenantId, Timestamp, Until,
 };
 
 use crate::flow::Restrictions;
@@ -85,6 +85,12 @@ impl Ledger {
         self.lift_where(LiftReason::Released, |measure| lift.takes(&measure.decision))
     }
 
+    /// Lifts what holds a tenant until a check finds it mended, since one did.
+    pub fn lift_verified(&mut self, tenant: &TenantId) -> Vec<LedgerEvent> {
+        let is_mended = |decision: &Decision| decision.tenant == *tenant && decision.until == Until::Verified;
+        self.lift_where(LiftReason::Verified, |measure| is_mended(&measure.decision))
+    }
+
     /// When the next measure ends by itself.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -131,7 +137,7 @@ impl Ledger {
 mod tests {
     use std::time::Duration;
 
-    use reeve_policy::{Action, Origin, PolicyVersion, Scope, Until};
+    use reeve_policy::{Action, Origin, PolicyVersion, Scope};
 
     use super::*;
 
@@ -212,6 +218,24 @@ mod tests {
         assert_eq!(ledger.lift_policy(&Lift::ALL).len(), 2);
         let left: Vec<_> = ledger.desired().measures.keys().map(ToString::to_string).collect();
         assert_eq!(left, ["op"]);
+    }
+
+    #[test]
+    fn what_a_check_ends_is_what_waits_for_one() {
+        let mut ledger = Ledger::default();
+        for (id, tenant, until) in [
+            ("a.1", "a", Until::Verified),
+            ("a.2", "a", Until::Released),
+            ("a.3", "a", HOUR),
+            ("b.1", "b", Until::Verified),
+        ] {
+            ledger.handle_decision(&decision(id, tenant, Action::Block, until, Mode::Enforce)).unwrap();
+        }
+        let lifted = ledger.lift_verified(&"a".parse().unwrap());
+        assert!(
+            matches!(lifted.as_slice(), [LedgerEvent::Lifted(measure, LiftReason::Verified)] if measure.decision.id.0.as_str() == "a.1")
+        );
+        assert_eq!(ledger.desired().measures.len(), 3);
     }
 
     #[test]

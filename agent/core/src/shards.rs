@@ -119,6 +119,11 @@ impl Shards {
         self.shards.iter().find_map(|shard| shard.mail_server(tenant))
     }
 
+    /// See [`Shard::forget_passing`].
+    pub fn forget_passing(&mut self, tenant: TenantIx) {
+        self.shards.iter_mut().for_each(|shard| shard.forget_passing(tenant));
+    }
+
     /// See [`Shard::forget`].
     pub fn forget(&mut self, tenant: TenantIx) {
         self.shards.iter_mut().for_each(|shard| shard.forget(tenant));

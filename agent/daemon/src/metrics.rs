@@ -197,6 +197,7 @@ impl Metrics {
             | Output::Excused(_)
             | Output::Lifted { .. }
             | Output::CheckRelay { .. }
+            | Output::RelayChecked(_)
             | Output::Degraded { .. } => {}
         }
     }

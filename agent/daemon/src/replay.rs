@@ -303,6 +303,7 @@ fn json(output: &Output) -> serde_json::Result<serde_json::Value> {
         Output::CheckRelay { tenant, server, at } => {
             ("check-relay", serde_json::json!({ "tenant": tenant, "server": server, "at": at }))
         }
+        Output::RelayChecked(checked) => ("relay-checked", serde_json::to_value(checked)?),
         Output::Degraded { degraded, at } => {
             ("degraded", serde_json::json!({ "degraded": degraded, "at": at }))
         }
@@ -352,6 +353,7 @@ pub fn text_line(output: &Output) -> Option<String> {
         Output::CheckRelay { tenant, server, at } => {
             format!("{at}  {tenant}  its mail server {server} is to be asked whether it is an open relay")
         }
+        Output::RelayChecked(checked) => format!("{}  {}", checked.at, checked.line()),
         Output::Degraded { degraded: true, at } => {
             format!("{at}  answers to several tenants collapsed: silence is no evidence until they are back")
         }

@@ -138,6 +138,8 @@ fn a_replay_of_a_question_gives_what_its_answer_gave_live() {
         tenant: tenant.clone(),
         verdict,
         is_outside: true,
+        server: None,
+        by: String::new(),
         at: at(millis),
     };
     core.handle(answer(CheckVerdict::Deferred, 100_000));

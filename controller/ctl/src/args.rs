@@ -225,7 +225,8 @@ pub enum Command {
     /// Asks a tenant's mail server, from here, whether it would take a stranger's mail for somebody elsewhere
     ///
     /// Run it where the server has no reason to trust whoever asks: outside the tenant's networks. The server is told an outside sender and an
-    /// outside recipient, and no mail is sent: DATA is never said. What is printed are the codes of its replies.
+    /// outside recipient, and no mail is sent: DATA is never said. What is printed are the codes of its replies. If it refuses, what
+    /// stands against the tenant until a check finds its relay closed is lifted; asked from next to the server, nothing is.
     /// Exit codes: 0 it refuses, 1 it is an open relay, 2 neither is known; others as with every command.
     CheckRelay {
         /// The server's address, or the id of a tenant that has only one. The address must be a tenant's.
@@ -240,6 +241,16 @@ pub enum Command {
         /// The server's port.
         #[arg(long, value_name = "PORT", default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
+    },
+    /// Has a tenant's node ask its mail server now whether it is an open relay still
+    ///
+    /// If it refuses, what stands until a check finds it closed (until = "verified") is lifted, and its episode closed. What stands until
+    /// released is not. A tenant is asked every 20 seconds at most. The policy says in whose name ([relay_check]).
+    /// Exit codes: 0 it refuses, 1 it is an open relay, 2 neither is known; others as with every command.
+    Verify {
+        /// The tenant's id, an address of its, or the violation that is about its relay.
+        #[arg(value_name = "TENANT|ADDRESS|VIOLATION")]
+        subject: String,
     },
     /// Lists what happened on nodes, newest first: foreign changes, losses, brakes, pauses, trouble with the disk
     Events {
@@ -501,5 +512,7 @@ mod tests {
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c@d.example").is_ok());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c").is_err());
         assert!(parse("reevectl check-relay 192.0.2.1").is_err());
+        assert!(parse("reevectl verify alice").is_ok());
+        assert!(parse("reevectl verify").is_err());
     }
 }

@@ -5,20 +5,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use clap::CommandFactory as _;
+use ipnet::IpNet;
 use reeve_policy::language::parse_tenants;
-use reeve_policy::{CheckVerdict, Explanation, Rate, Tenant, evidence};
+use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, Tenant, evidence};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
     ListNodesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest, NodeOrder, PauseRequest,
-    PauseTarget, ReleaseRequest, ResumeRequest, SuspendRequest, WatchRequest, import_tenants_request,
-    node_order, pause_target,
+    PauseTarget, ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest,
+    import_tenants_request, node_order, pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
+use reeve_proto::types::v1::CheckVerdict as WireVerdict;
 use reeve_proto::{duration_to_wire, time_to_wire, types};
-use reeve_relay_check::Question;
+use reeve_relay_check::{Question, is_outside};
 use serde_json::Value;
-use tonic::Request;
+use tonic::{Code, Request};
 
 use crate::args::{Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
 use crate::case::Case;
@@ -74,6 +76,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::CheckRelay { subject, from, to, port } => {
             call.check_relay(subject, port, Question { from, to }).await
         }
+        Command::Verify { subject } => call.verify(subject).await,
         Command::Suspend { tenant, reason, clause, span, no_wait } => {
             let request = SuspendRequest {
                 tenant: call.tenant(tenant).await?,
@@ -139,6 +142,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Completion { .. } | Command::Man { .. } | Command::Policy { .. } => Ok(()),
     }
 }
+
+/// The port on which a server takes mail from others; what is said elsewhere is told to nobody.
+const PORT_SMTP: u16 = 25;
 
 struct Call {
     controller: Controller,
@@ -344,10 +350,7 @@ impl Call {
     async fn release(&self, request: ReleaseRequest) -> Result<(), CallError> {
         let (tenant, waited, forgive) = (request.tenant.clone(), request.wait, request.forgive);
         let answer = self.controller.operator().release(self.request(request)).await?.into_inner();
-        self.tell(
-            || json::order(&tenant, &answer.order, &answer.nodes),
-            || show::released(&tenant, forgive, &answer.nodes),
-        )?;
+        self.tell(|| json::released(&tenant, &answer), || show::released(&tenant, forgive, &answer))?;
         done(&answer.nodes, waited)
     }
 
@@ -389,15 +392,66 @@ impl Call {
         let steps: Vec<(String, u16)> =
             checked.transcript.iter().map(|(step, code)| (step.to_string(), *code)).collect();
         let (verdict, trouble) = (checked.verdict, checked.trouble.as_deref());
-        self.tell(
-            || json::relay(&tenant, address, verdict, &steps, trouble),
-            || show::relay(&tenant, address, verdict, &steps, trouble),
-        )?;
-        match verdict {
-            CheckVerdict::Refused => Ok(()),
-            CheckVerdict::Accepted => Err(CallError::Relay(CheckedRelay::Open)),
-            _ => Err(CallError::Relay(CheckedRelay::Unknown)),
+        let theirs = self.prefixes(tenant.clone()).await?;
+        let is_outside = checked.source.is_some_and(|source| is_outside(source, address, &theirs));
+        let answer = RelayAnswer { server: address, verdict, is_outside };
+        let is_told = port == PORT_SMTP && (answer.is_mended() || answer.is_open());
+        if is_told {
+            self.ask_to_verify(tenant.clone(), Some(answer)).await?;
         }
+        self.tell(
+            || json::relay(&tenant, address, verdict, &steps, trouble, is_told),
+            || show::relay(&tenant, address, verdict, &steps, trouble, is_told),
+        )?;
+        found(verdict)
+    }
+
+    /// Has the tenant's node ask its mail server.
+    async fn verify(&self, subject: String) -> Result<(), CallError> {
+        let is_address = subject.parse::<IpAddr>().is_ok() || subject.contains('/');
+        let request = self.request(GetViolationRequest { id: subject.clone() });
+        let tenant = if is_address {
+            self.tenant(subject).await?
+        } else {
+            match self.controller.operator().get_violation(request).await {
+                Ok(answer) => answer
+                    .into_inner()
+                    .violation
+                    .map(|violation| violation.tenant)
+                    .ok_or(CallError::Answer("it holds no violation"))?,
+                Err(status) if status.code() == Code::NotFound => subject,
+                Err(status) => return Err(status.into()),
+            }
+        };
+        let answer = self.ask_to_verify(tenant.clone(), None).await?;
+        self.tell(|| json::verified(&tenant, &answer), || show::verified(&tenant, &answer))?;
+        let checked = answer.relay_checked.as_ref().and_then(|checked| checked.answer.as_ref());
+        match checked.map(|answer| (answer.verdict(), answer.outside)) {
+            Some((WireVerdict::Refused, true)) => Ok(()),
+            Some((WireVerdict::Accepted, true)) => found(CheckVerdict::Accepted),
+            _ => found(CheckVerdict::Unclear),
+        }
+    }
+
+    async fn ask_to_verify(
+        &self,
+        tenant: String,
+        answer: Option<RelayAnswer>,
+    ) -> Result<VerifyResponse, CallError> {
+        let answer = answer.as_ref().map(Into::into);
+        let request = VerifyRequest { tenant, answer, idempotency_key: String::new(), wait: true };
+        Ok(self.controller.operator().verify(self.request(request)).await?.into_inner())
+    }
+
+    /// A tenant's addresses.
+    async fn prefixes(&self, id: String) -> Result<Vec<IpNet>, CallError> {
+        let request =
+            self.request(ListTenantsRequest { page_size: 1, page_token: String::new(), tenant: id });
+        let list = self.controller.operator().list_tenants(request).await?.into_inner();
+        let tenants = list.tenants.iter().filter_map(|entry| entry.tenant.as_ref());
+        let addresses = tenants.flat_map(|tenant| &tenant.addresses);
+        let host = |text: &String| text.parse::<IpAddr>().map(IpNet::from).ok();
+        Ok(addresses.filter_map(|text| text.parse::<IpNet>().ok().or_else(|| host(text))).collect())
     }
 
     /// The address of a tenant that has one only.
@@ -440,6 +494,15 @@ impl Call {
             self.tell(|| json::event(&event), || show::event(&event))?;
         }
         Err(CallError::Ended)
+    }
+}
+
+/// What a mail server's answer is to whoever asked for it.
+fn found(verdict: CheckVerdict) -> Result<(), CallError> {
+    match verdict {
+        CheckVerdict::Refused => Ok(()),
+        CheckVerdict::Accepted => Err(CallError::Relay(CheckedRelay::Open)),
+        _ => Err(CallError::Relay(CheckedRelay::Unknown)),
     }
 }
 

@@ -6,7 +6,7 @@ use reeve_policy::{Decision, Evidence, Measure, NodeEvent, Pause, Timestamp, Vio
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
-    ResumeResponse, TenantEntry, UsageEntry, WatchResponse,
+    ReleaseResponse, ResumeResponse, TenantEntry, UsageEntry, VerifyResponse, WatchResponse,
 };
 use reeve_proto::status::v1::{GetStatusResponse, PausedNode, State};
 use reeve_proto::{time, types};
@@ -179,6 +179,7 @@ pub fn violation(violation: &types::v1::Violation, answer: &GetViolationResponse
         "evidence": kept,
         "decisions": decisions.collect::<Vec<_>>(),
         "measures": answer.measures.iter().map(measure).collect::<Vec<_>>(),
+        "relay_checked": answer.relay_checked.as_ref().map_or(Value::Null, relay_checked),
     })
 }
 
@@ -293,7 +294,36 @@ pub fn relay(
     verdict: reeve_policy::CheckVerdict,
     steps: &[(String, u16)],
     trouble: Option<&str>,
+    is_told: bool,
 ) -> Value {
     let codes: Vec<Value> = steps.iter().map(|(step, code)| json!({ "step": step, "code": code })).collect();
-    json!({ "tenant": tenant, "server": server.to_string(), "verdict": verdict.name(), "codes": codes, "trouble": trouble })
+    json!({ "tenant": tenant, "server": server.to_string(), "verdict": verdict.name(), "codes": codes, "trouble": trouble, "told": is_told })
+}
+
+pub fn released(tenant: &str, answer: &ReleaseResponse) -> Value {
+    let mut value = order(tenant, &answer.order, &answer.nodes);
+    value["relay_checked"] = answer.relay_checked.as_ref().map_or(Value::Null, relay_checked);
+    value
+}
+
+pub fn verified(tenant: &str, answer: &VerifyResponse) -> Value {
+    let mut value = order(tenant, &answer.order, &answer.nodes);
+    value["relay_checked"] = answer.relay_checked.as_ref().map_or(Value::Null, relay_checked);
+    value
+}
+
+/// What a mail server said when it was last asked.
+fn relay_checked(wire: &types::v1::RelayChecked) -> Value {
+    match reeve_policy::RelayChecked::try_from(wire.clone()) {
+        Ok(checked) => json!({
+            "server": checked.answer.server.to_string(),
+            "verdict": checked.answer.verdict.name(),
+            "outside": checked.answer.is_outside,
+            "by": checked.by,
+            "at": checked.at.to_string(),
+            "is_open": checked.answer.is_open(),
+            "is_mended": checked.answer.is_mended(),
+        }),
+        Err(_) => Value::Null,
+    }
 }

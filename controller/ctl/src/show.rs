@@ -15,14 +15,15 @@ use reeve_policy::pause::is_plain;
 use reeve_policy::{Decision, Evidence, Explanation, NodeEvent, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
-    GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, TenantEntry, WatchResponse,
-    node_order,
+    GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, ReleaseResponse, TenantEntry,
+    WatchResponse, node_order,
 };
 use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
 
 use crate::case::Case;
-pub use relay::relay;
+use relay::last_check;
+pub use relay::{relay, verified};
 pub use usage::usage;
 
 /// Targets of a violation that are listed; all are in the JSON.
@@ -291,6 +292,9 @@ pub fn violation(wire: &types::v1::Violation, answer: &GetViolationResponse) -> 
         None => text.push_str("\nIts evidence cannot be read.\n"),
     }
     decisions(&mut text, answer);
+    if let Some(checked) = &answer.relay_checked {
+        let _ = writeln!(text, "\n{}", last_check(checked));
+    }
     text
 }
 
@@ -419,13 +423,17 @@ pub fn order(tenant: &str, done: &str, nodes: &[NodeOrder]) -> String {
 }
 
 /// What became of a release, and of the strikes.
-pub fn released(tenant: &str, forgive: bool, nodes: &[NodeOrder]) -> String {
+pub fn released(tenant: &str, forgive: bool, answer: &ReleaseResponse) -> String {
     let strikes = if forgive {
         "the strikes of what it ended are taken back"
     } else {
         "strikes stay; --forgive takes them back"
     };
-    format!("{}\n{strikes}", order(tenant, "released", nodes))
+    let mut text = format!("{}\n{strikes}", order(tenant, "released", &answer.nodes));
+    if let Some(checked) = &answer.relay_checked {
+        let _ = write!(text, "\n{}", last_check(checked));
+    }
+    text
 }
 
 pub fn event(event: &WatchResponse) -> String {
@@ -543,12 +551,27 @@ mod tests {
             detail: detail.into(),
         };
         assert_eq!(order("a", "released", &[node("n1", node_order::State::Done, "")]), "a: released on n1");
-        let done = [node("n1", node_order::State::Done, "")];
+        let nodes = vec![node("n1", node_order::State::Done, "")];
+        let mut done = ReleaseResponse { order: "O1".into(), nodes, relay_checked: None };
         assert_eq!(
             super::released("a", false, &done),
             "a: released on n1\nstrikes stay; --forgive takes them back"
         );
         assert!(super::released("a", true, &done).ends_with("\nthe strikes of what it ended are taken back"));
+        let checked = reeve_policy::RelayChecked {
+            tenant: "a".parse().unwrap(),
+            answer: reeve_policy::RelayAnswer {
+                server: [203, 0, 113, 10].into(),
+                verdict: reeve_policy::CheckVerdict::Accepted,
+                is_outside: true,
+            },
+            by: String::new(),
+            at: now(),
+        };
+        done.relay_checked = Some((&checked).into());
+        assert!(
+            super::released("a", false, &done).ends_with("a: mail server 203.0.113.10 still an open relay")
+        );
         insta::assert_snapshot!(
             order("a", "released", &[
                 node("n1", node_order::State::Failed, "the node only observes"),

@@ -19,6 +19,7 @@ use crate::events::{Event, Events, What};
 use crate::store::StoreError;
 use crate::store::write::{
     self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, Requested,
+    VerifyAsked,
 };
 use crate::streams::Streams;
 
@@ -85,6 +86,11 @@ pub(crate) enum Job {
         by: String,
         reason: String,
         forgive: bool,
+        reply: Reply<OrderTaken>,
+    },
+    Verify {
+        requested: Requested,
+        asked: Box<VerifyAsked>,
         reply: Reply<OrderTaken>,
     },
     Pause {
@@ -354,6 +360,12 @@ async fn run(
         Job::Release { requested, id, tenant, by, reason, forgive, reply } => {
             let what = (&id, &tenant, by.as_str(), reason.as_str(), forgive);
             match write::release(conn, &requested, what, effects).await {
+                Ok(taken) => Ok(answer(reply, taken)),
+                Err(error) => Err((error, failed(reply))),
+            }
+        }
+        Job::Verify { requested, asked, reply } => {
+            match write::verify(conn, &requested, &asked, effects).await {
                 Ok(taken) => Ok(answer(reply, taken)),
                 Err(error) => Err((error, failed(reply))),
             }

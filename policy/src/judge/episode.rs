@@ -155,6 +155,15 @@ impl Episode {
         self.step.is_some_and(|(taken, _)| index > taken)
     }
 
+    /// The warning that runs: the step that was taken is no measure, and another comes after it.
+    pub fn warning(&self, rule: &Rule, calendar: &Calendar) -> Option<super::Warning> {
+        let (taken, at) = self.step?;
+        let last = rule.ladder.len() - 1;
+        let step = rule.ladder.get(taken).filter(|step| taken < last && !step.action.is_measure())?;
+        let runs = self.mode == Mode::Enforce && !self.was_softened;
+        runs.then(|| super::Warning { at, deadline: rule.patience_ends(step, at, calendar) })
+    }
+
     /// Takes note of a decision by step `index`, which reaches `reach`.
     pub fn took(&mut self, index: usize, decision: &Decision, reach: Reach, is_aimless: bool) {
         let softened = decision.softened.is_some();

@@ -95,6 +95,18 @@ pub struct RelayCheck {
     pub from: Mailbox,
     /// The recipient: likewise, at a domain that no tenant takes mail for.
     pub to: Mailbox,
+    /// How often it is asked again while a measure stands against it that a check may end, or a warning runs.
+    #[serde(default = "RelayCheck::default_recheck")]
+    pub recheck: Duration,
+}
+
+impl RelayCheck {
+    /// Half an hour.
+    pub const DEFAULT_RECHECK: Duration = Duration::from_secs(1_800);
+
+    const fn default_recheck() -> Duration {
+        Self::DEFAULT_RECHECK
+    }
 }
 
 /// How many tenants of a node may be held by decisions of policy.
@@ -271,6 +283,12 @@ impl Rule {
         };
         let gone = at.since(last).as_nanos() / decay.as_nanos();
         strikes.saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX))
+    }
+
+    /// Whether somebody who asks can tell that it was mended.
+    #[must_use]
+    pub fn is_checkable(&self) -> bool {
+        self.on.iter().all(|class| *class == Class::SmtpRelay) && !self.on.is_empty()
     }
 
     /// When the step after `step`, which was taken at `taken`, may be taken.

@@ -1,6 +1,7 @@
 //! A policy's file, read.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::conditions::{Calendar, Weekday};
 use super::notices::NoticeSettings;
@@ -196,8 +197,11 @@ fn read_relay_check(section: &Section<'_, '_>) -> Option<RelayCheck> {
         if is_enabled { section.required(key, MAILBOX) } else { section.parsed(key, MAILBOX) }
     };
     let (from, to) = (read("from"), read("to"));
+    let allowed = "a time from 1s to 7d, such as 30m";
+    let is_good = |span: &Duration| (1..=7 * 86_400).contains(&span.as_secs());
+    let recheck = section.span("recheck", allowed, is_good).unwrap_or(RelayCheck::DEFAULT_RECHECK);
     section.finish();
-    if is_enabled { Some(RelayCheck { from: from?, to: to? }) } else { None }
+    if is_enabled { Some(RelayCheck { from: from?, to: to?, recheck }) } else { None }
 }
 
 fn read_brakes(section: &Section<'_, '_>, brakes: &mut Brakes) {

@@ -152,6 +152,7 @@ fn lines(policy: &Policy) -> Vec<Line> {
         to.put("enabled", "true");
         to.put("from", quoted(&check.from));
         to.put("to", quoted(&check.to));
+        to.put("recheck", quoted(&format_duration(check.recheck)));
     }
     calendar(&mut to, &policy.calendar);
     notices(&mut to, &policy.notices);
@@ -403,6 +404,7 @@ share_of_tenants = 0.25
 enabled = true
 from = "probe@asker.example"
 to = "probe@elsewhere.example"
+recheck = "1h"
 
 [thresholds."portscan.horizontal"]
 hosts = 40

@@ -318,6 +318,13 @@ impl Detectors {
         self.mail.as_ref()?.server()
     }
 
+    /// Forgets what mail was passed on.
+    pub fn forget_passing(&mut self) {
+        if let Some(mail) = &mut self.mail {
+            mail.forget_passing();
+        }
+    }
+
     /// Forgets what was called: the endpoints are others.
     pub fn forget_calls(&mut self) {
         self.api = None;

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reeve_policy::{Alert, CheckVerdict, Metric, TenantId, Timestamp, Window};
+use reeve_policy::judge::accepted_by_check;
+use reeve_policy::{Alert, CheckVerdict, TenantId, Timestamp};
 
 /// A tenant is asked this often at most.
 const EVERY: Duration = Duration::from_secs(3_600);
@@ -33,6 +34,8 @@ struct Suspect {
     alert: Alert,
     server: IpAddr,
     asked: Timestamp,
+    /// Whether its answer is waited for.
+    is_waiting: bool,
     /// When it is asked once more, and whether it was.
     again_at: Option<Timestamp>,
     was_again: bool,
@@ -84,7 +87,7 @@ impl Checks {
         let refuted = before.and_then(|before| before.refuted);
         self.suspects.insert(
             alert.tenant.clone(),
-            Suspect { alert, server, asked: now, again_at, was_again, refuted },
+            Suspect { alert, server, asked: now, is_waiting: true, again_at, was_again, refuted },
         );
         true
     }
@@ -98,16 +101,17 @@ impl Checks {
         now: Timestamp,
     ) -> Conclusion {
         let Some(suspect) = self.suspects.get_mut(tenant) else { return Conclusion::Open };
+        if !std::mem::take(&mut suspect.is_waiting) {
+            // Somebody asked about something else: what was confirmed is not confirmed once more.
+            if verdict == CheckVerdict::Refused {
+                suspect.refuted = Some(now);
+            }
+            return Conclusion::Open;
+        }
         match verdict {
             CheckVerdict::Accepted if is_outside => {
-                let mut alert = suspect.alert.clone();
-                let metric =
-                    |name: &'static str| Metric { name: name.into(), value: 1.0, threshold: Some(1.0) };
-                alert.metrics.insert(0, metric("accepted_by_check"));
-                alert.window = Window { start: alert.window.start, end: now };
-                (alert.at, alert.is_suspicion, alert.confidence_percent) = (now, false, 99);
                 suspect.refuted = None;
-                Conclusion::Confirmed(alert)
+                Conclusion::Confirmed(accepted_by_check(&suspect.alert, now))
             }
             CheckVerdict::Refused => {
                 suspect.refuted = Some(now);
@@ -125,6 +129,11 @@ impl Checks {
             }
             _ => Conclusion::Open,
         }
+    }
+
+    /// The server of a tenant's that was asked.
+    pub fn server(&self, tenant: &TenantId) -> Option<IpAddr> {
+        self.suspects.get(tenant).map(|suspect| suspect.server)
     }
 
     /// Forgets a tenant: an operator let it go.
@@ -146,7 +155,7 @@ impl Checks {
                 continue;
             }
             if may_ask(&mut self.asked, now) {
-                (suspect.asked, suspect.was_again) = (now, true);
+                (suspect.asked, suspect.was_again, suspect.is_waiting) = (now, true, true);
                 due.push((tenant.clone(), suspect.server));
             } else {
                 suspect.again_at = Some(now + AGAIN);
@@ -184,7 +193,7 @@ fn may_ask(asked: &mut VecDeque<Timestamp>, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reeve_policy::{Class, Loss};
+    use reeve_policy::{Class, Loss, Window};
 
     const SERVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 10));
 

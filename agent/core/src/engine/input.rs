@@ -1,5 +1,6 @@
 //! Everything but frames that goes into an engine, as values: what a record holds, and what live and replay hand in alike.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use reeve_policy::judge::Standing;
@@ -107,6 +108,19 @@ pub enum Input {
         verdict: CheckVerdict,
         /// Whether whoever asked is a stranger to it.
         is_outside: bool,
+        /// The server. Older records do not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<IpAddr>,
+        /// The operator who asked, or had it asked.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// An operator has a tenant's mail server asked; see [`Engine::handle_verify`].
+    Verify {
+        /// Whose.
+        tenant: TenantId,
         /// When.
         at: Timestamp,
     },
@@ -133,9 +147,10 @@ impl Engine {
             Input::Said { said, at } => self.handle_said(said, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
             Input::Release { tenant, forgive, at } => self.handle_release(&tenant, forgive, at),
-            Input::RelayChecked { tenant, verdict, is_outside, at } => {
-                self.handle_relay_checked(&tenant, verdict, is_outside, at);
+            Input::RelayChecked { tenant, verdict, is_outside, server, by, at } => {
+                self.handle_relay_checked(&tenant, (verdict, is_outside), server, by, at);
             }
+            Input::Verify { tenant, at } => self.handle_verify(&tenant, at),
             Input::Pause { paused, at } => self.handle_pause(paused, at),
             Input::Lift { lift, at } => self.handle_lift(&lift, at),
         }

@@ -119,6 +119,7 @@ fn words(outputs: &[Output]) -> Vec<String> {
         Output::Imposed(_) => "imposed".to_owned(),
         Output::Lifted { reason, at, .. } => format!("{} lifted: {}", millis(*at), reason.name()),
         Output::CheckRelay { tenant, .. } => format!("check relay {tenant}"),
+        Output::RelayChecked(checked) => format!("relay checked {}", checked.tenant),
         Output::Degraded { degraded, .. } => format!("degraded {degraded}"),
     };
     outputs.iter().map(word).collect()

@@ -97,6 +97,14 @@ impl Shard {
         self.pretends = true;
     }
 
+    /// Forgets what mail a tenant passed on: its server was closed since.
+    pub fn forget_passing(&mut self, tenant: TenantIx) {
+        let state = self.tenants.get_mut(tenant.0 as usize);
+        if let Some(detectors) = state.and_then(|state| state.detectors.as_mut()) {
+            detectors.forget_passing();
+        }
+    }
+
     /// Forgets what a tenant did; its measures stay known.
     pub fn forget(&mut self, tenant: TenantIx) {
         if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {

@@ -125,6 +125,7 @@ fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<Option<usize>> 
             | Output::Excused(_)
             | Output::Imposed(_)
             | Output::CheckRelay { .. }
+            | Output::RelayChecked(_)
             | Output::Degraded { .. } => {}
         }
     }

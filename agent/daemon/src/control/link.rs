@@ -267,7 +267,7 @@ impl Controller {
             return Some(Up::OrderResult(result));
         }
         let (sequence, report) = self.spool.next_to_send()?;
-        Some(Up::Report { sequence, report: Ok(Box::new(report)) })
+        Some(Up::Report { sequence, report: Ok(Box::new(self.protocol.worded(report))) })
     }
 
     fn handle(&mut self, down: Down, deliver: &impl Fn(Order)) {

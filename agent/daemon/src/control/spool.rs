@@ -135,7 +135,7 @@ impl Spool {
     fn make_room(&mut self) {
         let weight = |report: &Report| match report {
             Report::Counters(_) | Report::Health(_) | Report::Usage { .. } => 0,
-            Report::Violation(_) | Report::Event(_) => 1,
+            Report::Violation(_) | Report::Event(_) | Report::RelayChecked(_) => 1,
             Report::Decision(_) | Report::Standing { .. } | Report::Lifted { .. } => 2,
         };
         let order = |(place, waiting): &(usize, &Waiting)| (weight(&waiting.report), *place);

@@ -3,7 +3,9 @@
 mod brakes;
 mod exemptions;
 mod log;
+mod verify;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -80,6 +82,8 @@ pub(super) struct Sensor {
     metrics: Metrics,
     /// Who asks mail servers, if anybody does.
     asker: Option<Asker>,
+    /// Which operator has a tenant's mail server asked.
+    verifying: BTreeMap<TenantId, String>,
 }
 
 impl Sensor {
@@ -139,6 +143,7 @@ impl Sensor {
             changed: true,
             metrics,
             asker: None,
+            verifying: BTreeMap::new(),
         })
     }
 
@@ -346,6 +351,7 @@ impl Sensor {
                 self.awaiting.push(id);
                 self.changed = true;
             }
+            Order::Verify { id, tenant, by, answer } => self.verify(id, tenant, by, answer, now),
             Order::Pause { id, scope, pause, lift } => self.take_pause(id, scope, pause, lift, now),
             Order::Resume { id, scope, by, reason } => self.take_resume(id, scope, &by, &reason, now),
             Order::Lift { id, policy, since, by, reason } => {
@@ -402,6 +408,10 @@ impl Sensor {
             match output {
                 Output::Alert(_) => {}
                 Output::CheckRelay { tenant, server, .. } => self.ask(tenant, server),
+                Output::RelayChecked(checked) => {
+                    self.changed = true;
+                    self.happened.push(Report::RelayChecked(checked));
+                }
                 Output::Degraded { degraded, at } => {
                     let (kind, detail) = if degraded {
                         (
@@ -457,13 +467,14 @@ impl Sensor {
             _ => false,
         };
         if !is_asked {
-            self.take_answer(Answer { tenant, verdict: CheckVerdict::NotAsked, is_outside: false });
+            let verdict = CheckVerdict::NotAsked;
+            self.take_answer(Answer { tenant, verdict, is_outside: false, server: None });
         }
     }
 
-    fn take_answer(&mut self, Answer { tenant, verdict, is_outside }: Answer) {
-        let at = engine_time(self.clock.now());
-        self.core.handle(Input::RelayChecked { tenant, verdict, is_outside, at });
+    fn take_answer(&mut self, Answer { tenant, verdict, is_outside, server }: Answer) {
+        let by = self.verifying.remove(&tenant).unwrap_or_default();
+        self.take_checked(tenant, verdict, is_outside, server, by);
     }
 
     /// Everything that is desired now, with what is new in it.

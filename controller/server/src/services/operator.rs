@@ -11,7 +11,8 @@ use reeve_proto::operator::v1::{
     ListNodesRequest, ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest,
     ListUsageResponse, ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PauseRequest,
     PauseResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
-    SuspendResponse, TenantEntry, WatchRequest, WatchResponse, import_tenants_request,
+    SuspendResponse, TenantEntry, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
+    import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
@@ -189,7 +190,13 @@ impl OperatorService for Service {
         let snapshot = self.0.directory.snapshot();
         let tenant = snapshot.tenants.by_id(&dossier.violation.tenant);
         let tenant_name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
+        let is_relay = dossier.violation.evidence.class == reeve_policy::Class::SmtpRelay;
+        let checked = match is_relay {
+            true => self.0.store.relay_check(&dossier.violation.tenant).await.map_err(unreadable)?,
+            false => None,
+        };
         Ok(Response::new(GetViolationResponse {
+            relay_checked: checked.map(|(checked, _)| (&checked).into()),
             violation: Some((&dossier.violation).into()),
             evidence: dossier.all().iter().map(evidence).collect(),
             tenant_name,
@@ -218,6 +225,13 @@ impl OperatorService for Service {
         let request = request.into_inner();
         tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an operator releases");
         orders::release(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::info!(%operator, tenant = request.tenant, answer = ?request.answer, "an operator has a mail server asked");
+        orders::verify(&self.0, operator, request).await.map(Response::new)
     }
 
     async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<PauseResponse>, Status> {

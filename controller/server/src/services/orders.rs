@@ -7,20 +7,23 @@ use std::time::Duration;
 use reeve_policy::pause::{MAX_REASON, is_plain};
 use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{
-    Action, Decision, DecisionId, Mode, Name, NodeId, OrderId, Origin, Scope, TenantId, Timestamp, Until,
+    Action, Decision, DecisionId, Mode, Name, NodeEventKind, NodeId, OrderId, Origin, RelayAnswer, Scope,
+    TenantId, Timestamp, Until,
 };
 use reeve_proto::operator::v1::{
     ImposeRequest, ImposeResponse, NodeOrder, ReleaseRequest, ReleaseResponse, SuspendRequest,
-    SuspendResponse, node_order,
+    SuspendResponse, VerifyRequest, VerifyResponse, node_order,
 };
 use reeve_proto::types::v1::Action as WireAction;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
 use super::{House, unreadable, unwritable};
 use crate::clock;
 use crate::events::What;
 use crate::store::OrderRow;
-use crate::store::write::{OrderTaken, Requested};
+use crate::store::write::{OrderTaken, Requested, VerifyAsked};
 use crate::writer::Job;
 
 /// How long an answer waits for the nodes.
@@ -168,13 +171,64 @@ pub(super) async fn release(
             request.reason
         ),
     };
-    let forgive = request.forgive;
+    let (forgive, whom) = (request.forgive, tenant.clone());
     let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
     let mut events = house.events.subscribe();
     let asked = house.writer.ask(|reply| Job::Release { requested, id, tenant, by, reason, forgive, reply });
     let (id, _) = taken(asked.await.map_err(unwritable)?, &request.tenant)?;
     let nodes = outcome(house, &id, request.wait, &mut events).await?;
-    Ok(ReleaseResponse { order: id.to_string(), nodes })
+    // Whoever lets an open relay go wants to know whether it was closed.
+    let checked = house.store.relay_check(&whom).await.map_err(unreadable)?;
+    Ok(ReleaseResponse {
+        order: id.to_string(),
+        nodes,
+        relay_checked: checked.map(|(checked, _)| (&checked).into()),
+    })
+}
+
+/// Has a tenant's mail server asked whether it is an open relay still, or passes on what the operator was told by it.
+pub(super) async fn verify(
+    house: &House,
+    operator: Name,
+    request: VerifyRequest,
+) -> Result<VerifyResponse, Status> {
+    let tenant = tenant(&request.tenant)?;
+    check_key(&request.idempotency_key)?;
+    let answer = request.answer.map(RelayAnswer::try_from).transpose().map_err(super::unsound)?;
+    let requested =
+        Requested { key: request.idempotency_key, meaning: format!("verify {tenant} {answer:?}") };
+    let now = clock::now();
+    let asked =
+        VerifyAsked { id: OrderId(new_key(now)), tenant: tenant.clone(), by: operator.to_string(), answer };
+    let mut events = house.events.subscribe();
+    let mut answers = house.events.subscribe();
+    let ordered = house.writer.ask(|reply| Job::Verify { requested, asked: Box::new(asked), reply });
+    let (id, _) = taken(ordered.await.map_err(unwritable)?, &request.tenant)?;
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let nodes = outcome(house, &id, request.wait, &mut events).await?;
+    let is_asked = nodes.iter().any(|node| node.state() == node_order::State::Done);
+    let mut checked = None;
+    while request.wait && is_asked && checked.is_none() {
+        let known = house.store.relay_check(&tenant).await.map_err(unreadable)?;
+        checked = known.filter(|(_, received)| *received >= now).map(|(checked, _)| (&checked).into());
+        if checked.is_none() && tokio::time::timeout_at(end, next_check(&mut answers)).await.is_err() {
+            break;
+        }
+    }
+    Ok(VerifyResponse { order: id.to_string(), nodes, relay_checked: checked })
+}
+
+/// Waits until some mail server was asked.
+async fn next_check(events: &mut broadcast::Receiver<crate::events::Event>) {
+    loop {
+        match events.recv().await.map(|event| event.what) {
+            Ok(What::NodeEvent { event, .. }) if event.kind != NodeEventKind::RelayChecked => {}
+            // Whatever was missed is in the store.
+            Ok(What::NodeEvent { .. }) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
 }
 
 fn tenant(text: &str) -> Result<TenantId, Status> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use reeve_policy::{
     Action, Alert, Decision, DecisionId, Dossier, Evidence, Lift, Measure, MeasureCounters, Month, NodeEvent,
-    NodeHealth, NodeId, Order, OrderId, Tenant, TenantId, Timestamp, Violation, ViolationId, ViolationState,
+    NodeHealth, NodeId, Order, OrderId, RelayChecked, Tenant, TenantId, Timestamp, Violation, ViolationId,
+    ViolationState,
 };
 use sqlx::QueryBuilder;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
@@ -406,6 +407,22 @@ impl Store {
             Ok(Evidence { decision, alert: Alert::decode(&body)? })
         });
         Ok(Some(Dossier::from_kept(violation, kept.collect::<Result<_, StoreError>>()?)))
+    }
+
+    /// What a tenant's mail server said when it was last asked whether it is an open relay, and when the controller learnt of it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn relay_check(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Option<(RelayChecked, Timestamp)>, StoreError> {
+        let row: Option<(i64, Vec<u8>)> =
+            sqlx::query_as("SELECT received, body FROM relay_checks WHERE tenant = ?")
+                .bind(tenant.as_str())
+                .fetch_optional(&self.readers)
+                .await?;
+        row.map(|(received, body)| Ok((RelayChecked::decode(&body)?, time(received)))).transpose()
     }
 
     /// What was decided upon a violation, oldest first, and what came of it.

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use reeve_policy::{
-    Alert, Decision, Measure, Name, NodeEvent, NodeHealth, Order, Tenant, Timestamp, Violation,
+    Alert, Decision, Measure, Name, NodeEvent, NodeHealth, Order, RelayChecked, Tenant, Timestamp, Violation,
 };
 use reeve_proto::{WireError, agent, types};
 
@@ -91,4 +91,5 @@ body! {
     NodeHealth, agent::v1::NodeHealth, "health sample";
     Order, agent::v1::Order, "order";
     NodeEvent, types::v1::NodeEvent, "node event";
+    RelayChecked, types::v1::RelayChecked, "answer of a mail server";
 }

@@ -136,6 +136,13 @@ impl Mail {
         Some(self.passing.as_ref()?.server)
     }
 
+    /// Forgets what was taken in and passed on: the server was closed since. Which it is stays known.
+    pub fn forget_passing(&mut self) {
+        if let Some(passing) = &mut self.passing {
+            (passing.relay, passing.sealed) = Default::default();
+        }
+    }
+
     /// Begins to count messages and exchangers anew: what was sent before a measure does not tell that it goes on after it.
     pub fn restart(&mut self) {
         self.spam = spam::Spamming::default();

@@ -43,6 +43,10 @@ pub(super) fn log(output: &Output) {
         Output::CheckRelay { tenant, server, .. } => {
             tracing::info!(%tenant, %server, "a mail server is asked whether it is an open relay");
         }
+        Output::RelayChecked(checked) => {
+            let (server, by) = (checked.answer.server, Some(&checked.by).filter(|by| !by.is_empty()));
+            tracing::info!(tenant = %checked.tenant, %server, by, "checked: {}", checked.answer.sentence());
+        }
         Output::Degraded { degraded: true, .. } => {
             tracing::warn!(
                 "answers to several tenants collapsed together, or the way out is gone: silence is no evidence until they are back"

@@ -9,6 +9,7 @@ mod evidence;
 mod greet;
 mod orders;
 mod pauses;
+mod relay;
 mod reports;
 mod tenants;
 
@@ -20,6 +21,7 @@ use sqlx::sqlite::SqliteConnection;
 pub use greet::{Greeting, greet, saw};
 pub use orders::{LiftAsked, LiftTaken, OrderTaken, Requested, lift, order_result, release, suspend};
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
+pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
 pub use tenants::{ImportMethod, Imported, import_tenants};
 

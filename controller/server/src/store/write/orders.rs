@@ -296,6 +296,7 @@ pub async fn order_result(
             }
             Some(tenant.clone())
         }
+        Order::Verify { tenant, .. } => Some(tenant.clone()),
         Order::Pause { lift, .. } => {
             if result.result.is_ok() && *lift {
                 lift_policy(conn, node, &Lift::ALL, result.at, effects).await?;
@@ -391,7 +392,7 @@ pub(super) async fn nodes(conn: &mut SqliteConnection) -> Result<Vec<NodeId>, St
     rows.iter().map(|(node,)| name("node", node)).collect()
 }
 
-async fn is_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool, StoreError> {
+pub(super) async fn is_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool, StoreError> {
     let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM tenants WHERE id = ?")
         .bind(tenant.as_str())
         .fetch_optional(conn)

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::super::StoreError;
 use super::super::row::{Body, count, epoch, nanos};
-use super::{Effects, evidence};
+use super::{Effects, evidence, relay};
 use crate::events::What;
 
 /// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
@@ -126,6 +126,7 @@ pub async fn report(
         Report::Counters(counters) => count_up(conn, node, counters).await?,
         Report::Health(health) => store_health(conn, node, health, effects).await?,
         Report::Usage { tallies } => store_usage(conn, node, tallies, effects.now).await?,
+        Report::RelayChecked(checked) => relay::checked(conn, node, checked, effects).await?,
         Report::Event(event) => store_event(conn, node, event, effects).await?,
     }
     Ok(Ok(()))
@@ -417,7 +418,7 @@ async fn store_health(
 }
 
 /// Stores an event unless it is known, and forgets the oldest of the node.
-async fn store_event(
+pub(super) async fn store_event(
     conn: &mut SqliteConnection,
     node: &NodeId,
     event: &NodeEvent,
