@@ -59,8 +59,8 @@ fn mail_servers_are_asked_only_where_that_is_said_in_full() {
         &[
             "6:11: `relay_check.enabled`: found \"yes\"; allowed: true, false",
             "7:8: `relay_check.from`: found \"a b@c.example\"; allowed: an address of mail",
-            "9:11: `relay_check.recheck`: found \"0s\"; allowed: a time from 1s to 7d, such as 30m",
             "8:1: `relay_check.by`: found a key that is not known",
+            "9:11: `relay_check.recheck`: found \"0s\"; allowed: a time from 1s to 7d, such as 30m",
         ],
     );
 }
