@@ -46,6 +46,33 @@ impl Folder {
     }
 }
 
+#[test]
+fn a_policys_mistakes_are_told_with_their_place() {
+    let folder = Folder::new();
+    let settings = "node = \"n1\"\npolicy = \"p.toml\"\ntenants = \"tenants.toml\"\nstate_dir = \"state\"\n\
+                    [[vantage]]\nkind = \"port\"\ninterfaces = [\"lo\"]\n";
+    let config = folder.write("agent.toml", settings);
+    let mistakes = include_str!("../../../policy/tests/mistakes.txt").split("=== ").skip(1);
+    for mistake in mistakes.step_by(6) {
+        let (_, rest) = mistake.split_once('\n').unwrap();
+        let (policy, told) = rest.split_once("---\n").unwrap();
+        let file = folder.write("p.toml", policy);
+        let told = told.trim_end().replace("p.toml:", &format!("{file}:"));
+        for command in ["check", "run", "thresholds"] {
+            check(&agent(&[command, "--config", &config]), 78, &[&told]);
+        }
+    }
+    // A policy that protects networks which nobody has named is good, and said to be idle in that.
+    let warned = ["illegal-scan", "[networks] `own` names none"];
+    folder.write("p.toml", "[policy]\nname = \"ours\"\nversion = 1\nextends = \"oxygis\"\n");
+    check(&agent(&["check", "--files-only", "--config", &config]), 0, &warned);
+    for preset in ["anycloud", "baseline", "cloudprovider", "extin", "intermax", "oxygis"] {
+        let settings = settings.replace("p.toml", preset);
+        let config = folder.write("agent.toml", settings);
+        check(&agent(&["check", "--files-only", "--config", &config]), 0, &["good"]);
+    }
+}
+
 /// A pcap with `frames` SYNs of 203.0.113.10, to as many ports.
 fn pcap(frames: u16) -> Vec<u8> {
     let mut file = Vec::new();

@@ -71,6 +71,31 @@ fn a_good_policy_is_told_so_and_a_bad_one_where_it_is_wrong() {
     check(&["policy", "check"], 2, &[], &["<FILE>"]);
 }
 
+/// All kinds of mistakes, each through the program.
+#[test]
+fn each_mistake_is_told_in_the_same_words() {
+    let folder = Folder::new("mistakes");
+    let all = include_str!("../../../policy/tests/mistakes.txt");
+    for mistake in all.split("=== ").skip(1) {
+        let (_, rest) = mistake.split_once('\n').unwrap();
+        let (policy, told) = rest.split_once("---\n").unwrap();
+        let file = folder.file("p.toml", policy);
+        let told = told.trim_end().replace("p.toml:", &format!("{file}:"));
+        check(&["policy", "check", &file], 65, &[], &[&told]);
+    }
+}
+
+#[test]
+fn presets_are_shown_and_checked_by_name() {
+    let folder = Folder::new("presets");
+    for name in ["anycloud", "baseline", "cloudprovider", "extin", "intermax", "oxygis"] {
+        let shown = check(&["policy", "show", name], 0, &[&format!("name = \"{name}\"")], &[]);
+        let file = folder.file("shown.toml", &shown);
+        check(&["policy", "check", &file], 0, &["good"], &[]);
+        check(&["policy", "diff", name, &file], 0, &[], &[]);
+    }
+}
+
 #[test]
 fn what_is_shown_is_a_policy_and_differs_by_nothing() {
     let folder = Folder::new("show");

@@ -20,6 +20,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Policy, ConfigErrors> {
 fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     let Some(head) = root.section("policy") else {
         root.reject("policy", "a table [policy] with name and version");
+        root.leave();
         return None;
     };
     let name: Option<Name> = head.required("name", NAME);
@@ -41,6 +42,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
             base
         }
     };
+    let extends_something = head.has("extends");
     head.finish();
 
     let mut thresholds = base.as_ref().map_or_else(Thresholds::default, |base| base.thresholds.clone());
@@ -54,7 +56,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     tailoring.read(root, &thresholds);
     let mut rules = base.as_ref().map_or_else(Vec::new, |base| base.rules.clone());
     override_rules(&mut rules, own);
-    if rules.is_empty() && !root.has("rule") {
+    if rules.is_empty() && !root.has("rule") && !extends_something {
         root.reject("rule", "at least one [[rule]], or `extends`");
     }
 

@@ -26,7 +26,10 @@ pub(super) fn rules(root: &Section<'_, '_>, policy: Option<&Name>, thresholds: &
             let is_alike = |other: &&Rule| (other.target, other.kind) == (rule.target, rule.kind);
             let clashes = |other: &&Rule| is_alike(other) && !other.on.is_disjoint(&rule.on);
             if let Some(other) = rules.iter().find(clashes) {
-                section.reject("on", &format!("classes that are not under rule `{}` already", other.id));
+                let both: Vec<&str> = other.on.intersection(&rule.on).map(|class| class.name()).collect();
+                let allowed =
+                    format!("classes that are not under rule `{}` already: {}", other.id, both.join(", "));
+                section.reject("on", &allowed);
             }
             rules.push(rule);
         }

@@ -78,7 +78,7 @@ fn errors_say_what_is_wrong_and_where() {
     check(&format!("{head}mod = \"observe\"\n{RULE}"), &["4:1: `policy.mod`: found a key that is not known"]);
     check(
         &format!("{head}extends = \"nobody\"\n"),
-        &["1:1: `rule`", "4:11: `policy.extends`: found \"nobody\"; allowed: baseline"],
+        &["4:11: `policy.extends`: found \"nobody\"; allowed: baseline"],
     );
     check(
         &format!("{head}{RULE}[brakes]\nmeasures_per_minute = -1\nshare_of_tenants = 2.0\nper_hour = 1\n"),
@@ -264,5 +264,5 @@ fn a_rule_with_the_id_of_another_replaces_it_whole() {
     // Two rules of one file never share a class, family or not.
     let both = format!("{head}{}{}", rule("syn", "flood.syn"), rule("all", "flood.*"));
     let told = Policy::parse("x.toml", &both).unwrap_err().to_string();
-    assert!(told.contains("classes that are not under rule `syn` already"), "{told}");
+    assert!(told.contains("classes that are not under rule `syn` already: flood.syn"), "{told}");
 }

@@ -34,6 +34,12 @@ impl<'d, 't> Section<'d, 't> {
         self.table.keys().map(|key| key.get_ref().as_ref())
     }
 
+    /// Says that the other keys are of no account: what stands here cannot be read at all.
+    pub fn leave(&self) {
+        let all: Vec<String> = self.keys().map(str::to_owned).collect();
+        self.asked.borrow_mut().extend(all);
+    }
+
     /// Whether `key` stands here.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
