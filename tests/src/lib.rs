@@ -12,5 +12,6 @@ pub mod bench;
 pub mod demo;
 pub mod house;
 pub mod lab;
+pub mod preset;
 pub mod street;
 pub mod wait;

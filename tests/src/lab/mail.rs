@@ -164,6 +164,18 @@ impl Postfix {
         Ok(Self { master, config })
     }
 
+    /// Closes it as its owner would: from now on it relays for the host itself alone.
+    ///
+    /// # Errors
+    /// When it cannot be told to.
+    pub fn close(&self, host: &Namespace) -> anyhow::Result<()> {
+        let path = Path::new(&self.config).join("main.cf");
+        let settings = fs::read_to_string(&path)?;
+        ensure!(settings.contains(OPEN), "it is closed already");
+        fs::write(&path, settings.replace(OPEN, CLOSED))?;
+        host.run(&["postfix", "-c", &self.config, "reload"], COMMAND)?.success().map(drop)
+    }
+
     /// Tries all mail that waits once more.
     ///
     /// # Errors
@@ -196,6 +208,10 @@ impl Postfix {
     }
 }
 
+/// For whom it relays, by its settings: for everybody, or for the host alone.
+const OPEN: &str = "mynetworks = 0.0.0.0/0\n";
+const CLOSED: &str = "mynetworks = 127.0.0.0/8\n";
+
 fn lay_out(dir: &Path, relaying: Relaying) -> anyhow::Result<()> {
     let made = |name: &str| -> anyhow::Result<PathBuf> {
         let path = dir.join(name);
@@ -211,8 +227,8 @@ fn lay_out(dir: &Path, relaying: Relaying) -> anyhow::Result<()> {
         data.display()
     );
     main += match relaying {
-        Relaying::Open | Relaying::OpenSealed | Relaying::OpenStrict => "mynetworks = 0.0.0.0/0\n",
-        Relaying::Closed | Relaying::ClosedSealed | Relaying::ClosedStrict => "mynetworks = 127.0.0.0/8\n",
+        Relaying::Open | Relaying::OpenSealed | Relaying::OpenStrict => OPEN,
+        Relaying::Closed | Relaying::ClosedSealed | Relaying::ClosedStrict => CLOSED,
     };
     let level = match relaying {
         Relaying::Open | Relaying::Closed => None,
