@@ -209,7 +209,7 @@ mod tests {
                     (Judgement::Violation(violation), Some(dossier)) => dossier.see(&violation),
                     (Judgement::Violation(violation), none) => *none = Some(Dossier::new(violation)),
                     (Judgement::Decision(decision), kept) => kept.as_mut().unwrap().decide(&decision),
-                    (Judgement::Excused(_), _) => {}
+                    (Judgement::Excused(_) | Judgement::Braked(_), _) => {}
                 }
             }
         }

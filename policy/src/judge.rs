@@ -20,13 +20,19 @@
 //!
 //! **Exemptions.** What a tenant's exemption excuses is no violation ([`Excused`]); a violation names none of the targets that are excused.
 //!
+//! **Resellers.** What their customers do is answered on them; where a rule says so, it is also held against whoever is above them, when it comes from
+//! several or again ([`Escalated`]).
+//!
 //! Left out: several nodes' episodes as one (the controller's), and carrying decisions out.
 
 mod brakes;
 mod episode;
 mod excused;
+mod family;
 #[cfg(test)]
 mod ladders;
+#[cfg(test)]
+mod properties;
 mod reckon;
 mod relay;
 #[cfg(test)]
@@ -47,11 +53,14 @@ use crate::pause::Pause;
 use crate::tenant::{Mode, Name, NodeId, Tenant, TenantId};
 use crate::time::Timestamp;
 use crate::violation::{Violation, ViolationId, ViolationState};
+use brakes::Latch;
 use brakes::Recent;
-pub use brakes::{BRAKE, Occupancy};
+pub use brakes::{BRAKE, BrakesSet, Occupancy};
 use episode::{Episode, Reach};
 pub use excused::Excused;
 use excused::Permitted;
+pub use family::Escalated;
+use family::Families;
 use reckon::{Taken, reckon};
 pub use relay::{Warning, accepted_by_check};
 
@@ -69,13 +78,18 @@ pub enum Judgement {
     Decision(Decision),
     /// Something was done that would break a rule, and is permitted in writing. Once an episode.
     Excused(Excused),
+    /// The brakes are set: nobody else is newly held until a person releases them.
+    Braked(BrakesSet),
 }
 
 /// What is on record: strikes and open episodes, by tenant and rule.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Standing {
+    #[serde(flatten)]
     records: BTreeMap<TenantId, BTreeMap<Name, Record>>,
+    /// No tenant's key begins so; what was written before there were brakes to be released has none.
+    #[serde(rename = "_brakes", default, skip_serializing_if = "Latch::is_default")]
+    latch: Latch,
 }
 
 impl Standing {
@@ -89,6 +103,12 @@ impl Standing {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// Since when and why the brakes are set, if they are.
+    #[must_use]
+    pub fn brakes(&self) -> Option<&BrakesSet> {
+        self.latch.set.as_ref()
     }
 
     fn get_mut(&mut self, tenant: &TenantId, rule: &Name) -> Option<&mut Record> {
@@ -122,6 +142,8 @@ pub struct Judge {
     quiet_at: BTreeSet<(Timestamp, TenantId, Name)>,
     recent: Recent,
     paused: Option<Pause>,
+    families: Families,
+    escalated: VecDeque<Escalated>,
     judgements: VecDeque<Judgement>,
 }
 
@@ -141,6 +163,8 @@ impl Judge {
             quiet_at: BTreeSet::new(),
             recent: Recent::default(),
             paused: None,
+            families: Families::default(),
+            escalated: VecDeque::new(),
             judgements: VecDeque::new(),
         }
     }
@@ -180,6 +204,11 @@ impl Judge {
         self.paused = paused;
     }
 
+    /// A person has looked at those who are held, of whom there are so many: the brakes are released.
+    pub fn handle_release_brakes(&mut self, held: usize) {
+        self.standing.latch.release(held);
+    }
+
     /// The next thing to say, oldest first.
     pub fn poll(&mut self) -> Option<Judgement> {
         self.judgements.pop_front()
@@ -208,7 +237,20 @@ impl Judge {
 
     /// Takes an alert for what it is.
     fn hold_against(&mut self, policy: &Policy, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
-        let Some(rule) = policy.rule_against(alert) else { return };
+        if let Some(rule) = policy.rule_against(alert) {
+            self.hold_by(policy, rule, alert, tenant, occupancy);
+        }
+    }
+
+    /// The same by a rule.
+    fn hold_by(
+        &mut self,
+        policy: &Policy,
+        rule: &Rule,
+        alert: &Alert,
+        tenant: &Tenant,
+        occupancy: Occupancy,
+    ) {
         let quiet_at = alert.at + rule.quiet;
         let mode = self.mode(policy, rule, tenant);
         let record = self.record(&alert.tenant, &rule.id);
@@ -254,6 +296,9 @@ impl Judge {
         self.judgements.push_back(Judgement::Violation(violation));
         if !alert.is_suspicion {
             self.decide(policy, rule, alert, tenant, occupancy);
+        }
+        if is_strike && mode == Mode::Enforce {
+            self.escalate(rule, alert, tenant);
         }
         self.keep_open(policy, rule, tenant, quiet_at);
     }
@@ -376,7 +421,7 @@ impl Judge {
     /// Takes the step that is due, if one is.
     fn decide(&mut self, policy: &Policy, rule: &Rule, alert: &Alert, tenant: &Tenant, occupancy: Occupancy) {
         let mode = self.mode(policy, rule, tenant);
-        let record = self.standing.get_mut(&alert.tenant, &rule.id);
+        let record = self.standing.records.get_mut(&alert.tenant).and_then(|rules| rules.get_mut(&rule.id));
         let Some(episode) = record.and_then(|record| record.episode.as_deref_mut()) else { return };
         let Some((index, cause)) = episode.step_due(rule, &policy.calendar, alert, mode) else { return };
         let step = &rule.ladder[index];
@@ -393,7 +438,12 @@ impl Judge {
             if step.action.is_measure() { soften(policy, alert, tenant, step, is_empty) } else { None };
         if is_real && softened.is_none() {
             let paused = self.paused.as_ref().map(Pause::to_string);
-            softened = paused.or_else(|| self.recent.brake(&policy.brakes, occupancy, alert.at));
+            let was_set = self.standing.latch.set.is_some();
+            let latch = &mut self.standing.latch;
+            softened = paused.or_else(|| self.recent.brake(latch, &policy.brakes, occupancy, alert.at));
+            if let Some(set) = latch.set.clone().filter(|_| !was_set) {
+                self.judgements.push_back(Judgement::Braked(set));
+            }
         }
         // The same notice again and again would help nobody.
         if softened.is_some() && episode.was_softened && !episode.is_beyond(index) {

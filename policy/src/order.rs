@@ -103,6 +103,15 @@ pub enum Order {
         /// Why, in the operator's words; perhaps empty.
         reason: String,
     },
+    /// Release the brakes: a person has looked at those who are held.
+    ReleaseBrakes {
+        /// The order's key.
+        id: OrderId,
+        /// The operator who ordered it.
+        by: String,
+        /// Why, in the operator's words; perhaps empty.
+        reason: String,
+    },
 }
 
 impl Order {
@@ -116,7 +125,8 @@ impl Order {
             | Self::Pause { id, .. }
             | Self::Resume { id, .. }
             | Self::Verify { id, .. }
-            | Self::Lift { id, .. } => Some(id),
+            | Self::Lift { id, .. }
+            | Self::ReleaseBrakes { id, .. } => Some(id),
         }
     }
 
@@ -131,6 +141,7 @@ impl Order {
             Self::Resume { .. } => "resume",
             Self::Verify { .. } => "verify",
             Self::Lift { .. } => "lift",
+            Self::ReleaseBrakes { .. } => "release-brakes",
         }
     }
 }

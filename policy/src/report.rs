@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, DecisionId};
 use crate::event::NodeEvent;
+use crate::judge::BrakesSet;
 use crate::measure::{LiftReason, Measure, MeasureCounters};
 use crate::pause::Pause;
 use crate::relay::RelayChecked;
@@ -110,6 +111,9 @@ pub struct NodeHealth {
     /// Who has paused the node longest, if anybody has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// Since when and why the brakes are set, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brakes: Option<BrakesSet>,
 }
 
 /// A policy by name and version.

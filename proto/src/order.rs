@@ -6,7 +6,7 @@ use crate::MAX_TENANTS;
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
 use crate::generated::agent::v1::order::{
-    Impose, Lift, Order as Kind, Pause, Release, Resume, Tenants, Verify,
+    Impose, Lift, Order as Kind, Pause, Release, ReleaseBrakes, Resume, Tenants, Verify,
 };
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
 use crate::generated::types::v1 as types;
@@ -47,6 +47,11 @@ impl From<&Order> for wire::Order {
                 tenant: tenant.to_string(),
                 operator: clip(by),
                 answer: answer.as_ref().map(Into::into),
+            }),
+            Order::ReleaseBrakes { id, by, reason } => Kind::ReleaseBrakes(ReleaseBrakes {
+                id: id.to_string(),
+                operator: clip(by),
+                reason: clip(reason),
             }),
             Order::Lift { id, policy, since, by, reason } => Kind::Lift(Lift {
                 id: id.to_string(),
@@ -102,6 +107,11 @@ impl TryFrom<wire::Order> for Order {
                     .map(RelayAnswer::try_from)
                     .transpose()
                     .map_err(|error| error.within("verify.answer"))?,
+            },
+            Kind::ReleaseBrakes(release) => Self::ReleaseBrakes {
+                id: OrderId(parsed("release_brakes.id", &release.id)?),
+                by: text("release_brakes.operator", release.operator)?,
+                reason: text("release_brakes.reason", release.reason)?,
             },
             Kind::Lift(lift) => Self::Lift {
                 id: OrderId(parsed("lift.id", &lift.id)?),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use reeve_policy::judge::BrakesSet;
 use reeve_policy::{
     Decision, DecisionId, MeasureCounters, NodeEvent, NodeHealth, Pause, PolicyVersion, RelayChecked, Report,
     Usage, Violation,
@@ -143,6 +144,8 @@ impl From<&NodeHealth> for wire::NodeHealth {
             evictions: health.evictions,
             agent_version: clip(&health.agent_version),
             paused: health.paused.as_ref().map(Into::into),
+            brakes_set_time: health.brakes.as_ref().map(|set| time_to_wire(set.at)),
+            brakes_set_reason: health.brakes.as_ref().map(|set| clip(&set.why)).unwrap_or_default(),
         }
     }
 }
@@ -166,6 +169,13 @@ impl TryFrom<wire::NodeHealth> for NodeHealth {
             evictions: health.evictions,
             agent_version: text("agent_version", health.agent_version)?,
             paused: health.paused.map(Pause::try_from).transpose().map_err(|error| error.within("paused"))?,
+            brakes: match health.brakes_set_time {
+                Some(at) => Some(BrakesSet {
+                    at: time("brakes_set_time", Some(at))?,
+                    why: text("brakes_set_reason", health.brakes_set_reason)?,
+                }),
+                None => None,
+            },
         })
     }
 }

@@ -34,6 +34,7 @@ impl ProtocolVersion {
     pub const fn knows(self, order: &Order) -> bool {
         match order {
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
+            Order::ReleaseBrakes { .. } => self.minor >= 4,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,
             Order::Verify { .. } => self.minor >= 4,
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+use reeve_policy::judge::BrakesSet;
 use reeve_policy::{
     Exemption, Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId, Pause, PauseScope, PolicyVersion,
     Report, Tenant, Timestamp, Usage,
@@ -24,6 +25,7 @@ fn orders() -> Vec<Order> {
     vec![
         Order::Pause { id: id("O1"), scope: PauseScope::Fleet, pause, lift: true },
         Order::Resume { id: id("O2"), scope: PauseScope::Node, by: by.clone(), reason: reason.clone() },
+        Order::ReleaseBrakes { id: id("O4"), by: by.clone(), reason: reason.clone() },
         Order::Lift { id: id("O3"), policy, since: at(2), by, reason },
     ]
 }
@@ -76,6 +78,7 @@ fn events_and_pauses_come_back_as_they_were() {
         evictions: 8,
         agent_version: "1".into(),
         paused: Some(Pause::new("root", "", at(9))),
+        brakes: Some(BrakesSet { at: at(3), why: "4 of 20".into() }),
     };
     assert_eq!(NodeHealth::try_from(agent::v1::NodeHealth::from(&health)).unwrap(), health);
     let hello = Hello {

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reeve_policy::judge::{Excused, Judge, Judgement, Occupancy, Standing};
+use reeve_policy::judge::{BrakesSet, Excused, Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
     Alert, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin, Pause,
@@ -94,6 +94,8 @@ pub enum Output {
     Violation(Violation),
     /// Something was done that would break a rule, and is permitted in writing.
     Excused(Excused),
+    /// The brakes are set: nobody else is newly held until a person releases them.
+    BrakesSet(BrakesSet),
     /// Policy, or an operator, ordered something.
     Decision(Decision),
     /// A measure is to stand in the kernel.
@@ -234,6 +236,7 @@ impl Engine {
         self.topology = Arc::new(Topology::new(version, &self.node, tenants, vantages));
         self.shards.set_topology(&self.topology, self.now);
         let topology = Arc::clone(&self.topology);
+        self.judge.set_families(topology.tenants().iter());
         let present = |id: &TenantId| topology.index_of(id).is_some_and(|ix| is_present(topology.tenant(ix)));
         let events = self.ledger.lift_departed(present);
         self.publish(events);
@@ -333,6 +336,13 @@ impl Engine {
         self.publish(events);
     }
 
+    /// A person has looked at those who are held: the brakes are released, and as many again may be held before they are set once more.
+    pub fn handle_release_brakes(&mut self, at: Timestamp) {
+        self.advance(at);
+        let held = self.held_by_policy().len();
+        self.judge.handle_release_brakes(held);
+    }
+
     /// Policy takes no new measure while somebody has paused it; what stands, stands.
     pub fn handle_pause(&mut self, paused: Option<Pause>, at: Timestamp) {
         self.advance(at);
@@ -430,6 +440,11 @@ impl Engine {
         let asked = asked.filter(|server| self.checks.suspect(&alert, *server, self.now));
         self.outputs.push_back(Output::Alert(alert));
         self.drain();
+        while let Some(escalated) = self.judge.poll_escalated() {
+            let occupancy = self.occupancy(&escalated.alert.tenant);
+            self.judge.handle_escalated(&escalated, occupancy);
+            self.drain();
+        }
         if let Some(server) = asked {
             self.outputs.push_back(Output::CheckRelay { tenant: tenant.id.clone(), server, at: self.now });
         }
@@ -437,11 +452,15 @@ impl Engine {
 
     /// How many tenants decisions of policy hold, not those of people.
     fn occupancy(&self, tenant: &TenantId) -> Occupancy {
-        let by_policy = |measure: &&Measure| matches!(measure.decision.origin, Origin::Policy { .. });
-        let measures = self.ledger.desired().measures.values().filter(by_policy);
-        let held: BTreeSet<&TenantId> = measures.map(|measure| &measure.decision.tenant).collect();
+        let held = self.held_by_policy();
         let tenants = self.topology.tenants().iter().filter(|tenant| is_present(tenant)).count();
         Occupancy { tenants, held: held.len(), is_held: held.contains(tenant) }
+    }
+
+    fn held_by_policy(&self) -> BTreeSet<&TenantId> {
+        let by_policy = |measure: &&Measure| matches!(measure.decision.origin, Origin::Policy { .. });
+        let measures = self.ledger.desired().measures.values().filter(by_policy);
+        measures.map(|measure| &measure.decision.tenant).collect()
     }
 
     /// Passes on what the judge has said.
@@ -455,6 +474,7 @@ impl Engine {
                     }
                     self.outputs.push_back(Output::Violation(violation));
                 }
+                Judgement::Braked(set) => self.outputs.push_back(Output::BrakesSet(set)),
                 Judgement::Excused(excused) => self.outputs.push_back(Output::Excused(excused)),
                 Judgement::Decision(decision) => {
                     let event = self.ledger.handle_decision(&decision);

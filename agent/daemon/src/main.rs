@@ -34,6 +34,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Ruleset(args) => say(cli::table::ruleset(&args)?.trim_end()),
         Command::Clear(args) => say(&cli::table::clear(&args)?),
         Command::Pause(args) => say(&cli::pause::pause(&args)?),
+        Command::ReleaseBrakes(args) => say(&cli::pause::release_brakes(&args)?),
         Command::Resume(args) => say(&cli::pause::resume(&args)?),
         Command::Completion { shell } => {
             Ok(reeve_manual::completions(Cli::command(), shell, &mut std::io::stdout())?)

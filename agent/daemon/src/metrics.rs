@@ -64,6 +64,7 @@ pub struct Metrics {
     vantages: Unsigned,
     degraded: Unsigned,
     paused: Unsigned,
+    brakes_set: Unsigned,
     alerts: Family<Class, Counter>,
     violations: Counter,
     decisions: Family<Action, Counter>,
@@ -128,6 +129,11 @@ impl Metrics {
             "1 while silence is no evidence, because answers to several tenants collapsed",
             &self.degraded,
         );
+        gauge(
+            "brakes_set",
+            "1 while policy holds nobody else until a person releases the brakes",
+            &self.brakes_set,
+        );
         gauge("paused", "1 while a person has ended what policy does by itself", &self.paused);
         gauge("stopped_packets", "Packets that the measures in force have stopped", &self.stopped_packets);
         gauge("stopped_bytes", "Bytes that the measures in force have stopped", &self.stopped_bytes);
@@ -174,6 +180,7 @@ impl Metrics {
         self.streams.set(shards.iter().map(|shard| shard.streams().len() as u64).sum());
         set(&self.stream_evictions, shards.iter().map(|shard| shard.streams().evictions()).sum());
         self.degraded.set(shards.is_degraded().into());
+        self.brakes_set.set(engine.standing().brakes().is_some().into());
         self.tenants.set(tenants as u64);
         self.vantages.set(engine.topology().vantages().len() as u64);
     }
@@ -195,6 +202,7 @@ impl Metrics {
             }
             Output::Imposed(_)
             | Output::Excused(_)
+            | Output::BrakesSet(_)
             | Output::Lifted { .. }
             | Output::CheckRelay { .. }
             | Output::RelayChecked(_)

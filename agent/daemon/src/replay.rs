@@ -296,6 +296,7 @@ fn json(output: &Output) -> serde_json::Result<serde_json::Value> {
         Output::Violation(violation) => ("violation", serde_json::to_value(violation)?),
         Output::Decision(decision) => ("decision", serde_json::to_value(decision)?),
         Output::Excused(excused) => ("excused", serde_json::to_value(excused)?),
+        Output::BrakesSet(set) => ("brakes-set", serde_json::to_value(set)?),
         Output::Imposed(measure) => ("imposed", serde_json::to_value(measure)?),
         Output::Lifted { measure, reason, at } => {
             ("lifted", serde_json::json!({ "decision": measure.decision.id, "reason": reason, "at": at }))
@@ -341,6 +342,7 @@ pub fn text_line(output: &Output) -> Option<String> {
             "{}  {}  {} {} [{}]: {}",
             decision.at, decision.tenant, decision.action, decision.scope, decision.mode, decision.reason
         ),
+        Output::BrakesSet(set) => format!("{}  the brakes are set: {}", set.at, set.why),
         Output::Excused(excused) => format!("{}  {}  {excused}", excused.at, excused.tenant),
         Output::Lifted { measure, reason, at } => {
             format!(

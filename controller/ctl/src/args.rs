@@ -222,6 +222,12 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Releases a node's brakes, which hold new measures back when very many tenants are held
+    Brakes {
+        /// What to do.
+        #[command(subcommand)]
+        command: BrakesCommand,
+    },
     /// Asks a tenant's mail server, from here, whether it would take a stranger's mail for somebody elsewhere
     ///
     /// Run it where the server has no reason to trust whoever asks: outside the tenant's networks. The server is told an outside sender and an
@@ -298,6 +304,26 @@ pub enum Command {
         /// The folder; it is made if it is not there.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+    },
+}
+
+/// What is done with brakes.
+#[derive(Debug, Subcommand)]
+pub enum BrakesCommand {
+    /// Releases a node's brakes: you have looked at those who are held
+    ///
+    /// They are set when so many of a node's tenants are held that something may be wrong (`reevectl nodes` says so); policy then holds nobody
+    /// else. Once they are released, as many again may be held before they are set once more. To let go of those who are held, see `reevectl lift`.
+    Release {
+        /// The node.
+        #[arg(long, value_name = "NAME")]
+        node: Name,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Return when the order is stored, without waiting for the node.
+        #[arg(long)]
+        no_wait: bool,
     },
 }
 

@@ -11,8 +11,8 @@ use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, Tenant, evidenc
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
     ListNodesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest, NodeOrder, PauseRequest,
-    PauseTarget, ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest,
-    import_tenants_request, node_order, pause_target,
+    PauseTarget, ReleaseBrakesRequest, ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest,
+    VerifyResponse, WatchRequest, import_tenants_request, node_order, pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -22,7 +22,9 @@ use reeve_relay_check::{Question, is_outside};
 use serde_json::Value;
 use tonic::{Code, Request};
 
-use crate::args::{Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why};
+use crate::args::{
+    BrakesCommand, Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why,
+};
 use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
 use crate::{json, policy, show};
@@ -122,6 +124,10 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
                 wait: !no_wait,
             };
             call.lift(request).await
+        }
+        Command::Brakes { command: BrakesCommand::Release { node, reason, no_wait } } => {
+            let (node, idempotency_key) = (node.to_string(), String::new());
+            call.release_brakes(ReleaseBrakesRequest { node, reason, idempotency_key, wait: !no_wait }).await
         }
         Command::Events { node, since, limit } => {
             let request = ListEventsRequest {
@@ -368,6 +374,16 @@ impl Call {
         let waited = request.wait;
         let answer = self.controller.operator().resume(self.request(request)).await?.into_inner();
         self.tell(|| json::resumed(target, &answer), || show::resumed(target, &answer))?;
+        done_on_nodes(&answer.nodes, waited)
+    }
+
+    async fn release_brakes(&self, request: ReleaseBrakesRequest) -> Result<(), CallError> {
+        let (target, waited) = (format!("the brakes of {}", request.node), request.wait);
+        let answer = self.controller.operator().release_brakes(self.request(request)).await?.into_inner();
+        self.tell(
+            || json::node_order_of(&target, &answer.order, &answer.nodes),
+            || show::order(&target, "released", &answer.nodes),
+        )?;
         done_on_nodes(&answer.nodes, waited)
     }
 

@@ -214,7 +214,11 @@ pub fn nodes(nodes: &ListNodesResponse) -> String {
         rows.push(vec![
             node.name.clone(),
             if node.connected { "up" } else { "DOWN" }.to_owned(),
-            if health.paused.is_some() { format!("{mode}, PAUSED") } else { mode.to_owned() },
+            match (health.paused.is_some(), health.brakes_set_time.is_some()) {
+                (true, _) => format!("{mode}, PAUSED"),
+                (_, true) => format!("{mode}, BRAKED"),
+                _ => mode.to_owned(),
+            },
             if health.vantages == 0 { "NOTHING".to_owned() } else { format!("{} ports", health.vantages) },
             policy,
             health.tenants.to_string(),
@@ -248,6 +252,17 @@ pub fn nodes(nodes: &ListNodesResponse) -> String {
     let mut text = table(&rows);
     for line in paused {
         let _ = writeln!(text, "PAUSED: {}", plain(&line));
+    }
+    for node in &nodes.nodes {
+        let health = node.health.clone().unwrap_or_default();
+        if let Some(since) = health.brakes_set_time {
+            let (name, why) = (&node.name, &health.brakes_set_reason);
+            let line = format!(
+                "{name} since {}: {why}; to hold others, look and say: reevectl brakes release --node {name}",
+                when(Some(since))
+            );
+            let _ = writeln!(text, "BRAKES SET: {}", plain(&line));
+        }
     }
     text + warning
 }

@@ -108,6 +108,14 @@ pub(crate) enum Job {
         asked: Box<LiftAsked>,
         reply: Reply<LiftTaken>,
     },
+    ReleaseBrakes {
+        requested: Requested,
+        id: OrderId,
+        node: NodeId,
+        by: String,
+        reason: String,
+        reply: Reply<OrderTaken>,
+    },
     NodeChange {
         what: What,
     },
@@ -386,6 +394,13 @@ async fn run(
             Ok(taken) => Ok(answer(reply, taken)),
             Err(error) => Err((error, failed(reply))),
         },
+        Job::ReleaseBrakes { requested, id, node, by, reason, reply } => {
+            let what = (&id, &node, by.as_str(), reason.as_str());
+            match write::release_brakes(conn, &requested, what, effects).await {
+                Ok(taken) => Ok(answer(reply, taken)),
+                Err(error) => Err((error, failed(reply))),
+            }
+        }
         Job::NodeChange { what } => {
             effects.events.push(what);
             Ok(nobody())

@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Agent, Running};
+use reeve_policy::judge::BrakesSet;
 use reeve_policy::{
     Action, Alert, Class, Decision, DecisionId, Loss, Measure, Mode, NodeEvent, NodeEventKind, Order, Origin,
     Pause, PauseScope, Report, Scope, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
@@ -14,7 +15,7 @@ use reeve_policy::{
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{
     LiftRequest, ListEventsRequest, ListNodesRequest, ListViolationsRequest, PauseRequest, PauseTarget,
-    ResumeRequest, WatchRequest, node_order, pause_target, watch_response,
+    ReleaseBrakesRequest, ResumeRequest, WatchRequest, node_order, pause_target, watch_response,
 };
 use reeve_proto::session::ProtocolVersion;
 use reeve_proto::time_to_wire;
@@ -136,6 +137,7 @@ async fn a_nodes_pause_and_the_fleets_are_apart() {
             evictions: 0,
             agent_version: String::new(),
             paused,
+            brakes: None,
         })
     };
     let told = Pause::new("oncall", "look", Timestamp::from_secs(7));
@@ -329,5 +331,56 @@ async fn what_a_policy_did_is_listed_and_lifted() {
     assert_eq!(client.lift(request(true)).await.unwrap().into_inner().total, 0);
     let elsewhere = LiftRequest { node: "n9".into(), ..request(true) };
     assert_eq!(client.lift(elsewhere).await.unwrap_err().code(), Code::NotFound);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_releases_a_nodes_brakes_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let client: Client = OperatorServiceClient::new(channel.clone());
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let set = BrakesSet { at: Timestamp::from_secs(7), why: "3 of the node's 20 tenants are held".into() };
+    let health = |brakes: Option<BrakesSet>| {
+        Report::Health(reeve_policy::NodeHealth {
+            at: Timestamp::from_secs(1),
+            mode: Mode::Enforce,
+            policy: None,
+            tenants: 20,
+            measures: 3,
+            vantages: 1,
+            frames_received: 0,
+            frames_dropped: 0,
+            malformed: 0,
+            flows: 0,
+            evictions: 0,
+            agent_version: String::new(),
+            paused: None,
+            brakes,
+        })
+    };
+    let told = NodeEvent::new(Timestamp::from_secs(7), NodeEventKind::BrakesSet, &set.why);
+    agent.report(1, Report::Event(told.clone())).await;
+    agent.report(2, health(Some(set.clone()))).await;
+    agent.acknowledged(2).await;
+    let nodes = client.clone().list_nodes(ListNodesRequest {}).await.unwrap().into_inner();
+    let known = nodes.nodes[0].health.clone().unwrap();
+    assert_eq!((known.brakes_set_time, known.brakes_set_reason), (Some(time_to_wire(set.at)), set.why));
+    let request = |node: &str| ReleaseBrakesRequest {
+        node: node.into(),
+        reason: "all of them scanned".into(),
+        wait: true,
+        ..Default::default()
+    };
+    assert_eq!(client.clone().release_brakes(request("n9")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(client.clone().release_brakes(request("")).await.unwrap_err().code(), Code::InvalidArgument);
+    let mut waiting = client.clone();
+    let asked = tokio::spawn(async move { waiting.release_brakes(request("n1")).await });
+    let order = agent.order().await;
+    assert!(matches!(&order, Order::ReleaseBrakes { reason, .. } if reason == "all of them scanned"));
+    agent.done(&order).await;
+    let done = asked.await.unwrap().unwrap().into_inner();
+    assert_eq!(done.nodes[0].state(), node_order::State::Done);
     controller.stop().await;
 }

@@ -59,7 +59,7 @@ fn play(judge: &mut Judge, tenant: &Tenant, scans: &[Alert]) -> Dossier {
                 }
                 (Judgement::Violation(violation), kept) => *kept = Some(Dossier::new(violation)),
                 (Judgement::Decision(decision), kept) => kept.as_mut().unwrap().decide(&decision),
-                (Judgement::Excused(_), _) => {}
+                (Judgement::Excused(_) | Judgement::Braked(_), _) => {}
             }
         }
     }

@@ -122,6 +122,7 @@ fn play(judge: &mut Judge, tenant: &Tenant, events: &[Event]) -> Vec<String> {
                 }
                 Judgement::Violation(_) => {}
                 Judgement::Excused(excused) => told.push(format!("{secs} {excused}")),
+                Judgement::Braked(set) => told.push(format!("{secs} {set}")),
             }
         }
     }
@@ -294,7 +295,7 @@ fn while_paused_nothing_new_is_done_and_the_step_is_taken_when_it_ends() {
     judge.handle_alert(&alert(Class::PortscanHorizontal, 5, 1, 0), &tenant("a", None), Occupancy::default());
     let softened = std::iter::from_fn(|| judge.poll()).find_map(|judgement| match judgement {
         Judgement::Decision(decision) => decision.softened,
-        Judgement::Violation(_) | Judgement::Excused(_) => None,
+        _ => None,
     });
     assert_eq!(softened.unwrap(), "paused by oncall since 2023-11-14T22:13:21Z: look");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Step;
 use crate::reader::{format_duration, parse_duration};
 use crate::time::Timestamp;
 
@@ -49,6 +50,24 @@ pub struct Repeat {
     pub within: Duration,
     /// The step that is taken at once, counted from 0.
     pub step: usize,
+}
+
+/// From when on what a reseller's customers do is held against the reseller as well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// Strikes of all its customers together.
+    pub violations: u32,
+    /// Customers with a strike.
+    pub children: u32,
+    /// Strikes no older than this count.
+    pub within: Duration,
+    /// The reseller's own steps. Not empty.
+    pub ladder: Vec<Step>,
+}
+
+impl Escalation {
+    /// What is behind a rule's key where it is about a reseller.
+    pub const SUFFIX: &str = ".parent";
 }
 
 /// How long somebody has to mend something.

@@ -161,6 +161,24 @@ impl Policy {
         })
     }
 
+    /// Protected destinations within tenants' prefixes, in words: to cut off the tenant would cut those off too.
+    #[must_use]
+    pub fn protected_within(&self, tenants: &[Tenant]) -> Vec<String> {
+        let mut all = Vec::new();
+        for tenant in tenants {
+            for prefix in &tenant.addresses {
+                let is_within = |one: &&IpNet| prefix.contains(*one) && *one != prefix;
+                if let Some(protected) = self.protected_destinations.iter().find(is_within) {
+                    all.push(format!(
+                        "{protected}, which is protected, lies within {prefix} of tenant `{}`: a suspension would cut it off too; give the tenant prefixes without it",
+                        tenant.id
+                    ));
+                }
+            }
+        }
+        all
+    }
+
     /// What tenants' exemptions are from that this policy does not forbid, or cannot excuse for some targets only: a slip, in words.
     #[must_use]
     pub fn idle_exemptions(&self, tenants: &[Tenant]) -> Vec<String> {
@@ -298,6 +316,33 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert!(told[0].ends_with("policy x has no rule with the clause x/scam"), "{}", told[0]);
         assert!(told[1].contains("x/spoof is done to no targets"), "{}", told[1]);
+    }
+
+    #[test]
+    fn a_policy_that_would_hit_what_is_protected_is_refused_or_told() {
+        let lines = |scope: &str, own: &str| {
+            format!(
+                "[policy]\nname = \"y\"\nversion = 1\n[networks]\nown = [\"{own}\"]\n[protected]\ndestinations = \
+                 [\"198.51.100.0/24\"]\n[[rule]]\nid = \"ours\"\ntarget = \"own\"\non = [\"portscan.*\"]\n\
+                 ladder = [{{ action = \"notify\" }}, {{ action = \"limit\", scope = \"{scope}\", rate = \"1/second\", until = \"1h\" }}]\n"
+            )
+        };
+        let refused = Policy::parse("y.toml", &lines("dst", "198.51.100.0/25")).unwrap_err().to_string();
+        assert!(
+            refused.contains("y.toml:12:10: `rule[1].ladder`")
+                && refused.contains("to which nothing is blocked"),
+            "{refused}"
+        );
+        let policy = Policy::parse("y.toml", &lines("all", "198.51.100.0/25")).unwrap();
+        assert!(Policy::parse("y.toml", &lines("dst", "203.0.113.0/24")).is_ok());
+        let mut tenant = Tenant::new("a".parse().unwrap());
+        tenant.addresses = vec!["198.51.100.7/32".parse().unwrap(), "198.51.0.0/16".parse().unwrap()];
+        let told = policy.protected_within(&[tenant]);
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0]
+                .starts_with("198.51.100.0/24, which is protected, lies within 198.51.0.0/16 of tenant `a`")
+        );
     }
 
     #[test]

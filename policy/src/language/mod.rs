@@ -35,7 +35,7 @@ use crate::rate::Rate;
 use crate::reader::ConfigErrors;
 use crate::tenant::{Mode, Name, Tenant, TenantId};
 use crate::time::Timestamp;
-use conditions::{Calendar, Grace, Repeat, Severe, Whose};
+use conditions::{Calendar, Escalation, Grace, Repeat, Severe, Whose};
 pub use excuses::{ClassSet, Excuses};
 use notices::{NoticeSettings, Tell};
 use numbers::Tailoring;
@@ -163,6 +163,9 @@ pub struct Rule {
     /// The step that a known offender's first strike takes, counted from 0.
     #[serde(default)]
     pub known_offender: Option<usize>,
+    /// From when on it is held against whoever is above the tenant; `None` for never.
+    #[serde(default)]
+    pub parent: Option<Escalation>,
     /// After a step that is no measure, the next one is taken when this is over at the earliest.
     pub grace: Grace,
     /// Who is told; `None` leaves that to the policy.

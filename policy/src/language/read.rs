@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::conditions::{Calendar, Weekday};
+use ipnet::IpNet;
+
+use super::conditions::{Calendar, Weekday, Whose};
 use super::notices::NoticeSettings;
 use super::numbers::Tailoring;
 use super::rules_read::{NAME, override_rules, rules};
 use super::tenants::{prefixes, spared};
 use super::thresholds::Thresholds;
-use super::{Brakes, Policy, RelayCheck, thresholds_read};
+use super::{Brakes, Policy, RelayCheck, Rule, thresholds_read};
 use crate::reader::{ConfigErrors, Document, Section};
 use crate::tenant::Name;
 
@@ -86,6 +88,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     if own_networks.is_empty() && !is_said {
         require_networks(root);
     }
+    refuse_futile(root, &rules, (&own_networks, &destinations));
     let mut calendar = base.as_ref().map_or_else(Calendar::default, |base| base.calendar.clone());
     if let Some(section) = root.section("calendar") {
         read_calendar(&section, &mut calendar);
@@ -127,6 +130,26 @@ fn require_networks(root: &Section<'_, '_>) {
             rule.reject(
                 "target",
                 "`own` where [networks] own = [...] says which networks are the provider's",
+            );
+        }
+    }
+}
+
+/// A rule that protects networks which are never blocked, and whose every measure is aimed at what was hit, could never do anything: it
+/// would only seem to.
+fn refuse_futile(root: &Section<'_, '_>, rules: &[Rule], (own, protected): (&[IpNet], &[IpNet])) {
+    let is_protected = |net: &IpNet| protected.iter().any(|outer| outer.contains(net));
+    if own.is_empty() || !own.iter().all(is_protected) {
+        return;
+    }
+    for section in root.sections("rule") {
+        let rule = section.text("id").and_then(|id| rules.iter().find(|rule| rule.id.as_str() == id));
+        let Some(rule) = rule.filter(|rule| rule.target == Some(Whose::Own)) else { continue };
+        let mut measures = rule.ladder.iter().filter(|step| step.action.is_measure()).peekable();
+        if measures.peek().is_some() && measures.all(|step| step.scope.is_by_target()) {
+            section.reject(
+                "ladder",
+                "a step with the scope `all` or a port: all of [networks] `own` is in [protected] `destinations`, to which nothing is blocked",
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::conditions::{Grace, Repeat, Severe, Whose};
+use super::conditions::{Escalation, Grace, Repeat, Severe, Whose};
 use super::thresholds::{EndpointKind, Thresholds};
 use super::{Rule, ScopeRule, Step, notices, thresholds_read};
 use crate::class::Class;
@@ -87,6 +87,12 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
     let severe = severe(section, steps);
     let repeat = repeat(section, steps);
     let known_offender = step_number(section, "known_offender", steps);
+    let parent = parent(section);
+    if parent.is_some()
+        && id.as_ref().is_some_and(|id| format!("{id}{}", Escalation::SUFFIX).len() > Name::MAX_LEN)
+    {
+        section.reject("id", "at most 57 characters for a rule with `parent`");
+    }
     let tell = notices::tell(section);
     Some(Rule {
         id: id?,
@@ -102,6 +108,7 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
         severe,
         repeat,
         known_offender,
+        parent,
         grace,
         tell,
         ladder: ladder?,
@@ -146,6 +153,37 @@ fn repeat(section: &Section<'_, '_>, steps: usize) -> Option<Repeat> {
     let step = step_number(&repeat, "step", steps).unwrap_or(steps.saturating_sub(1));
     repeat.finish();
     Some(Repeat { within: within?, step })
+}
+
+/// `parent = { violations = 3, children = 2, within = "30d", ladder = [...] }`.
+fn parent(section: &Section<'_, '_>) -> Option<Escalation> {
+    let parent = section.section("parent")?;
+    let number = |key| parent.integer(key, 1..=10_000).and_then(|number| u32::try_from(number).ok());
+    let (violations, children) = (number("violations"), number("children"));
+    if violations.is_none() && children.is_none() && !parent.has("violations") && !parent.has("children") {
+        parent.reject("violations", "a number from 1 to 10000: so many violations of a reseller's customers; or `children`, of so many of them");
+    }
+    if !parent.has("within") {
+        parent.reject("within", "a time such as \"30d\"");
+    }
+    let within = parent.duration("within");
+    let ladder = ladder(&parent, None, false);
+    for (place, step) in parent.sections("ladder").iter().zip(ladder.iter().flatten()) {
+        if step.scope.is_by_target() {
+            place.reject("scope", "all, or a port like tcp/25: the destinations are those of the reseller's customer, who is held already");
+        }
+        if step.until == Until::Verified {
+            place.reject("until", "\"released\", \"paid\" or a time: a reseller's servers are not asked");
+        }
+    }
+    parent.finish();
+    let ladder = ladder.filter(|ladder| !ladder.is_empty())?;
+    Some(Escalation {
+        violations: violations.unwrap_or(1),
+        children: children.unwrap_or(1),
+        within: within?,
+        ladder,
+    })
 }
 
 /// A step of the ladder, as a number from 1 on or as `"last"`; counted from 0.

@@ -239,6 +239,18 @@ fn rule(to: &mut Writer, rule: &Rule) {
     if let Some(tell) = rule.tell {
         to.list("tell", tell.words());
     }
+    if let Some(parent) = &rule.parent {
+        let steps: Vec<String> = parent.ladder.iter().map(step).collect();
+        let (violations, children) = (parent.violations, parent.children);
+        let within = format_duration(parent.within);
+        to.put(
+            "parent",
+            format!(
+                "{{ violations = {violations}, children = {children}, within = \"{within}\", ladder = [{}] }}",
+                steps.join(", ")
+            ),
+        );
+    }
     let steps: Vec<String> = rule.ladder.iter().map(step).collect();
     to.put("ladder", format!("[\n  {},\n]", steps.join(",\n  ")));
 }
@@ -418,6 +430,7 @@ mode = "enforce"
 decay = "30d"
 grace = "2 working days"
 severe = { times = 12.5, step = 2 }
+parent = { violations = 3, within = "30d", ladder = [{ action = "notify" }, { action = "block", scope = "tcp/25", until = "released" }] }
 repeat = { within = "7d", step = "last" }
 known_offender = 2
 notice_first = true

@@ -95,6 +95,7 @@ fn words(outputs: &[Output]) -> Vec<String> {
             }
             Output::Decision(decision) => format!("{} {}", decision.action, decision.scope),
             Output::Excused(excused) => excused.to_string(),
+            Output::BrakesSet(set) => set.to_string(),
             Output::Imposed(_) => "imposed".to_owned(),
             Output::Lifted { reason, .. } => format!("lifted: {}", reason.name()),
             Output::CheckRelay { server, .. } => format!("ask {server}"),

@@ -124,6 +124,11 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// A person released the brakes; see [`Engine::handle_release_brakes`].
+    ReleaseBrakes {
+        /// When.
+        at: Timestamp,
+    },
     /// What policy did is undone; see [`Engine::handle_lift`].
     Lift {
         /// What of it.
@@ -151,6 +156,7 @@ impl Engine {
                 self.handle_relay_checked(&tenant, (verdict, is_outside), server, by, at);
             }
             Input::Verify { tenant, at } => self.handle_verify(&tenant, at),
+            Input::ReleaseBrakes { at } => self.handle_release_brakes(at),
             Input::Pause { paused, at } => self.handle_pause(paused, at),
             Input::Lift { lift, at } => self.handle_lift(&lift, at),
         }

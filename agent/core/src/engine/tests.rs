@@ -116,6 +116,7 @@ fn words(outputs: &[Output]) -> Vec<String> {
         Output::Violation(violation) => format!("violation {}", violation.state.name()),
         Output::Decision(decision) => format!("{} {}", decision.action, decision.mode),
         Output::Excused(excused) => excused.to_string(),
+        Output::BrakesSet(set) => set.to_string(),
         Output::Imposed(_) => "imposed".to_owned(),
         Output::Lifted { reason, at, .. } => format!("{} lifted: {}", millis(*at), reason.name()),
         Output::CheckRelay { tenant, .. } => format!("check relay {tenant}"),

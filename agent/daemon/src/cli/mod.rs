@@ -103,6 +103,11 @@ pub enum Command {
     /// notices within a second. It lasts, over restarts too, until `reeve-agent resume`. A pause of the controller's is apart from
     /// this one: the node is paused while either is.
     Pause(PauseArgs),
+    /// Releases the brakes: you have looked at those who are held
+    ///
+    /// The brakes are set when so many of the node's tenants are held that something may be wrong; policy then holds nobody else until
+    /// somebody releases them, here or with `reevectl brakes release`. As many again may be held before they are set once more.
+    ReleaseBrakes(ReleaseBrakesArgs),
     /// Lets policy act by itself again on this node
     ///
     /// A step that was held back is taken if the abuse is still seen. A pause of the controller's stays: `reevectl resume`.
@@ -339,6 +344,17 @@ pub struct PauseArgs {
     /// The settings, which name the state folder.
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
     pub config: PathBuf,
+}
+
+/// Arguments of `release-brakes`.
+#[derive(Debug, Args)]
+pub struct ReleaseBrakesArgs {
+    /// The settings, which name the state folder.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub reason: String,
 }
 
 /// Arguments of `resume`.

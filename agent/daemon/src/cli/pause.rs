@@ -13,7 +13,7 @@ use reeve_policy::pause::{MAX_REASON, is_plain};
 use reeve_policy::{Lift, MeasureCounters, Mode, Name, Pause, Report};
 
 use super::table::{settings_of, wanted};
-use super::{PauseArgs, ResumeArgs};
+use super::{PauseArgs, ReleaseBrakesArgs, ResumeArgs};
 use crate::capture::Clock;
 use crate::config;
 use crate::enforce::{Enforcer, Ownership};
@@ -52,6 +52,24 @@ pub fn pause(args: &PauseArgs) -> anyhow::Result<String> {
         Some(1) => format!("{paused}; no agent is running; 1 measure lifted"),
         Some(lifted) => format!("{paused}; no agent is running; {lifted} measures lifted"),
         None => format!("{paused}; an agent has just started and lifts what policy did"),
+    })
+}
+
+/// Releases the brakes of this node.
+///
+/// # Errors
+/// When the settings cannot be read or the state folder not written.
+pub fn release_brakes(args: &ReleaseBrakesArgs) -> anyhow::Result<String> {
+    let reason = args.reason.trim();
+    if reason.len() > MAX_REASON || !reason.chars().all(is_plain) {
+        return Err(BadReason.into());
+    }
+    let folder = settings_of(&args.config)?.state_dir;
+    pause::write_release(&folder, &Pause::new(&who(), reason, Clock::start().now()))?;
+    Ok(if pause::is_in_use(&folder) {
+        "the brakes are released: the running agent notices within a second".to_owned()
+    } else {
+        "no agent is running; the next one releases the brakes when it starts".to_owned()
     })
 }
 
@@ -123,6 +141,7 @@ fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<Option<usize>> 
             Output::Alert(_)
             | Output::Decision(_)
             | Output::Excused(_)
+            | Output::BrakesSet(_)
             | Output::Imposed(_)
             | Output::CheckRelay { .. }
             | Output::RelayChecked(_)

@@ -120,6 +120,7 @@ impl Loaded {
             all.extend(self.policy.unknown_tenants(&self.tenants).into_iter().map(told));
         }
         all.extend(self.policy.idle_exemptions(&self.tenants));
+        all.extend(self.policy.protected_within(&self.tenants));
         all
     }
 }

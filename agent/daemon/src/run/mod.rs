@@ -33,7 +33,7 @@ use reeve_core::blocklist::Blocklists;
 use reeve_core::detect::quota::Tally;
 use reeve_core::engine::EngineConfig;
 use reeve_core::topology::VantageKind;
-use reeve_policy::{Mode, Order, OrderResult, Report, Timestamp};
+use reeve_policy::{Mode, Order, OrderResult, Pause, Report, Timestamp};
 use reeve_telemetry::metrics::Endpoint;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc as async_mpsc, oneshot};
@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Order(Box<Order>),
     /// The node's own pause is another now, or none.
     LocalPause(Option<LocalPause>),
+    /// Somebody on the node releases the brakes.
+    ReleaseBrakes(Pause),
     /// Other blocklists.
     Blocklists(std::sync::Arc<Blocklists>),
     /// A mail server was asked, and this came of it.

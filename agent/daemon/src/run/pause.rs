@@ -39,6 +39,17 @@ pub(super) fn follow(folder: PathBuf, mut last: Option<LocalPause>, commands: mp
     let mut complained = false;
     loop {
         std::thread::sleep(LOOK_EVERY);
+        match pause::take_release(&folder) {
+            Ok(Some(person)) => {
+                if commands.send(Command::ReleaseBrakes(person)).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "whether somebody releases the brakes cannot be looked for")
+            }
+        }
         match pause::read(&folder) {
             Ok(now) if now == last => complained = false,
             Ok(now) => {

@@ -204,6 +204,7 @@ impl Sensor {
                 match commands.try_recv() {
                     Ok(Command::Order(order)) => self.handle_order(*order),
                     Ok(Command::LocalPause(pause)) => self.take_local_pause(pause),
+                    Ok(Command::ReleaseBrakes(person)) => self.release_brakes(&person.by, &person.reason),
                     Ok(Command::Blocklists(lists)) => self.core.set_blocklists(&lists),
                     Ok(Command::RelayChecked(answer)) => self.take_answer(answer),
                     Ok(Command::Reload(loaded)) => self.reload(*loaded)?,
@@ -354,6 +355,10 @@ impl Sensor {
             Order::Verify { id, tenant, by, answer } => self.verify(id, tenant, by, answer, now),
             Order::Pause { id, scope, pause, lift } => self.take_pause(id, scope, pause, lift, now),
             Order::Resume { id, scope, by, reason } => self.take_resume(id, scope, &by, &reason, now),
+            Order::ReleaseBrakes { id, by, reason } => {
+                self.release_brakes(&by, &reason);
+                self.awaiting.push(id);
+            }
             Order::Lift { id, policy, since, by, reason } => {
                 tracing::warn!(
                     order = %id, policy = %policy.name, version = policy.version, %since, by, reason,
@@ -434,6 +439,12 @@ impl Sensor {
                         self.tell_seldom(decision.at, NodeEventKind::Braked, &detail);
                     }
                     self.happened.push(Report::Decision(decision));
+                }
+                Output::BrakesSet(set) => {
+                    let detail =
+                        format!("policy holds nobody else until a person releases them: {}", set.why);
+                    self.tell_event(NodeEvent::new(set.at, NodeEventKind::BrakesSet, &detail));
+                    self.tell_health();
                 }
                 Output::Excused(excused) => {
                     self.tell_apart(excused.at, NodeEventKind::Excused, &excused.to_string());
@@ -520,6 +531,7 @@ impl Sensor {
             evictions: shards.iter().map(|shard| shard.flows().evictions()).sum(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             paused: self.paused.clone(),
+            brakes: self.engine().standing().brakes().cloned(),
         }));
     }
 }

@@ -16,6 +16,8 @@ use super::{LOCK, StateError};
 
 /// The file of the node's own pause.
 const LOCAL: &str = "pause.json";
+/// The file of somebody on the node who releases the brakes.
+const RELEASE: &str = "release-brakes.json";
 /// No pause is longer: a reason, a name and a time.
 const MAX_BYTES: u64 = 16 << 10;
 
@@ -88,16 +90,47 @@ pub fn read(folder: &Path) -> io::Result<Option<LocalPause>> {
     }))
 }
 
+/// Has the brakes released by the agent that runs, or the next one that does.
+///
+/// # Errors
+/// When there is no room or no permission.
+pub fn write_release(folder: &Path, person: &Pause) -> Result<(), StateError> {
+    write_whole(folder, RELEASE, person)
+}
+
+/// Who has asked for the brakes to be released; it is taken away, for it is done once.
+///
+/// # Errors
+/// When the system does not let us look or take it away.
+pub fn take_release(folder: &Path) -> io::Result<Option<Pause>> {
+    let path = folder.join(RELEASE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_BYTES), &mut bytes)?;
+    fs::remove_file(&path)?;
+    // What cannot be understood releases nothing.
+    let person = serde_json::from_slice::<Pause>(&bytes).ok();
+    Ok(person.map(|person| Pause::new(&person.by, &person.reason, person.at)))
+}
+
 /// Writes the node's own pause, whole, for whom the folder belongs to. The folder is made if it is not there.
 ///
 /// # Errors
 /// When there is no room or no permission; what was there stays then.
 pub fn write(folder: &Path, pause: &LocalPause) -> Result<(), StateError> {
+    write_whole(folder, LOCAL, pause)
+}
+
+fn write_whole(folder: &Path, name: &str, value: &impl Serialize) -> Result<(), StateError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|source| StateError::Folder { path: folder.to_owned(), source })?;
-    let path = folder.join(LOCAL);
+    let path = folder.join(name);
     let written = (|| {
-        let new = folder.join("pause.json.new");
+        let new = folder.join(format!("{name}.new"));
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -109,7 +142,7 @@ pub fn write(folder: &Path, pause: &LocalPause) -> Result<(), StateError> {
         if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
             fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
         }
-        file.write_all(&serde_json::to_vec(pause)?)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(folder)?.sync_all()
@@ -169,6 +202,19 @@ mod tests {
         assert_eq!(fs::metadata(folder.join(LOCAL)).unwrap().mode() & 0o777, 0o600);
         assert!(remove(&folder).unwrap() && !remove(&folder).unwrap());
         assert_eq!(read(&folder).unwrap(), None);
+    }
+
+    #[test]
+    fn the_brakes_are_released_once_and_by_nobody_who_cannot_be_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(take_release(folder.path()).unwrap(), None);
+        let person = Pause::new("root", "looked", Timestamp::from_secs(7));
+        write_release(folder.path(), &person).unwrap();
+        assert_eq!(take_release(folder.path()).unwrap(), Some(person));
+        assert_eq!(take_release(folder.path()).unwrap(), None);
+        fs::write(folder.path().join(RELEASE), "{\"by\": ").unwrap();
+        assert_eq!(take_release(folder.path()).unwrap(), None);
+        assert!(!folder.path().join(RELEASE).exists());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use reeve_policy::{Lift, Measure, Name, NodeId, OrderId, Pause, PolicyVersion};
 use reeve_proto::operator::v1::lift_response::Lifted;
 use reeve_proto::operator::v1::{
     EventEntry, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse, PauseRequest,
-    PauseResponse, PauseTarget, ResumeRequest, ResumeResponse, pause_target,
+    PauseResponse, PauseTarget, ReleaseBrakesRequest, ReleaseBrakesResponse, ResumeRequest, ResumeResponse,
+    pause_target,
 };
 use reeve_proto::status::v1::PausedNode;
 use reeve_proto::{time, time_to_wire};
@@ -133,6 +134,25 @@ pub(super) async fn lift(
 
 fn lifted((node, measure): &(NodeId, Measure)) -> Lifted {
     Lifted { node: node.to_string(), measure: Some(measure.into()) }
+}
+
+/// Releases a node's brakes.
+pub(super) async fn release(
+    house: &House,
+    operator: Name,
+    request: ReleaseBrakesRequest,
+) -> Result<ReleaseBrakesResponse, Status> {
+    let ReleaseBrakesRequest { node: name, reason, idempotency_key: key, wait } = request;
+    let node = node(&name)?.ok_or_else(|| Status::invalid_argument("node: the name of one"))?;
+    check_reason(&reason, false)?;
+    check_key(&key)?;
+    let requested = Requested { key, meaning: format!("release-brakes {node} {reason}") };
+    let (id, by) = (OrderId(new_key(clock::now())), operator.to_string());
+    let mut events = house.events.subscribe();
+    let done = house.writer.ask(|reply| Job::ReleaseBrakes { requested, id, node, by, reason, reply });
+    let (id, _) = taken(done.await.map_err(unwritable)?, &name)?;
+    let nodes = outcome(house, &id, wait, &mut events).await?;
+    Ok(ReleaseBrakesResponse { order: id.to_string(), nodes })
 }
 
 /// Lists what happened on nodes.

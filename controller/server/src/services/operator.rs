@@ -10,9 +10,9 @@ use reeve_proto::operator::v1::{
     ImposeRequest, ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse,
     ListNodesRequest, ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest,
     ListUsageResponse, ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PauseRequest,
-    PauseResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
-    SuspendResponse, TenantEntry, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
-    import_tenants_request,
+    PauseResponse, ReleaseBrakesRequest, ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse,
+    ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, TenantEntry, VerifyRequest,
+    VerifyResponse, WatchRequest, WatchResponse, import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
@@ -258,6 +258,16 @@ impl OperatorService for Service {
             );
         }
         brakes::lift(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn release_brakes(
+        &self,
+        request: Request<ReleaseBrakesRequest>,
+    ) -> Result<Response<ReleaseBrakesResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::warn!(%operator, node = request.node, reason = request.reason, "an operator releases the brakes");
+        brakes::release(&self.0, operator, request).await.map(Response::new)
     }
 
     async fn list_events(

@@ -103,6 +103,19 @@ impl Sensor {
         }
     }
 
+    /// A person has looked at those who are held.
+    pub(super) fn release_brakes(&mut self, by: &str, reason: &str) {
+        let now = self.clock.now();
+        let was =
+            self.engine().standing().brakes().map_or("they were not set".to_owned(), ToString::to_string);
+        tracing::warn!(by, reason, "the brakes are released: {was}");
+        self.core.handle(Input::ReleaseBrakes { at: engine_time(now) });
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        self.tell_apart(now, NodeEventKind::BrakesReleased, &format!("by {by}{why}; {was}"));
+        self.changed = true;
+        self.tell_health();
+    }
+
     /// Tells the engine who has paused the node, if that is another than before.
     fn set_pause(&mut self, now: Timestamp) {
         let paused = self.pauses.in_force().cloned();

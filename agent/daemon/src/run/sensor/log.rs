@@ -34,6 +34,9 @@ pub(super) fn log(output: &Output) {
         Output::Excused(excused) => {
             tracing::info!(tenant = %excused.tenant, clause = excused.clause, "{excused}")
         }
+        Output::BrakesSet(set) => tracing::error!(
+            "THE BRAKES ARE SET, policy holds nobody else until a person releases them: {set}"
+        ),
         Output::Imposed(_) => {}
         Output::Lifted { measure, reason, .. } => tracing::info!(
             tenant = %measure.decision.tenant, violation = behind(&measure.decision),

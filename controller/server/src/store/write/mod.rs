@@ -19,7 +19,9 @@ use reeve_policy::{NodeId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
 pub use greet::{Greeting, greet, saw};
-pub use orders::{LiftAsked, LiftTaken, OrderTaken, Requested, lift, order_result, release, suspend};
+pub use orders::{
+    LiftAsked, LiftTaken, OrderTaken, Requested, lift, order_result, release, release_brakes, suspend,
+};
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};

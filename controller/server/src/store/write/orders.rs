@@ -107,6 +107,28 @@ pub async fn lift(
     Ok(LiftTaken { taken: OrderTaken::Ordered { id: asked.id.clone(), decision: None }, measures })
 }
 
+/// Orders that a node's brakes are released.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn release_brakes(
+    conn: &mut SqliteConnection,
+    requested: &Requested,
+    (id, node, by, reason): (&OrderId, &NodeId, &str, &str),
+    effects: &mut Effects,
+) -> Result<OrderTaken, StoreError> {
+    if let Some(taken) = repeated(conn, requested).await? {
+        return Ok(taken);
+    }
+    if !nodes(conn).await?.contains(node) {
+        return Ok(OrderTaken::UnknownNode);
+    }
+    let order = Order::ReleaseBrakes { id: id.clone(), by: by.to_owned(), reason: reason.to_owned() };
+    insert(conn, node, id, &order, About::Node, effects).await?;
+    remember(conn, requested, id, None, effects.now).await?;
+    Ok(OrderTaken::Ordered { id: id.clone(), decision: None })
+}
+
 /// Orders a suspension on every node.
 ///
 /// # Errors
@@ -303,7 +325,7 @@ pub async fn order_result(
             }
             None
         }
-        Order::Resume { .. } => None,
+        Order::Resume { .. } | Order::ReleaseBrakes { .. } => None,
         Order::Lift { policy, since, .. } => {
             if result.result.is_ok() {
                 lift_policy(conn, node, &Lift::of(policy.clone(), *since), result.at, effects).await?;
