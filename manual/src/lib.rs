@@ -6,11 +6,13 @@
 //!
 //! Left out: anything that is not in `--help`.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::Command;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
@@ -20,6 +22,24 @@ pub use clap_complete::Shell;
 pub const USER_COMMANDS: &str = "1";
 /// The section of the manual for what administrators and the service manager run.
 pub const SYSTEM_ADMINISTRATION: &str = "8";
+
+/// A text of which some values are known: those are completed, and every other is taken as well.
+///
+/// Shells complete only these where there are any; bash goes on with files.
+#[derive(Clone, Debug)]
+pub struct Known(pub Vec<&'static str>);
+
+impl TypedValueParser for Known {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|name| PossibleValue::new(*name))))
+    }
+}
 
 /// Writes a shell's completions.
 ///
@@ -127,6 +147,21 @@ mod tests {
         }
         let text = std::fs::read_to_string(folder.join("mill-grind.8")).unwrap();
         assert!(text.contains("Slowly.") && text.contains("Which."), "{text}");
+    }
+
+    #[test]
+    fn what_is_known_is_completed_and_all_is_taken() {
+        let policy = || Arg::new("policy").long("policy").hide_possible_values(true);
+        let program = || Command::new("x").arg(policy().value_parser(Known(vec!["baseline", "extin"])));
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            completions(program(), shell, &mut script).unwrap();
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("baseline") && script.contains("extin"), "{shell}");
+        }
+        let given = program().try_get_matches_from(["x", "--policy", "ours.toml"]).unwrap();
+        assert_eq!(given.get_one::<String>("policy").unwrap(), "ours.toml");
+        assert!(!program().render_help().to_string().contains("possible values"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
 use reeve_policy::{Month, Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
 
@@ -340,17 +341,17 @@ pub enum PolicyCommand {
     ///
     /// What is written is a policy again. With --json it is one object.
     Show {
-        /// A file, or the name of one that is compiled in, such as baseline.
-        #[arg(value_name = "NAME|FILE")]
+        /// A file, or the name of one that is compiled in: baseline, anycloud, cloudprovider, extin, intermax, oxygis.
+        #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
         policy: String,
     },
     /// Tells key by key in what two policies differ; exit code 1 if they do
     Diff {
         /// A file, or the name of one that is compiled in.
-        #[arg(value_name = "NAME|FILE")]
+        #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
         before: String,
         /// Likewise.
-        #[arg(value_name = "NAME|FILE")]
+        #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
         after: String,
     },
 }
@@ -482,6 +483,11 @@ pub enum StateArg {
     Quiet,
     /// An operator released the tenant.
     Released,
+}
+
+/// The names of policies that are compiled in are completed.
+fn presets() -> reeve_manual::Known {
+    reeve_manual::Known(Policy::PRESETS.iter().map(|(name, _)| *name).collect())
 }
 
 fn policy(text: &str) -> Result<PolicyVersion, String> {

@@ -13,6 +13,7 @@ pub mod thresholds;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use reeve_policy::language::Policy;
 use reeve_policy::reader::ConfigErrors;
 use reeve_telemetry::logs::LogFormat;
 
@@ -208,8 +209,8 @@ pub struct ReplayArgs {
     /// Where the captures were taken: at the one tenant's port, where foreign sources are spoofed, or anywhere.
     #[arg(long, value_enum, default_value_t = play::VantageArg::Mirror)]
     pub vantage: play::VantageArg,
-    /// A preset's name, or a policy file.
-    #[arg(long, value_name = "POLICY", default_value = "baseline")]
+    /// A preset's name (baseline, anycloud, cloudprovider, extin, intermax, oxygis), or a policy file.
+    #[arg(long, value_name = "POLICY", default_value = "baseline", value_parser = presets(), hide_possible_values = true)]
     pub policy: String,
     /// Divides the tenants among so many shards, as a node with several cores would: the same comes out. By default one, or as
     /// many as there were live.
@@ -231,8 +232,8 @@ pub struct ScoreArgs {
     /// The manifest; captures are found beside it.
     #[arg(value_name = "MANIFEST")]
     pub manifest: PathBuf,
-    /// A preset's name, or a policy file.
-    #[arg(long, value_name = "POLICY", default_value = "baseline")]
+    /// A preset's name (baseline, anycloud, cloudprovider, extin, intermax, oxygis), or a policy file.
+    #[arg(long, value_name = "POLICY", default_value = "baseline", value_parser = presets(), hide_possible_values = true)]
     pub policy: String,
     /// JSON instead of a table.
     #[arg(long)]
@@ -251,7 +252,7 @@ pub struct ThresholdsArgs {
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
     pub config: PathBuf,
     /// A preset's name, or a policy file, instead of the one in the settings.
-    #[arg(long, value_name = "POLICY")]
+    #[arg(long, value_name = "POLICY", value_parser = presets(), hide_possible_values = true)]
     pub policy: Option<String>,
     /// The tenant. One that is not known on this node is taken to have the profile `none`.
     #[arg(long, value_name = "ID")]
@@ -394,4 +395,9 @@ pub fn describe(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// The names of policies that are compiled in are completed.
+fn presets() -> reeve_manual::Known {
+    reeve_manual::Known(Policy::PRESETS.iter().map(|(name, _)| *name).collect())
 }
