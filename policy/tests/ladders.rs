@@ -3,7 +3,7 @@
 //! The data is in `ladders/PRESET.txt`, a line a case: `RULE | alerts | decisions`, each `;` after the other. An alert is `TIME CLASS`, or
 //! `FROM..TO/STEP CLASS` for many; behind the class may stand ` xTIMES` (so many times its number), ` @own` (done to the provider's own
 //! hosts) or ` @NAME` (a call to that endpoint). `known` alone says that the tenant is known for it. A decision is what is decided of that
-//! tenant, with the time at which it is. Times are spans since Tuesday, 24 November 2026, noon in UTC.
+//! tenant, or of the `parent` above it, with the time at which it is. Times are spans since Tuesday, 24 November 2026, noon in UTC.
 //!
 //! The data is complete: each rule has cases, each step of it is taken in one of them, and there is no condition that could be left out
 //! of a rule without one of its cases coming to something else.
@@ -31,6 +31,9 @@ const TABLES: [(&str, &str); 6] = [
     ("intermax", include_str!("ladders/intermax.txt")),
     ("oxygis", include_str!("ladders/oxygis.txt")),
 ];
+
+/// The reseller above the tenant.
+const PARENT: &str = "reseller";
 
 /// What a provider adds to a preset: its networks and what is not to be called in bursts.
 const PLACE: &str = r#"
@@ -159,10 +162,16 @@ fn play(policy: &Arc<Policy>, case: &Case<'_>) -> Vec<Decision> {
     if case.is_known {
         tenant.known_offender = case.alerts.iter().map(|(_, alert)| alert.class).collect();
     }
+    tenant.parent = Some(PARENT.parse().unwrap());
+    let family = [Arc::new(tenant.clone()), Arc::new(Tenant::new(PARENT.parse().unwrap()))];
+    judge.set_families(family.iter());
     let mut decisions = Vec::new();
     for (_, alert) in &case.alerts {
         judge.handle_timeout(alert.at);
         judge.handle_alert(alert, &tenant, Occupancy::default());
+        while let Some(escalated) = judge.poll_escalated() {
+            judge.handle_escalated(&escalated, Occupancy::default());
+        }
         while let Some(judgement) = judge.poll() {
             if let Judgement::Decision(decision) = judgement {
                 decisions.push(decision);
@@ -187,7 +196,8 @@ fn told(decision: &Decision) -> String {
     let until = if decision.action.is_measure() { format!(" until {until}") } else { String::new() };
     let softened = decision.softened.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
     let scope = if decision.action.is_measure() { format!(" {}", decision.scope) } else { String::new() };
-    format!("{at} {}{scope}{rate}{until}{softened}", decision.action)
+    let whom = if decision.tenant.as_str() == PARENT { " parent" } else { "" };
+    format!("{at}{whom} {}{scope}{rate}{until}{softened}", decision.action)
 }
 
 fn outcome(policy: &Arc<Policy>, case: &Case<'_>) -> Vec<String> {
@@ -213,7 +223,8 @@ fn each_rule_of_each_preset_answers_as_its_provider_says() {
             let rule =
                 policy.rule(&case.rule.parse().unwrap()).unwrap_or_else(|| panic!("{name}.txt:{line}"));
             for decision in decisions.iter().filter(|decision| decision.softened.is_none()) {
-                assert_eq!(step_of(decision).0, case.rule, "{name}.txt:{line}");
+                let (by, _) = step_of(decision);
+                assert_eq!(by.trim_end_matches(".parent"), case.rule, "{name}.txt:{line}");
                 assert_eq!(decision.clause, rule.clause, "{name}.txt:{line}");
             }
         }
@@ -248,10 +259,11 @@ fn each_preset_has_a_table_and_each_step_of_each_rule_is_taken_in_it() {
 type Lesser = (&'static str, fn(&mut Rule) -> bool);
 
 /// What can be taken from a rule. Each says whether there was anything to take.
-const LESS: [Lesser; 8] = [
+const LESS: [Lesser; 9] = [
     ("severe", |rule| rule.severe.take().is_some()),
     ("repeat", |rule| rule.repeat.take().is_some()),
     ("known_offender", |rule| rule.known_offender.take().is_some()),
+    ("parent", |rule| rule.parent.take().is_some()),
     ("decay", |rule| rule.decay.take().is_some()),
     ("memory", |rule| std::mem::replace(&mut rule.memory, Rule::DEFAULT_MEMORY) != Rule::DEFAULT_MEMORY),
     ("quiet", |rule| std::mem::replace(&mut rule.quiet, Rule::DEFAULT_QUIET) != Rule::DEFAULT_QUIET),

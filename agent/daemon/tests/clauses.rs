@@ -223,6 +223,17 @@ fn answer(rule: &Rule, is_main: bool) -> String {
     if let Some(known) = rule.known_offender {
         let _ = write!(text, "; known for it: {}", step(known));
     }
+    if let Some(parent) = &rule.parent {
+        let steps: Vec<String> = parent.ladder.iter().map(|step| format!("`{}`", step.told())).collect();
+        let within = format_duration(parent.within);
+        let _ = write!(
+            text,
+            "; held against the reseller from {} strikes of {} customers within {within} on: {}",
+            parent.violations,
+            parent.children,
+            steps.join(" → ")
+        );
+    }
     if rule.memory != Rule::DEFAULT_MEMORY {
         let _ = write!(text, "; remembered for {}", format_duration(rule.memory));
     }
