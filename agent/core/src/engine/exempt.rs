@@ -69,8 +69,12 @@ fn segment(source: ([u8; 4], u16), destination: ([u8; 4], u16), flags: u8) -> Ve
 
 /// Tries port 80 of a host, in vain.
 fn dial(engine: &mut Engine, millis: u64, host: [u8; 4]) {
+    dial_from(engine, ALICE, millis, host);
+}
+
+fn dial_from(engine: &mut Engine, me: [u8; 4], millis: u64, host: [u8; 4]) {
     // Each from a port of its own: what is tried again from the same is one attempt.
-    let (me, peer) = ((ALICE, 1_024 + (millis / 50 % 60_000) as u16), (host, 80));
+    let (me, peer) = ((me, 1_024 + (millis / 50 % 60_000) as u16), (host, 80));
     for (millis, passage, data) in [
         (millis, Passage::In, segment(me, peer, SYN)),
         (millis + 1, Passage::Out, segment(peer, me, RST_ACK)),
@@ -214,4 +218,32 @@ fn a_permitted_scanner_may_not_flood_what_it_may_scan() {
     engine.handle_tick(at(10_000));
     let told = words(&mut engine);
     assert!(told[0].starts_with("flood.syn 20.0.0.1") && told.contains(&"imposed".to_owned()), "{told:?}");
+}
+
+#[test]
+fn brakes_that_are_set_hold_nobody_else_until_a_person_releases_them() {
+    let mut engine = engine(vec![], 1);
+    let mut policy = Policy::preset("baseline").unwrap();
+    policy.brakes =
+        reeve_policy::language::Brakes { measures_per_minute: 9, share_of_tenants: 0.0, tenants_at_least: 1 };
+    engine.handle_policy(Arc::new(policy), Mode::Enforce, at(0));
+    let bob = [203, 0, 113, 11];
+    let scan = |engine: &mut Engine, me, from: u64| {
+        (0..40).for_each(|number| dial_from(engine, me, from + number * 50, [30, 0, 0, number as u8 + 1]));
+        engine.handle_tick(at(from + 7_000));
+    };
+    scan(&mut engine, ALICE, 1_000);
+    scan(&mut engine, bob, 100_000);
+    assert_eq!(engine.desired().measures.len(), 1);
+    let set = engine.standing().brakes().cloned().unwrap();
+    let told: Vec<Output> = std::iter::from_fn(|| engine.poll()).collect();
+    assert_eq!(told.iter().filter(|output| **output == Output::BrakesSet(set.clone())).count(), 1);
+    // Alice is let go, which releases nothing.
+    engine.handle_release(&"alice".parse().unwrap(), false, at(200_000));
+    scan(&mut engine, bob, 201_000);
+    assert!(engine.desired().measures.is_empty() && engine.standing().brakes() == Some(&set));
+    engine.handle(Input::ReleaseBrakes { at: at(300_000) });
+    assert_eq!(engine.standing().brakes(), None);
+    scan(&mut engine, bob, 301_000);
+    assert_eq!(engine.desired().measures.len(), 1);
 }
