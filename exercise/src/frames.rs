@@ -163,7 +163,8 @@ impl Pair {
         data: &[u8],
         wire_len: u32,
     ) {
-        let frame = |data| Frame { at: self.now, vantage, passage, link, vlan: None, data, wire_len };
+        let frame =
+            |data| Frame { at: self.now, vantage, passage, owner: None, link, vlan: None, data, wire_len };
         self.reads.handle_frame(&frame(data));
         let headers = &data[..packet::headers_len(link, data, wire_len)];
         self.told.handle_frame(&frame(headers));

@@ -17,6 +17,7 @@ pub mod exemption;
 pub mod explain;
 pub mod judge;
 pub mod language;
+pub mod local;
 mod mailbox;
 pub mod measure;
 pub mod net;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
 use crate::exemption::Exemption;
+use crate::local::{GroupSelector, UserSelector};
 
 /// A short name used as a key: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit.
 ///
@@ -154,7 +155,7 @@ impl TryFrom<String> for InterfaceSelector {
 
 /// A customer of the provider, and how its packets are told from others'.
 ///
-/// Invariant kept by whoever builds a set of tenants: no address, interface or MAC belongs to two of them.
+/// Invariant kept by whoever builds a set of tenants: no address, interface, MAC, user or control group belongs to two of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     /// Its key.
@@ -174,6 +175,15 @@ pub struct Tenant {
     /// The hardware addresses that are its.
     #[serde(default)]
     pub macs: Vec<MacAddr6>,
+    /// The users of a node whose own processes are its, where many share an address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uids: Vec<UserSelector>,
+    /// The control groups of a node whose processes are its.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cgroups: Vec<GroupSelector>,
+    /// Whether its users may be among the system's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub system_users: bool,
     /// The most that may be done to it; `None` leaves that to node and policy.
     #[serde(default)]
     pub mode: Option<Mode>,
@@ -207,6 +217,25 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Whether there is anything by which its packets could be told, on some node.
+    #[must_use]
+    pub fn has_selectors(&self) -> bool {
+        let has_link = !(self.addresses.is_empty() && self.interfaces.is_empty() && self.macs.is_empty());
+        has_link || !(self.uids.is_empty() && self.cgroups.is_empty())
+    }
+
+    /// Takes away all by which its packets are told.
+    pub fn clear_selectors(&mut self) {
+        (self.addresses, self.interfaces, self.macs) = (Vec::new(), Vec::new(), Vec::new());
+        (self.uids, self.cgroups) = (Vec::new(), Vec::new());
+    }
+
+    /// Whether processes of `node` itself are its.
+    #[must_use]
+    pub fn is_local_on(&self, node: &NodeId) -> bool {
+        self.uids.iter().any(|users| users.is_on(node)) || self.cgroups.iter().any(|group| group.is_on(node))
+    }
+
     /// A tenant of which nothing is known but its key.
     #[must_use]
     pub fn new(id: TenantId) -> Self {
@@ -217,6 +246,9 @@ impl Tenant {
             addresses: Vec::new(),
             interfaces: Vec::new(),
             macs: Vec::new(),
+            uids: Vec::new(),
+            cgroups: Vec::new(),
+            system_users: false,
             mode: None,
             lifeline: Vec::new(),
             profile: Profile::None,

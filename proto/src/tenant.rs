@@ -80,6 +80,9 @@ impl From<&Tenant> for wire::Tenant {
             known_offender: tenant.known_offender.iter().map(ToString::to_string).collect(),
             language: tenant.language.as_ref().map(ToString::to_string).unwrap_or_default(),
             exemptions: tenant.exemptions.iter().map(Into::into).collect(),
+            uids: tenant.uids.iter().map(ToString::to_string).collect(),
+            cgroups: tenant.cgroups.iter().map(ToString::to_string).collect(),
+            system_users: tenant.system_users,
         }
     }
 }
@@ -107,6 +110,9 @@ impl TryFrom<wire::Tenant> for Tenant {
                 .collect(),
             language: parsed_or_none("language", &tenant.language)?,
             exemptions: list("exemptions", tenant.exemptions, MAX_SELECTORS, Exemption::try_from)?,
+            uids: parsed_list("uids", &tenant.uids, MAX_SELECTORS)?,
+            cgroups: parsed_list("cgroups", &tenant.cgroups, MAX_SELECTORS)?,
+            system_users: tenant.system_users,
         })
     }
 }

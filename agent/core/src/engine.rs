@@ -18,6 +18,7 @@ mod input;
 #[cfg(test)]
 mod listed;
 mod mended;
+mod post;
 mod recheck;
 #[cfg(test)]
 mod scans;
@@ -44,6 +45,8 @@ use serde::{Deserialize, Serialize};
 use checks::Checks;
 pub use input::Input;
 pub use mended::Unasked;
+pub use post::MailWord;
+use post::Post;
 use recheck::Rechecks;
 
 use crate::blocklist::Blocklists;
@@ -138,6 +141,7 @@ pub struct Engine {
     ledger: Ledger,
     checks: Checks,
     rechecks: Rechecks,
+    post: Post,
     topology: Arc<Topology>,
     node: NodeId,
     now: Timestamp,
@@ -159,6 +163,7 @@ impl Engine {
             ledger: Ledger::default(),
             checks: Checks::default(),
             rechecks: Rechecks::default(),
+            post: Post::default(),
             topology,
             node: config.node,
             now: Timestamp::EPOCH,
@@ -235,6 +240,7 @@ impl Engine {
         let version = self.topology.version() + 1;
         self.topology = Arc::new(Topology::new(version, &self.node, tenants, vantages));
         self.shards.set_topology(&self.topology, self.now);
+        self.post.set_topology(&self.topology);
         let topology = Arc::clone(&self.topology);
         self.judge.set_families(topology.tenants().iter());
         let present = |id: &TenantId| topology.index_of(id).is_some_and(|ix| is_present(topology.tenant(ix)));
@@ -261,9 +267,17 @@ impl Engine {
         }
         self.now = self.now.max(frame.at);
         self.shards.handle_frame(frame);
+        if frame.owner.is_some() {
+            self.post.weigh(frame, &self.topology, self.ledger.desired());
+        }
         if self.shards.has_alerts() || self.degraded != self.shards.is_degraded() {
             self.take_alerts();
         }
+    }
+
+    /// What is to become of connections of the shared mail server's, since this was last asked.
+    pub fn take_mail(&mut self) -> Vec<MailWord> {
+        self.post.take()
     }
 
     /// Takes note that the node has lost its way to the outside, or has it again.
@@ -536,7 +550,7 @@ fn on_grid(at: Timestamp) -> Timestamp {
 
 /// Whether a tenant is here, rather than only keeping its place.
 fn is_present(tenant: &Tenant) -> bool {
-    !(tenant.addresses.is_empty() && tenant.interfaces.is_empty() && tenant.macs.is_empty())
+    tenant.has_selectors()
 }
 
 /// Puts tenants in an order that leaves those that stay where they are. The place of one that is gone goes to a new
@@ -551,7 +565,7 @@ fn arrange(before: &[Arc<Tenant>], now: Vec<Arc<Tenant>>) -> Vec<Arc<Tenant>> {
         if place.is_none() {
             *place = coming.next().or_else(|| {
                 let mut ghost = Tenant::clone(departed);
-                (ghost.addresses, ghost.interfaces, ghost.macs) = (Vec::new(), Vec::new(), Vec::new());
+                ghost.clear_selectors();
                 Some(Arc::new(ghost))
             });
         }

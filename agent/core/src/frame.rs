@@ -60,6 +60,16 @@ pub enum Passage {
     Unknown,
 }
 
+/// By whose process of the node itself a packet was sent, or to whose it came: a number that stands for one tenant there
+/// ([`crate::topology::local`]). It is never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Owner(pub u32);
+
+impl Owner {
+    /// The mail server that all customers of the node share: what it sends is on behalf of somebody else.
+    pub const MAILER: Self = Self(1);
+}
+
 /// One captured frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -69,6 +79,8 @@ pub struct Frame<'a> {
     pub vantage: VantageId,
     /// Which way it went.
     pub passage: Passage,
+    /// By whose process, or to whose, where the capture knows it.
+    pub owner: Option<Owner>,
     /// How `data` begins.
     pub link: LinkType,
     /// The VLAN tag that the kernel took out of the frame, if it did (`TP_STATUS_VLAN_VALID`): the 12-bit id.

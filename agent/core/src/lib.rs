@@ -24,4 +24,4 @@ pub mod shards;
 pub mod stream;
 pub mod topology;
 
-pub use frame::{Frame, LinkType, Passage, VantageId};
+pub use frame::{Frame, LinkType, Owner, Passage, VantageId};

@@ -26,7 +26,7 @@ use crate::detect::quota::{Quota, Way};
 use crate::detect::{Detectors, Finding, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
 use crate::flow::{FlowEvent, Flows, Restrictions};
-use crate::frame::{Frame, Passage, VantageId};
+use crate::frame::{Frame, Owner, Passage, VantageId};
 use crate::interest::{self, Interest};
 use crate::packet::{self, Body, IcmpKind, Ip, Packet, Transport};
 use crate::stream::{StreamEvent, Streams};
@@ -89,6 +89,8 @@ pub struct Shard {
     interest: Interest,
     flows: Flows,
     streams: Streams,
+    /// The connections of the mail server that customers share.
+    post: Streams,
     tenants: Vec<TenantState>,
     active: Vec<TenantIx>,
     /// Which of how many this is.
@@ -112,6 +114,7 @@ pub struct Shard {
     /// What the frame at hand began that is listed.
     listed: Option<StreamEvent>,
     next_sweep: Timestamp,
+    next_post_sweep: Timestamp,
     /// What became of attempts, and whether their targets had answered the tenant before.
     outcomes: Vec<(TenantIx, Outcome, bool, Timestamp)>,
     findings: Vec<Finding>,
@@ -147,6 +150,7 @@ impl Shard {
             interest: Interest::of(1, &allotment.common.endpoints),
             flows,
             streams: Streams::new(seed),
+            post: Streams::new(seed),
             tenants: Vec::new(),
             active: Vec::new(),
             part,
@@ -164,6 +168,7 @@ impl Shard {
             blocklists: Arc::default(),
             listed: None,
             next_sweep: Timestamp::EPOCH,
+            next_post_sweep: Timestamp::EPOCH,
             outcomes: Vec::new(),
             findings: Vec::new(),
             apart_findings: Vec::new(),
@@ -277,7 +282,7 @@ impl Shard {
         let ip = match &packet.body {
             Body::Ip(ip) => ip,
             Body::Arp(arp) => {
-                let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+                let who = self.topology.attribute(frame.vantage, frame.passage, frame.owner, packet);
                 self.resolved(frame, &who, packet, arp, at);
                 return self.swept(&who, arp, at);
             }
@@ -286,7 +291,10 @@ impl Shard {
         if let Transport::Malformed(reason) = ip.transport {
             self.counters.malformed[reason.index()] += counts;
         }
-        let who = self.topology.attribute(frame.vantage, frame.passage, packet);
+        let who = self.topology.attribute(frame.vantage, frame.passage, frame.owner, packet);
+        if frame.owner == Some(Owner::MAILER) {
+            return self.post(frame, ip, at);
+        }
         let who = self.recognise(frame, packet, who);
         if who.sender.is_none() && who.receiver.is_none() {
             self.counters.unassigned += counts;

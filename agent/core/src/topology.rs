@@ -5,8 +5,13 @@
 //! the source address. On an *uplink* the hardware address tells where it is some tenant's (bridged), else the
 //! address (longest prefix); what nobody owns is passing through. Tenants with a watched port are left out there. On a *mirror*, and in a capture of unknown direction, addresses tell on both sides.
 //!
+//! Of what the node's own processes send and get the kernel tells whose it is ([`local`]); whoever has processes on the node is judged by these
+//! alone, since its addresses there are everybody's.
+//!
 //! A topology is a value: it is built whole, shared, and replaced by the next version. Invariant, kept by whoever builds
 //! the tenants ([`reeve_policy::language::check_tenants`]): no address, interface or MAC belongs to two of them.
+
+pub mod local;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +24,7 @@ use reeve_policy::{NodeId, Tenant, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::horizontal::is_bogon;
-use crate::frame::{Passage, VantageId};
+use crate::frame::{Owner as ProcessOwner, Passage, VantageId};
 use crate::packet::{Body, Packet};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
@@ -37,6 +42,8 @@ pub enum VantageKind {
     Uplink,
     /// A mirror of other machines' traffic, or a capture.
     Mirror,
+    /// What the node's own processes send and get, with whose they are.
+    Local,
 }
 
 /// An interface that is watched.
@@ -160,8 +167,11 @@ pub struct Topology {
     vantages: Vec<Vantage>,
     /// By [`VantageId`].
     ports: Vec<Port>,
-    /// By [`TenantIx`]: whether one of the watched ports is its. Then it is judged there, and nowhere else.
+    /// By [`TenantIx`]: whether one of the watched ports is its, or processes that are watched. Then it is judged there, and
+    /// nowhere else.
     has_port: Vec<bool>,
+    /// Whose the node's own processes are.
+    by_owner: Map<ProcessOwner, TenantIx>,
 }
 
 impl Topology {
@@ -179,9 +189,18 @@ impl Topology {
             vantages,
             ports: vec![Port::default(); slots],
             has_port: vec![false; tenants.len()],
+            by_owner: Map::default(),
         };
         for (index, tenant) in tenants.iter().enumerate() {
             topology.add(node, TenantIx(u32::try_from(index).expect("tenants fit 32 bits")), tenant);
+        }
+        if topology.vantages.iter().any(|vantage| vantage.kind == VantageKind::Local) {
+            for (id, owner) in local::owners(node, &tenants) {
+                if let Some(&ix) = topology.by_id.get(&id) {
+                    topology.by_owner.insert(owner, ix);
+                    topology.has_port[ix.0 as usize] = true;
+                }
+            }
         }
         topology.tenants = tenants;
         topology
@@ -245,6 +264,12 @@ impl Topology {
         }
     }
 
+    /// Whether a tenant has processes on the node itself, and they are watched.
+    #[must_use]
+    pub fn is_local(&self, ix: TenantIx) -> bool {
+        self.by_owner.values().any(|own| *own == ix)
+    }
+
     /// The interfaces that are watched.
     #[must_use]
     pub fn vantages(&self) -> &[Vantage] {
@@ -264,6 +289,9 @@ impl Topology {
     /// Whether a tenant's packets are seen at a vantage.
     #[must_use]
     pub fn sees(&self, vantage: &Vantage, tenant: TenantIx) -> bool {
+        if vantage.kind == VantageKind::Local {
+            return self.is_local(tenant);
+        }
         match self.ports.get(usize::from(vantage.id.0)).map(|port| port.tenants.as_slice()) {
             _ if self.is_seen_at_port(tenant) => {
                 self.ports.get(usize::from(vantage.id.0)).is_some_and(|port| port.tenants.contains(&tenant))
@@ -273,9 +301,15 @@ impl Topology {
         }
     }
 
-    /// Whose a packet is that was seen at `vantage`.
+    /// Whose a packet is that was seen at `vantage`, by or for a process of `owner`'s where that is known.
     #[must_use]
-    pub fn attribute(&self, vantage: VantageId, passage: Passage, packet: &Packet<'_>) -> Attribution {
+    pub fn attribute(
+        &self,
+        vantage: VantageId,
+        passage: Passage,
+        owner: Option<ProcessOwner>,
+        packet: &Packet<'_>,
+    ) -> Attribution {
         let Some(seen_at) = self.vantage(vantage) else { return Attribution::default() };
         let (source, destination) = match &packet.body {
             Body::Ip(ip) => (ip.source, ip.destination),
@@ -317,6 +351,11 @@ impl Topology {
                 let astray =
                     receiver.is_some_and(|ix| by_address.is_none() && self.is_foreign(ix, destination));
                 Attribution { receiver, astray, ..Attribution::default() }
+            }
+            (VantageKind::Local, passage) => {
+                let whose = owner.and_then(|owner| self.by_owner.get(&owner)).copied();
+                let (sender, receiver) = if passage == Passage::In { (None, whose) } else { (whose, None) };
+                Attribution { sender, receiver, ..Attribution::default() }
             }
             (VantageKind::Mirror, _) | (VantageKind::Uplink, Passage::Unknown) => Attribution {
                 sender: self.by_address(source),
@@ -503,7 +542,7 @@ mod tests {
         let topology = topology();
         let bytes = frame(mac, source.parse().unwrap(), destination.parse().unwrap());
         let packet = packet::parse(LinkType::Ethernet, &bytes, bytes.len() as u32).unwrap();
-        let who = topology.attribute(VantageId(vantage), passage, &packet);
+        let who = topology.attribute(VantageId(vantage), passage, None, &packet);
         let name = |ix: Option<TenantIx>| ix.map_or(String::new(), |ix| topology.tenant(ix).id.to_string());
         let bang = if who.spoofed { "!" } else { "" };
         let told = format!("{}>{}{bang}", name(who.sender), name(who.receiver));
@@ -591,6 +630,37 @@ mod tests {
         // Of one that has no IPv6 in the settings, nothing can be said; but another's is another's.
         assert_eq!(owner("d", "2a00::1"), Owner::Leak);
         assert_eq!(owner("d", "2001:db8:a::5"), Owner::Tenant);
+    }
+
+    #[test]
+    fn of_the_nodes_own_processes_the_kernel_tells_and_no_address() {
+        let node: NodeId = "n1".parse().unwrap();
+        let user = |id: &str, uid: &str, addresses: &[&str]| {
+            let uids = vec![uid.parse().unwrap()];
+            Arc::new(Tenant { uids, ..Tenant::clone(&tenant(id, addresses, &[], &[])) })
+        };
+        let tenants = vec![user("u", "1001", &["203.0.113.1/32"]), user("v", "1002", &[])];
+        let vantage = |id, kind| Vantage { id: VantageId(id), interface: "x".into(), kind, sampling: 1 };
+        let vantages = vec![vantage(0, VantageKind::Uplink), vantage(1, VantageKind::Local)];
+        let owners = local::owners(&node, &tenants);
+        let topology = Topology::new(1, &node, tenants, vantages);
+        let told = |vantage, passage, owner: Option<&str>| {
+            let owner = owner.map(|id| owners[&id.parse::<TenantId>().unwrap()]);
+            let bytes = frame(1, "203.0.113.1".parse().unwrap(), "203.0.113.1".parse().unwrap());
+            let packet = packet::parse(LinkType::Ethernet, &bytes, bytes.len() as u32).unwrap();
+            let who = topology.attribute(VantageId(vantage), passage, owner, &packet);
+            assert!(!who.spoofed && !who.astray);
+            [who.sender, who.receiver].map(|ix| ix.map(|ix| topology.tenant(ix).id.to_string()))
+        };
+        let some = |id: &str| Some(id.to_owned());
+        assert_eq!(told(1, Passage::Out, Some("u")), [some("u"), None]);
+        assert_eq!(told(1, Passage::Out, Some("v")), [some("v"), None]);
+        assert_eq!(told(1, Passage::In, Some("v")), [None, some("v")]);
+        assert_eq!(told(1, Passage::Out, None), [None, None], "others' at the same address");
+        assert_eq!(told(0, Passage::Out, None), [None, None], "it is seen once");
+        let (u, v) = (TenantIx(0), TenantIx(1));
+        assert!([u, v].iter().all(|ix| topology.sees(&topology.vantages()[1], *ix)));
+        assert!([u, v].iter().all(|ix| !topology.sees(&topology.vantages()[0], *ix)));
     }
 
     #[test]

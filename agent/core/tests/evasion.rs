@@ -122,6 +122,7 @@ impl Port {
             at: at(self.now),
             vantage: VantageId(0),
             passage,
+            owner: None,
             link: LinkType::RawIp,
             vlan: None,
             data,

@@ -4,6 +4,7 @@
 
 pub mod blocklists;
 pub mod capture;
+mod cgroups;
 pub mod cli;
 pub mod config;
 pub mod control;

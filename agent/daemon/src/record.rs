@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reeve_core::blocklist::Blocklists;
-use reeve_core::engine::{Engine, EngineConfig, Input, Output};
+use reeve_core::engine::{Engine, EngineConfig, Input, MailWord, Output};
 use reeve_core::shard::Hearing;
-use reeve_core::{Frame, LinkType, Passage, VantageId, packet};
+use reeve_core::{Frame, LinkType, Owner, Passage, VantageId, packet};
 use reeve_policy::Timestamp;
 
 use crate::replay::json_line;
@@ -23,6 +23,8 @@ const MAGIC: &str = "reeve-record 2\n";
 const CONFIG: u8 = b'C';
 const INPUT: u8 = b'I';
 const FRAME: u8 = b'F';
+/// A frame with its owner, whose number stands before the rest.
+const OWNED: u8 = b'W';
 const OUTPUT: u8 = b'O';
 /// Bytes of a frame's entry before its data.
 const FRAME_HEAD: usize = 8 + 2 + 1 + 2 + 4 + 4;
@@ -118,6 +120,11 @@ impl Recorded {
         }
     }
 
+    /// What is to become of connections of the shared mail server's. It is in no record: it follows from what is.
+    pub fn take_mail(&mut self) -> Vec<MailWord> {
+        self.engine.take_mail()
+    }
+
     /// Goes on with other blocklists. The record holds what is found on them, and not them.
     pub fn set_blocklists(&mut self, blocklists: &Arc<Blocklists>) {
         self.engine.set_blocklists(blocklists);
@@ -170,7 +177,13 @@ impl Recorder {
         bytes.extend(frame.vlan.map_or(-1_i32, i32::from).to_le_bytes());
         bytes.extend(frame.wire_len.max(u32::try_from(frame.data.len()).unwrap_or(u32::MAX)).to_le_bytes());
         bytes.extend(data);
-        self.entry(FRAME, &bytes)
+        match frame.owner {
+            None => self.entry(FRAME, &bytes),
+            Some(Owner(number)) => {
+                bytes.splice(0..0, number.to_le_bytes());
+                self.entry(OWNED, &bytes)
+            }
+        }
     }
 
     fn entry(&mut self, kind: u8, bytes: &[u8]) -> io::Result<()> {
@@ -239,6 +252,11 @@ pub fn play(path: &Path, shards: Option<u32>, mut sink: impl FnMut(Output)) -> R
                 played.frames += 1;
                 engine.handle_frame(&frame);
             }
+            (OWNED, Some(engine)) => {
+                let frame = owned(&bytes).ok_or_else(|| unreadable("a damaged frame"))?;
+                played.frames += 1;
+                engine.handle_frame(&frame);
+            }
             (OUTPUT, Some(_)) => live.push_back(String::from_utf8_lossy(&bytes).into_owned()),
             _ => return Err(unreadable("an entry of unknown kind, or out of order")),
         }
@@ -287,6 +305,11 @@ fn entry(reader: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
     Ok(Some((head[0], bytes)))
 }
 
+fn owned(bytes: &[u8]) -> Option<Frame<'_>> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some(Frame { owner: Some(Owner(u32::from_le_bytes(*number))), ..frame(rest)? })
+}
+
 fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
     let (head, data) = bytes.split_at_checked(FRAME_HEAD)?;
     Some(Frame {
@@ -298,6 +321,7 @@ fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
             2 => Passage::Unknown,
             _ => return None,
         },
+        owner: None,
         link: LinkType::from_number(u16::from_le_bytes([head[11], head[12]]).into())?,
         vlan: u16::try_from(i32::from_le_bytes([head[13], head[14], head[15], head[16]])).ok(),
         data,

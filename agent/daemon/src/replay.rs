@@ -185,7 +185,7 @@ fn play(
 fn sender(engine: &Engine, frame: &Frame<'_>) -> Option<TenantId> {
     let packet = packet::parse(frame.link, frame.data, frame.wire_len).ok()?;
     let topology = engine.topology();
-    let sender = topology.attribute(frame.vantage, frame.passage, &packet).sender?;
+    let sender = topology.attribute(frame.vantage, frame.passage, frame.owner, &packet).sender?;
     Some(topology.tenant(sender).id.clone())
 }
 

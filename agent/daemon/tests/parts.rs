@@ -46,7 +46,7 @@ struct Kept {
 impl Kept {
     fn frame(&self) -> Frame<'_> {
         let Self { at, link, passage, vlan, wire_len, ref data } = *self;
-        Frame { at, vantage: VantageId(0), passage, link, vlan, data, wire_len }
+        Frame { at, vantage: VantageId(0), passage, owner: None, link, vlan, data, wire_len }
     }
 }
 

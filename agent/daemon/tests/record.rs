@@ -180,7 +180,7 @@ fn a_record_holds_no_payload() {
 /// A datagram of a tenant's.
 fn datagram(at: Timestamp, data: &[u8]) -> Frame<'_> {
     let (vantage, passage) = (VantageId(0), Passage::Unknown);
-    Frame { at, vantage, passage, link: LinkType::RawIp, vlan: None, data, wire_len: 1_000 }
+    Frame { at, vantage, passage, owner: None, link: LinkType::RawIp, vlan: None, data, wire_len: 1_000 }
 }
 
 #[test]

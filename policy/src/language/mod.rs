@@ -13,6 +13,7 @@ pub mod numbers;
 mod read;
 mod rules_read;
 mod tenants;
+mod tenants_local;
 #[cfg(test)]
 mod tests;
 pub mod thresholds;
@@ -39,7 +40,7 @@ use conditions::{Calendar, Escalation, Grace, Repeat, Severe, Whose};
 pub use excuses::{ClassSet, Excuses};
 use notices::{NoticeSettings, Tell};
 use numbers::Tailoring;
-pub use tenants::{check_tenants, parse_tenants};
+pub use tenants::{check_tenants, parse_tenants, parse_tenants_from};
 use thresholds::{Endpoint, EndpointKind, Thresholds};
 pub use written::Difference;
 

@@ -1,4 +1,4 @@
-//! Tenants' file, read and checked: `[[tenant]]` tables, no address, interface or MAC of two tenants.
+//! Tenants' file, read and checked: `[[tenant]]` tables, no address, interface, MAC, user or control group of two tenants.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use macaddr::MacAddr6;
 
 use super::rules_read::{MODES, NAME, classes};
+use super::tenants_local;
 use crate::exemption::{ClausePattern, Exemption};
+use crate::local::FIRST_USER;
 use crate::reader::{ConfigErrors, Document, Section};
 use crate::tenant::{Domain, InterfaceSelector, Name, Profile, Tenant, TenantId};
 use crate::time::Timestamp;
@@ -20,12 +22,20 @@ const MAX_NAME_BYTES: usize = 256;
 /// # Errors
 /// All that is wrong with it, with places.
 pub fn parse_tenants(file: &str, text: &str) -> Result<Vec<Tenant>, ConfigErrors> {
+    parse_tenants_from(file, text, FIRST_USER)
+}
+
+/// The tenants of a file on a node whose people's user ids begin at `first_user`.
+///
+/// # Errors
+/// All that is wrong with it, with places.
+pub fn parse_tenants_from(file: &str, text: &str, first_user: u32) -> Result<Vec<Tenant>, ConfigErrors> {
     Document::read(file, text, |root| {
         let sections = root.sections("tenant");
         let mut tenants = Vec::new();
         let mut places = Vec::new();
         for section in &sections {
-            if let Some(tenant) = tenant(section) {
+            if let Some(tenant) = tenant(section, first_user) {
                 tenants.push(tenant);
                 places.push(section);
             }
@@ -47,7 +57,7 @@ pub fn parse_tenants(file: &str, text: &str) -> Result<Vec<Tenant>, ConfigErrors
 /// Multicast has a length of 4, all of global IPv6 one of 3.
 const LEAST_SPARED_LEN: u8 = 4;
 
-fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
+fn tenant(section: &Section<'_, '_>, first_user: u32) -> Option<Tenant> {
     let id: Option<TenantId> = section.required("id", NAME);
     let name = section.text("name").unwrap_or_default();
     if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
@@ -58,6 +68,7 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let interfaces: Option<Vec<InterfaceSelector>> = section.parsed_list("interfaces", "NODE/IFNAME");
     let macs: Option<Vec<MacAddr6>> =
         section.parsed_list("macs", "hardware addresses like 02:00:00:00:00:01");
+    let local = tenants_local::read(section, first_user);
     let mode = section.one_of("mode", &MODES);
     let lifeline = spared(section, "lifeline");
     let profile = section.one_of("profile", &Profile::ALL);
@@ -71,8 +82,10 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
     let language = section.parsed("language", "a language tag such as en, nl or da");
     let exemptions = exemptions(section);
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
-    if addresses.is_empty() && interfaces.is_empty() && macs.is_empty() && !section.has("addresses") {
-        section.reject("addresses", "at least one of addresses, interfaces, macs");
+    let has_link = !(addresses.is_empty() && interfaces.is_empty() && macs.is_empty());
+    let is_local = section.has("uids") || section.has("cgroups");
+    if !has_link && !is_local && !section.has("addresses") {
+        section.reject("addresses", "at least one of addresses, interfaces, macs, uids, cgroups");
     }
     Some(Tenant {
         id: id?,
@@ -81,6 +94,9 @@ fn tenant(section: &Section<'_, '_>) -> Option<Tenant> {
         addresses,
         interfaces,
         macs,
+        uids: local.uids,
+        cgroups: local.cgroups,
+        system_users: local.system_users,
         mode,
         lifeline,
         profile: profile.unwrap_or_default(),
@@ -194,7 +210,7 @@ pub struct Clash {
     pub first: usize,
     /// The place of the one that has it too.
     pub second: usize,
-    /// `id`, `addresses`, `interfaces` or `macs`.
+    /// `id`, `addresses`, `interfaces`, `macs`, `uids` or `cgroups`.
     pub key: &'static str,
     /// Its place in the second one's list.
     pub item: usize,
@@ -210,7 +226,7 @@ impl fmt::Display for Clash {
 
 impl std::error::Error for Clash {}
 
-/// Whether a set of tenants is sound: no id, address, interface or MAC belongs to two of them. A prefix within another
+/// Whether a set of tenants is sound: no id, address, interface, MAC, user or control group belongs to two of them. A prefix within another
 /// tenant's prefix is a clash too: a measure on the one would hold the other.
 ///
 /// # Errors
@@ -243,6 +259,7 @@ fn clashes(tenants: &[Tenant]) -> Vec<Clash> {
         }
     }
     clashes.extend(overlaps(tenants));
+    clashes.extend(tenants_local::clashes(tenants));
     clashes
 }
 

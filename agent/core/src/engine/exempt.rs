@@ -84,6 +84,7 @@ fn dial_from(engine: &mut Engine, me: [u8; 4], millis: u64, host: [u8; 4]) {
             at: at(millis),
             vantage,
             passage,
+            owner: None,
             link,
             vlan: None,
             data: &data,
@@ -213,7 +214,16 @@ fn a_permitted_scanner_may_not_flood_what_it_may_scan() {
         let data = segment((ALICE, 1_024 + number as u16), host, SYN);
         let (vantage, link, wire_len) = (VantageId(0), LinkType::RawIp, data.len() as u32);
         let (at, passage) = (at(1_000 + number), Passage::In);
-        engine.handle_frame(&Frame { at, vantage, passage, link, vlan: None, data: &data, wire_len });
+        engine.handle_frame(&Frame {
+            at,
+            vantage,
+            passage,
+            owner: None,
+            link,
+            vlan: None,
+            data: &data,
+            wire_len,
+        });
     }
     engine.handle_tick(at(10_000));
     let told = words(&mut engine);

@@ -95,6 +95,7 @@ impl Scene {
             at: at(self.millis),
             vantage: VantageId(self.vantage),
             passage,
+            owner: None,
             link: LinkType::Ethernet,
             vlan: None,
             data,

@@ -85,6 +85,7 @@ fn play(engine: &mut Engine, dials: &[Dial], mut said: impl FnMut(&mut Engine, u
             at: at(*millis),
             vantage: VantageId(0),
             passage: *passage,
+            owner: None,
             link: LinkType::RawIp,
             vlan: None,
             data,

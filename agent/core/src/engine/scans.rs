@@ -203,6 +203,7 @@ impl Traffic {
                 at: at(*millis),
                 vantage: VantageId(0),
                 passage: if *is_sent { Passage::In } else { Passage::Out },
+                owner: None,
                 link: LinkType::RawIp,
                 vlan: None,
                 data,

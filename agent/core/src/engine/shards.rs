@@ -206,6 +206,7 @@ fn play(shards: u32, deeds: &[(u8, Deed)]) -> Vec<Output> {
                 at: at(*millis),
                 vantage: VantageId(0),
                 passage: Passage::Unknown,
+                owner: None,
                 link: LinkType::RawIp,
                 vlan: None,
                 data,

@@ -63,6 +63,7 @@ fn send(engine: &mut Engine, millis: u64, is_tcp: bool, from: [u8; 4], to: [u8; 
         at: at(millis),
         vantage: VantageId(0),
         passage: Passage::Unknown,
+        owner: None,
         link,
         vlan: None,
         data: &data,

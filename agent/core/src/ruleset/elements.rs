@@ -10,6 +10,7 @@ use reeve_policy::{
     Action, Decision, DecisionId, DesiredState, Measure, NodeId, Protocol, Scope, Tenant, TenantId, Timestamp,
 };
 
+use super::local::{Owned, OwnerSet};
 use super::{Pace, SetId, Shape, Version};
 
 /// How long a measure without an end of its own stands in the kernel if nobody renews it.
@@ -77,7 +78,38 @@ pub enum Element {
         /// Protocol and port; `None` for any.
         service: Option<(Protocol, u16)>,
     },
+    /// A user of the node's, and the number of the tenant that it is.
+    User {
+        /// The user.
+        uid: u32,
+        /// The tenant's number.
+        owner: u32,
+    },
+    /// A control group of the node's, and the number of the tenant that it is.
+    Group {
+        /// How deep it lies.
+        depth: u8,
+        /// Its id in the kernel.
+        id: u64,
+        /// The tenant's number.
+        owner: u32,
+    },
+    /// A port where what is said is read.
+    ReadPort(u16),
+    /// Something of a tenant's on the node itself.
+    Owned {
+        /// The tenant's number.
+        owner: u32,
+        /// What.
+        what: Owned,
+    },
 }
+
+/// Whatever has an address.
+pub(super) const EVERYWHERE: [IpNet; 2] = [
+    IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::UNSPECIFIED, 0)),
+    IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 0)),
+];
 
 /// What an element that is no interface is keyed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +180,10 @@ impl Hold {
     /// share it, and what it asks.
     #[must_use]
     pub fn object(&self, element: &Element) -> Option<String> {
-        let Element::Limit { pace, .. } = element else { return None };
+        let (Element::Limit { pace, .. } | Element::Owned { what: Owned::Limit { pace, .. }, .. }) = element
+        else {
+            return None;
+        };
         let letter = match pace {
             Pace::Traffic => 't',
             Pace::Openings => 'n',
@@ -190,13 +225,17 @@ impl Element {
                 };
                 SetId::Limit(*pace, shape, version(source))
             }
+            Self::User { .. } => SetId::Owner(OwnerSet::User),
+            Self::Group { depth, .. } => SetId::Owner(OwnerSet::Group(*depth)),
+            Self::ReadPort(_) => SetId::Owner(OwnerSet::ReadPort),
+            Self::Owned { what, .. } => SetId::Owner(what.set()),
         }
     }
 
     /// What it is keyed by.
     ///
     /// # Panics
-    /// For an interface.
+    /// For an interface, and for what is of the node's own processes.
     #[must_use]
     pub fn place(&self) -> Place<'_> {
         let one = |first| Place { first, destination: None, service: None };
@@ -207,6 +246,9 @@ impl Element {
             | Self::Held(net)
             | Self::Limited(net) => one(net),
             Self::SuspendedPort(name) | Self::HeldPort(name) => panic!("{name} is an interface"),
+            Self::User { .. } | Self::Group { .. } | Self::ReadPort(_) | Self::Owned { .. } => {
+                panic!("{self:?} is by no address")
+            }
             Self::Lifeline { source, destination } | Self::BlockedDestination { source, destination } => {
                 Place { destination: Some(destination), ..one(source) }
             }
@@ -300,11 +342,11 @@ pub fn elements(
 
 /// How much of each set is taken.
 #[derive(Debug, Default)]
-struct Room(BTreeMap<SetId, u32>);
+pub(super) struct Room(BTreeMap<SetId, u32>);
 
 impl Room {
     /// Takes room for all of these, or for none if one of the sets has not enough.
-    fn take<'e>(&mut self, elements: impl Iterator<Item = &'e Element>) -> bool {
+    pub(super) fn take<'e>(&mut self, elements: impl Iterator<Item = &'e Element>) -> bool {
         let mut taken = BTreeMap::<SetId, u32>::new();
         for element in elements {
             *taken.entry(element.set()).or_default() += 1;
@@ -324,13 +366,24 @@ impl Room {
 
 /// Takes out what lies within another element of the same set, for the kernel takes no members that overlap. The wider one
 /// serves its decisions; when that ends, the narrower is there again.
-fn without_overlaps(mut all: Elements) -> Elements {
-    type Others = (SetId, IpNet, Option<(Protocol, u16)>);
+pub(super) fn without_overlaps(mut all: Elements) -> Elements {
+    type Others = (SetId, u32, Option<IpNet>, Option<(Protocol, u16)>);
     let mut alike: BTreeMap<Others, Vec<(IpNet, Element)>> = BTreeMap::new();
-    for element in all.keys().filter(|element| !element.set().is_of_ports()) {
-        let place = element.place();
-        if let Some(destination) = place.destination {
-            let others = (element.set(), *place.first, place.service);
+    for element in all.keys() {
+        let (owner, first, destination, service) = match element {
+            Element::SuspendedPort(_) | Element::HeldPort(_) => continue,
+            Element::User { .. } | Element::Group { .. } | Element::ReadPort(_) => continue,
+            Element::Owned { owner, what } => {
+                let (destination, service) = what.place();
+                (*owner, None, destination, service)
+            }
+            other => {
+                let place = other.place();
+                (0, Some(*place.first), place.destination, place.service)
+            }
+        };
+        if let Some(destination) = destination {
+            let others = (element.set(), owner, first, service);
             alike.entry(others).or_default().push((*destination, element.clone()));
         }
     }
@@ -349,8 +402,10 @@ fn without_overlaps(mut all: Elements) -> Elements {
 }
 
 /// Enters an element of a decision's.
-fn enter(all: &mut Elements, element: Element, lasting: Lasting, decision: &Decision) {
-    let rate = decision.rate.filter(|_| matches!(element, Element::Limit { .. }));
+pub(super) fn enter(all: &mut Elements, element: Element, lasting: Lasting, decision: &Decision) {
+    let is_limit =
+        matches!(element, Element::Limit { .. } | Element::Owned { what: Owned::Limit { .. }, .. });
+    let rate = decision.rate.filter(|_| is_limit);
     let hold = all.entry(element).or_insert_with(|| Hold { rate, ..Hold::new(lasting) });
     hold.lasting = hold.lasting.max(lasting);
     hold.serve(vec![decision.id.clone()], rate);
@@ -407,10 +462,10 @@ fn beside(
 
 /// One source and what of its traffic a scope reaches.
 #[derive(Clone, Copy, Debug)]
-struct Reach {
+pub(super) struct Reach {
     source: IpNet,
-    destination: Option<IpNet>,
-    service: Option<(Protocol, u16)>,
+    pub(super) destination: Option<IpNet>,
+    pub(super) service: Option<(Protocol, u16)>,
 }
 
 impl Reach {
@@ -437,7 +492,7 @@ impl Reach {
 }
 
 /// What of each source's traffic a scope reaches.
-fn reaches(scope: &Scope, sources: &[IpNet]) -> impl Iterator<Item = Reach> {
+pub(super) fn reaches(scope: &Scope, sources: &[IpNet]) -> impl Iterator<Item = Reach> {
     let to = |services: Vec<Option<(Protocol, u16)>>, destinations: Vec<IpNet>| -> Vec<Reach> {
         pairs(sources, destinations.into_iter())
             .flat_map(|(source, destination)| {

@@ -27,9 +27,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub mod elements;
+pub mod local;
 pub mod text;
 
 pub use elements::{Element, Elements, Hold, Lasting};
+pub use local::{Local, LocalRule, OwnerSet};
 
 /// The name of every table of ours. Nobody else's is ever touched.
 pub const TABLE: &str = "reeve";
@@ -120,6 +122,8 @@ pub enum SetId {
     Limited(Version),
     /// The limits.
     Limit(Pace, Shape, Version),
+    /// One of those by tenants of the node itself.
+    Owner(OwnerSet),
 }
 
 /// A part of a set's key, and of what a rule looks up.
@@ -135,6 +139,16 @@ pub enum Field {
     Port,
     /// The name of the interface that it came in by.
     Interface,
+    /// The number of the tenant of the node itself whose process sent it: its mark.
+    Owner,
+    /// The user whose process sent it.
+    User,
+    /// The control group whose process sent it, so deep below the root.
+    Group(u8),
+    /// Source port of TCP.
+    TcpSourcePort,
+    /// Destination port of TCP.
+    TcpDestinationPort,
 }
 
 /// What the members of a set have beside their keys.
@@ -148,6 +162,10 @@ pub enum Members {
     Counted,
     /// A timeout and the limit that they lead to.
     Limits,
+    /// The number of a tenant.
+    Owners,
+    /// A timeout; rules take them away.
+    Taken,
 }
 
 /// A set, or a map to limits.
@@ -174,6 +192,8 @@ pub enum Verdict {
     Goto(ChainId),
     /// Go on in a chain and come back from its end.
     Jump(ChainId),
+    /// Go back where this chain was called.
+    Return,
 }
 
 /// What a host needs to keep its link, and cannot do much with.
@@ -236,6 +256,8 @@ pub enum Rule {
     },
     /// Whatever comes here.
     Always(Verdict),
+    /// One of those about the node's own processes.
+    Local(LocalRule),
 }
 
 /// A chain of the table.
@@ -257,6 +279,26 @@ pub enum ChainId {
     Held,
     /// What is refused.
     Refuse,
+    /// What arrives for the node's own processes, to be logged.
+    LocalInput,
+    /// What they send.
+    LocalOutput,
+    /// What may be a tenant's of it.
+    Owned,
+    /// How much of that is logged.
+    OwnerLogged,
+    /// What comes from suspended ones.
+    OwnerSuspended,
+    /// What comes from others under some measure.
+    OwnerHeld,
+    /// What may open a connection, and be one too many.
+    OwnerOpenings,
+    /// What is refused to them.
+    OwnerRefuse,
+    /// What the shared mail server sends.
+    Mailer,
+    /// Of that, what names a sender while senders are looked at.
+    MailSenders,
 }
 
 /// A chain with its rules.
@@ -375,8 +417,23 @@ impl SetId {
     /// How many elements it has room for. A range in a set with one field is two members, which older kernels count as such.
     #[must_use]
     pub fn capacity(self) -> u32 {
-        let is_of_ranges = !self.is_of_ports() && self.key().len() == 1;
+        let is_of_ranges = self.has_ranges() && self.key().len() == 1;
         if is_of_ranges { SET_SIZE / 2 } else { SET_SIZE }
+    }
+
+    /// Whether one of our tables has it: the bridge's sees no processes.
+    #[must_use]
+    pub fn is_in(self, family: Family) -> bool {
+        family == Family::Inet || !matches!(self, Self::Owner(_))
+    }
+
+    /// Whether its elements may be ranges.
+    #[must_use]
+    pub fn has_ranges(self) -> bool {
+        match self {
+            Self::Owner(set) => set.has_ranges(),
+            _ => !self.is_of_ports(),
+        }
     }
 
     /// Whether it is keyed by names of interfaces.
@@ -403,6 +460,7 @@ impl SetId {
             Self::Limit(pace, shape, version) => {
                 format!("{}{}{}", pace.name(), shape.name(), version.digit())
             }
+            Self::Owner(set) => set.name(),
         }
     }
 
@@ -419,6 +477,7 @@ impl SetId {
             Self::BlockedDestination(version) | Self::Lifeline(version) => Shape::Destination.key(version),
             Self::BlockedService(version) => Shape::Service.key(version),
             Self::Limit(_, shape, version) => shape.key(version),
+            Self::Owner(set) => set.key(),
         }
     }
 
@@ -427,6 +486,7 @@ impl SetId {
             Self::Protected(_) | Self::Own(_) => Members::Plain,
             Self::Held(_) | Self::HeldPort | Self::Lifeline(_) => Members::Timed,
             Self::Limit(..) => Members::Limits,
+            Self::Owner(set) => set.members(),
             _ => Members::Counted,
         }
     }
@@ -445,6 +505,26 @@ impl ChainId {
             Self::Openings => "openings",
             Self::Held => "held",
             Self::Refuse => "refuse",
+            Self::LocalInput => "local_input",
+            Self::LocalOutput => "local_output",
+            Self::Owned => "owned",
+            Self::OwnerLogged => "owner_logged",
+            Self::OwnerSuspended => "owner_suspended",
+            Self::OwnerHeld => "owner_held",
+            Self::OwnerOpenings => "owner_openings",
+            Self::OwnerRefuse => "owner_refuse",
+            Self::Mailer => "mailer",
+            Self::MailSenders => "mail_senders",
+        }
+    }
+
+    /// The name of the hook that a chain stands at which is not only gone to.
+    #[must_use]
+    pub const fn hook(self) -> &'static str {
+        match self {
+            Self::LocalInput => "input",
+            Self::LocalOutput => "output",
+            _ => self.name(),
         }
     }
 }
@@ -489,7 +569,7 @@ impl Ruleset {
     /// The skeleton of one table.
     #[must_use]
     pub fn new(family: Family) -> Self {
-        let set = |id: SetId| Set { id, key: id.key(), interval: !id.is_of_ports(), members: id.members() };
+        let set = |id: SetId| Set { id, key: id.key(), interval: id.has_ranges(), members: id.members() };
         let refuse = Verdict::Goto(ChainId::Refuse);
         let chain = |id, priority, rules| Chain { id, priority, rules };
 
@@ -559,6 +639,17 @@ impl Ruleset {
             }
         }
         Self { family, sets: SetId::all().into_iter().map(set).collect(), chains }
+    }
+
+    /// The same on a node whose own processes are perhaps tenants'.
+    #[must_use]
+    pub fn with_local(family: Family, local: Option<Local>) -> Self {
+        let mut ruleset = Self::new(family);
+        if let Some(local) = local.filter(|_| family == Family::Inet) {
+            ruleset.sets.extend(local::sets(local));
+            ruleset.chains.extend(local::chains(local));
+        }
+        ruleset
     }
 
     /// The number of a set among its table's, from 1 on.

@@ -9,15 +9,23 @@ use reeve_policy::Timestamp;
 use reeve_policy::rate::{Rate, Unit};
 
 use super::elements::objects;
+use super::local::{FIRST_PORT, Local, LocalRule, Logged, MAIL_PORT, NAMES_SENDER, OwnerSet, RAW};
 use super::{
     Chain, Element, Elements, Family, Field, LINK_HOPS, LOADED_ABOVE, Members, Rule, Ruleset, SET_SIZE, Set,
-    TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
+    SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
 };
+use crate::frame::Owner;
 
 /// Both tables with the elements as they stand at `now`.
 #[must_use]
 pub fn print_all(elements: &Elements, now: Timestamp) -> String {
-    Family::ALL.map(|family| print(&Ruleset::new(family), elements, now)).concat()
+    print_all_with(None, elements, now)
+}
+
+/// The same on a node whose own processes are perhaps tenants'.
+#[must_use]
+pub fn print_all_with(local: Option<Local>, elements: &Elements, now: Timestamp) -> String {
+    Family::ALL.map(|family| print(&Ruleset::with_local(family, local), elements, now)).concat()
 }
 
 /// One table with the elements as they stand at `now`.
@@ -43,14 +51,18 @@ pub fn print(ruleset: &Ruleset, elements: &Elements, now: Timestamp) -> String {
 
 fn print_set(text: &mut String, set: &Set, elements: &Elements, now: Timestamp) {
     let types: Vec<&str> = set.key.iter().map(|field| type_name(*field)).collect();
-    let is_map = set.members == Members::Limits;
-    let (word, target) = if is_map { ("map", " : limit") } else { ("set", "") };
+    let (word, target) = match set.members {
+        Members::Limits => ("map", " : limit"),
+        Members::Owners => ("map", " : mark"),
+        _ => ("set", ""),
+    };
     line(text, 1, format_args!("{word} {} {{", set.id.name()));
     line(text, 2, format_args!("type {}{target}", types.join(" . ")));
     line(text, 2, format_args!("size {SET_SIZE}"));
     let mut flags = Vec::new();
     flags.extend(set.interval.then_some("interval"));
-    flags.extend((set.members != Members::Plain).then_some("timeout"));
+    flags.extend((set.members == Members::Taken).then_some("dynamic"));
+    flags.extend((!matches!(set.members, Members::Plain | Members::Owners)).then_some("timeout"));
     if !flags.is_empty() {
         line(text, 2, format_args!("flags {}", flags.join(",")));
     }
@@ -75,13 +87,15 @@ fn print_set(text: &mut String, set: &Set, elements: &Elements, now: Timestamp) 
 fn print_chain(text: &mut String, chain: &Chain) {
     line(text, 1, format_args!("chain {} {{", chain.id.name()));
     if let Some(priority) = chain.priority {
+        let (name, priority) =
+            if priority <= RAW + 10 { ("raw", priority - RAW) } else { ("filter", priority) };
         let sign = if priority < 0 { '-' } else { '+' };
         let distance = priority.unsigned_abs();
-        let hook = chain.id.name();
+        let hook = chain.id.hook();
         line(
             text,
             2,
-            format_args!("type filter hook {hook} priority filter {sign} {distance}; policy accept;"),
+            format_args!("type filter hook {hook} priority {name} {sign} {distance}; policy accept;"),
         );
     }
     for rule in &chain.rules {
@@ -147,9 +161,56 @@ fn print_chain(text: &mut String, chain: &Chain) {
                 ),
             ),
             Rule::Always(verdict) => line(text, 2, format_args!("{}", verdict_text(*verdict))),
+            Rule::Local(rule) => line(text, 2, format_args!("{}", local_rule(rule))),
         }
     }
     line(text, 1, format_args!("}}\n"));
+}
+
+fn local_rule(rule: &LocalRule) -> String {
+    match rule {
+        LocalRule::AcceptLoopback { has_arrived: true } => "iifname \"lo\" accept".to_owned(),
+        LocalRule::AcceptLoopback { has_arrived: false } => "oifname \"lo\" accept".to_owned(),
+        LocalRule::JumpUnmarked(chain) => format!("meta mark 0x00000000 jump {}", chain.name()),
+        LocalRule::Mark(map) => {
+            let map = SetId::Owner(*map);
+            format!("meta mark set {} map @{}", expressions(&map.key()), map.name())
+        }
+        LocalRule::JumpMailer(chain) => format!("meta mark {:#010x} jump {}", Owner::MAILER.0, chain.name()),
+        LocalRule::ReturnUnmarked => "meta mark 0x00000000 return".to_owned(),
+        LocalRule::Unmark => "meta mark set 0x00000000".to_owned(),
+        LocalRule::Log { group, len, what } => {
+            let ports = SetId::Owner(OwnerSet::ReadPort).name();
+            let (which, then) = match what {
+                Logged::All => (String::new(), ""),
+                Logged::ToReadPorts => (format!("th dport @{ports} "), " return"),
+                Logged::ToMailPort => (format!("tcp dport {MAIL_PORT} "), ""),
+                Logged::FromReadPorts => (format!("tcp sport @{ports} "), " return"),
+                Logged::TcpEnds => (format!("tcp dport >= {FIRST_PORT} tcp flags fin,syn,rst "), ""),
+                Logged::Datagrams => (format!("udp dport >= {FIRST_PORT} "), ""),
+                Logged::Others => ("meta l4proto != tcp meta l4proto != udp ".to_owned(), ""),
+            };
+            format!("{which}log group {group} snaplen {len}{then}")
+        }
+        LocalRule::Reset { per_second, burst } => format!(
+            "meta l4proto tcp limit rate {per_second}/second burst {burst} packets reject with tcp reset"
+        ),
+        LocalRule::JumpSenders(chain) => {
+            let weighed = SetId::Owner(OwnerSet::MailWeighed);
+            let word: String = NAMES_SENDER.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!(
+                "meta mark @{} tcp dport {MAIL_PORT} @ih,0,{} 0x{word} jump {}",
+                weighed.name(),
+                NAMES_SENDER.len() * 8,
+                chain.name()
+            )
+        }
+        LocalRule::PassOnce(version) => {
+            let set = SetId::Owner(OwnerSet::MailPassed(*version));
+            let (key, name) = (expressions(&set.key()), set.name());
+            format!("{key} @{name} delete @{name} {{ {key} }} return")
+        }
+    }
 }
 
 fn line(text: &mut String, depth: usize, content: std::fmt::Arguments<'_>) {
@@ -216,6 +277,10 @@ fn type_name(field: Field) -> &'static str {
         Field::Protocol => "inet_proto",
         Field::Port => "inet_service",
         Field::Interface => "ifname",
+        Field::Owner => "mark",
+        Field::User => "uid",
+        Field::Group(_) => "cgroupsv2",
+        Field::TcpSourcePort | Field::TcpDestinationPort => "inet_service",
     }
 }
 
@@ -228,6 +293,14 @@ fn expression(field: Field) -> &'static str {
         Field::Protocol => "meta l4proto",
         Field::Port => "th dport",
         Field::Interface => "iifname",
+        Field::Owner => "meta mark",
+        Field::User => "meta skuid",
+        Field::Group(1) => "socket cgroupv2 level 1",
+        Field::Group(2) => "socket cgroupv2 level 2",
+        Field::Group(3) => "socket cgroupv2 level 3",
+        Field::Group(_) => "socket cgroupv2 level 4",
+        Field::TcpSourcePort => "tcp sport",
+        Field::TcpDestinationPort => "tcp dport",
     }
 }
 
@@ -235,6 +308,7 @@ fn verdict_text(verdict: Verdict) -> String {
     match verdict {
         Verdict::Accept => "accept".into(),
         Verdict::Drop => "drop".into(),
+        Verdict::Return => "return".into(),
         Verdict::Goto(chain) => format!("goto {}", chain.name()),
         Verdict::Jump(chain) => format!("jump {}", chain.name()),
     }
@@ -246,6 +320,17 @@ fn print_element(element: &Element) -> String {
     };
     match element {
         Element::SuspendedPort(name) | Element::HeldPort(name) => format!("{name:?}"),
+        Element::User { uid, owner } => format!("{uid} : {owner:#010x}"),
+        // nft takes and shows a path; the kernel knows this.
+        Element::Group { id, owner, .. } => format!("{id} : {owner:#010x}"),
+        Element::ReadPort(port) => port.to_string(),
+        Element::Owned { owner, what } => {
+            let (destination, service) = what.place();
+            let mut parts = vec![format!("{owner:#010x}")];
+            parts.extend(destination.map(net));
+            parts.extend(service.map(|(protocol, port)| format!("{protocol} . {port}")));
+            parts.join(" . ")
+        }
         other => {
             let place = other.place();
             let mut parts = vec![net(place.first)];

@@ -11,7 +11,7 @@ use crate::detect::{Detectors, Home, horizontal};
 use crate::flow::guard::OneWayGuard;
 use crate::flow::{MIDSTREAM_GRACE, Restrictions};
 use crate::interest::Interest;
-use crate::stream::smtp::OwnDomains;
+use crate::stream::smtp::{OwnDomains, Senders};
 use crate::topology::{TenantIx, Topology};
 
 impl Shard {
@@ -44,6 +44,8 @@ impl Shard {
         let own =
             |tenant: &Arc<Tenant>| Arc::new(OwnDomains::new(&tenant.mail_domains, &tenant.relay_domains));
         self.streams.set_tenants(topology.tenants().iter().map(own).collect());
+        self.post.set_tenants(vec![Arc::default()]);
+        self.post.set_senders(Arc::new(Senders::of(&topology)));
         let vantages = topology.vantages().iter().map(|vantage| usize::from(vantage.id.0) + 1).max();
         self.one_way.resize(vantages.unwrap_or(0), OneWayGuard::default());
         self.losses.resize_with(vantages.unwrap_or(0), VantageLoss::default);

@@ -5,10 +5,13 @@ use reeve_policy::Timestamp;
 use super::apart::addressee;
 use super::{Hearing, IDLE_CHECK, Shard, earlier, wake};
 use crate::detect::mail::Whence;
-use crate::frame::VantageId;
+use crate::frame::{Frame, Passage, VantageId};
 use crate::packet::Ip;
 use crate::stream::{StreamEvent, pages};
 use crate::topology::TenantIx;
+
+/// In its own connections the mail server is the only one.
+const SERVER: TenantIx = TenantIx(0);
 
 impl Shard {
     /// Whether an attempt that has just begun is at something listed.
@@ -41,6 +44,28 @@ impl Shard {
             self.next_sweep = at + IDLE_CHECK;
         }
         said.extend(self.listed.take());
+        if said.is_empty() {
+            return;
+        }
+        if self.hearing == Hearing::Keeps {
+            self.kept.extend(said.iter().cloned());
+        }
+        self.listen(said, at);
+    }
+
+    /// Reads what the mail server that customers share says and is told: it is on behalf of one of them, or of nobody.
+    #[inline(never)]
+    pub(super) fn post(&mut self, frame: &Frame<'_>, ip: &Ip<'_>, at: Timestamp) {
+        if self.hearing == Hearing::Told {
+            return;
+        }
+        let mut said = Vec::new();
+        self.post.handle(SERVER, frame.passage == Passage::Out, ip, at, &mut said);
+        if at >= self.next_post_sweep {
+            self.post.sweep(at, &mut said);
+            self.next_post_sweep = at + IDLE_CHECK;
+        }
+        said.retain(|event| self.part.owns(event.tenant()));
         if said.is_empty() {
             return;
         }

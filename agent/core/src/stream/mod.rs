@@ -51,7 +51,7 @@ use login::{Login, Logins, Service};
 use order::Order;
 use quic::Quic;
 use sites::{Look, Sites};
-use smtp::{MailEvent, OwnDomains, Smtp};
+use smtp::{MailEvent, OwnDomains, Senders, Smtp};
 
 /// The fewest connections that are followed of a tenant, and the most.
 pub const LEAST_EACH: usize = 64;
@@ -212,6 +212,8 @@ pub struct Streams {
     /// By tenant: the second at hand, and how many first packets of QUIC were opened in it.
     work: Vec<(u64, u16)>,
     logins: Logins,
+    /// Whose senders are: these are the connections of a mail server that is shared, and nothing else is read of them.
+    senders: Option<Arc<Senders>>,
 }
 
 impl Streams {
@@ -236,7 +238,14 @@ impl Streams {
             sites: Sites::default(),
             work: Vec::new(),
             logins: Logins::new(seed),
+            senders: None,
         }
+    }
+
+    /// Says whose senders are: the connections are those of a shared mail server's, and what is said in them is told of the tenant on whose
+    /// behalf it is.
+    pub fn set_senders(&mut self, senders: Arc<Senders>) {
+        self.senders = Some(senders);
     }
 
     /// Says which mail domains are each tenant's own, by its place.
@@ -304,7 +313,9 @@ impl Streams {
         events: &mut Vec<StreamEvent>,
     ) {
         let Some((local, remote)) = ends(is_sent, ip) else { return };
-        self.logins.handle(tenant, is_sent, (local, remote), &ip.transport, at, events);
+        if self.senders.is_none() {
+            self.logins.handle(tenant, is_sent, (local, remote), &ip.transport, at, events);
+        }
         let is_mail = is_mail_port(remote.1) || is_mail_port(local.1);
         let may_be_at = self.sites.may_be_at(remote.1);
         match &ip.transport {
@@ -377,6 +388,7 @@ impl Streams {
         stream.last = at;
         let site = Site { sites: &self.sites, remote };
         let peer = remote.0;
+        let from = events.len();
         stream.read(from_client, tcp, site, |said| {
             events.push(match said {
                 Said::Mail(event) => {
@@ -387,6 +399,9 @@ impl Streams {
                 }
             });
         });
+        if self.senders.is_some() {
+            stream.tell_behalf(events, from);
+        }
         let is_reset = tcp.flags.any(TcpFlags::RST);
         stream.is_reset |= is_reset;
         // Of mail, what is said on after a reset shows that nobody heeded it.
@@ -483,7 +498,11 @@ impl Streams {
         let is_client = is_mail_port(remote_port);
         let port = if is_client { remote_port } else { local_port };
         let own = self.own.get(key.tenant.0 as usize).cloned().unwrap_or_default();
-        (is_client, Speech::Mail(Box::new(Smtp::new(own, port))))
+        let mut smtp = Smtp::new(own, port);
+        if let Some(senders) = &self.senders {
+            smtp.set_senders(Arc::clone(senders));
+        }
+        (is_client, Speech::Mail(Box::new(smtp)))
     }
 
     fn begin(
@@ -545,7 +564,8 @@ impl Streams {
             Speech::Calls(calls) => calls.ended(|endpoint, call| events.push(tell(false)(endpoint, call))),
             Speech::Quic(quic) => quic.ended(|endpoint, call| events.push(tell(true)(endpoint, call))),
             Speech::Mail(smtp) => {
-                if let Some(event) = smtp.ended() {
+                // What is sealed in a shared server's connections is nobody's to be told of.
+                if let Some(event) = smtp.ended().filter(|_| self.senders.is_none()) {
                     let (is_client, (local, local_port)) = (stream.is_client, key.local());
                     events.push(StreamEvent::Mail {
                         tenant: key.tenant,
@@ -644,6 +664,22 @@ impl Stream {
         let from_client = self.is_client == is_sent;
         let side = if from_client { &self.client } else { &self.server };
         side.is_at(tcp.sequence.wrapping_add(1))
+    }
+
+    /// Makes what was told from a place on that of the tenant on whose behalf it was said; what is nobody's is let go.
+    fn tell_behalf(&self, events: &mut Vec<StreamEvent>, from: usize) {
+        let behalf = match &self.speech {
+            Speech::Mail(smtp) => smtp.behalf(),
+            Speech::Calls(_) | Speech::Quic(_) => None,
+        };
+        let told = events.split_off(from);
+        let Some(whose) = behalf else { return };
+        events.extend(told.into_iter().map(|mut event| {
+            if let StreamEvent::Mail { tenant, .. } = &mut event {
+                *tenant = whose;
+            }
+            event
+        }));
     }
 
     fn is_over(&self) -> bool {

@@ -7,7 +7,7 @@
 //!
 //! Privacy: an address becomes a hash when its line is read; content and passwords are passed over and never held. Of content its length is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::line::Line;
 use super::order::Piece;
 use super::sealed::Turns;
+use crate::ruleset::local::NAMES_SENDER;
+use crate::topology::{TenantIx, Topology};
 
 /// The start of a reply tells all that is to be known: a code and whether more lines follow.
 const REPLY_START: usize = 4;
@@ -136,6 +138,60 @@ impl OwnDomains {
     }
 }
 
+/// Which tenant senders of a domain are, where customers share a mail server: by the domains that they take mail in for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Senders(BTreeMap<u64, TenantIx>);
+
+impl Senders {
+    /// Those of the tenants that are on the node itself.
+    #[must_use]
+    pub fn of(topology: &Topology) -> Self {
+        let tenants = topology.tenants().iter().enumerate();
+        let all = tenants.map(|(index, tenant)| {
+            (TenantIx(u32::try_from(index).expect("tenants fit 32 bits")), &tenant.mail_domains)
+        });
+        let local = all.filter(|(ix, _)| topology.is_local(*ix));
+        Self(
+            local
+                .flat_map(|(ix, domains)| {
+                    domains.iter().map(move |domain| (hash(domain.as_str().as_bytes()), ix))
+                })
+                .collect(),
+        )
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whose the sender in a path is, by its domain or one above it.
+    fn find(&self, path: &[u8]) -> Option<TenantIx> {
+        let address = inner(path).trim_ascii().to_ascii_lowercase();
+        let at = address.iter().rposition(|byte| *byte == b'@')?;
+        let mut rest = Some(&address[at + 1..]);
+        while let Some(name) = rest {
+            if let Some(ix) = self.0.get(&hash(name)) {
+                return Some(*ix);
+            }
+            rest = name.iter().position(|byte| *byte == b'.').map(|dot| &name[dot + 1..]);
+        }
+        None
+    }
+}
+
+/// If what a client says begins by naming a sender: whose that is, `None` for nobody's here.
+#[must_use]
+pub fn named_sender(said: &[u8], senders: &Senders) -> Option<Option<TenantIx>> {
+    if !said.starts_with(NAMES_SENDER) {
+        return None;
+    }
+    let line = said.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let path = parameter(line.trim_ascii(), b"MAIL", b"FROM")?;
+    Some(senders.find(path))
+}
+
 fn hash(text: &[u8]) -> u64 {
     HASHER.hash_one(text)
 }
@@ -160,8 +216,8 @@ enum Phase {
 enum Pending {
     /// The server's first words.
     Greeting,
-    /// The sender, if it is not nobody.
-    Mail(Option<u64>),
+    /// The sender, if it is not nobody, and the tenant that it is where a server is shared.
+    Mail(Option<u64>, Option<TenantIx>),
     Recipient(Recipient),
     Data,
     /// The content of a message, or its last chunk.
@@ -201,6 +257,10 @@ pub(super) struct Smtp {
     /// Whether the server has said anything.
     has_greeted: bool,
     sealed: Turns,
+    /// Whose senders are, where a server is shared.
+    senders: Option<Arc<Senders>>,
+    /// On whose behalf the message at hand is sent there.
+    behalf: Option<TenantIx>,
 }
 
 /// A sender that was not seen.
@@ -231,7 +291,19 @@ impl Smtp {
             is_met: false,
             has_greeted: false,
             sealed: Turns::new(PORTS_WITH_LOGIN.contains(&port)),
+            senders: None,
+            behalf: None,
         }
+    }
+
+    /// Says whose senders are, since the server is shared.
+    pub fn set_senders(&mut self, senders: Arc<Senders>) {
+        self.senders = Some(senders);
+    }
+
+    /// On whose behalf the message at hand is sent.
+    pub fn behalf(&self) -> Option<TenantIx> {
+        self.behalf
     }
 
     /// Takes what a side says.
@@ -385,7 +457,8 @@ impl Smtp {
         }
         let text = line.trim_ascii();
         let pending = if let Some(path) = parameter(text, b"MAIL", b"FROM") {
-            Pending::Mail(sender(path))
+            let whose = self.senders.as_ref().and_then(|senders| senders.find(path));
+            Pending::Mail(sender(path), whose)
         } else if let Some(path) = parameter(text, b"RCPT", b"TO") {
             self.recipient(path).map_or(Pending::Other, Pending::Recipient)
         } else if behind(text, b"DATA").is_some_and(<[u8]>::is_empty) {
@@ -479,8 +552,9 @@ impl Smtp {
         match pending {
             Some(Pending::Greeting) if answer != Answer::Accepted => self.meet(answer, false, say),
             Some(Pending::Reset) => self.forget_recipients(),
-            Some(Pending::Mail(sender)) => {
+            Some(Pending::Mail(sender, whose)) => {
                 self.forget_recipients();
+                self.behalf = whose;
                 // Where TLS or a login is asked for first, nothing was refused.
                 let answer = if code == NEEDS_MORE { Answer::Deferred } else { answer };
                 self.sender = sender;

@@ -4,7 +4,7 @@
 //! hands frames to a closure, borrowed from where they lie, so that nothing is copied on the way to the core.
 //!
 //! Model: [`set::RingSet`] reads live interfaces through kernel rings ([`ring`]) on a time scale that does not
-//! step ([`clock`]); [`file::FileSource`] reads captures. Both are driven by one thread that polls.
+//! step ([`clock`]); [`local::LocalSource`] what the node's own processes send; [`file::FileSource`] reads captures. Both are driven by one thread that polls.
 //!
 //! Left out: parsing, ownership and everything else that gives a frame meaning (`reeve-core`), and which
 //! interfaces are to be watched (configuration, and [`crate::links`]).
@@ -18,11 +18,13 @@ use reeve_policy::Loss;
 
 pub mod clock;
 pub mod file;
+pub mod local;
 pub mod ring;
 pub mod set;
 
 pub use clock::Clock;
 pub use file::{FileError, FileSource};
+pub use local::LocalSource;
 pub use ring::{RingOptions, RingStatistics};
 pub use set::{RingSet, ring_bytes_each};
 

@@ -257,6 +257,7 @@ impl Ring {
                     at: batch.place(Timestamp::from_nanos(nanos)),
                     vantage: self.vantage,
                     passage,
+                    owner: None,
                     link: self.link,
                     vlan: tagged.then(|| (field(FRAME_VLAN_TCI) & 0x0fff) as u16),
                     data,

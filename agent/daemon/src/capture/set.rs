@@ -6,7 +6,7 @@
 //! Left out: which interfaces there are to be ([`crate::links`] tells, the run loop decides).
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use reeve_core::interest::Interest;
@@ -110,6 +110,15 @@ impl RingSet {
         })?;
         self.rings.insert(place, Watched { ring, loss: Loss::default(), gone: None });
         Ok(())
+    }
+
+    /// Has [`Source::poll`] wait no longer when there is something to be read elsewhere, too.
+    ///
+    /// # Errors
+    /// When the system has no room for another descriptor.
+    pub fn wake_for(&self, other: &impl AsFd) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(u64::MAX);
+        Ok(epoll::add(&self.epoll, other, data, epoll::EventFlags::IN)?)
     }
 
     /// Watches a vantage no more; what its ring still holds is thrown away. [`Source::loss`] tells once more of it.

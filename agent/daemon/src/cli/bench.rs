@@ -107,6 +107,7 @@ fn core(file: &std::path::Path, tenants: &[TenantArg], rounds: u32) -> anyhow::R
                 at: one.at,
                 vantage: reeve_core::VantageId(0),
                 passage: reeve_core::Passage::Unknown,
+                owner: None,
                 link: one.link,
                 vlan: None,
                 data: &bytes[one.range.clone()],

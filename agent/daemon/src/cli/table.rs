@@ -13,6 +13,7 @@ use crate::capture::Clock;
 use crate::config::{self, Loaded, Settings};
 use crate::enforce::{Enforcer, Ownership};
 use crate::node;
+use crate::run::processes::Processes;
 use crate::state::journal::Memory;
 use crate::state::{Roster, StateFolder, peek};
 
@@ -28,7 +29,8 @@ pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
     let now = Clock::start().now();
     let (memory, roster) = peek(&loaded.settings.state_dir)?;
     let elements = wanted(&loaded, roster, &memory.desired, now);
-    Ok(text::print_all(&elements, now))
+    let local = loaded.settings.local.as_ref().map(config::LocalSettings::ruleset);
+    Ok(text::print_all_with(local, &elements, now))
 }
 
 /// The elements that carry `desired` out on this node, sparing what it lives by.
@@ -40,7 +42,13 @@ pub(super) fn wanted(loaded: &Loaded, roster: Roster, desired: &DesiredState, no
     let protected: Vec<IpNet> = loaded.policy.protected_destinations.iter().chain(&vital).copied().collect();
     let own: Vec<IpNet> = own.into_iter().collect();
     let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline };
-    elements(desired, &loaded.settings.node, &tenants, spared, now)
+    let node = &loaded.settings.node;
+    let mut wanted = elements(desired, node, &tenants, spared, now);
+    if let Some(mut local) = Processes::of(loaded) {
+        local.look(node, &tenants);
+        wanted.extend(local.elements(desired, node, &tenants, spared, now));
+    }
+    wanted
 }
 
 /// Takes the table away, and the measures out of the state.

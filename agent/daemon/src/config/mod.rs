@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use reeve_core::ruleset::Local;
 use reeve_core::topology::VantageKind;
-use reeve_policy::language::{Policy, Rule, parse_tenants};
+use reeve_policy::language::{Policy, Rule, parse_tenants_from};
+use reeve_policy::local::FIRST_USER;
 use reeve_policy::reader::{ConfigErrors, Document};
 use reeve_policy::{Mode, NodeId, Tenant, TenantId};
 
@@ -40,6 +42,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Which interfaces are watched, as what.
     pub vantages: Vec<VantageRule>,
+    /// How the node's own processes are looked at, where tenants are users or control groups of it.
+    pub local: Option<LocalSettings>,
     /// Tenants to whom nothing is done, on this node.
     pub protected_sources: BTreeSet<TenantId>,
     /// Destinations that are never cut off, beside the node's own, its gateways, resolvers and controller.
@@ -71,6 +75,40 @@ pub struct VantageRule {
     /// Their names; `*`, `?` and `[...]` as in a shell.
     pub interfaces: Vec<glob::Pattern>,
 }
+
+/// How the node's own processes are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalSettings {
+    /// The netlink group that our table logs to.
+    pub group: u16,
+    /// How many bytes of a packet are logged, from its IP header on.
+    pub snap_len: u32,
+    /// Users below this are the system's own.
+    pub first_user: u32,
+    /// The users that the mail server runs as which customers share.
+    pub mailers: Vec<u32>,
+    /// Where control groups are; found by itself if left out.
+    pub cgroup_root: Option<PathBuf>,
+}
+
+impl Default for LocalSettings {
+    fn default() -> Self {
+        let (mailers, cgroup_root) = (Vec::new(), None);
+        Self { group: 30, snap_len: 128, first_user: FIRST_USER, mailers, cgroup_root }
+    }
+}
+
+impl LocalSettings {
+    /// What there is of it in the ruleset.
+    #[must_use]
+    pub fn ruleset(&self) -> Local {
+        let read_len = READ_LEN.max(self.snap_len);
+        Local { group: self.group, snap_len: self.snap_len, read_len, has_mailer: !self.mailers.is_empty() }
+    }
+}
+
+/// How much is logged of a packet whose payload is read: a bundle of segments begins with the commands that stand in it.
+pub const READ_LEN: u32 = 2_048;
 
 /// How to reach the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +159,16 @@ impl Loaded {
         }
         all.extend(self.policy.idle_exemptions(&self.tenants));
         all.extend(self.policy.protected_within(&self.tenants));
+        if self.settings.local.is_none() {
+            let node = &self.settings.node;
+            let local = self.tenants.iter().filter(|tenant| tenant.is_local_on(node));
+            all.extend(local.map(|tenant| {
+                format!(
+                    "tenant `{}` is users or control groups of this node, which are not watched: [local] is missing",
+                    tenant.id
+                )
+            }));
+        }
         all
     }
 }
@@ -186,7 +234,10 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     policy.protected_sources.extend(settings.protected_sources.iter().cloned());
     policy.protected_destinations.extend(settings.protected_destinations.iter().copied());
     let tenants = match &settings.tenants {
-        Some(path) => parse_tenants(&path.display().to_string(), &read_file(path)?)?,
+        Some(path) => {
+            let first_user = settings.local.as_ref().map_or(FIRST_USER, |local| local.first_user);
+            parse_tenants_from(&path.display().to_string(), &read_file(path)?, first_user)?
+        }
         None => Vec::new(),
     };
     Ok(Loaded { settings, policy: Arc::new(policy), tenants })
@@ -259,7 +310,7 @@ mod tests {
         check(
             &format!("mod = \"enforce\"\n{GOOD}"),
             &[
-                "1:1: `mod`: found a key that is not known; allowed: blocklist, controller, limits, metrics, mode",
+                "1:1: `mod`: found a key that is not known; allowed: blocklist, controller, limits, local, metrics",
             ],
         );
         check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
@@ -280,6 +331,19 @@ mod tests {
             &["7:10: `metrics.listen`: found \"9464\"; allowed: ADDRESS:PORT"],
         );
         check(&format!("{GOOD}[metrics]\n"), &["6:1: `metrics.listen`: found nothing"]);
+    }
+
+    #[test]
+    fn the_nodes_own_processes_are_watched_where_the_settings_say_so() {
+        let with = |lines: &str| format!("node = \"n1\"\ntenants = \"t.toml\"\n[local]\n{lines}\n");
+        check(&with(""), &[]);
+        check(&with("group = 5\nsnap_len = 256\nfirst_user = 500\nmailers = [104, 105]"), &[]);
+        check(&with("group = 0"), &["4:9: `local.group`: found 0; allowed: a whole number from 1 to 65535"]);
+        check(&with("snap_len = 64"), &["4:12: `local.snap_len`: found 64"]);
+        check(&with("mailers = [0]"), &["4:11: `local.mailers`: found a list; allowed: users but 0"]);
+        check(&with("mailers = [\"postfix\"]"), &["4:12: `local.mailers[1]`: found \"postfix\""]);
+        let settings = parse(Path::new("/etc/reeve/a.toml"), &with("")).unwrap();
+        assert_eq!(settings.local, Some(LocalSettings::default()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use reeve_policy::{Mode, NodeId};
 
 use crate::blocklists::BlocklistSettings;
 
-use super::{ControllerSettings, Limits, PolicySource, Settings, VantageRule};
+use super::{ControllerSettings, Limits, LocalSettings, PolicySource, Settings, VantageRule};
 
 /// Where the agent keeps its state, if nobody says otherwise.
 const DEFAULT_STATE_DIR: &str = "/var/lib/reeve/agent";
@@ -25,7 +25,8 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
     let tenants = root.text("tenants").map(|path| base.join(path));
     let state_dir =
         root.text("state_dir").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |path| base.join(path));
-    let vantages = vantages(root);
+    let local = root.section("local").map(|section| local(&section));
+    let vantages = vantages(root, local.is_some());
     let (mut sources, mut destinations): (Vec<_>, Vec<IpNet>) = (Vec::new(), Vec::new());
     if let Some(protected) = root.section("protected") {
         sources = protected.parsed_list("sources", "tenant ids").unwrap_or_default();
@@ -60,6 +61,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         tenants,
         state_dir,
         vantages,
+        local,
         protected_sources: sources.into_iter().collect(),
         protected_destinations: destinations,
         controller: match controller {
@@ -97,10 +99,31 @@ pub(super) fn policies() -> String {
     format!("{}, or the path of a file", all.join(", "))
 }
 
-fn vantages(root: &Section<'_, '_>) -> Vec<VantageRule> {
+/// How the node's own processes are looked at.
+fn local(section: &Section<'_, '_>) -> LocalSettings {
+    let mut local = LocalSettings::default();
+    if let Some(group) = section.integer("group", 1..=65_535) {
+        local.group = u16::try_from(group).expect("the range fits");
+    }
+    if let Some(bytes) = section.integer("snap_len", 96..=2_048) {
+        local.snap_len = u32::try_from(bytes).expect("the range fits");
+    }
+    if let Some(uid) = section.integer("first_user", 1..=4_000_000_000) {
+        local.first_user = u32::try_from(uid).expect("the range fits");
+    }
+    local.mailers = section.parsed_list("mailers", "user ids, as that of postfix").unwrap_or_default();
+    if local.mailers.contains(&0) {
+        section.reject("mailers", "users but 0: root's processes are the node itself");
+    }
+    local.cgroup_root = section.text("cgroup_root").map(PathBuf::from);
+    section.finish();
+    local
+}
+
+fn vantages(root: &Section<'_, '_>, is_local: bool) -> Vec<VantageRule> {
     let sections = root.sections("vantage");
-    if sections.is_empty() {
-        root.reject("vantage", "at least one [[vantage]] with kind and interfaces");
+    if sections.is_empty() && !is_local {
+        root.reject("vantage", "at least one [[vantage]] with kind and interfaces, or [local]");
     }
     let mut rules = Vec::new();
     for section in &sections {

@@ -18,8 +18,9 @@ pub mod netlink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use reeve_core::engine::MailWord;
 use reeve_core::ruleset::elements::{LEASE, objects};
-use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Ruleset, SetId};
+use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Local, OwnerSet, Ruleset, SetId};
 use reeve_policy::{DecisionId, MeasureCounters, Timestamp};
 
 use netlink::read::{self, Observed};
@@ -127,11 +128,19 @@ impl Enforcer {
     /// # Errors
     /// Where the kernel has no nftables, or the process may not.
     pub fn open(ownership: Ownership) -> Result<Self, EnforceError> {
+        Self::open_with(ownership, None)
+    }
+
+    /// The same on a node whose own processes are perhaps tenants'.
+    ///
+    /// # Errors
+    /// As [`Enforcer::open`].
+    pub fn open_with(ownership: Ownership, local: Option<Local>) -> Result<Self, EnforceError> {
         Ok(Self {
             socket: Socket::open()?,
             ownership,
             flags: if ownership == Ownership::Plain { 0 } else { OWNED },
-            rulesets: Family::ALL.map(Ruleset::new).to_vec(),
+            rulesets: Family::ALL.map(|family| Ruleset::with_local(family, local)).to_vec(),
             held: Elements::new(),
             stale: BTreeSet::new(),
             carried: BTreeMap::new(),
@@ -378,7 +387,8 @@ impl Enforcer {
         self.socket.transact(batch)?;
         let observed = self.observe()?;
         let is_renewed = |element: &Element| {
-            observed.iter().all(|table| {
+            let tables = observed.iter().zip(&self.rulesets);
+            tables.filter(|(_, ruleset)| element.set().is_in(ruleset.family)).all(|(table, _)| {
                 let remaining = table.elements.get(element).and_then(|standing| standing.remaining);
                 remaining.is_some_and(|remaining| remaining + TIMEOUT_TOLERANCE >= LEASE)
             })
@@ -388,6 +398,26 @@ impl Enforcer {
         }
         // Before Linux 6.12 an element that is added again keeps its timeout: lay it down anew.
         self.install(self.held.clone(), now)
+    }
+
+    /// Whether senders of mail are looked at.
+    #[must_use]
+    pub fn weighs_mail(&self) -> bool {
+        let is_weighed = |element: &Element| element.set() == SetId::Owner(OwnerSet::MailWeighed);
+        self.held.keys().any(is_weighed)
+    }
+
+    /// Lets connections of the shared mail server's go on, or cuts them. Unless senders are looked at there is nothing to be done.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn pass_mail(&mut self, words: &[MailWord]) -> Result<(), EnforceError> {
+        if !self.weighs_mail() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        print::add_connections(&mut batch, words);
+        Ok(self.socket.transact(batch)?)
     }
 
     /// What each measure has stopped. Where one element serves several, each is told all of it.
@@ -443,7 +473,7 @@ impl Enforcer {
     /// When it cannot be asked.
     pub fn observe(&mut self) -> Result<Vec<Observed>, EnforceError> {
         let socket = &mut self.socket;
-        let tables = self.rulesets.iter().map(|ruleset| read::observe(socket, ruleset.family));
+        let tables = self.rulesets.iter().map(|ruleset| read::observe(socket, ruleset));
         Ok(tables.collect::<Result<_, _>>()?)
     }
 
@@ -501,8 +531,9 @@ impl Enforcer {
     fn difference(&self, observed: &[Observed], now: Timestamp) -> (usize, usize) {
         let limits = objects(&self.held);
         let (mut missing, mut surplus) = (0, 0);
-        for table in observed {
-            missing += self.held.iter().filter(|(element, hold)| !stands(table, element, hold, now)).count();
+        for (table, ruleset) in observed.iter().zip(&self.rulesets) {
+            let here = self.held.iter().filter(|(element, _)| element.set().is_in(ruleset.family));
+            missing += here.filter(|(element, hold)| !stands(table, element, hold, now)).count();
             missing += limits.keys().filter(|name| !table.limits.contains(*name)).count();
             let is_ours = |element: &&Element| self.held.contains_key(*element);
             surplus += table.elements.keys().filter(|element| !is_ours(element)).count() + table.foreign;

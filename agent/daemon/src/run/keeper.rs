@@ -11,7 +11,9 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use reeve_core::engine::MailWord;
 use reeve_core::ruleset::elements::{Spared, elements};
+use reeve_core::ruleset::local::WEIGHED_STEP;
 use reeve_policy::judge::Standing;
 use reeve_policy::{
     DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeEventKind, NodeId, OrderFailure,
@@ -21,6 +23,7 @@ use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 use super::Task;
 use super::news::News;
+use super::processes::Processes;
 use super::sensor::behind;
 use super::service::Beat;
 use super::store::Store;
@@ -34,7 +37,7 @@ use crate::state::journal::Memory;
 use crate::state::pause::ControllerPauses;
 
 /// Why a measure does not stand although the kernel took everything.
-const UNHELD: &str = "the tenant has no address, and no port of its own, by which this node could hold it";
+const UNHELD: &str = "the tenant has no address, no port of its own, no user and no control group by which this node could hold it";
 
 /// How often it is asked whether anybody changed a ruleset. The question costs some microseconds; looking costs more and has
 /// its own bound.
@@ -127,6 +130,10 @@ pub(super) struct Keeper {
     current: Change,
     /// Whether the kernel is still to be told.
     is_behind: bool,
+    /// What is known of the node's own processes, if they are watched.
+    local: Option<Processes>,
+    /// When the kernel was last told that senders of mail are looked at, if they are.
+    weighed: Option<Timestamp>,
     /// The controller's addresses.
     peers: Vec<IpNet>,
     lifelines: Lifelines,
@@ -165,6 +172,8 @@ impl Keeper {
             greeting,
             current,
             is_behind: false,
+            local: Processes::of(loaded),
+            weighed: None,
             lifelines: node::lifelines(&peers),
             peers,
             is_nearly_full: false,
@@ -196,11 +205,13 @@ impl Keeper {
                         match task {
                             Task::Change(change) => self.current.merge(*change),
                             Task::Usage(tallies) => self.store.keep_usage(tallies),
+                            Task::Mail(words) => self.pass_mail(&words),
                             Task::Stop => is_over = true,
                         }
                     }
                 }
                 Ok(Task::Usage(tallies)) => self.store.keep_usage(tallies),
+                Ok(Task::Mail(words)) => self.pass_mail(&words),
                 Ok(Task::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => is_over = true,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
@@ -269,13 +280,19 @@ impl Keeper {
         let protected: Vec<IpNet> = self.current.protected.iter().chain(vital).copied().collect();
         let own: Vec<IpNet> = own.iter().copied().collect();
         let spared = Spared { protected: &protected, own: &own, lifeline: &self.current.lifeline };
-        let wanted = elements(&self.current.desired, &self.node, &self.current.tenants, spared, now);
+        let (desired, tenants) = (&self.current.desired, &self.current.tenants);
+        let mut wanted = elements(desired, &self.node, tenants, spared, now);
+        if let Some(local) = &mut self.local {
+            local.look(&self.node, tenants);
+            wanted.extend(local.elements(desired, &self.node, tenants, spared, now));
+        }
         if self.is_installed {
             enforcer.apply(wanted, now)?;
         } else {
             enforcer.install(wanted, now)?;
             self.is_installed = true;
         }
+        self.weighed = enforcer.weighs_mail().then_some(now);
         if let Some((set, share)) = enforcer.fullest() {
             self.metrics.see_fill(share);
             if share >= ALARM_SHARE && !std::mem::replace(&mut self.is_nearly_full, true) {
@@ -292,6 +309,19 @@ impl Keeper {
             tracing::info!("the kernel holds what is desired again");
         }
         Ok(())
+    }
+
+    /// Lets connections of the shared mail server's go on, or cuts them.
+    fn pass_mail(&mut self, words: &[MailWord]) {
+        let Some(enforcer) = self.enforcer.as_mut().filter(|_| self.is_installed) else { return };
+        let cut = words.iter().filter(|word| !word.passes).count();
+        if cut > 0 {
+            tracing::debug!(cut, "connections with mail of tenants who may send none are cut");
+        }
+        if let Err(error) = enforcer.pass_mail(words) {
+            // What waits comes again, and is decided again.
+            self.complain("mail that waits cannot be let go on", &error.to_string());
+        }
     }
 
     /// What the kernel holds since this change, and what it holds no more.
@@ -390,6 +420,18 @@ impl Keeper {
     /// Tries again what the disk or the kernel refused.
     fn try_again(&mut self) {
         self.store.try_again();
+        let tenants = &self.current.tenants;
+        if self.is_installed && self.local.as_mut().is_some_and(|local| local.look(&self.node, tenants)) {
+            tracing::info!("control groups of tenants were made, or made anew");
+            self.is_behind = true;
+        }
+        // Others' mail is not to wait for an agent that is no more, so that is to be said again and again.
+        let now = self.clock.now();
+        if self.is_installed
+            && self.weighed.is_some_and(|told| now.floor_to(WEIGHED_STEP) > told.floor_to(WEIGHED_STEP))
+        {
+            self.is_behind = true;
+        }
         if self.is_behind {
             self.settle();
         }

@@ -19,6 +19,7 @@ mod asking;
 mod keeper;
 mod news;
 mod pause;
+pub(crate) mod processes;
 mod sensor;
 mod service;
 mod store;
@@ -31,7 +32,7 @@ use std::thread;
 
 use reeve_core::blocklist::Blocklists;
 use reeve_core::detect::quota::Tally;
-use reeve_core::engine::EngineConfig;
+use reeve_core::engine::{EngineConfig, MailWord};
 use reeve_core::topology::VantageKind;
 use reeve_policy::{Mode, Order, OrderResult, Pause, Report, Timestamp};
 use reeve_telemetry::metrics::Endpoint;
@@ -138,6 +139,8 @@ pub(crate) enum Command {
 pub(crate) enum Task {
     /// What is desired has changed.
     Change(Box<keeper::Change>),
+    /// What is to become of connections of the shared mail server's.
+    Mail(Vec<MailWord>),
     /// What tenants have sent and received.
     Usage(Vec<Tally>),
     /// The end.
@@ -201,7 +204,7 @@ pub async fn run(
     let (result_sender, results) = async_mpsc::unbounded_channel();
     let reports_out = Reports(settings.controller.as_ref().map(|_| report_sender));
 
-    let enforcer = open_enforcer(settings.mode, ownership)?;
+    let enforcer = open_enforcer(&settings, ownership)?;
     if !left.unsent.is_empty() {
         tracing::info!(
             reports = left.unsent.len(),
@@ -409,10 +412,14 @@ fn add_lifelines(loaded: &mut Loaded) {
 
 /// Only a node that may act has anything to do with the kernel's ruleset; one that observes takes away what an earlier
 /// run that might have acted left.
-fn open_enforcer(mode: Mode, ownership: Ownership) -> Result<Option<Enforcer>, RunError> {
-    match mode {
+///
+/// Where the node's own processes are watched it takes our table to see them.
+fn open_enforcer(settings: &config::Settings, ownership: Ownership) -> Result<Option<Enforcer>, RunError> {
+    let local = settings.local.as_ref().map(config::LocalSettings::ruleset);
+    match settings.mode {
+        Mode::Observe if local.is_some() => Ok(Some(Enforcer::open_with(ownership, local)?)),
         Mode::Enforce => {
-            let mut enforcer = Enforcer::open(ownership)?;
+            let mut enforcer = Enforcer::open_with(ownership, local)?;
             // Asking takes the same capability as changing, so what is missing is told before anything begins.
             enforcer.is_installed()?;
             Ok(Some(enforcer))
@@ -469,6 +476,7 @@ fn kind_name(kind: VantageKind) -> &'static str {
         VantageKind::Port => "port",
         VantageKind::Uplink => "uplink",
         VantageKind::Mirror => "mirror",
+        VantageKind::Local => "local",
     }
 }
 

@@ -26,9 +26,9 @@ use super::news::News;
 use super::pause::Pauses;
 use super::service::Beat;
 use super::usage::Accounts;
-use super::watch::Watch;
+use super::watch::{Watch, local_vantage};
 use super::{Command, Record, Reports, RunError, Task, engine_config, engine_time};
-use crate::capture::{CaptureError, Clock, RingSet, Source};
+use crate::capture::{CaptureError, Clock, LocalSource, RingSet, Source};
 use crate::config::Loaded;
 use crate::metrics::Metrics;
 use crate::record::Recorded;
@@ -49,6 +49,8 @@ pub(super) struct Sensor {
     loaded: Loaded,
     clock: Clock,
     rings: RingSet,
+    /// The log of the node's own processes.
+    local: Option<LocalSource>,
     watch: Watch,
     reports: Reports,
     keeper: mpsc::Sender<Task>,
@@ -97,6 +99,17 @@ impl Sensor {
     ) -> Result<Self, RunError> {
         let failed = |source| RunError::System { what: "epoll", source };
         let mut rings = RingSet::new(clock).map_err(failed)?;
+        let local = match &loaded.settings.local {
+            Some(local) => {
+                let id = local_vantage().id;
+                let copy = local.ruleset().read_len;
+                let source = LocalSource::open(local.group, copy, id, clock)?;
+                rings.wake_for(&source).map_err(failed)?;
+                tracing::info!(group = local.group, "watching the node's own processes");
+                Some(source)
+            }
+            None => None,
+        };
         let mut watch = Watch::new(&loaded)?;
         watch.open_all(&mut rings)?;
         let missing = watch.missing();
@@ -120,6 +133,7 @@ impl Sensor {
             loaded,
             clock,
             rings,
+            local,
             watch,
             reports,
             keeper,
@@ -222,6 +236,14 @@ impl Sensor {
 
     fn capture(&mut self) -> Result<(), RunError> {
         let core = &mut self.core;
+        if let Some(local) = &mut self.local {
+            local.poll(Duration::ZERO, &mut |frame| core.handle_frame(&frame))?;
+            // They wait in the kernel for it.
+            let words = core.take_mail();
+            if !words.is_empty() {
+                let _ = self.keeper.send(Task::Mail(words));
+            }
+        }
         match self.rings.poll(WAIT, &mut |frame| core.handle_frame(&frame)) {
             Ok(_) => Ok(()),
             Err(CaptureError::InterfaceGone { vantage, interface }) => {
@@ -238,7 +260,8 @@ impl Sensor {
     fn tick(&mut self) -> Result<(), RunError> {
         let now = self.clock.now();
         let mut all_dropped = 0;
-        for (vantage, loss) in self.rings.loss() {
+        let local = self.local.as_mut().map(Source::loss).unwrap_or_default();
+        for (vantage, loss) in self.rings.loss().into_iter().chain(local) {
             all_dropped += loss.dropped;
             self.core.handle(Input::Loss { vantage, dropped: loss.dropped, at: engine_time(now) });
         }
@@ -304,6 +327,7 @@ impl Sensor {
             ("state_dir", new.state_dir != old.state_dir),
             ("controller", new.controller != old.controller),
             ("limits", new.limits != old.limits),
+            ("local", new.local != old.local),
             ("metrics", new.metrics != old.metrics),
         ] {
             if changed {

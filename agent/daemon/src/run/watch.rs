@@ -9,7 +9,7 @@ use reeve_core::topology::{Vantage, VantageKind};
 
 use super::kind_name;
 use crate::capture::ring::RingOptions;
-use crate::capture::{CaptureError, RingSet, ring_bytes_each};
+use crate::capture::{self, CaptureError, RingSet, ring_bytes_each};
 use crate::config::{Loaded, Settings};
 use crate::links::{LinkEvent, Links, LinksError};
 use crate::node;
@@ -27,6 +27,8 @@ pub struct Watch {
     settings: Settings,
     interest: Interest,
     watched: BTreeMap<String, Vantage>,
+    /// Where the node's own processes are seen.
+    local: Option<Vantage>,
     /// The interfaces that lead out, as last seen while one of them did.
     ways_out: BTreeSet<String>,
     has_way_out: bool,
@@ -43,6 +45,7 @@ impl Watch {
             settings: settings.clone(),
             interest,
             watched: BTreeMap::new(),
+            local: settings.local.is_some().then(local_vantage),
             ways_out: BTreeSet::new(),
             has_way_out: true,
             look_out: Instant::now(),
@@ -51,7 +54,7 @@ impl Watch {
 
     /// What is watched, in the order of the vantages' keys.
     pub fn vantages(&self) -> Vec<Vantage> {
-        let mut vantages: Vec<Vantage> = self.watched.values().cloned().collect();
+        let mut vantages: Vec<Vantage> = self.watched.values().chain(&self.local).cloned().collect();
         vantages.sort_by_key(|vantage| vantage.id);
         vantages
     }
@@ -173,7 +176,8 @@ impl Watch {
         if self.watched.contains_key(name) {
             return Ok(false);
         }
-        let taken = |id: u16| self.watched.values().any(|vantage| vantage.id.0 == id);
+        let all = || self.watched.values().chain(&self.local);
+        let taken = |id: u16| all().any(|vantage| vantage.id.0 == id);
         let Some(id) = (0..u16::MAX).find(|id| !taken(*id)).map(VantageId) else { return Ok(false) };
         let total = (self.settings.limits.ring_mib as usize) << 20;
         let options = RingOptions::of_bytes(ring_bytes_each(total, expected.max(RINGS_EXPECTED)));
@@ -203,8 +207,14 @@ impl Watch {
     }
 }
 
+/// The vantage that sees the node's own processes. It has no interface, and nothing is left out there.
+pub fn local_vantage() -> Vantage {
+    let (id, interface) = (VantageId(0), capture::local::NAME.into());
+    Vantage { id, interface, kind: VantageKind::Local, sampling: 1 }
+}
+
 /// What the rings are to see by these settings and this policy.
-fn interest(loaded: &Loaded) -> Interest {
+pub(super) fn interest(loaded: &Loaded) -> Interest {
     Interest::of(loaded.settings.limits.sampling, &loaded.policy.thresholds.endpoints)
 }
 

@@ -65,6 +65,7 @@ impl Stage {
             at: time(micros),
             vantage: VantageId(0),
             passage: if is_sent { Passage::In } else { Passage::Out },
+            owner: None,
             link: LinkType::RawIp,
             vlan: None,
             data: &data[..data.len().min(128)],

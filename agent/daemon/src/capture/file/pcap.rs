@@ -88,6 +88,7 @@ impl Records for Reader {
             at: Timestamp::from_nanos(nanos),
             vantage: VantageId(0),
             passage: cooked_passage(self.link, data),
+            owner: None,
             link: self.link,
             vlan: None,
             data,

@@ -203,6 +203,7 @@ impl Reader {
             at: self.latest,
             vantage: VantageId(0),
             passage: cooked_passage(link, data),
+            owner: None,
             link,
             vlan: None,
             data,

@@ -385,6 +385,14 @@ impl Expression {
         self
     }
 
+    /// Sets a number of 16 bits.
+    #[must_use]
+    pub fn short(self, attribute: u32, number: u16) -> Self {
+        // SAFETY: the number is copied.
+        unsafe { sys::nftnl_expr_set_u16(self.0.as_ptr(), attribute as u16, number) };
+        self
+    }
+
     /// Sets a number of 8 bits.
     #[must_use]
     pub fn byte(self, attribute: u32, number: u8) -> Self {

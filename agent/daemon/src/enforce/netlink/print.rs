@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nftnl_sys as sys;
+use reeve_core::engine::MailWord;
 use reeve_core::packet::TcpFlags;
 use reeve_core::ruleset::{
     Chain, ChainId, Element, Elements, Family, Field, LINK_HOPS, LOADED_ABOVE, Members, Rule, Ruleset,
@@ -13,6 +14,7 @@ use reeve_core::ruleset::{
 use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{Protocol, Timestamp};
 
+use super::local;
 use super::object::{self, BRIDGE, Expression, INET, Member};
 use super::socket::Batch;
 
@@ -21,29 +23,34 @@ const TYPE_IPADDR: u32 = 7;
 const TYPE_IP6ADDR: u32 = 8;
 const TYPE_INET_PROTOCOL: u32 = 12;
 const TYPE_INET_SERVICE: u32 = 13;
+const TYPE_MARK: u32 = 19;
+const TYPE_UID: u32 = 24;
 const TYPE_IFNAME: u32 = 41;
+const TYPE_CGROUPV2: u32 = 46;
 /// Bits that each type of several takes.
 const TYPE_BITS: u32 = 6;
 
 /// `NFT_SET_CONCAT`: several fields, each a range of its own.
 const SET_CONCAT: u32 = 0x80;
 /// The first of sixteen registers of four bytes (`NFT_REG32_00`), and the one for verdicts.
-const REGISTER: u32 = 8;
+pub(super) const REGISTER: u32 = 8;
 const VERDICT_REGISTER: u32 = 0;
 
 /// Keys of `meta`, bases of `payload`, kinds of `reject`, and verdicts (linux/netfilter/nf_tables.h).
 const META_LEN: u32 = 0;
 const META_PROTOCOL: u32 = 1;
-const META_IIFNAME: u32 = 6;
+pub(super) const META_MARK: u32 = 3;
+pub(super) const META_IIFNAME: u32 = 6;
+const META_SKUID: u32 = 10;
 const META_NFPROTO: u32 = 15;
-const META_L4PROTO: u32 = 16;
+pub(super) const META_L4PROTO: u32 = 16;
 const META_IIFKIND: u32 = 26;
 const META_OIFKIND: u32 = 27;
 /// The kind of a bridge (`IFLA_INFO_KIND`).
 const BRIDGE_KIND: &[u8] = b"bridge";
 const LINK_HEADER: u32 = 0;
 const NETWORK_HEADER: u32 = 1;
-const TRANSPORT_HEADER: u32 = 2;
+pub(super) const TRANSPORT_HEADER: u32 = 2;
 const REJECT_ICMPX: u32 = 2;
 const ICMPX_ADMIN_PROHIBITED: u8 = 3;
 const NF_DROP: i32 = 0;
@@ -51,8 +58,8 @@ const NF_ACCEPT: i32 = 1;
 const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
-const CMP_EQ: u32 = 0;
-const CMP_NEQ: u32 = 1;
+pub(super) const CMP_EQ: u32 = 0;
+pub(super) const CMP_NEQ: u32 = 1;
 const CMP_LT: u32 = 2;
 const CMP_GT: u32 = 4;
 const BYTEORDER_HTON: u32 = 1;
@@ -63,14 +70,19 @@ const HOOK_OUTPUT: i32 = 3;
 const BRIDGE_FILTER_PRIORITY: i32 = -200;
 /// `NFT_SET_OBJECT`, `NFT_OBJECT_LIMIT`, `NFT_LIMIT_F_INV`.
 const SET_OBJECT: u32 = 0x40;
+/// `NFT_SET_MAP` and `NFT_SET_EVAL`.
+const SET_MAP: u32 = 0x8;
+const SET_EVAL: u32 = 0x20;
+/// `NFT_SOCKET_CGROUPV2`.
+const SOCKET_CGROUPV2: u32 = 3;
 const OBJECT_LIMIT: u32 = 4;
 const LIMIT_OVER: u32 = 1;
 /// EtherTypes and protocols (IANA).
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-const PROTOCOL_TCP: u8 = 6;
-const PROTOCOL_UDP: u8 = 17;
+pub(super) const PROTOCOL_TCP: u8 = 6;
+pub(super) const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMPV6: u8 = 58;
 /// Bytes of an interface's name in the kernel.
 const IFNAME_BYTES: usize = 16;
@@ -189,6 +201,21 @@ pub fn add(batch: &mut Batch, family: Family, elements: &Elements, now: Timestam
     members(batch, family, told, libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
 }
 
+/// Adds connections of the shared mail server's to the sets of those that go on and of those that are cut. What of them nobody takes is gone
+/// soon.
+pub fn add_connections(batch: &mut Batch, words: &[MailWord]) {
+    let mut by_set: BTreeMap<SetId, object::Set> = BTreeMap::new();
+    for word in words {
+        let (id, member) = local::connection(word);
+        by_set.entry(id).or_insert_with(|| named_set(id, INET)).push(&member);
+    }
+    for (id, set) in by_set {
+        let what = format!("elements of set {}", id.name());
+        let (kind, flags) = (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
+        batch.add(&what, kind, flags, INET, |scratch, head, out| set.write_members(scratch, head, out));
+    }
+}
+
 /// Takes elements from the sets of one table.
 pub fn delete<'e>(batch: &mut Batch, family: Family, elements: impl Iterator<Item = &'e Element>) {
     let told = elements.map(|element| (element.clone(), None, None));
@@ -202,10 +229,13 @@ fn members(
     kind: i32,
     flags: i32,
 ) {
-    let family = protocol_family(family);
+    let (table, family) = (family, protocol_family(family));
     let mut by_set: BTreeMap<SetId, object::Set> = BTreeMap::new();
     for (element, timeout, object) in elements {
         let id = element.set();
+        if !id.is_in(table) {
+            continue;
+        }
         let set = by_set.entry(id).or_insert_with(|| named_set(id, family));
         // The kernel takes no timeout of nothing for "at once".
         let timeout = timeout.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1));
@@ -234,11 +264,17 @@ fn skeleton_set(set: &Set, number: u32, family: u16) -> object::Set {
     if set.interval {
         flags |= libc::NFT_SET_INTERVAL as u32;
     }
-    if set.members != Members::Plain {
+    if !matches!(set.members, Members::Plain | Members::Owners) {
         flags |= libc::NFT_SET_TIMEOUT as u32;
     }
     match set.members {
         Members::Plain | Members::Timed => {}
+        Members::Taken => flags |= SET_EVAL,
+        Members::Owners => {
+            flags |= SET_MAP;
+            object.number(sys::NFTNL_SET_DATA_TYPE, TYPE_MARK);
+            object.number(sys::NFTNL_SET_DATA_LEN, 4);
+        }
         Members::Counted => object.each(Expression::new(c"counter")),
         Members::Limits => {
             flags |= SET_OBJECT;
@@ -246,20 +282,26 @@ fn skeleton_set(set: &Set, number: u32, family: u16) -> object::Set {
         }
     }
     let lens: Vec<u8> = set.key.iter().map(|field| field_len(*field)).collect();
-    if set.key.len() > 1 {
+    if set.key.len() > 1 && set.interval {
         flags |= SET_CONCAT;
         object.data(sys::NFTNL_SET_DESC_CONCAT, &lens);
     }
     let key_type = set.key.iter().fold(0, |all, field| all << TYPE_BITS | type_number(*field));
-    let key_len: u32 = lens.iter().map(|len| u32::from(*len).next_multiple_of(4)).sum();
+    let key_len: u32 = match lens.as_slice() {
+        [only] => u32::from(*only),
+        several => several.iter().map(|len| u32::from(*len).next_multiple_of(4)).sum(),
+    };
     object.number(sys::NFTNL_SET_FLAGS, flags);
     object.number(sys::NFTNL_SET_KEY_TYPE, key_type);
     object.number(sys::NFTNL_SET_KEY_LEN, key_len);
     object.number(sys::NFTNL_SET_DESC_SIZE, SET_SIZE);
     object.number(sys::NFTNL_SET_ID, number);
-    if set.id.is_of_ports() {
-        // nft's own note that the key is in the processor's byte order; without it nft lists names as empty.
-        object.data(sys::NFTNL_SET_USERDATA, &[0, 4, 1, 0, 0, 0]);
+    if matches!(set.key.as_slice(), [Field::Interface | Field::Owner | Field::User | Field::Group(_)]) {
+        // nft's own note that key and data are in the processor's byte order; without it nft lists names as empty and numbers
+        // backwards.
+        let (key, data) = ([0, 4, 1, 0, 0, 0], [1, 4, 1, 0, 0, 0]);
+        let of_data = if set.members == Members::Owners { &data[..] } else { &[] };
+        object.data(sys::NFTNL_SET_USERDATA, &[&key[..], of_data].concat());
     }
     object
 }
@@ -271,8 +313,8 @@ fn chain_object(chain: &Chain, family: Family) -> object::Chain {
     object.number(sys::NFTNL_CHAIN_FAMILY, protocol_family(family).into());
     if let Some(priority) = chain.priority {
         let hook = match chain.id {
-            ChainId::Input => HOOK_INPUT,
-            ChainId::Output => HOOK_OUTPUT,
+            ChainId::Input | ChainId::LocalInput => HOOK_INPUT,
+            ChainId::Output | ChainId::LocalOutput => HOOK_OUTPUT,
             _ => HOOK_FORWARD,
         };
         let filter = if family == Family::Bridge { BRIDGE_FILTER_PRIORITY } else { 0 };
@@ -360,18 +402,23 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
             object.push(reject);
         }
         Rule::Always(verdict) => object.push(verdict_expression(*verdict)),
+        Rule::Local(rule) => local::push_rule(&mut object, rule, ruleset),
     }
     object
 }
 
 /// Loads the key's fields one behind the other. `asks` where it was not asked before which version the header is.
-fn push_key(rule: &mut object::Rule, key: &[Field], family: Family, asks: bool) {
+pub(super) fn push_key(rule: &mut object::Rule, key: &[Field], family: Family, asks: bool) {
     let version = key.iter().find_map(|field| match field {
         Field::Source(version) | Field::Destination(version) => Some(*version),
-        Field::Protocol | Field::Port | Field::Interface => None,
+        _ => None,
     });
     if let Some(version) = version.filter(|_| asks) {
         push_version(rule, version, family);
+    }
+    let is_of_tcp = |field: &Field| matches!(field, Field::TcpSourcePort | Field::TcpDestinationPort);
+    if asks && key.iter().any(is_of_tcp) {
+        push_protocol(rule, PROTOCOL_TCP);
     }
     let mut register = REGISTER;
     for field in key {
@@ -380,12 +427,28 @@ fn push_key(rule: &mut object::Rule, key: &[Field], family: Family, asks: bool) 
             Field::Destination(Version::V4) => payload(NETWORK_HEADER, 16, 4, register),
             Field::Source(Version::V6) => payload(NETWORK_HEADER, 8, 16, register),
             Field::Destination(Version::V6) => payload(NETWORK_HEADER, 24, 16, register),
-            Field::Port => payload(TRANSPORT_HEADER, 2, 2, register),
+            Field::Port | Field::TcpDestinationPort => payload(TRANSPORT_HEADER, 2, 2, register),
+            Field::TcpSourcePort => payload(TRANSPORT_HEADER, 0, 2, register),
+            Field::Owner => meta(META_MARK, register),
+            Field::User => meta(META_SKUID, register),
+            Field::Group(depth) => Expression::new(c"socket")
+                .number(sys::NFTNL_EXPR_SOCKET_KEY, SOCKET_CGROUPV2)
+                .number(sys::NFTNL_EXPR_SOCKET_LEVEL, u32::from(*depth))
+                .number(sys::NFTNL_EXPR_SOCKET_DREG, register),
             Field::Protocol => meta(META_L4PROTO, register),
             Field::Interface => meta(META_IIFNAME, register),
         });
+        if *field == Field::Owner && key.len() > 1 {
+            // Among several fields nft, and so the sets' elements, have it in the network's byte order.
+            rule.push(byteorder(4));
+        }
         register += u32::from(field_len(*field)).div_ceil(4);
     }
+}
+
+pub(super) fn push_protocol(rule: &mut object::Rule, protocol: u8) {
+    rule.push(meta(META_L4PROTO, REGISTER));
+    rule.push(compare(CMP_EQ, &[protocol]));
 }
 
 /// The header is one of two, or in a bridge of many; which must be asked before it is read.
@@ -440,14 +503,14 @@ fn push_upkeep(rule: &mut object::Rule, what: Upkeep, family: Family) {
     }
 }
 
-fn lookup_expression(set: SetId, ruleset: &Ruleset) -> Expression {
+pub(super) fn lookup_expression(set: SetId, ruleset: &Ruleset) -> Expression {
     Expression::new(c"lookup")
         .text(sys::NFTNL_EXPR_LOOKUP_SET, &set.name())
         .number(sys::NFTNL_EXPR_LOOKUP_SREG, REGISTER)
         .number(sys::NFTNL_EXPR_LOOKUP_SET_ID, ruleset.number(set))
 }
 
-fn limit_expression(per_second: u32, burst: u32) -> Expression {
+pub(super) fn limit_expression(per_second: u32, burst: u32) -> Expression {
     Expression::new(c"limit")
         .long(sys::NFTNL_EXPR_LIMIT_RATE, per_second.into())
         .long(sys::NFTNL_EXPR_LIMIT_UNIT, 1)
@@ -456,14 +519,14 @@ fn limit_expression(per_second: u32, burst: u32) -> Expression {
         .number(sys::NFTNL_EXPR_LIMIT_FLAGS, 0)
 }
 
-fn compare(operation: u32, data: &[u8]) -> Expression {
+pub(super) fn compare(operation: u32, data: &[u8]) -> Expression {
     Expression::new(c"cmp")
         .number(sys::NFTNL_EXPR_CMP_SREG, REGISTER)
         .number(sys::NFTNL_EXPR_CMP_OP, operation)
         .data(sys::NFTNL_EXPR_CMP_DATA, data)
 }
 
-fn byteorder(len: u32) -> Expression {
+pub(super) fn byteorder(len: u32) -> Expression {
     Expression::new(c"byteorder")
         .number(sys::NFTNL_EXPR_BYTEORDER_SREG, REGISTER)
         .number(sys::NFTNL_EXPR_BYTEORDER_DREG, REGISTER)
@@ -472,11 +535,11 @@ fn byteorder(len: u32) -> Expression {
         .number(sys::NFTNL_EXPR_BYTEORDER_SIZE, len)
 }
 
-fn meta(key: u32, register: u32) -> Expression {
+pub(super) fn meta(key: u32, register: u32) -> Expression {
     Expression::new(c"meta").number(sys::NFTNL_EXPR_META_KEY, key).number(sys::NFTNL_EXPR_META_DREG, register)
 }
 
-fn payload(base: u32, offset: u32, len: u32, register: u32) -> Expression {
+pub(super) fn payload(base: u32, offset: u32, len: u32, register: u32) -> Expression {
     Expression::new(c"payload")
         .number(sys::NFTNL_EXPR_PAYLOAD_BASE, base)
         .number(sys::NFTNL_EXPR_PAYLOAD_OFFSET, offset)
@@ -484,12 +547,13 @@ fn payload(base: u32, offset: u32, len: u32, register: u32) -> Expression {
         .number(sys::NFTNL_EXPR_PAYLOAD_DREG, register)
 }
 
-fn verdict_expression(verdict: Verdict) -> Expression {
+pub(super) fn verdict_expression(verdict: Verdict) -> Expression {
     let immediate = Expression::new(c"immediate").number(sys::NFTNL_EXPR_IMM_DREG, VERDICT_REGISTER);
     let code = |code: i32| immediate.number(sys::NFTNL_EXPR_IMM_VERDICT, code.cast_unsigned());
     match verdict {
         Verdict::Accept => code(NF_ACCEPT),
         Verdict::Drop => code(NF_DROP),
+        Verdict::Return => code(NFT_RETURN),
         Verdict::Goto(chain) => code(NFT_GOTO).text(sys::NFTNL_EXPR_IMM_CHAIN, chain.name()),
         Verdict::Jump(chain) => code(NFT_JUMP).text(sys::NFTNL_EXPR_IMM_CHAIN, chain.name()),
     }
@@ -502,6 +566,10 @@ fn type_number(field: Field) -> u32 {
         Field::Protocol => TYPE_INET_PROTOCOL,
         Field::Port => TYPE_INET_SERVICE,
         Field::Interface => TYPE_IFNAME,
+        Field::Owner => TYPE_MARK,
+        Field::User => TYPE_UID,
+        Field::Group(_) => TYPE_CGROUPV2,
+        Field::TcpSourcePort | Field::TcpDestinationPort => TYPE_INET_SERVICE,
     }
 }
 
@@ -511,7 +579,9 @@ fn field_len(field: Field) -> u8 {
         Field::Source(Version::V4) | Field::Destination(Version::V4) => 4,
         Field::Source(Version::V6) | Field::Destination(Version::V6) => 16,
         Field::Protocol => 1,
-        Field::Port => 2,
+        Field::Port | Field::TcpSourcePort | Field::TcpDestinationPort => 2,
+        Field::Owner | Field::User => 4,
+        Field::Group(_) => 8,
         Field::Interface => IFNAME_BYTES as u8,
     }
 }
@@ -524,6 +594,9 @@ fn encode(element: &Element, timeout_ms: Option<u64>, object: Option<String>) ->
         let len = name.len().min(IFNAME_BYTES - 1);
         key[..len].copy_from_slice(&name.as_bytes()[..len]);
         return vec![member(key)];
+    }
+    if let Some(own) = local::encode(element) {
+        return vec![Member { timeout_ms, object, ..own }];
     }
     let place = element.place();
     let (first, last) = (octets(place.first.network()), octets(place.first.broadcast()));
@@ -547,7 +620,7 @@ fn encode(element: &Element, timeout_ms: Option<u64>, object: Option<String>) ->
     vec![Member { key_end: Some(key_end), ..member(key) }]
 }
 
-fn service(protocol: Protocol, port: u16) -> Vec<u8> {
+pub(super) fn service(protocol: Protocol, port: u16) -> Vec<u8> {
     let [high, low] = port.to_be_bytes();
     vec![protocol.number().unwrap_or(0), 0, 0, 0, high, low, 0, 0]
 }

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reeve_core::ruleset::{Element, Family, Field, SetId, Shape, TABLE, Version};
+use reeve_core::ruleset::{Element, Family, Field, Ruleset, SetId, Shape, TABLE, Version};
 use reeve_policy::{MeasureCounters, Protocol};
 
+use super::local;
 use super::object::{self, Head, Member};
 use super::print::{named_set, octets, protocol_family};
 use super::socket::{NetlinkError, Socket};
@@ -140,10 +141,14 @@ pub fn generation(socket: &mut Socket) -> Result<Option<u32>, NetlinkError> {
 }
 
 /// What is in one of our tables; nothing where there is none.
-pub fn observe(socket: &mut Socket, family: Family) -> Result<Observed, NetlinkError> {
+///
+/// Connections of mail are no measures: they come and go unobserved.
+pub fn observe(socket: &mut Socket, ruleset: &Ruleset) -> Result<Observed, NetlinkError> {
+    let family = ruleset.family;
     let mut observed = Observed { limits: limits(socket, family)?, ..Observed::default() };
     let family = protocol_family(family);
-    for id in SetId::all() {
+    let is_told = |id: &SetId| !matches!(id, SetId::Owner(set) if set.is_of_connections());
+    for id in ruleset.sets.iter().map(|set| set.id).filter(is_told) {
         let members = std::cell::RefCell::new(Vec::new());
         let broken = std::cell::Cell::new(0);
         let result = socket.dump(
@@ -263,6 +268,9 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn decode_one(id: SetId, member: &Member) -> Option<Element> {
+    if let SetId::Owner(set) = id {
+        return local::decode(set, member);
+    }
     if id.is_of_ports() {
         let end = member.key.iter().position(|byte| *byte == 0).unwrap_or(member.key.len());
         let name = std::str::from_utf8(&member.key[..end]).ok()?.into();
@@ -306,7 +314,7 @@ fn decode_one(id: SetId, member: &Member) -> Option<Element> {
 }
 
 /// The prefix from one address to another; `None` where it is none.
-fn between(first: &[u8], last: &[u8]) -> Option<IpNet> {
+pub(super) fn between(first: &[u8], last: &[u8]) -> Option<IpNet> {
     let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
     let host_bits = 128 - (number(first) ^ number(last)).leading_zeros();
     let net = net(address(first)?, u32::try_from(first.len() * 8).ok()?.checked_sub(host_bits)?)?;

@@ -22,6 +22,8 @@ pub struct Member {
     pub expires_ms: Option<u64>,
     /// Packets and bytes that met it; only read.
     pub counters: Option<(u64, u64)>,
+    /// What it leads to, in a map.
+    pub data: Option<Vec<u8>>,
     /// The named object that it leads to.
     pub object: Option<String>,
 }
@@ -72,6 +74,9 @@ impl Set {
             if member.ends_range {
                 let flag = libc::NFT_SET_ELEM_INTERVAL_END as u32;
                 sys::nftnl_set_elem_set_u32(element, sys::NFTNL_SET_ELEM_FLAGS as u16, flag);
+            }
+            if let Some(value) = &member.data {
+                data(sys::NFTNL_SET_ELEM_DATA, value);
             }
             if let Some(object) = &member.object {
                 let name = c_string(object);
@@ -210,6 +215,7 @@ unsafe fn read_member(element: *mut sys::nftnl_set_elem) -> Member {
         });
         Member {
             object,
+            data: is_set(sys::NFTNL_SET_ELEM_DATA).then(|| data(sys::NFTNL_SET_ELEM_DATA)),
             key: data(sys::NFTNL_SET_ELEM_KEY),
             key_end: is_set(sys::NFTNL_SET_ELEM_KEY_END).then(|| data(sys::NFTNL_SET_ELEM_KEY_END)),
             ends_range: flags & libc::NFT_SET_ELEM_INTERVAL_END as u32 != 0,
