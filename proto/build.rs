@@ -7,12 +7,13 @@ use std::fs;
 const ROOT: &str = "proto";
 
 /// The files, in the order of their dependence.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "reeve/types/v1/tenant.proto",
     "reeve/types/v1/violation.proto",
     "reeve/types/v1/decision.proto",
     "reeve/types/v1/pause.proto",
     "reeve/types/v1/node_event.proto",
+    "reeve/types/v1/notice.proto",
     "reeve/agent/v1/report.proto",
     "reeve/agent/v1/order.proto",
     "reeve/agent/v1/agent_service.proto",

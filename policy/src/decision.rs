@@ -181,6 +181,14 @@ impl fmt::Display for DecisionId {
     }
 }
 
+impl Decision {
+    /// Whether it is an operator's until an invoice is paid: it stands beside whatever a tenant did, and ends for itself.
+    #[must_use]
+    pub fn is_billing(&self) -> bool {
+        self.until == Until::Paid && matches!(self.origin, Origin::Operator { .. })
+    }
+}
+
 /// What is to be done to a tenant, why, and until when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {

@@ -43,7 +43,7 @@ pub enum Order {
         /// The decision.
         decision: Box<Decision>,
     },
-    /// Lift every measure that holds the tenant, whoever ordered it, and close its episodes.
+    /// Lift every measure that holds the tenant, whoever ordered it, but for an operator's until an invoice is paid; and close its episodes.
     Release {
         /// The order's key.
         id: OrderId,
@@ -56,6 +56,17 @@ pub enum Order {
         /// Whether the strikes of what it ends are taken back: it was a false alarm.
         #[serde(default)]
         forgive: bool,
+    },
+    /// An invoice is paid: lift what holds the tenant until then, and nothing else.
+    Paid {
+        /// The order's key.
+        id: OrderId,
+        /// Whose.
+        tenant: TenantId,
+        /// The operator who told of it.
+        by: String,
+        /// A note, in the operator's words; perhaps empty.
+        reason: String,
     },
     /// Take no new measure by policy until told otherwise.
     Pause {
@@ -122,6 +133,7 @@ impl Order {
             Self::Tenants { .. } => None,
             Self::Impose { id, .. }
             | Self::Release { id, .. }
+            | Self::Paid { id, .. }
             | Self::Pause { id, .. }
             | Self::Resume { id, .. }
             | Self::Verify { id, .. }
@@ -137,6 +149,7 @@ impl Order {
             Self::Tenants { .. } => "tenants",
             Self::Impose { .. } => "impose",
             Self::Release { .. } => "release",
+            Self::Paid { .. } => "paid",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
             Self::Verify { .. } => "verify",

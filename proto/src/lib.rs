@@ -13,6 +13,7 @@ mod decision;
 mod error;
 mod generated;
 mod node_event;
+mod notice;
 mod order;
 mod pause;
 mod read;
@@ -51,5 +52,7 @@ pub const MAX_COUNTERS: usize = 16_384;
 pub const MAX_USAGE: usize = 16_384;
 /// The most measures in a greeting.
 pub const MAX_MEASURES: usize = 65_536;
+/// The longest policy, written out, that an agent tells, in bytes.
+pub const MAX_POLICY_BYTES: usize = 512 << 10;
 /// The largest message, in bytes, that clients and servers take: a snapshot of half a million tenants fits.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;

@@ -6,7 +6,7 @@ use crate::MAX_TENANTS;
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
 use crate::generated::agent::v1::order::{
-    Impose, Lift, Order as Kind, Pause, Release, ReleaseBrakes, Resume, Tenants, Verify,
+    Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Tenants, Verify,
 };
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
 use crate::generated::types::v1 as types;
@@ -29,6 +29,12 @@ impl From<&Order> for wire::Order {
                 operator: clip(by),
                 reason: clip(reason),
                 forgive: *forgive,
+            }),
+            Order::Paid { id, tenant, by, reason } => Kind::Paid(Paid {
+                id: id.to_string(),
+                tenant: tenant.to_string(),
+                operator: clip(by),
+                reason: clip(reason),
             }),
             Order::Pause { id, scope, pause, lift } => Kind::Pause(Pause {
                 id: id.to_string(),
@@ -85,6 +91,12 @@ impl TryFrom<wire::Order> for Order {
                 by: text("release.operator", release.operator)?,
                 reason: text("release.reason", release.reason)?,
                 forgive: release.forgive,
+            },
+            Kind::Paid(paid) => Self::Paid {
+                id: OrderId(parsed("paid.id", &paid.id)?),
+                tenant: parsed("paid.tenant", &paid.tenant)?,
+                by: text("paid.operator", paid.operator)?,
+                reason: text("paid.reason", paid.reason)?,
             },
             Kind::Pause(pause) => Self::Pause {
                 id: OrderId(parsed("pause.id", &pause.id)?),

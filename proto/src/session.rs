@@ -14,7 +14,7 @@ use crate::generated::agent::v1::connect_response::Message as Answered;
 use crate::generated::types::v1 as types;
 use crate::pause::pause_scope;
 use crate::read::{clip, list, parsed, required, text};
-use crate::{MAX_MEASURES, MAX_TEXT_BYTES};
+use crate::{MAX_MEASURES, MAX_POLICY_BYTES, MAX_TEXT_BYTES};
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl ProtocolVersion {
             Order::ReleaseBrakes { .. } => self.minor >= 4,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,
             Order::Verify { .. } => self.minor >= 4,
+            Order::Paid { .. } => self.minor >= 4,
         }
     }
 
@@ -92,6 +93,8 @@ pub struct Hello {
     pub measures: Vec<Measure>,
     /// The controller's pauses that it holds, with the orders that they came by.
     pub pauses: Vec<(PauseScope, OrderId)>,
+    /// The policy in force, written out; empty if it is not told.
+    pub policy: String,
 }
 
 /// Who answers, and what it has of the agent.
@@ -165,6 +168,10 @@ impl From<&Hello> for wire::Hello {
                     order: order.to_string(),
                 })
                 .collect(),
+            policy: Some(&hello.policy)
+                .filter(|text| text.len() <= MAX_POLICY_BYTES)
+                .cloned()
+                .unwrap_or_default(),
         }
     }
 }
@@ -183,6 +190,8 @@ impl TryFrom<wire::Hello> for Hello {
             pauses: list("pauses", hello.pauses, PauseScope::ALL.len(), |held| {
                 Ok((pause_scope("scope", held.scope)?, OrderId(parsed("order", &held.order)?)))
             })?,
+            // A policy beyond all measure is none that words can be taken from; the node is greeted all the same.
+            policy: Some(hello.policy).filter(|text| text.len() <= MAX_POLICY_BYTES).unwrap_or_default(),
         })
     }
 }

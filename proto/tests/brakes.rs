@@ -42,6 +42,14 @@ fn orders_come_back_as_they_were() {
 
 #[test]
 fn a_release_says_whether_it_forgives_and_one_of_before_does_not() {
+    let paid = Order::Paid {
+        id: id("O9"),
+        tenant: "a".parse().unwrap(),
+        by: "billing".into(),
+        reason: "invoice 12".into(),
+    };
+    assert_eq!(Order::try_from(agent::v1::Order::from(&paid)).unwrap(), paid);
+    assert!(ProtocolVersion::CURRENT.knows(&paid) && !ProtocolVersion { major: 1, minor: 3 }.knows(&paid));
     let release = |forgive| Order::Release {
         id: id("O4"),
         tenant: "alice".parse().unwrap(),
@@ -89,6 +97,7 @@ fn events_and_pauses_come_back_as_they_were() {
         tenants_version: 0,
         measures: Vec::new(),
         pauses: vec![(PauseScope::Fleet, id("O1")), (PauseScope::Node, id("O2"))],
+        policy: "[policy]".into(),
     };
     assert_eq!(Hello::try_from(agent::v1::Hello::from(&hello)).unwrap(), hello);
 }

@@ -357,6 +357,13 @@ impl Engine {
         self.judge.handle_release_brakes(held);
     }
 
+    /// Takes note that an invoice is paid: what holds the tenant until then is lifted, and nothing else.
+    pub fn handle_paid(&mut self, tenant: &TenantId, at: Timestamp) {
+        self.advance(at);
+        let events = self.ledger.lift_paid(tenant);
+        self.publish(events);
+    }
+
     /// Policy takes no new measure while somebody has paused it; what stands, stands.
     pub fn handle_pause(&mut self, paused: Option<Pause>, at: Timestamp) {
         self.advance(at);

@@ -70,9 +70,18 @@ impl Ledger {
         Some(LedgerEvent::Imposed(measure))
     }
 
-    /// Lifts every measure of a tenant.
+    /// Lifts every measure of a tenant, but for an operator's until an invoice is paid.
     pub fn lift(&mut self, tenant: &TenantId, reason: LiftReason) -> Vec<LedgerEvent> {
-        self.lift_where(reason, |measure| measure.decision.tenant == *tenant)
+        self.lift_where(reason, |measure| {
+            measure.decision.tenant == *tenant && !measure.decision.is_billing()
+        })
+    }
+
+    /// Lifts what holds a tenant until an invoice is paid.
+    pub fn lift_paid(&mut self, tenant: &TenantId) -> Vec<LedgerEvent> {
+        self.lift_where(LiftReason::Released, |measure| {
+            measure.decision.tenant == *tenant && measure.decision.until == Until::Paid
+        })
     }
 
     /// Lifts every measure of a tenant for which `stays` is false.
@@ -236,6 +245,37 @@ mod tests {
             matches!(lifted.as_slice(), [LedgerEvent::Lifted(measure, LiftReason::Verified)] if measure.decision.id.0.as_str() == "a.1")
         );
         assert_eq!(ledger.desired().measures.len(), 3);
+    }
+
+    #[test]
+    fn what_is_held_until_paid_and_what_is_held_for_abuse_end_each_for_itself() {
+        let tenant = "a".parse().unwrap();
+        let both = || {
+            let mut ledger = Ledger::default();
+            for (id, until) in [("abuse", Until::Released), ("billing", Until::Paid)] {
+                ledger.handle_decision(&decision(id, "a", Action::Suspend, until, Mode::Enforce)).unwrap();
+            }
+            ledger
+                .handle_decision(&decision("other", "b", Action::Suspend, Until::Paid, Mode::Enforce))
+                .unwrap();
+            ledger
+        };
+        let left =
+            |ledger: &Ledger| ledger.desired().measures.keys().map(ToString::to_string).collect::<Vec<_>>();
+        let mut released = both();
+        assert_eq!(released.lift(&tenant, LiftReason::Released).len(), 1);
+        assert_eq!(left(&released), ["billing", "other"]);
+        let mut paid = both();
+        assert_eq!(paid.lift_paid(&tenant).len(), 1);
+        assert_eq!(left(&paid), ["abuse", "other"]);
+        assert_eq!(paid.lift(&tenant, LiftReason::Released).len(), 1);
+        // A policy's own step until paid is a person's to release as well.
+        let step = Decision {
+            origin: Origin::Policy { policy: tenant.clone(), version: 1, rule: tenant.clone(), step: 1 },
+            ..decision("step", "a", Action::Suspend, Until::Paid, Mode::Enforce)
+        };
+        released.handle_decision(&step).unwrap();
+        assert_eq!(released.lift(&tenant, LiftReason::Released).len(), 1);
     }
 
     #[test]

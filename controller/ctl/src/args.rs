@@ -33,6 +33,9 @@ const AFTER: &str = "Examples:
   reevectl evidence 01HF7YAT00000000000000000A --pcapng scan.pcapng
   reevectl explain 01HF7YAT00000000000000000A
   reevectl release customer-17 --reason \"server reinstalled, ticket 4711\"
+  reevectl suspend customer-17 --until paid --reason billing
+  reevectl paid customer-17 --reason \"invoice 4711\"
+  reevectl notices --tenant customer-17 --text
   reevectl policy diff baseline /etc/reeve/policy.toml
   reevectl pause --fleet --lift --reason \"the new policy hits resolvers\"
 
@@ -122,11 +125,45 @@ pub enum Command {
         #[arg(long, value_name = "CLAUSE", default_value = "", hide_default_value = true)]
         clause: String,
         /// For how long, such as 12h or 7d; by default until released.
-        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        #[arg(long = "for", value_name = "TIME", value_parser = span, conflicts_with = "until")]
         span: Option<Duration>,
+        /// What ends it: `paid`, which `reevectl paid` tells. A release leaves it, and it leaves what the tenant is held for otherwise.
+        #[arg(long, value_name = "EVENT")]
+        until: Option<UntilArg>,
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+    },
+    /// Ends what holds a tenant until an invoice is paid, and nothing else
+    Paid {
+        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        tenant: String,
+        /// A note for the record, such as the invoice's number.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Return when the order is stored, without waiting for the nodes.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Lists who was told what, newest first
+    ///
+    /// Every notice has a number that grows. Whatever sends notices asks for those after the last that it has sent, with --json.
+    Notices {
+        /// Only about this tenant, or to it.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<Name>,
+        /// Only to this tenant or reseller.
+        #[arg(long, value_name = "ID")]
+        to: Option<Name>,
+        /// Only those with a number above, oldest first; 0 for all.
+        #[arg(long, value_name = "NUMBER")]
+        after: Option<u64>,
+        /// At most so many.
+        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=1000))]
+        limit: i32,
+        /// With their texts.
+        #[arg(long)]
+        text: bool,
     },
     /// Lets so much of some of a tenant's traffic through on every node, and drops the rest
     Limit {
@@ -150,7 +187,7 @@ pub enum Command {
         #[command(flatten)]
         why: Why,
     },
-    /// Lifts everything that holds a tenant, whoever ordered it
+    /// Lifts everything that holds a tenant, whoever ordered it, but for a suspension until an invoice is paid
     ///
     /// Strikes stay, so that the next episode begins a step higher, unless --forgive takes them back.
     Release {
@@ -326,6 +363,13 @@ pub enum BrakesCommand {
         #[arg(long)]
         no_wait: bool,
     },
+}
+
+/// What ends a suspension, other than a release or its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UntilArg {
+    /// An invoice is paid.
+    Paid,
 }
 
 /// What is done with policies.

@@ -10,9 +10,10 @@ use reeve_policy::language::parse_tenants;
 use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, Tenant, evidence};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
-    ListNodesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest, NodeOrder, PauseRequest,
-    PauseTarget, ReleaseBrakesRequest, ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest,
-    VerifyResponse, WatchRequest, import_tenants_request, node_order, pause_target,
+    ListNodesRequest, ListNoticesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest,
+    NodeOrder, PaidRequest, PauseRequest, PauseTarget, ReleaseBrakesRequest, ReleaseRequest, ResumeRequest,
+    SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest, import_tenants_request, node_order,
+    pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -23,7 +24,8 @@ use serde_json::Value;
 use tonic::{Code, Request};
 
 use crate::args::{
-    BrakesCommand, Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, ViolationsCommand, Why,
+    BrakesCommand, Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, UntilArg,
+    ViolationsCommand, Why,
 };
 use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
@@ -79,7 +81,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             call.check_relay(subject, port, Question { from, to }).await
         }
         Command::Verify { subject } => call.verify(subject).await,
-        Command::Suspend { tenant, reason, clause, span, no_wait } => {
+        Command::Suspend { tenant, reason, clause, span, until, no_wait } => {
             let request = SuspendRequest {
                 tenant: call.tenant(tenant).await?,
                 reason,
@@ -87,8 +89,26 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
                 duration: span.map(duration_to_wire),
                 idempotency_key: String::new(),
                 wait: !no_wait,
+                until_paid: until == Some(UntilArg::Paid),
             };
             call.suspend(request).await
+        }
+        Command::Paid { tenant, reason, no_wait } => {
+            let tenant = call.tenant(tenant).await?;
+            let idempotency_key = String::new();
+            call.paid(PaidRequest { tenant, reason, idempotency_key, wait: !no_wait }).await
+        }
+        Command::Notices { tenant, to, after, limit, text } => {
+            let id = |name: Option<reeve_policy::Name>| name.map(|name| name.to_string()).unwrap_or_default();
+            let page_token = String::new();
+            let request = ListNoticesRequest {
+                tenant: id(tenant),
+                recipient: id(to),
+                after,
+                page_size: limit,
+                page_token,
+            };
+            call.notices(request, text).await
         }
         Command::Limit { tenant, rate, traffic, why } => {
             let action = types::v1::Action::Limit;
@@ -358,6 +378,18 @@ impl Call {
         let answer = self.controller.operator().release(self.request(request)).await?.into_inner();
         self.tell(|| json::released(&tenant, &answer), || show::released(&tenant, forgive, &answer))?;
         done(&answer.nodes, waited)
+    }
+
+    async fn paid(&self, request: PaidRequest) -> Result<(), CallError> {
+        let (tenant, waited) = (request.tenant.clone(), request.wait);
+        let answer = self.controller.operator().paid(self.request(request)).await?.into_inner();
+        self.tell(|| json::paid(&tenant, &answer), || show::paid(&tenant, &answer))?;
+        done(&answer.nodes, waited)
+    }
+
+    async fn notices(&self, request: ListNoticesRequest, with_text: bool) -> Result<(), CallError> {
+        let list = self.controller.operator().list_notices(self.request(request)).await?.into_inner();
+        self.tell(|| json::notices(&list.notices), || show::notices(&list.notices, with_text))
     }
 
     async fn pause(&self, target: &str, request: PauseRequest) -> Result<(), CallError> {

@@ -6,14 +6,15 @@ use reeve_policy::{Decision, Evidence, Measure, NodeEvent, Pause, Timestamp, Vio
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
-    ReleaseResponse, ResumeResponse, TenantEntry, UsageEntry, VerifyResponse, WatchResponse,
+    NoticeEntry, PaidResponse, ReleaseResponse, ResumeResponse, TenantEntry, UsageEntry, VerifyResponse,
+    WatchResponse,
 };
-use reeve_proto::status::v1::{GetStatusResponse, PausedNode, State};
+use reeve_proto::status::v1::{GetStatusResponse, Hold, PausedNode, State};
 use reeve_proto::{time, types};
 use serde_json::{Value, json};
 
 use crate::case::Case;
-use crate::show::{node_order_word, state_word};
+use crate::show::{self, node_order_word, state_word};
 
 /// A time in RFC 3339, or nothing.
 fn at(value: Option<prost_types::Timestamp>) -> Option<String> {
@@ -79,16 +80,56 @@ pub fn status(status: &GetStatusResponse) -> Value {
         "since": at(status.since),
         "until": match (at(status.until), status.state()) {
             (Some(until), _) => Some(until),
+            (None, _) if show::is_billing(status) => Some("paid".to_owned()),
             (None, State::Blocked | State::Suspended | State::Limited) => Some("released".to_owned()),
             (None, _) => None,
         },
         "lifted_by": none_if_empty(&status.lifted_by),
+        "customer_reason": none_if_empty(&status.customer_reason),
+        "customer_lifted_by": none_if_empty(&status.customer_lifted_by),
+        "customer_language": none_if_empty(&status.customer_language),
+        "holds": status.holds.iter().map(hold).collect::<Vec<_>>(),
         "violation": none_if_empty(&status.violation),
         "nodes": status.nodes,
         "stale_nodes": status.stale_nodes,
         "paused": status.paused.iter().map(paused_node).collect::<Vec<_>>(),
         "observed_action": status.observed.then(|| action_word(status.observed_action())),
     })
+}
+
+fn hold(hold: &Hold) -> Value {
+    let scope = hold.scope.clone().and_then(|scope| reeve_policy::Scope::try_from(scope).ok());
+    json!({
+        "cause": show::cause_word(hold.cause()),
+        "action": action_word(hold.action()),
+        "scope": scope.map(|scope| scope.to_string()),
+        "clause": none_if_empty(&hold.clause),
+        "reason": none_if_empty(&hold.reason),
+        "since": at(hold.since),
+        "until": at(hold.until),
+        "decision": hold.decision,
+        "violation": none_if_empty(&hold.violation),
+        "nodes": hold.nodes,
+    })
+}
+
+pub fn paid(tenant: &str, answer: &PaidResponse) -> Value {
+    let mut value = order(tenant, &answer.order, &answer.nodes);
+    value["decisions"] = answer.decisions.into();
+    value
+}
+
+pub fn notices(entries: &[NoticeEntry]) -> Value {
+    json!({ "notices": entries.iter().map(notice).collect::<Vec<_>>() })
+}
+
+fn notice(entry: &NoticeEntry) -> Value {
+    let mut value = own(entry.notice.clone().and_then(|notice| reeve_policy::Notice::try_from(notice).ok()));
+    if let Some(object) = value.as_object_mut() {
+        object.insert("number".into(), entry.number.into());
+        object.insert("made".into(), at(entry.made_time).into());
+    }
+    value
 }
 
 fn pause(pause: Option<&types::v1::Pause>) -> Value {
@@ -279,6 +320,7 @@ pub fn event(event: &WatchResponse) -> Value {
             )
         }
         Some(Event::NodeEvent(one)) => ("node-event", json!({ "node_event": entry(one) })),
+        Some(Event::Notice(one)) => ("notice", json!({ "notice": notice(one) })),
         Some(Event::Missed(one)) => ("missed", json!({ "events": one.events })),
     };
     if let Some(object) = value.as_object_mut() {

@@ -1,6 +1,7 @@
 //! Answers as text, for people: facts one a line, lists as tables, times absolute with how long ago beside.
 
 mod brakes;
+mod notices;
 mod relay;
 mod usage;
 
@@ -22,6 +23,7 @@ use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
 
 use crate::case::Case;
+pub use notices::{cause_word, is_billing, notices, paid};
 use relay::last_check;
 pub use relay::{relay, verified};
 pub use usage::usage;
@@ -123,6 +125,7 @@ pub fn status(status: &GetStatusResponse) -> String {
     let scope = status.scope.clone().and_then(|scope| Scope::try_from(scope).ok());
     let until = match status.until {
         Some(until) => when(Some(until)),
+        None if is_billing(status) => "an invoice is paid".to_owned(),
         None if is_stopped => "released by an operator".to_owned(),
         None => String::new(),
     };
@@ -141,12 +144,13 @@ pub fn status(status: &GetStatusResponse) -> String {
         [] => String::new(),
         nodes => format!("{} not connected: this is the last that was told", nodes.join(", ")),
     };
-    facts(&[
+    let mut all = vec![
         ("tenant", format!("{} {}", status.tenant, status.tenant_name).trim_end().to_owned()),
         ("state", state_word(status.state()).to_owned()),
         ("scope", scope.filter(|_| is_stopped).map(|scope| scope.to_string()).unwrap_or_default()),
         ("clause", status.clause.clone()),
         ("reason", status.reason.clone()),
+        ("told", status.customer_reason.clone()),
         ("observed", observed.to_owned()),
         ("since", status.since.map(|since| when(Some(since))).unwrap_or_default()),
         ("until", until),
@@ -162,7 +166,9 @@ pub fn status(status: &GetStatusResponse) -> String {
                 .collect::<Vec<_>>()
                 .join("; "),
         ),
-    ])
+    ];
+    all.extend(notices::holds(&status.holds));
+    facts(&all)
 }
 
 pub fn tenants(entries: &[TenantEntry]) -> String {
@@ -492,6 +498,7 @@ pub fn event(event: &WatchResponse) -> String {
             Some(Ok(event)) => format!("node {} {}: {}", one.node, event.kind.name(), event.detail),
             _ => format!("node {}: something that this version does not know", one.node),
         },
+        Some(Event::Notice(one)) => notices::line(&one.notice.clone().unwrap_or_default()),
         Some(Event::Missed(one)) => format!("{} events were missed", one.events),
     };
     format!("{at}  {}", plain(what.trim_end()))

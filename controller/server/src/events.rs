@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, Measure, MeasureCounters, NodeEvent, NodeId, OrderId, TenantId, Timestamp,
+    Decision, DecisionId, Measure, MeasureCounters, NodeEvent, NodeId, Notice, OrderId, TenantId, Timestamp,
     Violation,
 };
 use tokio::sync::broadcast;
@@ -77,6 +77,13 @@ pub enum What {
         /// What became of it.
         row: OrderRow,
     },
+    /// Somebody is told something.
+    Notice {
+        /// Its number.
+        number: u64,
+        /// The notice.
+        notice: Arc<Notice>,
+    },
     /// Something happened on a node.
     NodeEvent {
         /// The node.
@@ -96,6 +103,7 @@ impl What {
             Self::MeasureStands { measure, .. } => Some(&measure.decision.tenant),
             Self::MeasureLifted { tenant, .. } => Some(tenant),
             Self::OrderAnswered { tenant, .. } => tenant.as_ref(),
+            Self::Notice { notice, .. } => Some(&notice.tenant),
             Self::NodeUp { .. } | Self::NodeDown { .. } | Self::NodeEvent { .. } => None,
         }
     }

@@ -130,5 +130,6 @@ const fn kind(what: &What) -> &'static str {
         What::NodeDown { .. } => "node_down",
         What::OrderAnswered { .. } => "order_answered",
         What::NodeEvent { .. } => "node_event",
+        What::Notice { .. } => "notice",
     }
 }

@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock;
 use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
-use crate::store::StoreError;
 use crate::store::write::{
-    self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, Requested,
-    VerifyAsked,
+    self, Asked, Desk, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken,
+    Requested, VerifyAsked,
 };
+use crate::store::{Policies, StoreError};
 use crate::streams::Streams;
 
 /// How many jobs may wait; those who have more wait with them.
@@ -93,6 +93,14 @@ pub(crate) enum Job {
         asked: Box<VerifyAsked>,
         reply: Reply<OrderTaken>,
     },
+    Paid {
+        requested: Requested,
+        id: OrderId,
+        tenant: TenantId,
+        by: String,
+        reason: String,
+        reply: Reply<(OrderTaken, u32)>,
+    },
     Pause {
         requested: Requested,
         asked: Box<Asked>,
@@ -157,6 +165,7 @@ pub(crate) struct Task {
     directory: Arc<Directory>,
     events: Events,
     streams: Streams,
+    policies: Policies,
 }
 
 /// What is told once the transaction is on disk.
@@ -170,9 +179,10 @@ impl Task {
         events: Events,
         streams: Streams,
     ) -> Result<(Self, Writer), StoreError> {
-        directory.publish(crate::store::snapshot(&mut connection).await?);
+        let policies = Policies::default();
+        directory.publish(crate::store::snapshot(&mut connection, &policies).await?);
         let (sender, jobs) = mpsc::channel(QUEUE);
-        Ok((Self { jobs, connection, directory, events, streams }, Writer(sender)))
+        Ok((Self { jobs, connection, directory, events, streams, policies }, Writer(sender)))
     }
 
     /// Works until every way to it is gone.
@@ -187,7 +197,9 @@ impl Task {
     }
 
     async fn write(&mut self, jobs: Vec<Job>) {
-        let mut effects = Effects::new(clock::now());
+        let people = Arc::clone(&self.directory.snapshot().tenants);
+        let desk = Desk { people, policies: self.policies.clone() };
+        let mut effects = Effects::new(clock::now(), desk);
         let mut told: Vec<Told> = Vec::with_capacity(jobs.len());
         let result = self.transaction(jobs, &mut effects, &mut told).await;
         let result = match result {
@@ -212,7 +224,7 @@ impl Task {
         let mut transaction = self.connection.begin().await?;
         for job in jobs {
             transaction.execute("SAVEPOINT job").await?;
-            let mut own = Effects::new(effects.now);
+            let mut own = Effects::new(effects.now, effects.desk.clone());
             let tell = match run(&mut transaction, job, &mut own).await {
                 Ok(tell) => {
                     merge(effects, own);
@@ -233,14 +245,18 @@ impl Task {
         if effects.tenants_changed {
             let mut next = Snapshot::clone(&snapshot);
             next.tenants = Arc::new(write::tenants(&mut transaction).await?);
+            // Who reads why it is held may read another language now.
+            effects.desk.people = Arc::clone(&next.tenants);
+            effects.touched.extend(snapshot.standings.keys().cloned());
             changed = Some(next);
         }
+        write::tell_ends(&mut transaction, effects).await?;
         if effects.pauses_changed {
             let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
             next.paused = Arc::new(write::paused(&mut transaction).await?);
         }
         for tenant in &effects.touched {
-            let standing = write::standing(&mut transaction, tenant).await?;
+            let standing = write::standing(&mut transaction, tenant, &effects.desk).await?;
             let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
             if standing.is_empty() {
                 next.standings.remove(tenant);
@@ -268,6 +284,7 @@ impl Task {
 
 fn merge(all: &mut Effects, mut own: Effects) {
     all.events.append(&mut own.events);
+    all.ended.append(&mut own.ended);
     all.touched.append(&mut own.touched);
     all.ordered.append(&mut own.ordered);
     all.tenants_changed |= own.tenants_changed;
@@ -344,7 +361,7 @@ async fn run(
             }
             let mut held = Vec::new();
             for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
-                match write::standing(conn, id).await {
+                match write::standing(conn, id, &effects.desk).await {
                     Ok(standing) if !standing.held.is_empty() => held.push(id.to_string()),
                     Ok(_) => {}
                     Err(error) => return Err((error, failed(reply))),
@@ -374,6 +391,13 @@ async fn run(
         }
         Job::Verify { requested, asked, reply } => {
             match write::verify(conn, &requested, &asked, effects).await {
+                Ok(taken) => Ok(answer(reply, taken)),
+                Err(error) => Err((error, failed(reply))),
+            }
+        }
+        Job::Paid { requested, id, tenant, by, reason, reply } => {
+            let what = (&id, &tenant, by.as_str(), reason.as_str());
+            match write::paid(conn, &requested, what, effects).await {
                 Ok(taken) => Ok(answer(reply, taken)),
                 Err(error) => Err((error, failed(reply))),
             }

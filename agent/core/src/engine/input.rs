@@ -93,6 +93,13 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// An invoice is paid; see [`Engine::handle_paid`].
+    Paid {
+        /// Whose.
+        tenant: TenantId,
+        /// When.
+        at: Timestamp,
+    },
     /// The stop button, pressed or let go; see [`Engine::handle_pause`].
     Pause {
         /// Who pressed it; `None` when nobody holds it any more.
@@ -152,6 +159,7 @@ impl Engine {
             Input::Said { said, at } => self.handle_said(said, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
             Input::Release { tenant, forgive, at } => self.handle_release(&tenant, forgive, at),
+            Input::Paid { tenant, at } => self.handle_paid(&tenant, at),
             Input::RelayChecked { tenant, verdict, is_outside, server, by, at } => {
                 self.handle_relay_checked(&tenant, (verdict, is_outside), server, by, at);
             }

@@ -73,6 +73,8 @@ enum Broken {
     Version { ours: ProtocolVersion, theirs: ProtocolVersion },
     #[error("an unreadable message: {0}")]
     Unreadable(#[from] reeve_proto::WireError),
+    #[error("the policy is another: the controller is greeted anew")]
+    Policy,
     #[error("the agent stops")]
     Stopping,
 }
@@ -173,7 +175,7 @@ impl Controller {
     ) -> Broken {
         match self.open(greeting).await {
             Ok((sender, mut answers)) => {
-                match self.talk(&sender, &mut answers, reports, results, deliver).await {
+                match self.talk(&sender, &mut answers, reports, results, greeting, deliver).await {
                     Ok(never) => match never {},
                     Err(broken) => broken,
                 }
@@ -193,7 +195,7 @@ impl Controller {
         let channel: Channel = connected.map_err(|error| Broken::Connect(chain(&error)))?;
         let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (sender, receiver) = mpsc::channel(WINDOW);
-        let Has { tenants_version, measures, pauses } = greeting.get();
+        let Has { tenants_version, measures, pauses, policy } = greeting.get();
         let hello = Hello {
             node: self.node.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -202,6 +204,7 @@ impl Controller {
             tenants_version,
             measures,
             pauses,
+            policy: policy.to_string(),
         };
         sender.send((&Up::Hello(hello)).into()).await.map_err(|_| Broken::Closed)?;
         let opening = client.connect(ReceiverStream::new(receiver));
@@ -237,6 +240,7 @@ impl Controller {
         answers: &mut Streaming<ConnectResponse>,
         reports: &mut mpsc::UnboundedReceiver<Told>,
         results: &mut mpsc::UnboundedReceiver<OrderResult>,
+        greeting: &Greeting,
         deliver: &(impl Fn(Order) + Send),
     ) -> Result<std::convert::Infallible, Broken> {
         loop {
@@ -248,6 +252,7 @@ impl Controller {
                     None => return Err(Broken::Stopping),
                 },
                 Some(result) = results.recv() => self.results.finish(result),
+                () = greeting.changed() => return Err(Broken::Policy),
                 room = sender.reserve(), if has_unsent => {
                     let room = room.map_err(|_| Broken::Closed)?;
                     if let Some(up) = self.next_up() {

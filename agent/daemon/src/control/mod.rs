@@ -14,7 +14,9 @@ pub mod spool;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use reeve_policy::language::Policy;
 use reeve_policy::{Measure, OrderId, PauseScope};
+use tokio::sync::Notify;
 
 pub use link::{Controller, Told};
 
@@ -49,7 +51,7 @@ pub enum LinkError {
 
 /// What the agent has, as a controller is told when it is connected to. Clones show the same.
 #[derive(Clone, Debug, Default)]
-pub struct Greeting(Arc<Mutex<Has>>);
+pub struct Greeting(Arc<Mutex<Has>>, Arc<Notify>);
 
 /// What the agent has.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +62,8 @@ pub struct Has {
     pub measures: Vec<Measure>,
     /// The controller's pauses that are on disk.
     pub pauses: Vec<(PauseScope, OrderId)>,
+    /// The policy in force, written out.
+    pub policy: Arc<str>,
 }
 
 impl Greeting {
@@ -72,6 +76,21 @@ impl Greeting {
     /// Takes note of the controller's pauses that are on disk.
     pub fn set_pauses(&self, pauses: Vec<(PauseScope, OrderId)>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pauses = pauses;
+    }
+
+    /// Takes note of the policy in force. A controller that is connected is greeted anew with it.
+    pub fn set_policy(&self, policy: &Policy) {
+        let written: Arc<str> = policy.written().into();
+        let mut has = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut has.policy, written);
+        if !before.is_empty() && before != has.policy {
+            self.1.notify_one();
+        }
+    }
+
+    /// Waits until a controller is to be greeted anew.
+    pub async fn changed(&self) {
+        self.1.notified().await;
     }
 
     /// What was last noted.

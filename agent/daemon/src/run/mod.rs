@@ -185,6 +185,8 @@ pub async fn run(
     record: Option<&Record>,
     ownership: Ownership,
 ) -> Result<(), RunError> {
+    // As it is on every node that has it: without what this one lives by.
+    let written = std::sync::Arc::clone(&loaded.policy);
     add_lifelines(&mut loaded);
     let settings = loaded.settings.clone();
     let clock = Clock::start();
@@ -238,6 +240,7 @@ pub async fn run(
     let (ready_sender, ready) = oneshot::channel();
     let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender, metrics.clone());
     let greeting = keeper.greeting();
+    greeting.set_policy(&written);
     let first_lists = wanted_lists(&loaded);
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
     sensor.set_asker(asking::Asker::start(command_sender.clone()));
@@ -310,6 +313,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("signal handler"))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed("signal handler"))?;
+    let greeting = streams.greeting;
     let link = match &settings.controller {
         Some(controller) => {
             let controller = Controller::new(controller, settings.node.clone())?;
@@ -318,7 +322,7 @@ async fn serve(
                 let _ = orders.send(Command::Order(Box::new(order)));
             };
             Some(tokio::spawn(controller.run(
-                streams.greeting,
+                greeting.clone(),
                 streams.reports,
                 streams.results,
                 streams.finished,
@@ -352,6 +356,7 @@ async fn serve(
                 match config::load(config_path) {
                     Ok(mut loaded) => {
                         loaded.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+                        greeting.set_policy(&loaded.policy);
                         add_lifelines(&mut loaded);
                         let _ = streams.lists.send(wanted_lists(&loaded));
                         let _ = commands.send(Command::Reload(Box::new(loaded)));

@@ -18,7 +18,7 @@ use reeve_policy::{
 };
 
 pub(super) use log::behind;
-use log::log;
+use log::{log, log_notices};
 
 use super::asking::{Answer, Asker};
 use super::keeper::{Change, Lifted};
@@ -377,6 +377,12 @@ impl Sensor {
                 self.changed = true;
             }
             Order::Verify { id, tenant, by, answer } => self.verify(id, tenant, by, answer, now),
+            Order::Paid { id, tenant, by, reason } => {
+                tracing::info!(order = %id, %tenant, by, reason, "an invoice is paid: what holds the tenant until then is lifted");
+                self.core.handle(Input::Paid { tenant, at: engine_time(now) });
+                self.awaiting.push(id);
+                self.changed = true;
+            }
             Order::Pause { id, scope, pause, lift } => self.take_pause(id, scope, pause, lift, now),
             Order::Resume { id, scope, by, reason } => self.take_resume(id, scope, &by, &reason, now),
             Order::ReleaseBrakes { id, by, reason } => {
@@ -433,6 +439,9 @@ impl Sensor {
     fn pass_on(&mut self) {
         while let Some(output) = self.core.poll() {
             log(&output);
+            if !self.reports.is_any() {
+                log_notices(&output, &self.loaded.policy, &self.tenants);
+            }
             self.metrics.see_output(&output);
             match output {
                 Output::Alert(_) => {}

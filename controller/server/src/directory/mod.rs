@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use reeve_policy::{InterfaceSelector, NodeId, Pause, Tenant, TenantId, Timestamp};
 
 use prefix::PrefixMap;
-pub use standing::{Held, Standing, State, Status};
+pub use standing::{Held, Hold, Standing, State, Status};
 
 /// Every tenant, and whose an address or interface is.
 #[derive(Debug, Default)]

@@ -3,9 +3,10 @@
 //! The state is what kernels hold, as agents read it back. A decision that is not (or no longer) in a kernel makes
 //! a warning while its episode is open; one that was only to be observed makes nothing but a remark.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use reeve_policy::{Action, Decision, Measure, Mode, NodeId, Scope, Timestamp, ViolationId};
+use reeve_policy::notice::Explained;
+use reeve_policy::{Action, Decision, DecisionId, Measure, Mode, NodeId, Scope, Timestamp, ViolationId};
 
 /// Where a tenant stands. Ordered by harshness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +61,21 @@ pub struct Standing {
     pub held: Vec<Held>,
     /// What was decided upon its open episodes, oldest first, observations left out.
     pub decided: Vec<Decision>,
+    /// What of it the tenant is told, in its own language.
+    pub words: BTreeMap<DecisionId, Explained>,
+}
+
+/// Something that holds a tenant, on whatever nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The decision.
+    pub decision: Decision,
+    /// Since when it holds on the first of the nodes.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Where.
+    pub nodes: BTreeSet<NodeId>,
 }
 
 /// Where a tenant stands, and why.
@@ -83,6 +99,12 @@ pub struct Status {
     pub nodes: BTreeSet<NodeId>,
     /// What would have been done, had policy not been told only to observe.
     pub observed: Option<Action>,
+    /// What of it the tenant is told.
+    pub words: Option<Explained>,
+    /// Whether it is held until an invoice is paid.
+    pub is_billing: bool,
+    /// All that holds it, the harshest first.
+    pub holds: Vec<Hold>,
 }
 
 impl Status {
@@ -99,12 +121,17 @@ impl Status {
             violation: None,
             nodes: BTreeSet::new(),
             observed: None,
+            words: None,
+            is_billing: false,
+            holds: Vec::new(),
         }
     }
 
-    fn of(state: State, decision: &Decision) -> Self {
+    fn of(state: State, decision: &Decision, words: &BTreeMap<DecisionId, Explained>) -> Self {
         Self {
             state,
+            words: words.get(&decision.id).cloned(),
+            is_billing: decision.is_billing(),
             scope: Some(decision.scope.clone()),
             clause: decision.clause.clone(),
             reason: decision.reason.clone(),
@@ -119,6 +146,7 @@ impl Status {
     pub fn lifted_by(&self) -> String {
         match (self.state, self.until) {
             (State::Clear | State::Warned, _) => String::new(),
+            (_, None) if self.is_billing => "the payment of an invoice, as billing tells".to_owned(),
             (_, Some(until)) => format!("the end of its time at {until}, or an operator's release"),
             (_, None) => "an operator's release".to_owned(),
         }
@@ -140,7 +168,7 @@ impl Standing {
         if let Some(worst) = observed.max_by_key(|decision| decision.action) {
             if status.state == State::Clear {
                 // The remark explains itself; it is told apart by `observed`.
-                status = Status::of(State::Clear, worst);
+                status = Status::of(State::Clear, worst, &BTreeMap::new());
             }
             status.observed = Some(worst.action);
         }
@@ -155,18 +183,40 @@ impl Standing {
         let lasting = alike().max_by_key(|held| {
             (held.measure.expires.unwrap_or(Timestamp::from_nanos(u64::MAX)), held.since)
         })?;
-        let mut status = Status::of(State::of(harshest), &lasting.measure.decision);
+        let mut status = Status::of(State::of(harshest), &lasting.measure.decision, &self.words);
         status.since = alike().map(|held| held.since).min();
         status.until = lasting.measure.expires;
         status.nodes = alike().map(|held| held.node.clone()).collect();
+        status.holds = self.holds(now, &lasting.measure.decision.id);
         Some(status)
+    }
+
+    /// All that kernels hold, decision by decision: first the one that speaks for all, then the harshest.
+    fn holds(&self, now: Timestamp, first: &DecisionId) -> Vec<Hold> {
+        let mut holds: BTreeMap<&DecisionId, Hold> = BTreeMap::new();
+        for held in self.held.iter().filter(|held| held.stands(now)) {
+            let decision = &held.measure.decision;
+            let hold = holds.entry(&decision.id).or_insert_with(|| Hold {
+                decision: decision.clone(),
+                since: held.since,
+                until: held.measure.expires,
+                nodes: BTreeSet::new(),
+            });
+            hold.since = hold.since.min(held.since);
+            hold.nodes.insert(held.node.clone());
+        }
+        let mut holds: Vec<Hold> = holds.into_values().collect();
+        holds.sort_by_key(|hold| {
+            (hold.decision.id != *first, std::cmp::Reverse(hold.decision.action), hold.since)
+        });
+        holds
     }
 
     /// Warned by the newest decision that was carried out or told; else clear.
     fn warned(&self) -> Status {
         let told = self.decided.iter().filter(|decision| decision.mode == Mode::Enforce);
         told.max_by_key(|decision| decision.at)
-            .map_or_else(Status::clear, |decision| Status::of(State::Warned, decision))
+            .map_or_else(Status::clear, |decision| Status::of(State::Warned, decision, &self.words))
     }
 }
 
@@ -174,7 +224,7 @@ impl Standing {
 mod tests {
     use std::time::Duration;
 
-    use reeve_policy::{DecisionId, Origin, Until};
+    use reeve_policy::{Origin, Until};
 
     use super::*;
 
@@ -220,6 +270,7 @@ mod tests {
                 held("n2", "long", Action::Suspend, 7, Some(30)),
             ],
             decided: vec![],
+            words: BTreeMap::new(),
         };
         let status = check(&standing, 10, State::Suspended, "long", None);
         assert_eq!(status.since, Some(Timestamp::from_secs(5)));
@@ -239,7 +290,7 @@ mod tests {
             decision("told", Action::Notify, Mode::Observe, 1),
             decision("would", Action::Suspend, Mode::Observe, 2),
         ];
-        let mut standing = Standing { held: vec![], decided };
+        let mut standing = Standing { held: vec![], decided, words: BTreeMap::new() };
         let status = check(&standing, 10, State::Clear, "would", Some(Action::Suspend));
         assert_eq!((status.lifted_by(), status.until), (String::new(), None));
         standing.decided.push(decision("notice", Action::Notify, Mode::Enforce, 3));

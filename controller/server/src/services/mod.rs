@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 mod brakes;
+mod notices;
 pub(crate) mod operator;
 pub(crate) mod orders;
 pub(crate) mod status;

@@ -8,18 +8,19 @@ use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
     Evidence, GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse,
     ImposeRequest, ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse,
-    ListNodesRequest, ListNodesResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest,
-    ListUsageResponse, ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PauseRequest,
-    PauseResponse, ReleaseBrakesRequest, ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse,
-    ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, TenantEntry, VerifyRequest,
-    VerifyResponse, WatchRequest, WatchResponse, import_tenants_request,
+    ListNodesRequest, ListNodesResponse, ListNoticesRequest, ListNoticesResponse, ListTenantsRequest,
+    ListTenantsResponse, ListUsageRequest, ListUsageResponse, ListViolationsRequest, ListViolationsResponse,
+    MeasureRecord, Node, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
+    ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
+    SuspendResponse, TenantEntry, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
+    import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::status::state_to_wire;
-use super::{House, brakes, orders, unreadable, unsound, unwritable, usage, watch};
+use super::{House, brakes, notices, orders, unreadable, unsound, unwritable, usage, watch};
 use crate::clock;
 use crate::identity::Protection;
 use crate::store::write::ImportMethod;
@@ -234,6 +235,13 @@ impl OperatorService for Service {
         orders::verify(&self.0, operator, request).await.map(Response::new)
     }
 
+    async fn paid(&self, request: Request<PaidRequest>) -> Result<Response<PaidResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an invoice is paid");
+        orders::paid(&self.0, operator, request).await.map(Response::new)
+    }
+
     async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<PauseResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
         let request = request.into_inner();
@@ -284,6 +292,14 @@ impl OperatorService for Service {
     ) -> Result<Response<ListUsageResponse>, Status> {
         self.0.protection.operator(&request)?;
         usage::list(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_notices(
+        &self,
+        request: Request<ListNoticesRequest>,
+    ) -> Result<Response<ListNoticesResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        notices::list(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;

@@ -11,8 +11,8 @@ use reeve_policy::{
     TenantId, Timestamp, Until,
 };
 use reeve_proto::operator::v1::{
-    ImposeRequest, ImposeResponse, NodeOrder, ReleaseRequest, ReleaseResponse, SuspendRequest,
-    SuspendResponse, VerifyRequest, VerifyResponse, node_order,
+    ImposeRequest, ImposeResponse, NodeOrder, PaidRequest, PaidResponse, ReleaseRequest, ReleaseResponse,
+    SuspendRequest, SuspendResponse, VerifyRequest, VerifyResponse, node_order,
 };
 use reeve_proto::types::v1::Action as WireAction;
 use tokio::sync::broadcast;
@@ -37,6 +37,10 @@ pub(super) async fn suspend(
     operator: Name,
     request: SuspendRequest,
 ) -> Result<SuspendResponse, Status> {
+    if request.until_paid && request.duration.is_some() {
+        return Err(Status::invalid_argument("duration: none where it lasts until an invoice is paid"));
+    }
+    let until_paid = request.until_paid;
     let request = ImposeRequest {
         tenant: request.tenant,
         action: WireAction::Suspend.into(),
@@ -48,7 +52,8 @@ pub(super) async fn suspend(
         idempotency_key: request.idempotency_key,
         wait: request.wait,
     };
-    let ImposeResponse { order, decision, nodes } = order(house, operator, request, Action::Suspend).await?;
+    let ImposeResponse { order, decision, nodes } =
+        order(house, operator, request, Action::Suspend, until_paid).await?;
     Ok(SuspendResponse { order, decision, nodes })
 }
 
@@ -63,7 +68,7 @@ pub(super) async fn impose(
         WireAction::Block => Action::Block,
         _ => return Err(Status::invalid_argument("action: limit or block")),
     };
-    order(house, operator, request, action).await
+    order(house, operator, request, action, false).await
 }
 
 /// Which traffic is meant, and how much of it is let through.
@@ -103,6 +108,7 @@ async fn order(
     operator: Name,
     request: ImposeRequest,
     action: Action,
+    until_paid: bool,
 ) -> Result<ImposeResponse, Status> {
     let tenant = tenant(&request.tenant)?;
     check_reason(&request.reason, true)?;
@@ -110,6 +116,7 @@ async fn order(
     let (scope, rate) = extent(&request, action)?;
     let clause = clause(request.clause)?;
     let until = match request.duration {
+        None if until_paid => Until::Paid,
         None => Until::Released,
         Some(span) => {
             let span = reeve_proto::duration("duration", span).map_err(super::unsound)?;
@@ -229,6 +236,26 @@ async fn next_check(events: &mut broadcast::Receiver<crate::events::Event>) {
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }
+}
+
+/// Takes note that an invoice is paid.
+pub(super) async fn paid(
+    house: &House,
+    operator: Name,
+    request: PaidRequest,
+) -> Result<PaidResponse, Status> {
+    let tenant = tenant(&request.tenant)?;
+    check_reason(&request.reason, false)?;
+    check_key(&request.idempotency_key)?;
+    let requested =
+        Requested { key: request.idempotency_key, meaning: format!("paid {tenant} {}", request.reason) };
+    let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
+    let mut events = house.events.subscribe();
+    let asked = house.writer.ask(|reply| Job::Paid { requested, id, tenant, by, reason, reply });
+    let (done, decisions) = asked.await.map_err(unwritable)?;
+    let (id, _) = taken(done, &request.tenant)?;
+    let nodes = outcome(house, &id, request.wait, &mut events).await?;
+    Ok(PaidResponse { order: id.to_string(), nodes, decisions })
 }
 
 fn tenant(text: &str) -> Result<TenantId, Status> {

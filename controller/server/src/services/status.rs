@@ -8,7 +8,9 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use reeve_policy::{InterfaceSelector, Tenant, TenantId};
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::status_service_server::StatusService;
-use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse, PausedNode, State as WireState};
+use reeve_proto::status::v1::{
+    GetStatusRequest, GetStatusResponse, Hold, PausedNode, State as WireState, hold,
+};
 use reeve_proto::{time_to_wire, types};
 use tonic::{Request, Response, Status};
 
@@ -116,6 +118,10 @@ fn answer(
     stale_nodes: Vec<String>,
 ) -> GetStatusResponse {
     let lifted_by = standing.lifted_by();
+    let (reason, customer_lifted_by, language) = match standing.words {
+        Some(words) => (words.reason, words.lifted_by, words.language.to_string()),
+        None => Default::default(),
+    };
     let observed_action = standing.observed.map(types::v1::Action::from);
     GetStatusResponse {
         tenant: id.to_string(),
@@ -133,5 +139,26 @@ fn answer(
         observed_action: observed_action.unwrap_or(types::v1::Action::Unspecified).into(),
         stale_nodes,
         paused: Vec::new(),
+        customer_reason: reason,
+        customer_lifted_by,
+        customer_language: language,
+        holds: standing.holds.iter().map(hold).collect(),
+    }
+}
+
+fn hold(hold: &crate::directory::Hold) -> Hold {
+    let decision = &hold.decision;
+    let cause = if decision.is_billing() { hold::Cause::Billing } else { hold::Cause::Abuse };
+    Hold {
+        cause: cause.into(),
+        action: types::v1::Action::from(decision.action).into(),
+        scope: Some((&decision.scope).into()),
+        clause: decision.clause.clone(),
+        reason: decision.reason.clone(),
+        since: Some(time_to_wire(hold.since)),
+        until: hold.until.map(time_to_wire),
+        decision: decision.id.to_string(),
+        violation: decision.violation.as_ref().map(ToString::to_string).unwrap_or_default(),
+        nodes: hold.nodes.iter().map(ToString::to_string).collect(),
     }
 }

@@ -4,7 +4,7 @@ use reeve_policy::{TenantId, Violation};
 use reeve_proto::operator::v1::watch_response::{
     Event as Told, MeasureLifted, MeasureStands, Missed, NodeChange, OrderAnswered,
 };
-use reeve_proto::operator::v1::{EventEntry, WatchResponse};
+use reeve_proto::operator::v1::{EventEntry, NoticeEntry, WatchResponse};
 use reeve_proto::{time_to_wire, types};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -58,6 +58,11 @@ fn to_wire(event: Event) -> WatchResponse {
             tenant: tenant.map(|tenant| tenant.to_string()).unwrap_or_default(),
             kind: kind.to_owned(),
             node: Some(node_order(&row, true)),
+        }),
+        What::Notice { number, notice } => Told::Notice(NoticeEntry {
+            number,
+            notice: Some((&*notice).into()),
+            made_time: Some(time_to_wire(event.at)),
         }),
         What::NodeEvent { node, event: happened } => Told::NodeEvent(EventEntry {
             node: node.to_string(),

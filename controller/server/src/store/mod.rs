@@ -4,6 +4,7 @@
 //! function over the one writing connection's transaction. Messages are kept whole as they came (protocol
 //! buffers), beside the columns that are searched for.
 
+pub(crate) mod policies;
 mod read;
 mod row;
 pub mod write;
@@ -21,9 +22,11 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 
+pub use policies::Policies;
 pub(crate) use read::snapshot;
 pub use read::{
-    EventFilter, EventRow, MeasureRow, NodeRow, OrderRow, UsageFilter, UsageRow, ViolationFilter,
+    EventFilter, EventRow, MeasureRow, NodeRow, NoticeFilter, NoticeRow, OrderRow, UsageFilter, UsageRow,
+    ViolationFilter,
 };
 
 /// The database's name in the state directory.

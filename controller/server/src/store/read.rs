@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use reeve_policy::notice::{Explained, Office};
 use reeve_policy::{
     Action, Alert, Decision, DecisionId, Dossier, Evidence, Lift, Measure, MeasureCounters, Month, NodeEvent,
-    NodeHealth, NodeId, Order, OrderId, RelayChecked, Tenant, TenantId, Timestamp, Violation, ViolationId,
-    ViolationState,
+    NodeHealth, NodeId, Notice, Order, OrderId, RelayChecked, Tenant, TenantId, Timestamp, Violation,
+    ViolationId, ViolationState,
 };
 use sqlx::QueryBuilder;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 
 use super::row::{Body, name, nanos, time, uncount};
+use super::write::Desk;
 use super::write::pauses;
-use super::{Store, StoreError};
+use super::{Policies, Store, StoreError};
 use crate::directory::{Held, Paused, Snapshot, Standing, Tenants};
 
 /// Which violations to list.
@@ -42,6 +44,32 @@ pub struct EventFilter {
     pub before: Option<i64>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// Which notices to list.
+#[derive(Clone, Debug, Default)]
+pub struct NoticeFilter {
+    /// Only about this tenant, or to it.
+    pub tenant: Option<TenantId>,
+    /// Only to this one.
+    pub recipient: Option<TenantId>,
+    /// Only those with a number above: oldest first.
+    pub after: Option<i64>,
+    /// Only those with a number below, newest first: the page after it.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A notice as it is stored.
+#[derive(Clone, Debug)]
+pub struct NoticeRow {
+    /// Grows with every notice.
+    pub number: u64,
+    /// The notice.
+    pub notice: Notice,
+    /// When it was made.
+    pub made: Timestamp,
 }
 
 /// Which usage to list.
@@ -143,7 +171,11 @@ impl OrderRow {
 }
 
 /// One tenant's standing.
-pub(super) async fn standing(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Standing, StoreError> {
+pub(super) async fn standing(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    desk: &Desk,
+) -> Result<Standing, StoreError> {
     let measures: Vec<(String, i64, Vec<u8>)> =
         sqlx::query_as("SELECT node, since, body FROM measures WHERE tenant = ? AND lifted IS NULL")
             .bind(tenant.as_str())
@@ -159,13 +191,36 @@ pub(super) async fn standing(conn: &mut SqliteConnection, tenant: &TenantId) -> 
     let held = measures.into_iter().map(|(node, since, body)| {
         Ok(Held { node: name("node", &node)?, measure: Body::decode(&body)?, since: time(since) })
     });
+    let held: Vec<Held> = held.collect::<Result<_, StoreError>>()?;
     let decided = decided.into_iter().map(|(body,)| Decision::decode(&body));
-    Ok(Standing {
-        held: held.collect::<Result<_, StoreError>>()?,
-        decided: decided
-            .filter(|decision| decision.as_ref().map_or(true, |decision| decision.action > Action::Observe))
-            .collect::<Result<_, _>>()?,
-    })
+    let decided: Vec<Decision> = decided
+        .filter(|decision| decision.as_ref().map_or(true, |decision| decision.action > Action::Observe))
+        .collect::<Result<_, _>>()?;
+    let mut words = BTreeMap::new();
+    let all = held.iter().map(|held| (&held.measure.decision, held.measure.expires));
+    for (decision, ends) in all.chain(decided.iter().map(|decision| (decision, None))) {
+        if !words.contains_key(&decision.id) {
+            words.insert(decision.id.clone(), explained(conn, decision, ends, desk).await?);
+        }
+    }
+    Ok(Standing { held, decided, words })
+}
+
+/// Why a tenant stands where a decision leaves it, in its own language.
+async fn explained(
+    conn: &mut SqliteConnection,
+    decision: &Decision,
+    ends: Option<Timestamp>,
+    desk: &Desk,
+) -> Result<Explained, StoreError> {
+    let class: Option<(Option<String>,)> = sqlx::query_as("SELECT class FROM decisions WHERE id = ?")
+        .bind(decision.id.0.as_str())
+        .fetch_optional(&mut *conn)
+        .await?;
+    let class = class.and_then(|(class,)| class?.parse().ok());
+    let policy = desk.policies.behind(conn, decision, None).await?;
+    let find = |id: &TenantId| desk.people.by_id(id).map(|tenant| &**tenant);
+    Ok(Office { policy: &policy, tenants: &find }.explain(decision, class, ends))
 }
 
 /// Every tenant, with the version of them.
@@ -180,7 +235,12 @@ pub(super) async fn tenants(conn: &mut SqliteConnection) -> Result<Tenants, Stor
 }
 
 /// Everything that is kept in memory, as it is on disk.
-pub(crate) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, StoreError> {
+pub(crate) async fn snapshot(
+    conn: &mut SqliteConnection,
+    policies: &Policies,
+) -> Result<Snapshot, StoreError> {
+    let people = Arc::new(tenants(conn).await?);
+    let desk = Desk { people: Arc::clone(&people), policies: policies.clone() };
     let held_against: Vec<(String,)> = sqlx::query_as(
         "SELECT tenant FROM measures WHERE lifted IS NULL UNION SELECT tenant FROM violations WHERE state = 'open'",
     )
@@ -189,13 +249,13 @@ pub(crate) async fn snapshot(conn: &mut SqliteConnection) -> Result<Snapshot, St
     let mut standings = HashMap::new();
     for (tenant,) in held_against {
         let tenant = name("tenant", &tenant)?;
-        let standing = standing(conn, &tenant).await?;
+        let standing = standing(conn, &tenant, &desk).await?;
         if !standing.is_empty() {
             standings.insert(tenant, Arc::new(standing));
         }
     }
     let paused = Arc::new(paused(conn).await?);
-    Ok(Snapshot { tenants: Arc::new(tenants(conn).await?), standings, paused })
+    Ok(Snapshot { tenants: people, standings, paused })
 }
 
 /// Where policy takes no new measure.
@@ -296,6 +356,34 @@ impl Store {
                 Ok(EventRow { id, node: name("node", &node)?, event, received: time(received) })
             })
             .collect()
+    }
+
+    /// Who was told what: oldest first after a number, or newest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT number, made, body FROM notices WHERE 1");
+        if let Some(tenant) = &filter.tenant {
+            query.push(" AND (tenant = ").push_bind(tenant.as_str());
+            query.push(" OR recipient = ").push_bind(tenant.as_str()).push(")");
+        }
+        if let Some(recipient) = &filter.recipient {
+            query.push(" AND recipient = ").push_bind(recipient.as_str());
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND number < ").push_bind(before);
+        }
+        match filter.after {
+            Some(after) => query.push(" AND number > ").push_bind(after).push(" ORDER BY number"),
+            None => query.push(" ORDER BY number DESC"),
+        };
+        query.push(" LIMIT ").push_bind(filter.limit);
+        let rows: Vec<(i64, i64, Vec<u8>)> = query.build_query_as().fetch_all(&self.readers).await?;
+        let row = |(number, made, body): (i64, i64, Vec<u8>)| {
+            Ok(NoticeRow { number: uncount(number), notice: Notice::decode(&body)?, made: time(made) })
+        };
+        rows.into_iter().map(row).collect()
     }
 
     /// What tenants used in a month, by their keys.

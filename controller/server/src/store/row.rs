@@ -2,7 +2,8 @@
 
 use prost::Message;
 use reeve_policy::{
-    Alert, Decision, Measure, Name, NodeEvent, NodeHealth, Order, RelayChecked, Tenant, Timestamp, Violation,
+    Alert, Decision, Measure, Name, NodeEvent, NodeHealth, Notice, Order, RelayChecked, Tenant, Timestamp,
+    Violation,
 };
 use reeve_proto::{WireError, agent, types};
 
@@ -92,4 +93,5 @@ body! {
     Order, agent::v1::Order, "order";
     NodeEvent, types::v1::NodeEvent, "node event";
     RelayChecked, types::v1::RelayChecked, "answer of a mail server";
+    Notice, types::v1::Notice, "notice";
 }

@@ -75,7 +75,18 @@ pub struct Agent {
 impl Agent {
     /// Connects and is welcomed; how far the controller has the epoch.
     pub async fn greet(channel: Channel, node: &str, epoch: u64) -> Result<(Self, u64), tonic::Status> {
-        Self::greet_with(channel, node, epoch, ProtocolVersion::CURRENT, Vec::new()).await
+        Self::greet_by(channel, node, epoch, "").await
+    }
+
+    /// The same, telling the policy in force.
+    pub async fn greet_by(
+        channel: Channel,
+        node: &str,
+        epoch: u64,
+        policy: &str,
+    ) -> Result<(Self, u64), tonic::Status> {
+        let protocol = ProtocolVersion::CURRENT;
+        Self::greet_whole(channel, node, epoch, (protocol, Vec::new(), policy.to_owned())).await
     }
 
     /// The same, with a version of the protocol and the controller's pauses that it holds.
@@ -86,6 +97,15 @@ impl Agent {
         protocol: ProtocolVersion,
         pauses: Vec<(PauseScope, OrderId)>,
     ) -> Result<(Self, u64), tonic::Status> {
+        Self::greet_whole(channel, node, epoch, (protocol, pauses, String::new())).await
+    }
+
+    async fn greet_whole(
+        channel: Channel,
+        node: &str,
+        epoch: u64,
+        (protocol, pauses, policy): (ProtocolVersion, Vec<(PauseScope, OrderId)>, String),
+    ) -> Result<(Self, u64), tonic::Status> {
         let (up, receiver) = mpsc::channel(64);
         let hello = Hello {
             node: node.parse().unwrap(),
@@ -95,6 +115,7 @@ impl Agent {
             tenants_version: 0,
             measures: Vec::new(),
             pauses,
+            policy,
         };
         up.send((&Up::Hello(hello)).into()).await.unwrap();
         let mut client = AgentServiceClient::new(channel);

@@ -1,7 +1,14 @@
 //! The sensor's lines in the log. Each that is about a tenant has it as a field, and the violation where there is one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use reeve_core::engine::Output;
-use reeve_policy::{Decision, Mode, ViolationId};
+use reeve_policy::language::Policy;
+use reeve_policy::notice::{Office, QUOTA_MARKS};
+use reeve_policy::{
+    Alert, Class, Decision, LiftReason, Mode, Month, Notice, Tenant, TenantId, Usage, ViolationId,
+};
 use tracing::field::{DisplayValue, display};
 
 /// The violation behind a decision, for the log; an operator's has none.
@@ -59,4 +66,38 @@ pub(super) fn log(output: &Output) {
             tracing::info!("answers are back; silence is evidence again")
         }
     }
+}
+
+/// Who is to be told what, where there is no controller that keeps it: somebody has to write to them.
+pub(super) fn log_notices(output: &Output, policy: &Policy, tenants: &[Arc<Tenant>]) {
+    let tells = match output {
+        Output::Decision(decision) => decision.mode == Mode::Enforce,
+        Output::Alert(alert) => alert.class == Class::Quota && alert.is_suspicion,
+        Output::Lifted { reason, .. } => *reason != LiftReason::Departed,
+        _ => false,
+    };
+    if !tells {
+        return;
+    }
+    let people: BTreeMap<&TenantId, &Tenant> = tenants.iter().map(|tenant| (&tenant.id, &**tenant)).collect();
+    let find = |id: &TenantId| people.get(id).copied();
+    let office = Office { policy, tenants: &find };
+    let notices = match output {
+        Output::Decision(decision) => office.of_decision(decision, None),
+        Output::Alert(alert) => nearly_used_up(office, alert),
+        Output::Lifted { measure, at, .. } => office.of_end(&measure.decision, None, *at, false),
+        _ => Vec::new(),
+    };
+    for Notice { recipient, tenant, decision, kind, language, .. } in notices {
+        let decision = decision.as_ref().map(display);
+        tracing::info!(%recipient, %tenant, decision, %kind, %language, "notice: {recipient} is to be told");
+    }
+}
+
+/// Of a month's plan the first part is used up, which is decided upon by nobody.
+fn nearly_used_up(office: Office<'_>, alert: &Alert) -> Vec<Notice> {
+    let month = Month::of(alert.window.start);
+    let usage = Usage { tenant: alert.tenant.clone(), month, received: 0, sent: 0 };
+    let limit = alert.metrics.first().and_then(|metric| metric.threshold).unwrap_or_default();
+    office.of_usage(&usage, QUOTA_MARKS[0], limit as u64, alert.at)
 }

@@ -7,6 +7,7 @@
 
 mod evidence;
 mod greet;
+mod notices;
 mod orders;
 mod pauses;
 mod relay;
@@ -14,28 +15,43 @@ mod reports;
 mod tenants;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use reeve_policy::{NodeId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
 pub use greet::{Greeting, greet, saw};
+pub use notices::{Ended, tell_ends};
 pub use orders::{
-    LiftAsked, LiftTaken, OrderTaken, Requested, lift, order_result, release, release_brakes, suspend,
+    LiftAsked, LiftTaken, OrderTaken, Requested, lift, order_result, paid, release, release_brakes, suspend,
 };
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
 pub use tenants::{ImportMethod, Imported, import_tenants};
 
-use super::StoreError;
+use super::{Policies, StoreError};
 use crate::directory::{Paused, Standing, Tenants};
 use crate::events::What;
+
+/// What notices are made with: who is who, and by which policies it was decided.
+#[derive(Clone, Debug, Default)]
+pub struct Desk {
+    /// The tenants, as they were before the transaction.
+    pub people: Arc<Tenants>,
+    /// The policies that nodes told of.
+    pub policies: Policies,
+}
 
 /// What is to be told after the commit.
 #[derive(Debug)]
 pub struct Effects {
     /// The time of the transaction.
     pub now: Timestamp,
+    /// What notices are made with.
+    pub desk: Desk,
+    /// Measures that are over, of which people may have to be told.
+    pub ended: Vec<Ended>,
     /// To whoever watches.
     pub events: Vec<What>,
     /// Tenants whose standing may have changed.
@@ -51,9 +67,11 @@ pub struct Effects {
 impl Effects {
     /// Nothing yet.
     #[must_use]
-    pub const fn new(now: Timestamp) -> Self {
+    pub const fn new(now: Timestamp, desk: Desk) -> Self {
         Self {
             now,
+            desk,
+            ended: Vec::new(),
             events: Vec::new(),
             touched: BTreeSet::new(),
             ordered: BTreeSet::new(),
@@ -67,8 +85,12 @@ impl Effects {
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn standing(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Standing, StoreError> {
-    super::read::standing(conn, tenant).await
+pub async fn standing(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    desk: &Desk,
+) -> Result<Standing, StoreError> {
+    super::read::standing(conn, tenant, desk).await
 }
 
 /// The pauses as the transaction leaves them: those that operators ordered, and those that nodes tell of.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reeve_policy::{
     Decision, DecisionId, Lift, Measure, NodeId, Order, OrderFailure, OrderId, OrderResult, PauseScope,
-    PolicyVersion, TenantId, Timestamp, Violation, ViolationState,
+    PolicyVersion, TenantId, Timestamp, Until, Violation, ViolationState,
 };
 use sqlx::sqlite::SqliteConnection;
 
@@ -175,20 +175,7 @@ pub async fn release(
     if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
         return Ok(OrderTaken::UnknownTenant);
     }
-    sqlx::query(
-        "UPDATE decisions SET released = ? WHERE tenant = ? AND operator IS NOT NULL AND released IS NULL",
-    )
-    .bind(nanos(effects.now))
-    .bind(tenant.as_str())
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query(
-        "UPDATE orders SET state = 'superseded', answered = ? WHERE tenant = ? AND state = 'pending'",
-    )
-    .bind(nanos(effects.now))
-    .bind(tenant.as_str())
-    .execute(&mut *conn)
-    .await?;
+    take_back(conn, tenant, ends_by_release, effects.now).await?;
     let order = Order::Release {
         id: id.clone(),
         tenant: tenant.clone(),
@@ -201,6 +188,92 @@ pub async fn release(
     }
     remember(conn, requested, id, None, effects.now).await?;
     Ok(OrderTaken::Ordered { id: id.clone(), decision: None })
+}
+
+/// Orders on every node that what holds a tenant until an invoice is paid is lifted, and takes back the operators' decisions behind it; what
+/// else holds the tenant stays. How many decisions those were.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn paid(
+    conn: &mut SqliteConnection,
+    requested: &Requested,
+    (id, tenant, by, reason): (&OrderId, &TenantId, &str, &str),
+    effects: &mut Effects,
+) -> Result<(OrderTaken, u32), StoreError> {
+    if let Some(taken) = repeated(conn, requested).await? {
+        return Ok((taken, 0));
+    }
+    if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
+        return Ok((OrderTaken::UnknownTenant, 0));
+    }
+    let decisions = take_back(conn, tenant, ends_when_paid, effects.now).await?;
+    let (by, reason) = (by.to_owned(), reason.to_owned());
+    let order = Order::Paid { id: id.clone(), tenant: tenant.clone(), by, reason };
+    for node in nodes(conn).await? {
+        insert(conn, &node, id, &order, About::Tenant(tenant, None), effects).await?;
+    }
+    remember(conn, requested, id, None, effects.now).await?;
+    Ok((OrderTaken::Ordered { id: id.clone(), decision: None }, decisions))
+}
+
+/// A release leaves an operator's suspension until an invoice is paid.
+fn ends_by_release(decision: &Decision) -> bool {
+    !decision.is_billing()
+}
+
+/// A payment ends what waits for it.
+fn ends_when_paid(decision: &Decision) -> bool {
+    decision.until == Until::Paid
+}
+
+/// Takes back the operators' decisions about a tenant that are of this kind, and makes void what nodes have not carried out yet. How many
+/// decisions those were.
+async fn take_back(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    is_meant: fn(&Decision) -> bool,
+    now: Timestamp,
+) -> Result<u32, StoreError> {
+    let given: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "SELECT id, body FROM decisions WHERE tenant = ? AND operator IS NOT NULL AND released IS NULL",
+    )
+    .bind(tenant.as_str())
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut taken = 0;
+    for (id, body) in given {
+        if !is_meant(&Decision::decode(&body)?) {
+            continue;
+        }
+        sqlx::query("UPDATE decisions SET released = ? WHERE id = ?")
+            .bind(nanos(now))
+            .bind(id)
+            .execute(&mut *conn)
+            .await?;
+        taken += 1;
+    }
+    let pending: Vec<(String, String, Vec<u8>)> =
+        sqlx::query_as("SELECT node, id, body FROM orders WHERE tenant = ? AND state = 'pending'")
+            .bind(tenant.as_str())
+            .fetch_all(&mut *conn)
+            .await?;
+    for (node, id, body) in pending {
+        // What lets a tenant go is not made void: it may be meant for something else.
+        let is_void = match Order::decode(&body)? {
+            Order::Impose { decision, .. } => is_meant(&decision),
+            _ => false,
+        };
+        if is_void {
+            sqlx::query("UPDATE orders SET state = 'superseded', answered = ? WHERE node = ? AND id = ?")
+                .bind(nanos(now))
+                .bind(node)
+                .bind(id)
+                .execute(&mut *conn)
+                .await?;
+        }
+    }
+    Ok(taken)
 }
 
 /// The key of the order that imposes a decision: it is the same whenever and to whomever it is given.
@@ -313,12 +386,18 @@ pub async fn order_result(
         }
         Order::Release { tenant, .. } => {
             if result.result.is_ok() {
-                lift_all(conn, node, tenant, result.at, effects).await?;
+                lift_all(conn, node, tenant, result.at, ends_by_release, effects).await?;
                 close_open(conn, node, tenant, result.at, effects).await?;
             }
             Some(tenant.clone())
         }
         Order::Verify { tenant, .. } => Some(tenant.clone()),
+        Order::Paid { tenant, .. } => {
+            if result.result.is_ok() {
+                lift_all(conn, node, tenant, result.at, ends_when_paid, effects).await?;
+            }
+            Some(tenant.clone())
+        }
         Order::Pause { lift, .. } => {
             if result.result.is_ok() && *lift {
                 lift_policy(conn, node, &Lift::ALL, result.at, effects).await?;

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::super::StoreError;
 use super::super::row::{Body, count, epoch, nanos};
-use super::{Effects, evidence, relay};
+use super::{Effects, Ended, evidence, notices, relay};
 use crate::events::What;
 
 /// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
@@ -125,7 +125,7 @@ pub async fn report(
         }
         Report::Counters(counters) => count_up(conn, node, counters).await?,
         Report::Health(health) => store_health(conn, node, health, effects).await?,
-        Report::Usage { tallies } => store_usage(conn, node, tallies, effects.now).await?,
+        Report::Usage { tallies } => store_usage(conn, node, tallies, effects).await?,
         Report::RelayChecked(checked) => relay::checked(conn, node, checked, effects).await?,
         Report::Event(event) => store_event(conn, node, event, effects).await?,
     }
@@ -137,10 +137,10 @@ async fn store_usage(
     conn: &mut SqliteConnection,
     node: &NodeId,
     tallies: &[Usage],
-    now: Timestamp,
+    effects: &mut Effects,
 ) -> Result<(), StoreError> {
     for Usage { tenant, month, received, sent } in tallies {
-        sqlx::query(
+        let done = sqlx::query(
             "INSERT INTO usage (node, tenant, month, bytes_in, bytes_out, updated) VALUES (?, ?, ?, ?, ?, ?) \
              ON CONFLICT DO UPDATE SET bytes_in = max(bytes_in, excluded.bytes_in), \
              bytes_out = max(bytes_out, excluded.bytes_out), updated = excluded.updated \
@@ -151,9 +151,12 @@ async fn store_usage(
         .bind(month.to_string())
         .bind(count(*received))
         .bind(count(*sent))
-        .bind(nanos(now))
+        .bind(nanos(effects.now))
         .execute(&mut *conn)
         .await?;
+        if done.rows_affected() > 0 {
+            notices::tell_usage(conn, node, tenant, *month, effects).await?;
+        }
     }
     Ok(())
 }
@@ -235,9 +238,10 @@ pub(super) async fn store_decision(
     operator: Option<&str>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
+    let violation = notices::violation(conn, decision).await?;
     let done = sqlx::query(
-        "INSERT INTO decisions (id, tenant, violation, made, expires, operator, body) VALUES (?, ?, ?, ?, ?, ?, ?) \
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO decisions (id, tenant, violation, made, expires, operator, class, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(decision.id.0.as_str())
     .bind(decision.tenant.as_str())
@@ -245,12 +249,14 @@ pub(super) async fn store_decision(
     .bind(nanos(decision.at))
     .bind(decision.until.expiry(decision.at).map(nanos))
     .bind(operator)
+    .bind(violation.as_ref().map(|violation| violation.evidence.class.name()))
     .bind(decision.encode())
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
     if done.rows_affected() > 0 {
         effects.touched.insert(decision.tenant.clone());
         effects.events.push(What::Decided(Arc::new(decision.clone())));
+        notices::tell_decision(conn, decision, violation.as_ref(), effects).await?;
     }
     Ok(())
 }
@@ -337,6 +343,12 @@ pub(super) async fn lifted(
     .await?;
     if before.is_none() {
         effects.touched.insert(lift.tenant.clone());
+        // Of one that moved to another node, or that a node lost, nothing is over.
+        let over = [LiftReason::Expired, LiftReason::Released, LiftReason::Verified].map(LiftReason::name);
+        if over.contains(&lift.reason) {
+            let (decision, tenant) = (lift.decision.clone(), lift.tenant.clone());
+            effects.ended.push(Ended { decision, tenant, at: lift.at });
+        }
         effects.events.push(What::MeasureLifted {
             node: node.clone(),
             decision: lift.decision.clone(),
@@ -351,23 +363,27 @@ pub(super) async fn lifted(
     Ok(())
 }
 
-/// Lifts what stands of one tenant on a node since `at` or longer.
+/// Lifts what stands of one tenant on a node since `at` or longer, as far as a release or a payment `ends` it.
 pub(super) async fn lift_all(
     conn: &mut SqliteConnection,
     node: &NodeId,
     tenant: &TenantId,
     at: Timestamp,
+    ends: fn(&Decision) -> bool,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let standing: Vec<(String,)> = sqlx::query_as(
-        "SELECT decision FROM measures WHERE node = ? AND tenant = ? AND lifted IS NULL AND since <= ?",
+    let standing: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "SELECT decision, body FROM measures WHERE node = ? AND tenant = ? AND lifted IS NULL AND since <= ?",
     )
     .bind(node.as_str())
     .bind(tenant.as_str())
     .bind(nanos(at))
     .fetch_all(&mut *conn)
     .await?;
-    for (decision,) in standing {
+    for (decision, body) in standing {
+        if !ends(&Measure::decode(&body)?.decision) {
+            continue;
+        }
         let decision = DecisionId(super::super::row::name("decision", &decision)?);
         let lift = Lift { decision: &decision, tenant, reason: LiftReason::Released.name(), at };
         lifted(conn, node, lift, None, effects).await?;

@@ -1,0 +1,138 @@
+//! Who was told what, and what holds a tenant, as text.
+
+use reeve_proto::operator::v1::{NoticeEntry, PaidResponse};
+use reeve_proto::status::v1::{GetStatusResponse, Hold, hold};
+use reeve_proto::types::v1::{Notice, NoticeKind};
+
+use super::{cells, order, plain, table, when};
+
+pub fn notices(entries: &[NoticeEntry], with_text: bool) -> String {
+    if entries.is_empty() {
+        return "nobody was told anything".to_owned();
+    }
+    if with_text {
+        return entries.iter().map(whole).collect::<Vec<_>>().join("\n\n");
+    }
+    let mut rows = vec![cells(["NUMBER", "TO", "ABOUT", "KIND", "LANGUAGE", "WHEN", "SUBJECT"])];
+    rows.extend(entries.iter().map(|entry| {
+        let notice = entry.notice.clone().unwrap_or_default();
+        vec![
+            entry.number.to_string(),
+            notice.recipient.clone(),
+            notice.tenant.clone(),
+            kind_word(notice.kind()).to_owned(),
+            notice.language.clone(),
+            when(notice.time),
+            notice.subject,
+        ]
+    }));
+    table(&rows)
+}
+
+fn whole(entry: &NoticeEntry) -> String {
+    let notice = entry.notice.clone().unwrap_or_default();
+    let text: Vec<String> = notice.text.lines().map(|line| plain(line)).collect();
+    format!("{}  {}\n\n{}", entry.number, plain(&line(&notice)), text.join("\n"))
+}
+
+/// One line of a notice, for whoever watches.
+pub fn line(notice: &Notice) -> String {
+    let kind = kind_word(notice.kind());
+    format!(
+        "{}  {kind} notice to {} ({}): {}",
+        notice.tenant, notice.recipient, notice.language, notice.subject
+    )
+}
+
+fn kind_word(kind: NoticeKind) -> &'static str {
+    match kind {
+        NoticeKind::Unspecified => "unknown",
+        NoticeKind::Information => "information",
+        NoticeKind::Warning => "warning",
+        NoticeKind::Immediate => "immediate",
+        NoticeKind::Final => "final",
+        NoticeKind::Lifted => "lifted",
+    }
+}
+
+pub fn cause_word(cause: hold::Cause) -> &'static str {
+    match cause {
+        hold::Cause::Unspecified => "unknown",
+        hold::Cause::Abuse => "abuse",
+        hold::Cause::Billing => "billing",
+    }
+}
+
+/// Whether what is told of first lasts until an invoice is paid.
+pub fn is_billing(status: &GetStatusResponse) -> bool {
+    status.holds.first().is_some_and(|first| first.cause() == hold::Cause::Billing)
+}
+
+/// All that holds a tenant, where it is more than what is told of already.
+pub fn holds(holds: &[Hold]) -> Vec<(&'static str, String)> {
+    if holds.len() < 2 {
+        return Vec::new();
+    }
+    let one = |hold: &Hold| {
+        let until = match (hold.until, hold.cause()) {
+            (Some(until), _) => format!("until {}", when(Some(until))),
+            (None, hold::Cause::Billing) => "until paid".to_owned(),
+            (None, _) => "until released".to_owned(),
+        };
+        let action = reeve_proto::types::v1::Action::as_str_name(&hold.action());
+        let action = action.trim_start_matches("ACTION_").to_lowercase();
+        let clause = if hold.clause.is_empty() { String::new() } else { format!(", {}", hold.clause) };
+        ("held by", format!("{}{clause}: {action} {until}: {}", cause_word(hold.cause()), hold.reason))
+    };
+    holds.iter().map(one).collect()
+}
+
+pub fn paid(tenant: &str, answer: &PaidResponse) -> String {
+    if answer.decisions == 0 {
+        return format!(
+            "{}\nnothing was ordered until an invoice is paid",
+            order(tenant, "paid", &answer.nodes)
+        );
+    }
+    order(tenant, "paid, and open again as far as billing goes,", &answer.nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_a_tenant_is_told_apart() {
+        let abuse =
+            Hold { cause: hold::Cause::Abuse.into(), action: 4, reason: "scan".into(), ..Hold::default() };
+        let billing = Hold {
+            cause: hold::Cause::Billing.into(),
+            action: 4,
+            reason: "invoice".into(),
+            ..Hold::default()
+        };
+        assert_eq!(holds(std::slice::from_ref(&billing)), []);
+        let told: Vec<String> = holds(&[abuse, billing]).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(told, ["abuse: suspend until released: scan", "billing: suspend until paid: invoice"]);
+    }
+
+    #[test]
+    fn notices_are_listed_and_their_texts_do_not_steer_the_terminal() {
+        let notice = Notice {
+            recipient: "r".into(),
+            tenant: "t".into(),
+            kind: NoticeKind::Warning.into(),
+            language: "nl".into(),
+            subject: "Graag uw aandacht".into(),
+            text: "een\n\n\u{1b}[31mtwee".into(),
+            ..Notice::default()
+        };
+        let entry = NoticeEntry { number: 7, notice: Some(notice), made_time: None };
+        let listed = notices(std::slice::from_ref(&entry), false);
+        assert!(listed.lines().nth(1).unwrap().starts_with("7       r   t      warning  nl"), "{listed}");
+        let whole = notices(&[entry], true);
+        assert!(whole.starts_with("7  t  warning notice to r (nl): Graag uw aandacht\n\neen\n\n"), "{whole}");
+        assert!(!whole.contains('\u{1b}'));
+        assert_eq!(notices(&[], false), "nobody was told anything");
+    }
+}

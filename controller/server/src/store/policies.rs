@@ -1,0 +1,159 @@
+//! The policies that nodes have, as they tell them when they connect: by them, and in their words, people are told of what was decided.
+//!
+//! Those that were read are kept in memory; reading one again costs more than all the words in it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reeve_policy::language::Policy;
+use reeve_policy::{Decision, NodeId, Origin, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+
+use super::StoreError;
+use super::row::nanos;
+
+/// How many policies are remembered of a node.
+const KEPT_OF_NODE: i64 = 4;
+/// How many are kept in memory.
+const IN_MEMORY: usize = 64;
+/// What is there without any node: words of our own, to the tenant alone.
+const STAND_IN: &str = "baseline";
+
+/// Policies that were read, by their key in the database; `None` for one that could not be.
+#[derive(Clone, Debug, Default)]
+pub struct Policies(Arc<Mutex<BTreeMap<i64, Option<Arc<Policy>>>>>);
+
+/// Takes note of the policy that a node tells of.
+///
+/// # Errors
+/// Where the database fails.
+pub(super) async fn take(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    text: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let known: Option<(i64,)> = sqlx::query_as("SELECT id FROM policies WHERE body = ? LIMIT 1")
+        .bind(text)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let id = match known {
+        Some((id,)) => id,
+        None => {
+            let policy = match Policy::parse("policy", text) {
+                Ok(policy) => policy,
+                Err(error) => {
+                    // One from a newer agent may say what this controller does not know.
+                    tracing::warn!(%node, %error, "the node's policy cannot be read: its notices are in words of ours");
+                    return Ok(());
+                }
+            };
+            sqlx::query("INSERT INTO policies (name, version, body) VALUES (?, ?, ?)")
+                .bind(policy.name.as_str())
+                .bind(i64::from(policy.version))
+                .bind(text)
+                .execute(&mut *conn)
+                .await?
+                .last_insert_rowid()
+        }
+    };
+    sqlx::query(
+        "INSERT INTO node_policies (node, policy, told) VALUES (?, ?, ?) \
+         ON CONFLICT DO UPDATE SET told = excluded.told",
+    )
+    .bind(node.as_str())
+    .bind(id)
+    .bind(nanos(now))
+    .execute(&mut *conn)
+    .await?;
+    let forgotten = sqlx::query(
+        "DELETE FROM node_policies WHERE node = ?1 AND policy NOT IN \
+         (SELECT policy FROM node_policies WHERE node = ?1 ORDER BY told DESC, policy DESC LIMIT ?2)",
+    )
+    .bind(node.as_str())
+    .bind(KEPT_OF_NODE)
+    .execute(&mut *conn)
+    .await?;
+    if forgotten.rows_affected() > 0 {
+        sqlx::query("DELETE FROM policies WHERE id NOT IN (SELECT policy FROM node_policies)")
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+impl Policies {
+    /// The policy that a decision was made by, as the node that made it told it, or another one; for a person's, and where nobody told of it, the
+    /// one that was told of last.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn behind(
+        &self,
+        conn: &mut SqliteConnection,
+        decision: &Decision,
+        node: Option<&NodeId>,
+    ) -> Result<Arc<Policy>, StoreError> {
+        if let Origin::Policy { policy, version, .. } = &decision.origin {
+            let found: Option<(i64,)> = sqlx::query_as(
+                "SELECT p.id FROM policies p JOIN node_policies n ON n.policy = p.id \
+                 WHERE p.name = ? AND p.version = ? ORDER BY (n.node = ?) DESC, n.told DESC, p.id DESC LIMIT 1",
+            )
+            .bind(policy.as_str())
+            .bind(i64::from(*version))
+            .bind(node.map_or("", |node| node.as_str()))
+            .fetch_optional(&mut *conn)
+            .await?;
+            if let Some((id,)) = found
+                && let Some(policy) = self.read(conn, id).await?
+            {
+                return Ok(policy);
+            }
+            if let Some(preset) = Policy::preset(policy.as_str()).filter(|preset| preset.version == *version)
+            {
+                return Ok(Arc::new(preset));
+            }
+        }
+        self.latest(conn, node).await
+    }
+
+    /// The policy that a node told of last, or that any did.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn latest(
+        &self,
+        conn: &mut SqliteConnection,
+        node: Option<&NodeId>,
+    ) -> Result<Arc<Policy>, StoreError> {
+        let found: Option<(i64,)> = sqlx::query_as(
+            "SELECT policy FROM node_policies ORDER BY (node = ?) DESC, told DESC, policy DESC LIMIT 1",
+        )
+        .bind(node.map_or("", |node| node.as_str()))
+        .fetch_optional(&mut *conn)
+        .await?;
+        let known = match found {
+            Some((id,)) => self.read(conn, id).await?,
+            None => None,
+        };
+        Ok(known.unwrap_or_else(|| Arc::new(Policy::preset(STAND_IN).expect("it is compiled in"))))
+    }
+
+    async fn read(&self, conn: &mut SqliteConnection, id: i64) -> Result<Option<Arc<Policy>>, StoreError> {
+        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Ok(known.clone());
+        }
+        let row: Option<(String,)> =
+            sqlx::query_as("SELECT body FROM policies WHERE id = ?").bind(id).fetch_optional(conn).await?;
+        let policy = row.and_then(|(body,)| Policy::parse("policy", &body).ok()).map(Arc::new);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= IN_MEMORY {
+            known.clear();
+        }
+        known.insert(id, policy.clone());
+        Ok(policy)
+    }
+}

@@ -1,0 +1,226 @@
+//! Who is told what: notices made of decisions, of the ends of measures, and of what was used.
+//!
+//! Each is made once. A decision makes its notices in the transaction that stores it, and is stored once; what is told of twice for other reasons
+//! (a month's plan, by several nodes) has the same key.
+
+use std::sync::Arc;
+
+use reeve_policy::language::Policy;
+use reeve_policy::notice::{Office, QUOTA_MARKS};
+use reeve_policy::{
+    Class, Decision, DecisionId, Month, NodeId, Notice, NoticeKind, TenantId, Timestamp, Usage, Violation,
+};
+use sqlx::sqlite::SqliteConnection;
+
+use super::super::StoreError;
+use super::super::row::{Body, nanos, uncount};
+use super::Effects;
+use crate::events::What;
+
+/// How many notices about a tenant are kept.
+const KEPT_ABOUT_TENANT: i64 = 1_000;
+
+/// A measure that is over, of which somebody may have been told.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The decision that it carried out.
+    pub decision: DecisionId,
+    /// Whom it held.
+    pub tenant: TenantId,
+    /// Since when it is over.
+    pub at: Timestamp,
+}
+
+/// Tells of a decision that is new.
+pub(super) async fn tell_decision(
+    conn: &mut SqliteConnection,
+    decision: &Decision,
+    violation: Option<&Violation>,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    if decision.mode == reeve_policy::Mode::Observe || extends_another(conn, decision).await? {
+        return Ok(());
+    }
+    let node = violation.map(|violation| &violation.node);
+    let policy = effects.desk.policies.behind(conn, decision, node).await?;
+    let notices = with_office(effects, &policy, |office| office.of_decision(decision, violation));
+    keep(conn, notices, effects).await
+}
+
+/// Whether a decision only extends to further targets what the same step upon the same violation holds already.
+async fn extends_another(conn: &mut SqliteConnection, decision: &Decision) -> Result<bool, StoreError> {
+    let Some(violation) = decision.violation.as_ref().filter(|_| decision.action.is_measure()) else {
+        return Ok(false);
+    };
+    let standing: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT d.body FROM decisions d JOIN measures m ON m.decision = d.id \
+         WHERE d.violation = ? AND d.id <> ? AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > ?)",
+    )
+    .bind(violation.as_name().as_str())
+    .bind(decision.id.0.as_str())
+    .bind(nanos(decision.at))
+    .fetch_all(conn)
+    .await?;
+    for (body,) in standing {
+        if Decision::decode(&body)?.origin == decision.origin {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Tells of the measures that ended in a transaction: once for each violation, or order, of which nothing stands any more.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn tell_ends(conn: &mut SqliteConnection, effects: &mut Effects) -> Result<(), StoreError> {
+    for ended in std::mem::take(&mut effects.ended) {
+        tell_end(conn, &ended, effects).await?;
+    }
+    Ok(())
+}
+
+async fn tell_end(
+    conn: &mut SqliteConnection,
+    ended: &Ended,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let row: Option<(Option<String>,)> = sqlx::query_as("SELECT violation FROM decisions WHERE id = ?")
+        .bind(ended.decision.0.as_str())
+        .fetch_optional(&mut *conn)
+        .await?;
+    let violation = row.and_then(|(violation,)| violation).unwrap_or_default();
+    let standing: Vec<(String, Option<String>)> = sqlx::query_as(
+        "SELECT m.decision, d.violation FROM measures m LEFT JOIN decisions d ON d.id = m.decision \
+         WHERE m.tenant = ? AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > ?)",
+    )
+    .bind(ended.tenant.as_str())
+    .bind(nanos(ended.at))
+    .fetch_all(&mut *conn)
+    .await?;
+    let is_same = |(decision, behind): &(String, Option<String>)| {
+        *decision == ended.decision.0.as_str()
+            || (!violation.is_empty() && behind.as_deref() == Some(violation.as_str()))
+    };
+    if standing.iter().any(is_same) {
+        return Ok(());
+    }
+    // Whoever was told of it, is told of its end: of the last of them, where several follow each other.
+    let told: Option<(Vec<u8>, Option<String>)> = sqlx::query_as(
+        "SELECT d.body, d.class FROM notices n JOIN decisions d ON d.id = n.decision \
+         WHERE n.kind <> 'lifted' AND (n.decision = ?1 OR (?2 <> '' AND n.violation = ?2)) \
+         AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id) ORDER BY n.number DESC LIMIT 1",
+    )
+    .bind(ended.decision.0.as_str())
+    .bind(violation.as_str())
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((body, class)) = told else { return Ok(()) };
+    let decision = Decision::decode(&body)?;
+    let recipients: Vec<(String,)> =
+        sqlx::query_as("SELECT recipient FROM notices WHERE decision = ? AND kind <> 'lifted'")
+            .bind(decision.id.0.as_str())
+            .fetch_all(&mut *conn)
+            .await?;
+    let policy = effects.desk.policies.behind(conn, &decision, None).await?;
+    let class = class.and_then(|class| class.parse::<Class>().ok());
+    let mut notices = with_office(effects, &policy, |office| {
+        office.of_end(&decision, class, ended.at, !standing.is_empty())
+    });
+    notices.retain(|notice| recipients.iter().any(|(known,)| known == notice.recipient.as_str()));
+    keep(conn, notices, effects).await
+}
+
+/// Tells when a part of a month's plan is used up, over all nodes.
+pub(super) async fn tell_usage(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    tenant: &TenantId,
+    month: Month,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let own = effects.desk.people.by_id(tenant).map(|tenant| tenant.quota_bytes);
+    // Of one that is not a customer any more nobody is told.
+    let Some(own) = own else { return Ok(()) };
+    let policy = effects.desk.policies.latest(conn, Some(node)).await?;
+    let limit = own.unwrap_or(policy.thresholds.quota.bytes_per_month);
+    if limit == 0 {
+        return Ok(());
+    }
+    let (received, sent): (i64, i64) = sqlx::query_as(
+        "SELECT CAST(total(bytes_in) AS INTEGER), CAST(total(bytes_out) AS INTEGER) FROM usage \
+         WHERE month = ? AND tenant = ?",
+    )
+    .bind(month.to_string())
+    .bind(tenant.as_str())
+    .fetch_one(&mut *conn)
+    .await?;
+    let usage = Usage { tenant: tenant.clone(), month, received: uncount(received), sent: uncount(sent) };
+    let total = u128::from(usage.received) + u128::from(usage.sent);
+    // One leap over several is told as the last.
+    let is_used = |mark: &&u8| total * 100 >= u128::from(limit) * u128::from(**mark);
+    let Some(mark) = QUOTA_MARKS.iter().rev().find(is_used) else { return Ok(()) };
+    let at = effects.now;
+    let notices = with_office(effects, &policy, |office| office.of_usage(&usage, *mark, limit, at));
+    keep(conn, notices, effects).await
+}
+
+fn with_office<T>(effects: &Effects, policy: &Arc<Policy>, make: impl FnOnce(Office<'_>) -> T) -> T {
+    let people = Arc::clone(&effects.desk.people);
+    let find = |id: &TenantId| people.by_id(id).map(|tenant| &**tenant);
+    make(Office { policy, tenants: &find })
+}
+
+/// Keeps notices that are new, and forgets the oldest about the tenant.
+async fn keep(
+    conn: &mut SqliteConnection,
+    notices: Vec<Notice>,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    for notice in notices {
+        if notice.kind == NoticeKind::None {
+            continue;
+        }
+        let done = sqlx::query(
+            "INSERT INTO notices (id, recipient, tenant, decision, violation, kind, made, body) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(notice.id.0.as_str())
+        .bind(notice.recipient.as_str())
+        .bind(notice.tenant.as_str())
+        .bind(notice.decision.as_ref().map(|id| id.0.as_str()))
+        .bind(notice.violation.as_ref().map(|id| id.as_name().as_str()))
+        .bind(notice.kind.name())
+        .bind(nanos(effects.now))
+        .bind(notice.encode())
+        .execute(&mut *conn)
+        .await?;
+        if done.rows_affected() == 0 {
+            continue;
+        }
+        sqlx::query(
+            "DELETE FROM notices WHERE tenant = ?1 AND number <= \
+             (SELECT number FROM notices WHERE tenant = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+        )
+        .bind(notice.tenant.as_str())
+        .bind(KEPT_ABOUT_TENANT)
+        .execute(&mut *conn)
+        .await?;
+        let number = uncount(done.last_insert_rowid());
+        effects.events.push(What::Notice { number, notice: Arc::new(notice) });
+    }
+    Ok(())
+}
+
+/// The class of abuse behind a violation's key, and the violation.
+pub(super) async fn violation(
+    conn: &mut SqliteConnection,
+    decision: &Decision,
+) -> Result<Option<Violation>, StoreError> {
+    let Some(id) = &decision.violation else { return Ok(None) };
+    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = ?")
+        .bind(id.as_name().as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.map(|(body,)| Violation::decode(&body)).transpose()
+}
