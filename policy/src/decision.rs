@@ -13,6 +13,7 @@ use crate::reader::format_duration;
 use crate::reckoning::Reckoning;
 use crate::tenant::{Mode, Name, TenantId};
 use crate::time::Timestamp;
+use crate::usage::Month;
 use crate::violation::ViolationId;
 
 /// What is done. Ordered by harshness.
@@ -122,6 +123,8 @@ pub enum Until {
     Verified,
     /// The bill is paid, as the provider's billing says, or an operator releases it.
     Paid,
+    /// The calendar month (UTC) ends, as of a plan that is used up. A policy's word only: a decision says how long that is.
+    MonthEnd,
 }
 
 impl Until {
@@ -130,7 +133,20 @@ impl Until {
     pub fn expiry(self, at: Timestamp) -> Option<Timestamp> {
         match self {
             Self::After(span) => Some(at + span),
+            Self::MonthEnd => Some(Month::of(at).end()),
             Self::Released | Self::Verified | Self::Paid => None,
+        }
+    }
+
+    /// The same for a decision made at `at`, in words that every peer knows.
+    #[must_use]
+    pub fn settled(self, at: Timestamp) -> Self {
+        match self {
+            // The kernel's timeouts begin at a second.
+            Self::MonthEnd => {
+                Self::After(Month::of(at).end().since(at).max(std::time::Duration::from_secs(1)))
+            }
+            other => other,
         }
     }
 }
@@ -142,6 +158,7 @@ impl fmt::Display for Until {
             Self::Released => f.write_str("until released"),
             Self::Verified => f.write_str("until checked and found mended"),
             Self::Paid => f.write_str("until paid"),
+            Self::MonthEnd => f.write_str("until the month ends"),
         }
     }
 }

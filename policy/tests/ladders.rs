@@ -192,6 +192,7 @@ fn told(decision: &Decision) -> String {
         Until::Released => "released".into(),
         Until::Verified => "verified".into(),
         Until::Paid => "paid".into(),
+        Until::MonthEnd => "month".into(),
     };
     let until = if decision.action.is_measure() { format!(" until {until}") } else { String::new() };
     let softened = decision.softened.as_ref().map_or_else(String::new, |why| format!(" ({why})"));

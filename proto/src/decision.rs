@@ -123,6 +123,8 @@ impl From<Until> for wire::Until {
             Until::Released => wire::until::Until::Released(wire::until::Released {}),
             Until::Verified => wire::until::Until::Verified(wire::until::Verified {}),
             Until::Paid => wire::until::Until::Paid(wire::until::Paid {}),
+            // No decision has it; a policy is no message.
+            Until::MonthEnd => wire::until::Until::Released(wire::until::Released {}),
         };
         Self { until: Some(until) }
     }

@@ -101,6 +101,7 @@ fn decision(violation: &Violation, number: u32, step: u32, action: Action, mode:
         mode,
         reason: "portscan.vertical: ports 20 (limit 20)".into(),
         softened: None,
+        reckoning: None,
     }
 }
 

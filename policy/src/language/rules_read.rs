@@ -267,7 +267,6 @@ fn ladder(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>, notice_first:
         return None;
     }
     let sections = section.sections("ladder");
-    let can_be_checked = on.is_none_or(|on| on.iter().all(|class| *class == Class::SmtpRelay));
     let notice = Step {
         action: Action::Notify,
         scope: ScopeRule::All,
@@ -277,7 +276,7 @@ fn ladder(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>, notice_first:
         notice: None,
         tell: None,
     };
-    let own = sections.iter().filter_map(|section| step(section, can_be_checked));
+    let own = sections.iter().filter_map(|section| step(section, on));
     let steps: Vec<Step> = notice_first.then_some(notice).into_iter().chain(own).collect();
     if sections.is_empty() || steps.len() > Rule::MAX_STEPS {
         section.reject("ladder", allowed);
@@ -285,7 +284,7 @@ fn ladder(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>, notice_first:
     Some(steps)
 }
 
-fn step(section: &Section<'_, '_>, can_be_checked: bool) -> Option<Step> {
+fn step(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>) -> Option<Step> {
     let actions = [Action::Observe, Action::Notify, Action::Limit, Action::Block, Action::Suspend];
     if !section.has("action") {
         section.reject("action", "observe, notify, limit, block, suspend");
@@ -293,7 +292,7 @@ fn step(section: &Section<'_, '_>, can_be_checked: bool) -> Option<Step> {
     let action = section.one_of("action", &actions.map(|action| (action.name(), action)));
     let scope = scope(section, action);
     let rate = rate(section, action, scope);
-    let until = until(section, action, can_be_checked);
+    let until = until(section, action, on);
     let grace = grace(section);
     let (notice, tell) = (notices::kind(section), notices::tell(section));
     section.finish();
@@ -356,8 +355,10 @@ fn scope(section: &Section<'_, '_>, action: Option<Action>) -> Option<ScopeRule>
     scope
 }
 
-fn until(section: &Section<'_, '_>, action: Option<Action>, can_be_checked: bool) -> Option<Until> {
-    let allowed = "\"released\", \"verified\", \"paid\", or a time from \"1s\" on, such as \"15m\"";
+fn until(section: &Section<'_, '_>, action: Option<Action>, on: Option<&BTreeSet<Class>>) -> Option<Until> {
+    let is_only = |wanted: Class| on.is_none_or(|on| on.iter().all(|class| *class == wanted));
+    let allowed =
+        "\"released\", \"verified\", \"paid\", \"month\", or a time from \"1s\" on, such as \"15m\"";
     let Some(text) = section.text("until") else {
         return match action {
             Some(action) if action.is_measure() => {
@@ -369,13 +370,20 @@ fn until(section: &Section<'_, '_>, action: Option<Action>, can_be_checked: bool
     };
     let until = match text {
         "released" => Some(Until::Released),
-        "verified" if !can_be_checked => {
+        "verified" if !is_only(Class::SmtpRelay) => {
             let allowed = "\"verified\" only where the rule is on nothing but smtp_relay: nothing else can be checked from outside";
             section.reject("until", allowed);
             return None;
         }
         "verified" => Some(Until::Verified),
         "paid" => Some(Until::Paid),
+        "month" if !is_only(Class::Quota) => {
+            let allowed =
+                "\"month\" only where the rule is on nothing but quota: nothing else goes by months";
+            section.reject("until", allowed);
+            return None;
+        }
+        "month" => Some(Until::MonthEnd),
         // The kernel's timeouts and people's patience both begin at a second.
         other => parse_duration(other).filter(|span| span.as_secs() >= 1).map(Until::After),
     };

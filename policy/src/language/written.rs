@@ -265,6 +265,7 @@ fn step(step: &Step) -> String {
         Until::Released => "released".to_owned(),
         Until::Verified => "verified".to_owned(),
         Until::Paid => "paid".to_owned(),
+        Until::MonthEnd => "month".to_owned(),
     };
     let _ = write!(text, ", until = {}", quoted(&until));
     if let Some(grace) = step.grace {
@@ -451,6 +452,11 @@ id = "relay"
 on = ["smtp_relay"]
 tell = ["parent", "tenant"]
 ladder = [{ action = "block", scope = "tcp/25", until = "verified" }]
+
+[[rule]]
+id = "quota"
+on = ["quota"]
+ladder = [{ action = "limit", scope = "all", rate = "100 kbytes/second", until = "month" }]
 
 [[endpoint]]
 name = "api"

@@ -366,6 +366,10 @@ fn mistakes_in_what_a_policy_says_of_notices_are_told_with_their_place() {
     );
     check(&rule("notice = \"lifted\""), "p.toml:8:41: `rule[1].ladder[1].notice`");
     check(
+        &rule("until = \"month\""),
+        "p.toml:8:40: `rule[1].ladder[1].until`: found \"month\"; allowed: \"month\" only",
+    );
+    check(
         &rule("tell = \"parent\""),
         "p.toml:8:39: `rule[1].ladder[1].tell`: found \"parent\"; allowed: a list",
     );

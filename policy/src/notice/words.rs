@@ -246,7 +246,7 @@ impl Words<'_> {
             (Some(end), _) => self.say("until", "after", &[("time", self.moment(end))]),
             (None, Until::Verified) => self.say("until", "verified", &[]),
             (None, Until::Paid) => self.say("until", "paid", &[]),
-            (None, Until::Released | Until::After(_)) => self.say("until", "released", &[]),
+            (None, Until::Released | Until::After(_) | Until::MonthEnd) => self.say("until", "released", &[]),
         })
     }
 

@@ -188,3 +188,42 @@ fn what_reaches_nobody_is_on_no_account() {
     send(&mut engine, 6, false, PEER, A, 40);
     assert_eq!(accounts(&engine), ["a 2026-11 40 1000 0"], "a release does not clear the account");
 }
+
+#[test]
+fn a_capped_plan_is_limited_until_the_month_ends_also_after_a_restart() {
+    let text = "[policy]\nname = \"p\"\nversion = 1\nextends = \"baseline\"\nmode = \"enforce\"\n\
+                [[rule]]\nid = \"quota\"\non = [\"quota\"]\n\
+                ladder = [{ action = \"limit\", scope = \"all\", rate = \"100 kbytes/second\", until = \"month\" }]\n";
+    let policy = Arc::new(Policy::parse("p.toml", text).unwrap());
+    let capped = || {
+        let node = "n1".parse().unwrap();
+        let mode = Mode::Enforce;
+        let policy = Arc::clone(&policy);
+        let mut engine =
+            Engine::new(EngineConfig { node, mode, policy, flow_bytes: 1 << 20, seed: 3, shards: 2 });
+        engine.handle(topology(&tenants(), 1));
+        engine
+    };
+    let mut first = capped();
+    (0..81).for_each(|n| send(&mut first, n, false, A, PEER, 1_000));
+    assert!(first.desired().measures.is_empty(), "at 80 % it is only told");
+    assert_eq!(told(&mut first), [("a".to_owned(), 80, true)]);
+    (81..120).for_each(|n| send(&mut first, n, false, A, PEER, 1_000));
+    let held = |engine: &Engine| -> Vec<(String, Option<String>)> {
+        let measures = engine.desired().measures.values();
+        let line = |one: &reeve_policy::Measure| {
+            (one.decision.action.to_string(), one.expires.map(|end| end.to_string()))
+        };
+        measures.map(line).collect()
+    };
+    let limited = [("limit".to_owned(), Some("2026-12-01T00:00:00Z".to_owned()))];
+    assert_eq!(held(&first), limited);
+    let mut second = capped();
+    second.restore(first.desired().clone(), first.standing().clone());
+    second.handle(Input::Usage { tallies: first.usage() });
+    (0..10).for_each(|n| send(&mut second, 1_000 + n, false, A, PEER, 1_000));
+    second.handle_tick(at(29_900));
+    assert_eq!((told(&mut second), held(&second)), (vec![], limited.to_vec()));
+    second.handle_tick(at(30_000));
+    assert!(held(&second).is_empty(), "the next month begins open");
+}

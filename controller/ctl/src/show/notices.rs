@@ -31,7 +31,7 @@ pub fn notices(entries: &[NoticeEntry], with_text: bool) -> String {
 
 fn whole(entry: &NoticeEntry) -> String {
     let notice = entry.notice.clone().unwrap_or_default();
-    let text: Vec<String> = notice.text.lines().map(|line| plain(line)).collect();
+    let text: Vec<String> = notice.text.lines().map(plain).collect();
     format!("{}  {}\n\n{}", entry.number, plain(&line(&notice)), text.join("\n"))
 }
 

@@ -66,7 +66,7 @@ pub struct Standing {
 }
 
 /// Something that holds a tenant, on whatever nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hold {
     /// The decision.
     pub decision: Decision,
@@ -79,7 +79,7 @@ pub struct Hold {
 }
 
 /// Where a tenant stands, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// Where.
     pub state: State,
