@@ -1,6 +1,6 @@
 //! The sensor's part in exemptions: who may do so until when is told before it ends, while there is time for another letter.
 //!
-//! A node that has its tenants from a controller leaves that to it: every node has every tenant, and one word is enough.
+//! Left out: nodes that have their tenants from a controller. Every one of them has every tenant, so each would say it.
 
 use std::collections::BTreeSet;
 
