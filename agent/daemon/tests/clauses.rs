@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+mod manual;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -16,9 +18,6 @@ use reeve_policy::language::conditions::Grace;
 use reeve_policy::language::{Policy, Rule};
 use reeve_policy::reader::format_duration;
 use serde::Deserialize;
-
-const MARK: &str =
-    "<!-- What follows is made by `REEVE_UPDATE_DOCS=1 cargo test -p reeve-agent --test clauses`. -->\n";
 
 /// A provider and the clauses of its policy.
 #[derive(Debug, Deserialize)]
@@ -47,26 +46,9 @@ struct Clause {
 /// Where functions are defined, by file: the last two parts of its path.
 struct Sources(Vec<(PathBuf, BTreeSet<String>)>);
 
-fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
 #[test]
 fn the_manual_of_the_clauses_says_what_the_presets_say() {
-    let path = root().join("docs/clauses.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (head, _) = text.split_once(MARK).expect("the manual has its mark");
-    let wanted = format!("{head}{MARK}{}", chapters());
-    if std::env::var_os("REEVE_UPDATE_DOCS").is_some() {
-        fs::write(&path, wanted).unwrap();
-        return;
-    }
-    let line = wanted.lines().zip(text.lines()).find(|(wanted, found)| wanted != found);
-    assert!(
-        wanted == text,
-        "docs/clauses.md is not what the presets say, first here: {line:#?}\n\
-         REEVE_UPDATE_DOCS=1 cargo test -p reeve-agent --test clauses"
-    );
+    manual::check("clauses", "clauses", &chapters());
 }
 
 #[test]
@@ -127,7 +109,7 @@ fn rules_name_no_clause_that_is_not_listed() {
 }
 
 fn providers() -> BTreeMap<String, Provider> {
-    toml::from_str(&fs::read_to_string(root().join("policy/clauses.toml")).unwrap()).unwrap()
+    toml::from_str(&fs::read_to_string(manual::root().join("policy/clauses.toml")).unwrap()).unwrap()
 }
 
 fn chapters() -> String {
@@ -136,8 +118,9 @@ fn chapters() -> String {
     for (name, _) in Policy::PRESETS {
         let Some(provider) = providers.get(name) else { continue };
         let policy = Policy::preset(name).unwrap();
-        let cases =
-            count(&fs::read_to_string(root().join(format!("policy/tests/ladders/{name}.txt"))).unwrap());
+        let cases = count(
+            &fs::read_to_string(manual::root().join(format!("policy/tests/ladders/{name}.txt"))).unwrap(),
+        );
         let _ = write!(text, "\n## {} (`{name}`)\n\n", provider.title);
         text.push_str("| clause | what it demands | rule: classes, answer | tests |\n|---|---|---|---|\n");
         for clause in &provider.clause {
@@ -278,7 +261,7 @@ impl Sources {
     fn read() -> Self {
         let mut files = Vec::new();
         for folder in ["agent", "controller", "policy", "proto", "relay-check", "tests"] {
-            list(&root().join(folder), &mut files);
+            list(&manual::root().join(folder), &mut files);
         }
         Self(files.into_iter().map(|path| (functions(&path), path)).map(|(all, path)| (path, all)).collect())
     }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+mod manual;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,29 +16,9 @@ use reeve_policy::Class;
 use reeve_policy::language::Policy;
 use reeve_policy::language::numbers::Value;
 
-const MARK: &str =
-    "<!-- What follows is made by `REEVE_UPDATE_DOCS=1 cargo test -p reeve-agent --test detectors`. -->\n";
-
-fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
 #[test]
 fn the_manual_of_the_detectors_says_what_the_code_says() {
-    let path = root().join("docs/detectors.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (head, _) = text.split_once(MARK).expect("the manual has its mark");
-    let wanted = format!("{head}{MARK}{}", chapters());
-    if std::env::var_os("REEVE_UPDATE_DOCS").is_some() {
-        fs::write(&path, wanted).unwrap();
-        return;
-    }
-    let line = wanted.lines().zip(text.lines()).find(|(wanted, found)| wanted != found);
-    assert!(
-        wanted == text,
-        "docs/detectors.md is not what the code says, first here: {line:#?}\n\
-         REEVE_UPDATE_DOCS=1 cargo test -p reeve-agent --test detectors"
-    );
+    manual::check("detectors", "detectors", &chapters());
 }
 
 fn chapters() -> String {
@@ -98,7 +80,7 @@ impl Module {
 /// The module texts of all detectors, in the order of their files.
 fn modules() -> Vec<Module> {
     let mut files = Vec::new();
-    list(&root().join("agent/core/src/detect"), &mut files);
+    list(&manual::root().join("agent/core/src/detect"), &mut files);
     files.sort();
     let sources: Vec<(String, String)> = files
         .iter()
@@ -203,7 +185,7 @@ fn value(name: &str, source: &str) -> String {
 /// What each number means, by class and key: the texts of the fields.
 fn meanings() -> BTreeMap<(String, String), String> {
     let mut files = Vec::new();
-    list(&root().join("policy/src/language/thresholds"), &mut files);
+    list(&manual::root().join("policy/src/language/thresholds"), &mut files);
     // (structure, field) to its text and type.
     let mut fields: BTreeMap<(String, String), (String, String)> = BTreeMap::new();
     for path in files {
