@@ -80,8 +80,9 @@ pub fn status(status: &GetStatusResponse) -> Value {
         "since": at(status.since),
         "until": match (at(status.until), status.state()) {
             (Some(until), _) => Some(until),
-            (None, _) if show::is_billing(status) => Some("paid".to_owned()),
-            (None, State::Blocked | State::Suspended | State::Limited) => Some("released".to_owned()),
+            (None, State::Blocked | State::Suspended | State::Limited) => {
+                Some(status.holds.first().map_or("released", show::ended_by).to_owned())
+            }
             (None, _) => None,
         },
         "lifted_by": none_if_empty(&status.lifted_by),
@@ -106,7 +107,7 @@ fn hold(hold: &Hold) -> Value {
         "clause": none_if_empty(&hold.clause),
         "reason": none_if_empty(&hold.reason),
         "since": at(hold.since),
-        "until": at(hold.until),
+        "until": at(hold.until).unwrap_or_else(|| show::ended_by(hold).to_owned()),
         "decision": hold.decision,
         "violation": none_if_empty(&hold.violation),
         "nodes": hold.nodes,

@@ -23,7 +23,7 @@ use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
 
 use crate::case::Case;
-pub use notices::{cause_word, is_billing, notices, paid};
+pub use notices::{cause_word, ended_by, notices, paid};
 use relay::last_check;
 pub use relay::{relay, verified};
 pub use usage::usage;
@@ -125,9 +125,12 @@ pub fn status(status: &GetStatusResponse) -> String {
     let scope = status.scope.clone().and_then(|scope| Scope::try_from(scope).ok());
     let until = match status.until {
         Some(until) => when(Some(until)),
-        None if is_billing(status) => "an invoice is paid".to_owned(),
-        None if is_stopped => "released by an operator".to_owned(),
-        None => String::new(),
+        None if !is_stopped => String::new(),
+        None => match status.holds.first().map(ended_by) {
+            Some("paid") => "an invoice is paid".to_owned(),
+            Some("verified") => "a check finds it mended, or released by an operator".to_owned(),
+            _ => "released by an operator".to_owned(),
+        },
     };
     let observed = match status.observed_action() {
         types::v1::Action::Suspend if status.observed => "it would have been suspended; nothing was done",

@@ -1,8 +1,8 @@
 //! Who was told what, and what holds a tenant, as text.
 
 use reeve_proto::operator::v1::{NoticeEntry, PaidResponse};
-use reeve_proto::status::v1::{GetStatusResponse, Hold, hold};
-use reeve_proto::types::v1::{Notice, NoticeKind};
+use reeve_proto::status::v1::{Hold, hold};
+use reeve_proto::types::v1::{Notice, NoticeKind, until};
 
 use super::{cells, order, plain, table, when};
 
@@ -63,9 +63,14 @@ pub fn cause_word(cause: hold::Cause) -> &'static str {
     }
 }
 
-/// Whether what is told of first lasts until an invoice is paid.
-pub fn is_billing(status: &GetStatusResponse) -> bool {
-    status.holds.first().is_some_and(|first| first.cause() == hold::Cause::Billing)
+/// What ends a hold that has no end in time, in the policy's words.
+pub fn ended_by(hold: &Hold) -> &'static str {
+    let decided = hold.decided_until.and_then(|until| until.until);
+    match (hold.cause(), decided) {
+        (hold::Cause::Billing, _) => "paid",
+        (_, Some(until::Until::Verified(_))) => "verified",
+        _ => "released",
+    }
 }
 
 /// All that holds a tenant, where it is more than what is told of already.
@@ -74,10 +79,9 @@ pub fn holds(holds: &[Hold]) -> Vec<(&'static str, String)> {
         return Vec::new();
     }
     let one = |hold: &Hold| {
-        let until = match (hold.until, hold.cause()) {
-            (Some(until), _) => format!("until {}", when(Some(until))),
-            (None, hold::Cause::Billing) => "until paid".to_owned(),
-            (None, _) => "until released".to_owned(),
+        let until = match hold.until {
+            Some(until) => format!("until {}", when(Some(until))),
+            None => format!("until {}", ended_by(hold)),
         };
         let action = reeve_proto::types::v1::Action::as_str_name(&hold.action());
         let action = action.trim_start_matches("ACTION_").to_lowercase();
@@ -99,6 +103,8 @@ pub fn paid(tenant: &str, answer: &PaidResponse) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reeve_proto::types::v1::Until;
+
     use super::*;
 
     #[test]
@@ -112,8 +118,11 @@ mod tests {
             ..Hold::default()
         };
         assert_eq!(holds(std::slice::from_ref(&billing)), []);
-        let told: Vec<String> = holds(&[abuse, billing]).into_iter().map(|(_, text)| text).collect();
+        let told: Vec<String> = holds(&[abuse.clone(), billing]).into_iter().map(|(_, text)| text).collect();
         assert_eq!(told, ["abuse: suspend until released: scan", "billing: suspend until paid: invoice"]);
+        let verified = until::Until::Verified(until::Verified {});
+        let relay = Hold { decided_until: Some(Until { until: Some(verified) }), ..abuse };
+        assert_eq!(ended_by(&relay), "verified");
     }
 
     #[test]

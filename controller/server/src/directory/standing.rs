@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_policy::notice::Explained;
-use reeve_policy::{Action, Decision, DecisionId, Measure, Mode, NodeId, Scope, Timestamp, ViolationId};
+use reeve_policy::{
+    Action, Decision, DecisionId, Measure, Mode, NodeId, Scope, Timestamp, Until, ViolationId,
+};
 
 /// Where a tenant stands. Ordered by harshness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +105,8 @@ pub struct Status {
     pub words: Option<Explained>,
     /// Whether it is held until an invoice is paid.
     pub is_billing: bool,
+    /// Whether a check that finds it mended lets it go.
+    pub is_verified: bool,
     /// All that holds it, the harshest first.
     pub holds: Vec<Hold>,
 }
@@ -123,6 +127,7 @@ impl Status {
             observed: None,
             words: None,
             is_billing: false,
+            is_verified: false,
             holds: Vec::new(),
         }
     }
@@ -132,6 +137,7 @@ impl Status {
             state,
             words: words.get(&decision.id).cloned(),
             is_billing: decision.is_billing(),
+            is_verified: decision.until == Until::Verified,
             scope: Some(decision.scope.clone()),
             clause: decision.clause.clone(),
             reason: decision.reason.clone(),
@@ -148,6 +154,9 @@ impl Status {
             (State::Clear | State::Warned, _) => String::new(),
             (_, None) if self.is_billing => "the payment of an invoice, as billing tells".to_owned(),
             (_, Some(until)) => format!("the end of its time at {until}, or an operator's release"),
+            (_, None) if self.is_verified => {
+                "a check that finds the mail server closed, or an operator's release".to_owned()
+            }
             (_, None) => "an operator's release".to_owned(),
         }
     }
@@ -224,7 +233,7 @@ impl Standing {
 mod tests {
     use std::time::Duration;
 
-    use reeve_policy::{Origin, Until};
+    use reeve_policy::Origin;
 
     use super::*;
 
@@ -282,6 +291,15 @@ mod tests {
         assert_eq!(status.nodes.len(), 1);
         let status = check(&standing, 30, State::Blocked, "block", None);
         assert_eq!(status.lifted_by(), "an operator's release");
+    }
+
+    #[test]
+    fn what_a_check_lets_go_is_said_to_be_so() {
+        let mut relay = held("n1", "relay", Action::Block, 1, None);
+        relay.measure.decision.until = Until::Verified;
+        let standing = Standing { held: vec![relay], decided: vec![], words: BTreeMap::new() };
+        let status = check(&standing, 10, State::Blocked, "relay", None);
+        assert!(status.lifted_by().starts_with("a check that finds"), "{}", status.lifted_by());
     }
 
     #[test]

@@ -160,5 +160,6 @@ fn hold(hold: &crate::directory::Hold) -> Hold {
         decision: decision.id.to_string(),
         violation: decision.violation.as_ref().map(ToString::to_string).unwrap_or_default(),
         nodes: hold.nodes.iter().map(ToString::to_string).collect(),
+        decided_until: Some(decision.until.into()),
     }
 }
