@@ -13,7 +13,7 @@ use brakes::pause_line;
 pub use brakes::{events, lifted, pause, resumed};
 use reeve_policy::evidence;
 use reeve_policy::pause::is_plain;
-use reeve_policy::{Decision, Evidence, Explanation, NodeEvent, Scope, Timestamp, Violation};
+use reeve_policy::{Decision, Evidence, Exemption, Explanation, NodeEvent, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, ReleaseResponse, TenantEntry,
@@ -186,7 +186,11 @@ pub fn tenants(entries: &[TenantEntry]) -> String {
             tenant.interfaces.join(" "),
         ]);
     }
-    table(&rows)
+    let permitted = entries.iter().filter_map(|entry| entry.tenant.as_ref()).flat_map(|tenant| {
+        let known = tenant.exemptions.iter().filter_map(|one| Exemption::try_from(one.clone()).ok());
+        known.map(|one| format!("{} is exempt from {}\n", plain(&tenant.id), plain(&one.to_string())))
+    });
+    table(&rows) + &permitted.collect::<String>()
 }
 
 pub fn imported(done: &ImportTenantsResponse) -> String {
@@ -536,6 +540,25 @@ mod tests {
         check(-7_200, "(2 h ago)");
         check(900, "(in 15 min)");
         check(-864_000, "(10 days ago)");
+    }
+
+    #[test]
+    fn what_a_tenant_is_exempt_from_stands_below_the_list() {
+        let exemption = types::v1::Exemption {
+            clause: "oxygis/illegal-scan".into(),
+            targets: vec!["192.0.2.0/24".into()],
+            reference: "letter 7".into(),
+            ..types::v1::Exemption::default()
+        };
+        let tenant = types::v1::Tenant {
+            id: "alice".into(),
+            exemptions: vec![exemption],
+            ..types::v1::Tenant::default()
+        };
+        let told = super::tenants(&[TenantEntry { tenant: Some(tenant), ..TenantEntry::default() }]);
+        let expect =
+            "alice is exempt from oxygis/illegal-scan to 192.0.2.0/24, by letter 7, until it is revoked\n";
+        assert!(told.ends_with(expect), "{told}");
     }
 
     #[test]
