@@ -5,12 +5,11 @@
 //! and standing may be others.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::decision::{Decision, DecisionId, Origin};
-use crate::reader::format_duration;
+use crate::reader::{about, format_duration};
 use crate::reckoning::{Cause, Condition, HeldTo, Otherwise, Reckoning, Whence};
 use crate::tenant::Mode;
 use crate::violation::Violation;
@@ -198,7 +197,7 @@ fn standing(reckoning: &Reckoning) -> String {
     let history = &reckoning.history;
     let mut text = format!("strike {} within {}", history.strikes, format_duration(reckoning.memory));
     if let Some(since) = history.since_last {
-        text += &format!(", {} after the one before", ago(since));
+        text += &format!(", {} after the one before", about(since));
     }
     match reckoning.faded {
         0 => {}
@@ -209,21 +208,14 @@ fn standing(reckoning: &Reckoning) -> String {
     format!("{text}; {known}")
 }
 
-/// In the largest unit of which there are two, as people say it.
-fn ago(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
+/// What a step of the ladder does: `limit dst at 10/minute for 15m`.
+fn told(reckoning: &Reckoning, step: u32) -> Option<&String> {
+    usize::try_from(step).ok().and_then(|step| reckoning.ladder.get(step.checked_sub(1)?))
 }
 
 /// `step 2, limit dst at 10/minute for 15m`.
 fn step_of(reckoning: &Reckoning, step: u32) -> String {
-    let told = usize::try_from(step).ok().and_then(|step| reckoning.ladder.get(step.checked_sub(1)?));
-    told.map_or_else(|| format!("step {step}"), |told| format!("step {step}, {told}"))
+    told(reckoning, step).map_or_else(|| format!("step {step}"), |told| format!("step {step}, {told}"))
 }
 
 fn why(reckoning: &Reckoning, step: u32) -> String {
@@ -246,11 +238,8 @@ fn why(reckoning: &Reckoning, step: u32) -> String {
         Cause::TriedAgain => format!("tried again, for {before} was softened and it went on"),
         Cause::NothingToAimAt => format!("for {before} had nothing to aim at"),
     };
-    format!(
-        "{} of {steps}: {}, {cause}",
-        step,
-        step_of(reckoning, step).replace(&format!("step {step}, "), "")
-    )
+    let does = told(reckoning, step).cloned().unwrap_or_else(|| format!("step {step}"));
+    format!("{step} of {steps}: {does}, {cause}")
 }
 
 fn otherwise(reckoning: &Reckoning) -> Vec<String> {

@@ -172,6 +172,8 @@ pub struct Topology {
     has_port: Vec<bool>,
     /// Whose the node's own processes are.
     by_owner: Map<ProcessOwner, TenantIx>,
+    /// By [`TenantIx`]: whether some of them are its.
+    is_local: Vec<bool>,
 }
 
 impl Topology {
@@ -190,6 +192,7 @@ impl Topology {
             ports: vec![Port::default(); slots],
             has_port: vec![false; tenants.len()],
             by_owner: Map::default(),
+            is_local: vec![false; tenants.len()],
         };
         for (index, tenant) in tenants.iter().enumerate() {
             topology.add(node, TenantIx(u32::try_from(index).expect("tenants fit 32 bits")), tenant);
@@ -199,6 +202,7 @@ impl Topology {
                 if let Some(&ix) = topology.by_id.get(&id) {
                     topology.by_owner.insert(owner, ix);
                     topology.has_port[ix.0 as usize] = true;
+                    topology.is_local[ix.0 as usize] = true;
                 }
             }
         }
@@ -267,7 +271,7 @@ impl Topology {
     /// Whether a tenant has processes on the node itself, and they are watched.
     #[must_use]
     pub fn is_local(&self, ix: TenantIx) -> bool {
-        self.by_owner.values().any(|own| *own == ix)
+        self.is_local[ix.0 as usize]
     }
 
     /// The interfaces that are watched.

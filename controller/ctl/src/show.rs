@@ -13,6 +13,7 @@ use brakes::pause_line;
 pub use brakes::{events, lifted, pause, resumed};
 use reeve_policy::evidence;
 use reeve_policy::pause::is_plain;
+use reeve_policy::reader::about;
 use reeve_policy::{Decision, Evidence, Exemption, Explanation, NodeEvent, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
@@ -68,20 +69,9 @@ fn when(value: Option<prost_types::Timestamp>) -> String {
 fn when_from(at: Timestamp, now: Timestamp) -> String {
     let whole = at.floor_to(Duration::from_secs(1));
     if at <= now {
-        format!("{whole} ({} ago)", span(now.since(at)))
+        format!("{whole} ({} ago)", about(now.since(at)))
     } else {
-        format!("{whole} (in {})", span(at.since(now)))
-    }
-}
-
-/// In the largest unit of which there are two, so that nobody has to reckon.
-fn span(span: Duration) -> String {
-    let secs = span.as_secs();
-    match secs {
-        0..120 => format!("{secs} s"),
-        120..7_200 => format!("{} min", secs / 60),
-        7_200..172_800 => format!("{} h", secs / 3_600),
-        _ => format!("{} days", secs / 86_400),
+        format!("{whole} (in {})", about(at.since(now)))
     }
 }
 

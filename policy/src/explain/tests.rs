@@ -1,5 +1,7 @@
 //! Explanations, by their exact words: what people on call will read.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use super::*;

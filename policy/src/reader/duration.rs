@@ -29,6 +29,18 @@ pub fn format_duration(span: Duration) -> String {
     }
 }
 
+/// As people say how long something is, in the largest unit of which there are two, so that nobody has to reckon: `90 s`, `3 h`.
+#[must_use]
+pub fn about(span: Duration) -> String {
+    let secs = span.as_secs();
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7_200 => format!("{} min", secs / 60),
+        7_200..172_800 => format!("{} h", secs / 3_600),
+        _ => format!("{} days", secs / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +54,14 @@ mod tests {
         assert_eq!(format_duration(Duration::from_secs(90)), "90s");
         for bad in ["", "5", "s", "-1s", "1 s", "1.5h", "1w", "99999999999d", "1h30m", "٣s"] {
             assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn people_need_not_reckon() {
+        for (secs, told) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (172_800, "2 days")]
+        {
+            assert_eq!(about(Duration::from_secs(secs)), told);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::fmt;
 
 use toml::de::DeTable;
 
-pub use duration::{format_duration, parse_duration};
+pub use duration::{about, format_duration, parse_duration};
 pub use section::Section;
 
 /// One thing that is wrong with a file.
