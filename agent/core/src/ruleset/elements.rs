@@ -200,7 +200,27 @@ pub fn objects(elements: &Elements) -> BTreeMap<String, Rate> {
     elements.iter().filter_map(object).collect()
 }
 
+/// What elements have in common that differ in their destination alone: their set, tenant, source and service. Only such may overlap.
+pub(super) type Kin = (SetId, u32, Option<IpNet>, Option<(Protocol, u16)>);
+
 impl Element {
+    /// Its kin and its destination, if it has one.
+    pub(super) fn kin(&self) -> Option<(Kin, IpNet)> {
+        let (owner, first, destination, service) = match self {
+            Self::SuspendedPort(_) | Self::HeldPort(_) => return None,
+            Self::User { .. } | Self::Group { .. } | Self::ReadPort(_) => return None,
+            Self::Owned { owner, what } => {
+                let (destination, service) = what.place();
+                (*owner, None, destination, service)
+            }
+            other => {
+                let place = other.place();
+                (0, Some(*place.first), place.destination, place.service)
+            }
+        };
+        Some(((self.set(), owner, first, service), *destination?))
+    }
+
     /// The set or map that it is a member of.
     #[must_use]
     pub fn set(&self) -> SetId {
@@ -287,6 +307,8 @@ pub struct Spared<'s> {
 /// is not among `tenants` has none, and neither has one whose time is over, or for which a set has no room: one that is too
 /// large is not to keep the others from standing. A port that several tenants share is not
 /// held for one of them: its addresses are. Of two limits of the same thing the stricter counts.
+///
+/// This is all of them at once; [`super::Rendering`] comes to the same step by step.
 #[must_use]
 pub fn elements(
     desired: &DesiredState,
@@ -295,12 +317,23 @@ pub fn elements(
     spared: Spared<'_>,
     now: Timestamp,
 ) -> Elements {
-    let by_id: BTreeMap<&TenantId, &Tenant> = tenants.iter().map(|tenant| (&tenant.id, &**tenant)).collect();
-    let mut owners: BTreeMap<&str, u32> = BTreeMap::new();
-    for selector in tenants.iter().flat_map(|tenant| &tenant.interfaces).filter(|port| port.node == *node) {
-        *owners.entry(&selector.interface).or_default() += 1;
+    let places = Places::of(node, tenants);
+    let mut all = always(tenants, spared);
+    let mut room = Room::default();
+    for measure in desired.measures.values() {
+        if measure.expires.is_some_and(|end| end <= now) {
+            continue;
+        }
+        let part = places.part(measure, spared.lifeline);
+        if room.take(part.iter().map(|one| &one.element)) {
+            part.iter().for_each(|one| one.enter(&mut all, &measure.decision));
+        }
     }
-    let owned_alone = |interface: &str| owners.get(interface) == Some(&1);
+    without_overlaps(all)
+}
+
+/// What stands whatever is decided: the protected destinations and the node's own addresses.
+pub(super) fn always(tenants: &[Arc<Tenant>], spared: Spared<'_>) -> Elements {
     let mut all = Elements::new();
     let both: Vec<IpNet> = spared.protected.iter().chain(spared.own).copied().collect();
     for prefix in IpNet::aggregate(&both) {
@@ -312,32 +345,64 @@ pub fn elements(
     for prefix in IpNet::aggregate(&own.copied().collect()) {
         all.insert(Element::Own(prefix), Hold::new(Lasting::Always));
     }
-    let mut room = Room::default();
-    for measure in desired.measures.values() {
-        if measure.expires.is_some_and(|end| end <= now) {
-            continue;
+    all
+}
+
+/// An element that a measure asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) element: Element,
+    pub(super) lasting: Lasting,
+    /// Whether it carries the decision out; the others lead to such ones, or spare somebody, and count nothing.
+    pub(super) is_own: bool,
+}
+
+impl Asked {
+    /// Enters it, for a decision.
+    pub(super) fn enter(&self, all: &mut Elements, decision: &Decision) {
+        if self.is_own {
+            return enter(all, self.element.clone(), self.lasting, decision);
         }
-        let Some(tenant) = by_id.get(&measure.decision.tenant) else { continue };
+        let hold = all.entry(self.element.clone()).or_insert_with(|| Hold::new(self.lasting));
+        hold.lasting = hold.lasting.max(self.lasting);
+    }
+}
+
+/// Which tenants there are, and by which ports of a node.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    node: NodeId,
+    tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    /// How many tenants have a port.
+    ports: BTreeMap<Arc<str>, u32>,
+}
+
+impl Places {
+    pub(super) fn of(node: &NodeId, tenants: &[Arc<Tenant>]) -> Self {
+        let mut ports: BTreeMap<Arc<str>, u32> = BTreeMap::new();
+        for selector in tenants.iter().flat_map(|tenant| &tenant.interfaces).filter(|port| port.node == *node)
+        {
+            *ports.entry(Arc::clone(&selector.interface)).or_default() += 1;
+        }
+        let tenants = tenants.iter().map(|tenant| (tenant.id.clone(), Arc::clone(tenant))).collect();
+        Self { node: node.clone(), tenants, ports }
+    }
+
+    /// What a measure asks for, in the order in which it is entered; nothing where its tenant is not known.
+    pub(super) fn part(&self, measure: &Measure, lifeline: &[IpNet]) -> Vec<Asked> {
+        let Some(tenant) = self.tenants.get(&measure.decision.tenant) else { return Vec::new() };
         let lasting = measure.expires.map_or(Lasting::Lease, Lasting::Until);
         // One tenant's prefixes may lie within each other; a set's members may not.
         let sources = IpNet::aggregate(&tenant.addresses);
-        let here = tenant.interfaces.iter().filter(|selector| selector.node == *node);
-        let ports = here.map(|selector| &selector.interface).filter(|port| owned_alone(port));
-        let ports: Vec<Arc<str>> = ports.map(Arc::clone).collect();
+        let here = tenant.interfaces.iter().filter(|selector| selector.node == self.node);
+        let owned_alone = |port: &&Arc<str>| self.ports.get(*port) == Some(&1);
+        let ports: Vec<Arc<str>> =
+            here.map(|selector| &selector.interface).filter(owned_alone).map(Arc::clone).collect();
         let own = of_measure(measure, &sources, &ports);
-        let others = beside(measure, tenant, &sources, &ports, spared.lifeline);
-        if !room.take(own.iter().chain(&others)) {
-            continue;
-        }
-        for element in own {
-            enter(&mut all, element, lasting, &measure.decision);
-        }
-        for element in others {
-            let hold = all.entry(element).or_insert_with(|| Hold::new(lasting));
-            hold.lasting = hold.lasting.max(lasting);
-        }
+        let others = beside(measure, tenant, &sources, &ports, lifeline);
+        let asked = |is_own| move |element| Asked { element, lasting, is_own };
+        own.into_iter().map(asked(true)).chain(others.into_iter().map(asked(false))).collect()
     }
-    without_overlaps(all)
 }
 
 /// How much of each set is taken.
@@ -367,24 +432,10 @@ impl Room {
 /// Takes out what lies within another element of the same set, for the kernel takes no members that overlap. The wider one
 /// serves its decisions; when that ends, the narrower is there again.
 pub(super) fn without_overlaps(mut all: Elements) -> Elements {
-    type Others = (SetId, u32, Option<IpNet>, Option<(Protocol, u16)>);
-    let mut alike: BTreeMap<Others, Vec<(IpNet, Element)>> = BTreeMap::new();
+    let mut alike: BTreeMap<Kin, Vec<(IpNet, Element)>> = BTreeMap::new();
     for element in all.keys() {
-        let (owner, first, destination, service) = match element {
-            Element::SuspendedPort(_) | Element::HeldPort(_) => continue,
-            Element::User { .. } | Element::Group { .. } | Element::ReadPort(_) => continue,
-            Element::Owned { owner, what } => {
-                let (destination, service) = what.place();
-                (*owner, None, destination, service)
-            }
-            other => {
-                let place = other.place();
-                (0, Some(*place.first), place.destination, place.service)
-            }
-        };
-        if let Some(destination) = destination {
-            let others = (element.set(), owner, first, service);
-            alike.entry(others).or_default().push((*destination, element.clone()));
+        if let Some((kin, destination)) = element.kin() {
+            alike.entry(kin).or_default().push((destination, element.clone()));
         }
     }
     for members in alike.values().filter(|members| members.len() > 1) {

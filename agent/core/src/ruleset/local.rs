@@ -25,7 +25,7 @@ use ipnet::IpNet;
 use reeve_policy::rate::Unit;
 use reeve_policy::{Action, DesiredState, Measure, NodeId, Protocol, Scope, Tenant, TenantId, Timestamp};
 
-use super::elements::{EVERYWHERE, Hold, Lasting, Room, Spared, enter, reaches, without_overlaps};
+use super::elements::{Asked, EVERYWHERE, Hold, Lasting, Room, Spared, reaches, without_overlaps};
 use super::{
     Chain, ChainId, Element, Elements, Field, Members, Pace, Rule, Set, SetId, Shape, Verdict, Version,
 };
@@ -471,6 +471,23 @@ pub fn elements(
     here: &Here,
     now: Timestamp,
 ) -> Elements {
+    let owned = OwnedBy::of(node, tenants);
+    let mut all = always(node, tenants, here);
+    let mut room = Room::default();
+    for measure in desired.measures.values() {
+        if measure.expires.is_some_and(|end| end <= now) {
+            continue;
+        }
+        let part = owned.part(measure, !here.mailers.is_empty(), spared.lifeline, now);
+        if room.take(part.iter().map(|one| &one.element)) {
+            part.iter().for_each(|one| one.enter(&mut all, &measure.decision));
+        }
+    }
+    without_overlaps(all)
+}
+
+/// What stands whatever is decided: whose the users and control groups are, and the ports where what is said is read.
+pub(super) fn always(node: &NodeId, tenants: &[Arc<Tenant>], here: &Here) -> Elements {
     let owners = owners(node, tenants);
     let by_id: BTreeMap<&TenantId, &Tenant> = tenants.iter().map(|tenant| (&tenant.id, &**tenant)).collect();
     let mut all = Elements::new();
@@ -494,30 +511,39 @@ pub fn elements(
     }
     users.extend(here.mailers.iter().map(|uid| (*uid, Owner::MAILER)));
     users.into_iter().for_each(|(uid, owner)| always(Element::User { uid, owner: owner.0 }));
-    let mut room = Room::default();
-    for measure in desired.measures.values() {
-        let id = &measure.decision.tenant;
-        let (Some(owner), Some(tenant)) = (owners.get(id), by_id.get(id)) else { continue };
-        if measure.expires.is_some_and(|end| end <= now) {
-            continue;
-        }
+    all
+}
+
+/// The tenants that are on a node by their processes, and their numbers.
+#[derive(Clone, Debug)]
+pub(super) struct OwnedBy(BTreeMap<TenantId, (Owner, Arc<Tenant>)>);
+
+impl OwnedBy {
+    pub(super) fn of(node: &NodeId, tenants: &[Arc<Tenant>]) -> Self {
+        let owners = owners(node, tenants);
+        let owner =
+            |tenant: &Arc<Tenant>| Some((tenant.id.clone(), (*owners.get(&tenant.id)?, Arc::clone(tenant))));
+        Self(tenants.iter().filter_map(owner).collect())
+    }
+
+    /// What a measure asks for at `now`, in the order in which it is entered; nothing where its tenant is not among them.
+    pub(super) fn part(
+        &self,
+        measure: &Measure,
+        has_mailer: bool,
+        lifeline: &[IpNet],
+        now: Timestamp,
+    ) -> Vec<Asked> {
+        let Some((owner, tenant)) = self.0.get(&measure.decision.tenant) else { return Vec::new() };
         let lasting = measure.expires.map_or(Lasting::Lease, Lasting::Until);
-        let own = of_measure(measure, tenant, *owner, !here.mailers.is_empty());
-        let others = beside(measure, tenant, *owner, spared.lifeline);
-        if !room.take(own.iter().chain(&others)) {
-            continue;
-        }
-        for element in own {
+        let own = of_measure(measure, tenant, *owner, has_mailer).into_iter().map(|element| {
             let is_weighed = matches!(element, Element::Owned { what: Owned::Weighed, .. });
             let lasting = if is_weighed { Lasting::Until(weighed_until(measure, now)) } else { lasting };
-            enter(&mut all, element, lasting, &measure.decision);
-        }
-        for element in others {
-            let hold = all.entry(element).or_insert_with(|| Hold::new(lasting));
-            hold.lasting = hold.lasting.max(lasting);
-        }
+            Asked { element, lasting, is_own: true }
+        });
+        let others = beside(measure, tenant, *owner, lifeline);
+        own.chain(others.into_iter().map(|element| Asked { element, lasting, is_own: false })).collect()
     }
-    without_overlaps(all)
 }
 
 /// How long commands that name a sender wait if no agent is there that reads them: others' mail is among them. The agent looks anew each
