@@ -7,19 +7,21 @@
 //!
 //! Privacy: an address becomes a hash when its line is read; content and passwords are passed over and never held. Of content its length is told.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::hash::BuildHasher as _;
+mod domains;
+mod words;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use reeve_policy::Domain;
 use serde::{Deserialize, Serialize};
+
+pub use domains::{OwnDomains, Senders, named_sender};
+use words::{behind, chunk, hash, inner, parameter, sender};
 
 use super::line::Line;
 use super::order::Piece;
 use super::sealed::Turns;
-use crate::ruleset::local::NAMES_SENDER;
-use crate::topology::{TenantIx, Topology};
+use crate::topology::TenantIx;
 
 /// The start of a reply tells all that is to be known: a code and whether more lines follow.
 const REPLY_START: usize = 4;
@@ -32,9 +34,6 @@ const PENDING_MAX: usize = 256;
 const PORT_SMTPS: u16 = 465;
 /// Those where users say who they are first (RFC 6409, RFC 8314).
 const PORTS_WITH_LOGIN: [u16; 3] = [465, 587, 2525];
-
-/// Any seed does: hashes are compared with each other, and shown to nobody.
-const HASHER: FixedState = FixedState::with_seed(0x6d61_696c);
 
 /// A recipient, as far as it must be told from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,91 +108,6 @@ pub enum MailEvent {
         /// How long it was, in bytes, as well as that can be told.
         size: u32,
     },
-}
-
-/// The domains that a tenant takes mail in for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnDomains(Vec<u64>);
-
-impl OwnDomains {
-    /// From the domains that are delivered to and those that are passed on.
-    #[must_use]
-    pub fn new(mail: &[Domain], relay: &[Domain]) -> Self {
-        let mut all: Vec<u64> =
-            mail.iter().chain(relay).map(|domain| hash(domain.as_str().as_bytes())).collect();
-        all.sort_unstable();
-        Self(all)
-    }
-
-    /// Whether `domain`, in lower case, is one of them or below one.
-    fn hold(&self, domain: &[u8]) -> bool {
-        let mut rest = Some(domain);
-        while let Some(name) = rest.filter(|_| !self.0.is_empty()) {
-            if self.0.binary_search(&hash(name)).is_ok() {
-                return true;
-            }
-            rest = name.iter().position(|byte| *byte == b'.').map(|dot| &name[dot + 1..]);
-        }
-        false
-    }
-}
-
-/// Which tenant senders of a domain are, where customers share a mail server: by the domains that they take mail in for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Senders(BTreeMap<u64, TenantIx>);
-
-impl Senders {
-    /// Those of the tenants that are on the node itself.
-    #[must_use]
-    pub fn of(topology: &Topology) -> Self {
-        let tenants = topology.tenants().iter().enumerate();
-        let all = tenants.map(|(index, tenant)| {
-            (TenantIx(u32::try_from(index).expect("tenants fit 32 bits")), &tenant.mail_domains)
-        });
-        let local = all.filter(|(ix, _)| topology.is_local(*ix));
-        Self(
-            local
-                .flat_map(|(ix, domains)| {
-                    domains.iter().map(move |domain| (hash(domain.as_str().as_bytes()), ix))
-                })
-                .collect(),
-        )
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whose the sender in a path is, by its domain or one above it.
-    fn find(&self, path: &[u8]) -> Option<TenantIx> {
-        let address = inner(path).trim_ascii().to_ascii_lowercase();
-        let at = address.iter().rposition(|byte| *byte == b'@')?;
-        let mut rest = Some(&address[at + 1..]);
-        while let Some(name) = rest {
-            if let Some(ix) = self.0.get(&hash(name)) {
-                return Some(*ix);
-            }
-            rest = name.iter().position(|byte| *byte == b'.').map(|dot| &name[dot + 1..]);
-        }
-        None
-    }
-}
-
-/// If what a client says begins by naming a sender: whose that is, `None` for nobody's here.
-#[must_use]
-pub fn named_sender(said: &[u8], senders: &Senders) -> Option<Option<TenantIx>> {
-    if !said.starts_with(NAMES_SENDER) {
-        return None;
-    }
-    let line = said.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let path = parameter(line.trim_ascii(), b"MAIL", b"FROM")?;
-    Some(senders.find(path))
-}
-
-fn hash(text: &[u8]) -> u64 {
-    HASHER.hash_one(text)
 }
 
 /// What the client is saying.
@@ -599,46 +513,10 @@ impl Smtp {
 /// The reply to a client that is to begin TLS, or say who it is, before anything else (RFC 3207, RFC 4954).
 const NEEDS_MORE: u16 = 530;
 
-/// What stands behind a command's verb, if `text` is that command. Servers take any number of blanks between words.
-fn behind<'a>(text: &'a [u8], verb: &[u8]) -> Option<&'a [u8]> {
-    let (first, rest) =
-        text.split_at_checked(verb.len()).filter(|(first, _)| first.eq_ignore_ascii_case(verb))?;
-    let is_whole = first.len() == text.len() || rest.first().is_some_and(u8::is_ascii_whitespace);
-    is_whole.then(|| rest.trim_ascii())
-}
-
-/// What stands behind the colon of a command as `MAIL FROM:`.
-fn parameter<'a>(text: &'a [u8], verb: &[u8], word: &[u8]) -> Option<&'a [u8]> {
-    let (first, rest) = behind(text, verb)?.split_at_checked(word.len())?;
-    first.eq_ignore_ascii_case(word).then(|| rest.trim_ascii_start().strip_prefix(b":"))?
-}
-
-/// What stands in a path (RFC 5321, section 4.1.2).
-fn inner(path: &[u8]) -> &[u8] {
-    let path = path.trim_ascii_start();
-    let (rest, end) = match path.strip_prefix(b"<") {
-        Some(rest) => (rest, b'>'),
-        None => (path, b' '),
-    };
-    rest.split(|byte| *byte == end).next().unwrap_or_default()
-}
-
-/// Who sends; `None` is nobody, as of bounces.
-fn sender(path: &[u8]) -> Option<u64> {
-    let inner = inner(path).trim_ascii();
-    (!inner.is_empty()).then(|| hash(&inner.to_ascii_lowercase()))
-}
-
-/// How long a chunk is, and whether it is the last.
-fn chunk(text: &[u8]) -> (u32, bool) {
-    let mut words = text.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-    let len = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
-    let is_last = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"LAST"));
-    (len.unwrap_or(0), is_last)
-}
-
 #[cfg(test)]
 mod tests {
+    use reeve_policy::Domain;
+
     use super::*;
 
     fn domains(names: &[&str]) -> Vec<Domain> {
