@@ -1,6 +1,6 @@
 //! Reeve's agent: the shell around the pure core. It captures, applies and reports; what it decides, the core decides.
 //!
-//! [`run`] strings the live agent together; [`replay`] and [`score`] play captures through the same core.
+//! [`run`] strings the live agent together; `reeve-replay` and [`score`] play captures through the same core.
 
 pub mod blocklists;
 pub mod capture;
@@ -13,7 +13,6 @@ pub mod links;
 pub mod metrics;
 pub mod node;
 pub mod record;
-pub mod replay;
 pub mod run;
 pub mod score;
 pub mod state;

@@ -27,6 +27,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor(args) => cli::doctor::doctor(&args),
         Command::Replay(args) => cli::play::play(&args),
         Command::Score(args) => cli::play::score(&args),
+        Command::Try(args) => cli::trial::run(&args),
         Command::Thresholds(args) => say(&cli::thresholds::thresholds(&args)?),
         Command::Violations(args) => say(&cli::cases::violations(&args)?),
         Command::Evidence(args) => say(&cli::cases::evidence(&args)?),

@@ -16,8 +16,7 @@ use reeve_core::engine::{Engine, EngineConfig, Input, MailWord, Output};
 use reeve_core::shard::Hearing;
 use reeve_core::{Frame, LinkType, Owner, Passage, VantageId, packet};
 use reeve_policy::Timestamp;
-
-use crate::replay::json_line;
+use reeve_replay::json_line;
 
 const MAGIC: &str = "reeve-record 2\n";
 const CONFIG: u8 = b'C';

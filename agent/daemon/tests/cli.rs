@@ -293,14 +293,14 @@ fn what_is_left_out_of_the_packaged_file_can_be_put_in() {
 
 /// What a node without a controller has kept of a scan in a capture.
 fn keep_a_scan(folder: &Folder, policy: &str) -> reeve_policy::ViolationId {
-    use reeve_agent::replay::{Scene, replay};
     use reeve_core::engine::Output;
     use reeve_policy::{Mode, Report};
+    use reeve_replay::{Scene, replay};
 
     let capture = folder.write("scan.pcap", pcap(40));
     let tenant = "a=203.0.113.0/24".parse().unwrap();
     let policy = reeve_policy::language::Policy::parse("p.toml", policy).unwrap();
-    let scene = Scene { policy: policy.into(), mode: Mode::Enforce, ..Scene::bench(&[tenant]).unwrap() };
+    let scene = Scene { policy: policy.into(), mode: Mode::Enforce, ..Scene::bench(&[tenant]) };
     let mut cases = reeve_agent::state::cases::Cases::default();
     let mut id = None;
     replay(&scene, &[capture.into()], |output| match output {
@@ -344,4 +344,35 @@ fn a_node_alone_explains_what_it_did() {
     assert_eq!(reckoning["numbers"][0]["from"], "tenant");
     assert_eq!(reckoning["history"]["strikes"], 1);
     check(&agent(&["explain", "01NONE", "--config", &config]), 1, &["no violation 01NONE is kept here"]);
+}
+
+#[test]
+fn a_policy_is_tried_before_it_is_enforced() {
+    let folder = Folder::new();
+    let capture = folder.write("scan.pcap", pcap(50));
+    let lax = "[policy]\nname = \"lax\"\nversion = 1\nextends = \"baseline\"\n\
+               [thresholds.\"portscan.vertical\"]\nports = 400\nlow_ports = 400\n";
+    let lax = folder.write("lax.toml", lax);
+    folder.write("tenants.toml", "[[tenant]]\nid = \"t-1\"\naddresses = [\"203.0.113.10/32\"]\n");
+    let config = "node = \"n1\"\npolicy = \"lax.toml\"\ntenants = \"tenants.toml\"\n\
+                  [[vantage]]\nkind = \"uplink\"\ninterfaces = [\"eth0\"]\n[protected]\nsources = [\"t-2\"]\n";
+    let config = folder.write("agent.toml", config);
+    let tried = |argv: &[&str], code: i32| {
+        let output = agent(&[&["try"], argv].concat());
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{argv:?}\n{out}\n{err}");
+        out.into_owned()
+    };
+    // Against what the settings say, and of their tenants.
+    let told = tried(&["extin", "--pcap", &capture, "--config", &config], 1);
+    assert!(told.contains("extin@1 against lax@1") && told.contains("NEWLY HIT\n  t-1  portscan"), "{told}");
+    let told = tried(&[&lax, "--pcap", &capture, "--config", &config], 0);
+    assert!(told.contains("nobody is hit otherwise"), "{told}");
+    // Without any settings.
+    let given = ["extin", "--pcap", &capture, "--against", "extin", "--tenant", "a=203.0.113.10", "--json"];
+    let told: Value = serde_json::from_str(&tried(&given, 0)).unwrap();
+    assert_eq!((&told["same"], &told["frames"]), (&1.into(), &50.into()));
+    tried(&["nosuch", "--pcap", &capture, "--config", &config], 2);
+    tried(&["extin", "--pcap", &config, "--config", &config], 65);
+    tried(&["extin", "--pcap", &capture, "--config", "/nowhere.toml"], 78);
 }

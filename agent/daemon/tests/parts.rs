@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reeve_agent::capture::{FileSource, Progress, Source};
-use reeve_agent::replay::{Scene, TAIL, replay};
 use reeve_core::engine::{Engine, Output};
 use reeve_core::packet::{self, Body};
 use reeve_core::topology::VantageKind;
 use reeve_core::{Frame, LinkType, Passage, VantageId};
 use reeve_policy::language::Policy;
 use reeve_policy::{Mode, Tenant, Timestamp};
+use reeve_replay::{FileSource, Progress};
+use reeve_replay::{Scene, TAIL, replay};
 
 /// Larger captures would only take longer.
 const BYTES_MAX: u64 = 400_000;
@@ -95,11 +95,11 @@ fn frames(path: &Path) -> Vec<Kept> {
     let mut source = FileSource::open(path).unwrap();
     let mut all = Vec::new();
     loop {
-        let progress = source.poll(Duration::ZERO, &mut |frame| {
+        let progress = source.poll(&mut |frame| {
             let Frame { at, link, passage, vlan, wire_len, data, .. } = frame;
             all.push(Kept { at, link, passage, vlan, wire_len, data: data.to_vec() });
         });
-        if !matches!(progress, Ok(Progress::Frames(_) | Progress::Idle)) {
+        if !matches!(progress, Ok(Progress::Frames(_))) {
             return all;
         }
     }

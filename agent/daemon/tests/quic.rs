@@ -7,14 +7,13 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use reeve_agent::capture::{FileSource, Progress, Source};
 use reeve_core::packet::{self, Body};
 use reeve_core::stream::calls::Call;
 use reeve_core::stream::{StreamEvent, Streams};
 use reeve_core::topology::TenantIx;
 use reeve_policy::language::thresholds::{ApiBurst, Endpoint, EndpointKind};
+use reeve_replay::{FileSource, Progress};
 
 /// How many connections of a capture are for `host`.
 fn connections(capture: &Path, client: &str, host: &str) -> usize {
@@ -33,7 +32,7 @@ fn connections(capture: &Path, client: &str, host: &str) -> usize {
     let client: std::net::IpAddr = client.parse().unwrap();
     loop {
         let progress = source
-            .poll(Duration::ZERO, &mut |frame| {
+            .poll(&mut |frame| {
                 let Ok(packet) = packet::parse(frame.link, frame.data, frame.wire_len) else { return };
                 let Body::Ip(ip) = packet.body else { return };
                 if ip.source == client || ip.destination == client {

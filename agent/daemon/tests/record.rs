@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reeve_agent::capture::{FileSource, Progress, Source};
 use reeve_agent::record::{RecordError, Recorded, play};
-use reeve_agent::replay::json_line;
 use reeve_core::detect::quota::Tally;
 use reeve_core::engine::{EngineConfig, Input, Output};
 use reeve_core::stream::StreamEvent;
@@ -19,6 +17,8 @@ use reeve_core::topology::{TenantIx, Vantage, VantageKind};
 use reeve_core::{Frame, LinkType, Passage, VantageId};
 use reeve_policy::language::Policy;
 use reeve_policy::{CheckVerdict, Mode, Tenant, TenantId, Timestamp, Usage};
+use reeve_replay::json_line;
+use reeve_replay::{FileSource, Progress};
 
 fn config() -> EngineConfig {
     EngineConfig {
@@ -50,7 +50,7 @@ fn record(capture: &Path, addresses: &str, path: &Path, limit: u64) -> usize {
     let mut source = FileSource::open(capture).unwrap();
     let (mut outputs, mut last) = (0, Timestamp::EPOCH);
     loop {
-        let progress = source.poll(Duration::ZERO, &mut |frame| {
+        let progress = source.poll(&mut |frame| {
             core.handle_frame(&frame);
             last = last.max(frame.at);
         });

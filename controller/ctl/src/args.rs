@@ -37,11 +37,12 @@ const AFTER: &str = "Examples:
   reevectl paid customer-17 --reason \"invoice 4711\"
   reevectl notices --tenant customer-17 --text
   reevectl policy diff baseline /etc/reeve/policy.toml
+  reevectl policy try new.toml --against /etc/reeve/policy.toml --pcap monday.pcap --tenants tenants.toml
   reevectl pause --fleet --lift --reason \"the new policy hits resolvers\"
 
 Exit codes:
   0  it is done
-  1  it failed: a node did not do what was ordered, the controller refused; two policies differ
+  1  it failed: a node did not do what was ordered, the controller refused; two policies differ, or do something else
   2  the command line is wrong
   3  there is no such tenant, node or violation
   4  the order is stored, and a node has not carried it out yet
@@ -325,7 +326,7 @@ pub enum Command {
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Name>,
     },
-    /// Looks at policies before they are used: checks, shows and compares them, without asking the controller
+    /// Looks at policies before they are used: checks, shows, compares and tries them, without asking the controller
     Policy {
         /// What to do.
         #[command(subcommand)]
@@ -389,6 +390,33 @@ pub enum PolicyCommand {
         #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
         policy: String,
     },
+    /// Tells whom a policy would have hit, and how, against another one: captures are played by both, and nothing is enforced
+    ///
+    /// Listed are, by tenant and family of classes: who would be newly hit, who no longer, and who otherwise (other steps, other
+    /// times, other clauses, or another amount of traffic cut), by which clause, with the steps, their times and what they would cut:
+    /// packets, bytes and targets that were seen while a measure would have stood. What is recorded went on as it did; what a sender
+    /// would have done after a measure nobody can tell. What a node recorded itself: reeve-agent try --history.
+    /// Exit codes: 0 nobody is hit otherwise, 1 somebody is; 65 a file holds what it must not, 74 it cannot be read.
+    Try {
+        /// The policy to try: a file, or the name of one that is compiled in.
+        #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
+        candidate: String,
+        /// Captures (pcap or pcapng, packed with gzip or not), played one after the other; - is standard input.
+        #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+        pcap: Vec<PathBuf>,
+        /// The policy to hold it against: the one that runs.
+        #[arg(long, value_name = "NAME|FILE", default_value = "baseline", value_parser = presets(), hide_possible_values = true)]
+        against: String,
+        /// Whose traffic it is: a file of tenants.
+        #[arg(long, value_name = "FILE", required_unless_present = "tenant")]
+        tenants: Option<PathBuf>,
+        /// Likewise, a tenant's addresses: ADDRESS[,ADDRESS...] or NAME=ADDRESS[,ADDRESS...]. May be given several times.
+        #[arg(long, value_name = "ADDRESSES")]
+        tenant: Vec<reeve_replay::TenantArg>,
+        /// Where the captures were taken: at the one tenant's port, where foreign sources are spoofed, or anywhere.
+        #[arg(long, value_enum, default_value_t = VantageArg::Mirror)]
+        vantage: VantageArg,
+    },
     /// Tells key by key in what two policies differ; exit code 1 if they do
     Diff {
         /// A file, or the name of one that is compiled in.
@@ -398,6 +426,15 @@ pub enum PolicyCommand {
         #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
         after: String,
     },
+}
+
+/// Where a capture was taken.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum VantageArg {
+    /// At the tenant's port.
+    Port,
+    /// Anywhere else.
+    Mirror,
 }
 
 /// What is paused or resumed.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
+use reeve_replay::FileError;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
@@ -51,6 +52,22 @@ pub enum CallError {
         /// In how many places.
         number: usize,
     },
+    /// Two policies would have hit tenants differently. It was told whom.
+    #[error("{newly} newly hit, {no_longer} no longer, {differently} otherwise")]
+    Hits {
+        /// How many by the candidate only.
+        newly: usize,
+        /// How many by the other only.
+        no_longer: usize,
+        /// How many by both, not in the same way.
+        differently: usize,
+    },
+    /// Tenants of the command line and of a file share an address or a name.
+    #[error("the tenants: {0}")]
+    Clashing(String),
+    /// A capture cannot be read.
+    #[error("{0}: {source}", source = .0.source)]
+    Capture(#[from] reeve_replay::CaptureFileError),
     /// The address cannot be used.
     #[error("{address}: {reason}")]
     Address {
@@ -128,7 +145,12 @@ impl CallError {
             Self::NoEvidence { .. } => 3,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
             Self::File { .. } | Self::Write(_) => 74,
-            Self::Content(_) | Self::NoTenants { .. } => 65,
+            Self::Capture(error) => match &error.source {
+                FileError::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
+                FileError::Read { .. } => 74,
+                _ => 65,
+            },
+            Self::Content(_) | Self::NoTenants { .. } | Self::Clashing(_) => 65,
             Self::Address { .. } => 2,
             Self::Unreachable { .. } => 69,
             Self::Refused(status) => match status.code() {
@@ -146,7 +168,7 @@ impl CallError {
             Self::Relay(CheckedRelay::Open) => 1,
             Self::Relay(CheckedRelay::Unknown) | Self::WhichServer => 2,
             Self::Ended => 69,
-            Self::NotDone | Self::Answer(_) | Self::Differ { .. } => 1,
+            Self::NotDone | Self::Answer(_) | Self::Differ { .. } | Self::Hits { .. } => 1,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What is done with policies before they are used. No controller is asked.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
-use reeve_policy::language::Policy;
+use reeve_policy::language::{Policy, check_tenants, parse_tenants};
+use reeve_policy::{Mode, Tenant};
+use reeve_replay::{Scene, TenantArg, VantageKind, from_args, trial};
 use serde_json::json;
 
-use crate::args::PolicyCommand;
+use crate::args::{PolicyCommand, VantageArg};
 use crate::client::CallError;
 
 /// Does what the command line says.
@@ -36,6 +39,29 @@ pub fn run(command: &PolicyCommand, is_json: bool) -> Result<(), CallError> {
                 write!(out, "{}", policy.written())?;
             }
         }
+        PolicyCommand::Try { candidate, pcap, against, tenants, tenant, vantage } => {
+            let scene = Scene {
+                tenants: whose(tenants.as_deref(), tenant)?,
+                kind: match vantage {
+                    VantageArg::Port => VantageKind::Port,
+                    VantageArg::Mirror => VantageKind::Mirror,
+                },
+                policy: Arc::new(load(candidate)?),
+                mode: Mode::Enforce,
+                shards: 1,
+            };
+            let tried = trial::captures(&scene, &Arc::new(load(against)?), pcap)?;
+            if is_json {
+                writeln!(out, "{}", serde_json::to_string(&tried).map_err(std::io::Error::from)?)?;
+            } else {
+                write!(out, "{}", trial::table(&tried))?;
+            }
+            if tried.differs() {
+                let all = &tried.comparison;
+                let (newly, no_longer) = (all.newly.len(), all.no_longer.len());
+                return Err(CallError::Hits { newly, no_longer, differently: all.differently.len() });
+            }
+        }
         PolicyCommand::Diff { before, after } => {
             let differences = load(before)?.differences(&load(after)?);
             if is_json {
@@ -53,12 +79,26 @@ pub fn run(command: &PolicyCommand, is_json: bool) -> Result<(), CallError> {
     Ok(())
 }
 
+/// The tenants of a file and of the command line.
+fn whose(file: Option<&Path>, args: &[TenantArg]) -> Result<Vec<Arc<Tenant>>, CallError> {
+    let mut all = Vec::new();
+    if let Some(path) = file {
+        let text = read(path)?;
+        all.extend(parse_tenants(&path.display().to_string(), &text)?);
+    }
+    all.extend(from_args(args));
+    check_tenants(&all).map_err(|clash| CallError::Clashing(clash.to_string()))?;
+    Ok(all.into_iter().map(Arc::new).collect())
+}
+
+fn read(path: &Path) -> Result<String, CallError> {
+    std::fs::read_to_string(path).map_err(|source| CallError::File { path: path.to_owned(), source })
+}
+
 /// The policy that is compiled in under a name, or that of a file.
 fn load(place: &str) -> Result<Policy, CallError> {
     if let Some(policy) = Policy::preset(place) {
         return Ok(policy);
     }
-    let path = PathBuf::from(place);
-    let text = std::fs::read_to_string(&path).map_err(|source| CallError::File { path, source })?;
-    Ok(Policy::parse(place, &text)?)
+    Ok(Policy::parse(place, &read(Path::new(place))?)?)
 }

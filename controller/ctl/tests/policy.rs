@@ -124,3 +124,75 @@ fn differences_are_told_and_show_in_the_exit_code() {
     let all = serde_json::from_str::<Value>(&out).unwrap();
     assert_eq!(all["differences"][2]["after"], "900");
 }
+
+/// A capture of SYNs from 203.0.113.10, one a second, to as many ports.
+fn scan(ports: u16) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
+        file.extend(word.to_le_bytes());
+    }
+    for number in 0..ports {
+        for word in [1_700_000_000 + u32::from(number), 0, 40, 40] {
+            file.extend(word.to_le_bytes());
+        }
+        let mut packet = [0_u8; 40];
+        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
+        packet[12..20].copy_from_slice(&[203, 0, 113, 10, 20, 0, 0, 1]);
+        packet[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
+        packet[22..24].copy_from_slice(&(1_000 + number).to_be_bytes());
+        packet[32..34].copy_from_slice(&[0x50, 0x02]);
+        file.extend(packet);
+    }
+    file
+}
+
+#[test]
+fn a_policy_is_tried_on_a_capture_and_held_against_another() {
+    let folder = Folder::new("try");
+    let path = folder.0.join("scan.pcap");
+    std::fs::write(&path, scan(55)).unwrap();
+    let capture = text_of(&path);
+    let tenants =
+        folder.file("tenants.toml", "[[tenant]]\nid = \"t-1\"\naddresses = [\"203.0.113.10/32\"]\n");
+    let lax = "[policy]\nname = \"lax\"\nversion = 3\nextends = \"baseline\"\n\
+               [thresholds.\"portscan.vertical\"]\nports = 400\nlow_ports = 400\n";
+    let lax = folder.file("lax.toml", lax);
+    let with = ["--pcap", &capture, "--tenants", &tenants];
+    let argv = |candidate: &'static str| [&["policy", "try", candidate][..], &with].concat();
+    check(&argv("baseline"), 0, &["baseline@1 against baseline@1: 55 frames", "1 hit in the same way"], &[]);
+    let hits = [
+        "NEWLY HIT\n  t-1  portscan\n    extin/portscan, 1 violation",
+        "suspend all until released",
+        "cuts ",
+    ];
+    let argv = [&argv("extin")[..], &["--against", &lax]].concat();
+    check(&argv, 1, &hits, &["1 newly hit, 0 no longer, 0 otherwise"]);
+    let told = check(&[&["--json"][..], &argv].concat(), 1, &["\"newly\""], &["newly hit"]);
+    let told = serde_json::from_str::<Value>(&told).unwrap();
+    assert_eq!(told["newly"][0]["after"]["steps"][0]["action"], "suspend");
+    assert_eq!((&told["candidate"]["name"], &told["frames"]), (&"extin".into(), &55.into()));
+    let argv =
+        ["policy", "try", &lax, "--against", "extin", "--pcap", &capture, "--tenant", "a=203.0.113.10"];
+    check(&argv, 1, &["NO LONGER HIT\n  a  portscan"], &["0 newly hit, 1 no longer"]);
+    check(&["policy", "try", "baseline", "--pcap", &capture], 2, &[], &["--tenants <FILE>"]);
+    let rubbish = folder.file("rubbish.pcap", "rubbish");
+    check(
+        &["policy", "try", "baseline", "--pcap", &rubbish, "--tenant", "203.0.113.10"],
+        65,
+        &[],
+        &["it is no capture"],
+    );
+    check(
+        &["policy", "try", "baseline", "--pcap", "/nowhere", "--tenant", "203.0.113.10"],
+        74,
+        &[],
+        &["/nowhere"],
+    );
+    let twice = ["--tenant", "a=203.0.113.10", "--tenant", "b=203.0.113.10"];
+    check(
+        &[&["policy", "try", "baseline", "--pcap", &capture][..], &twice].concat(),
+        65,
+        &[],
+        &["the tenants: "],
+    );
+}

@@ -1,29 +1,26 @@
 //! Capture: where frames come from.
 //!
-//! Purpose: one way of taking frames, whether the kernel sees them now or a file says it saw them. A [`Source`]
+//! Purpose: one way of taking frames from the kernel, as the node sees them now. A [`Source`]
 //! hands frames to a closure, borrowed from where they lie, so that nothing is copied on the way to the core.
 //!
 //! Model: [`set::RingSet`] reads live interfaces through kernel rings ([`ring`]) on a time scale that does not
-//! step ([`clock`]); [`local::LocalSource`] what the node's own processes send; [`file::FileSource`] reads captures. Both are driven by one thread that polls.
+//! step ([`clock`]); [`local::LocalSource`] what the node's own processes send. Both are driven by one thread that polls.
 //!
-//! Left out: parsing, ownership and everything else that gives a frame meaning (`reeve-core`), and which
-//! interfaces are to be watched (configuration, and [`crate::links`]).
+//! Left out: parsing, ownership and everything else that gives a frame meaning (`reeve-core`), which
+//! interfaces are to be watched (configuration, and [`crate::links`]), and capture files (`reeve-replay`).
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reeve_core::{Frame, VantageId};
 use reeve_policy::Loss;
 
 pub mod clock;
-pub mod file;
 pub mod local;
 pub mod ring;
 pub mod set;
 
 pub use clock::Clock;
-pub use file::{FileError, FileSource};
 pub use local::LocalSource;
 pub use ring::{RingOptions, RingStatistics};
 pub use set::{RingSet, ring_bytes_each};
@@ -105,14 +102,5 @@ pub enum CaptureError {
         /// What the kernel said.
         #[source]
         source: io::Error,
-    },
-    /// A capture file is no use, from some byte on.
-    #[error("cannot read capture {}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: FileError,
     },
 }

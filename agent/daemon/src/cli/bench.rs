@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use clap::Subcommand;
 use reeve_core::ruleset::{Element, Elements, Hold, Lasting};
 use reeve_policy::{DecisionId, Timestamp};
+use reeve_replay::{FileSource, Progress, Scene, TenantArg};
 
-use super::play::TenantArg;
-use crate::capture::{FileSource, Progress, Source};
 use crate::enforce::{Enforcer, Ownership};
-use crate::replay::Scene;
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -89,7 +87,7 @@ fn core(file: &std::path::Path, tenants: &[TenantArg], rounds: u32) -> anyhow::R
     let (mut bytes, mut kept) = (Vec::new(), Vec::new());
     let mut source = FileSource::open(file)?;
     while !matches!(
-        source.poll(Duration::ZERO, &mut |frame| {
+        source.poll(&mut |frame| {
             let start = bytes.len();
             bytes.extend_from_slice(frame.data);
             let range = start..bytes.len();
@@ -100,7 +98,7 @@ fn core(file: &std::path::Path, tenants: &[TenantArg], rounds: u32) -> anyhow::R
     let mut rates = Vec::new();
     let mut outputs = 0;
     for _ in 0..rounds {
-        let mut engine = Scene::bench(tenants)?.engine();
+        let mut engine = Scene::bench(tenants).engine();
         let began = Instant::now();
         for one in &kept {
             engine.handle_frame(&reeve_core::Frame {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use reeve_replay::{CaptureFileError, FileError};
+
 use super::cases::NotKept;
 use super::check::MissingInterface;
 use super::doctor::Unwell;
@@ -9,7 +11,7 @@ use super::pause::BadReason;
 use super::play::Clashing;
 use super::thresholds::NoSuchClass;
 use crate::blocklists::BlocklistError;
-use crate::capture::{CaptureError, FileError};
+use crate::capture::CaptureError;
 use crate::config::ConfigError;
 use crate::control::LinkError;
 use crate::enforce::EnforceError;
@@ -67,7 +69,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
                 _ => DATA,
             },
             ScoreError::Field { .. } | ScoreError::NoManifest { .. } => DATA,
-            ScoreError::Capture(error) => of_capture(error),
+            ScoreError::Capture(error) => of_capture_file(error),
         });
     }
     if let Some(error) = error.downcast_ref::<MarksError>() {
@@ -92,6 +94,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(CONFIG);
     }
     let mut code = error.downcast_ref().map(of_capture);
+    code = code.or_else(|| error.downcast_ref().map(of_capture_file));
     code = code.or_else(|| error.downcast_ref().map(of_enforce));
     code = code.or_else(|| error.downcast_ref().map(of_state));
     code = code.or_else(|| error.downcast_ref().map(of_link));
@@ -107,8 +110,13 @@ pub(super) fn of_capture(error: &CaptureError) -> u8 {
         CaptureError::NotPermitted { .. } => PERMISSION,
         CaptureError::UnsupportedHardware { .. } | CaptureError::VantageTaken { .. } => CONFIG,
         CaptureError::System { source, .. } => of_io(source, IO),
-        CaptureError::File { source: FileError::Read { source, .. }, .. } => of_io(source, IO),
-        CaptureError::File { .. } => DATA,
+    }
+}
+
+fn of_capture_file(error: &CaptureFileError) -> u8 {
+    match &error.source {
+        FileError::Read { source, .. } => of_io(source, IO),
+        _ => DATA,
     }
 }
 

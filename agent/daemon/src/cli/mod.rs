@@ -9,6 +9,7 @@ pub mod pause;
 pub mod play;
 pub mod table;
 pub mod thresholds;
+pub mod trial;
 
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "Exit codes:
   0  it is done
-  1  it failed for another reason than those below
+  1  it failed for another reason than those below; somebody would be hit otherwise (try)
   2  the command line is wrong
  65  a capture, manifest, blocklist or state file holds what it must not
  69  the kernel has no nftables, an interface is not there, or another agent is running
@@ -72,6 +73,13 @@ pub enum Command {
     /// the number that the class is named for in that alert. With --json: {"summary": {"found", "missed", "wrong_class",
     /// "only_suspected", "false_alarms", "benign_suspected", "optional_found", "classes": {...}}, "rows": [...]}.
     Score(ScoreArgs),
+    /// Tells whom a policy would have hit, and how, against the one that runs: nothing is enforced, and nobody is told
+    ///
+    /// Both are played on captures. Listed are, by tenant and family of classes, who would be newly hit, who no longer, and who otherwise
+    /// (other steps, times, clauses, or another amount of traffic cut), by which clause, with the steps, their times and what they would
+    /// cut: packets, bytes and targets that were seen while a measure would have stood. What is recorded went on as it did; what a sender
+    /// would have done after a measure nobody can tell. The exit code is 0 if nobody is hit otherwise and 1 if somebody is.
+    Try(TryArgs),
     /// Prints the numbers that a tenant is held to, after its profile and what the policy says of it alone
     ///
     /// Each number says whether it is the policy's, its profile's or the tenant's own. Without a tenant, those of a profile.
@@ -198,7 +206,7 @@ pub struct ReplayArgs {
     pub files: Vec<PathBuf>,
     /// A tenant's addresses: ADDRESS[,ADDRESS...] or NAME=ADDRESS[,ADDRESS...]. May be given several times.
     #[arg(long, value_name = "ADDRESSES", required_unless_present_any = ["tenants", "recorded"])]
-    pub tenant: Vec<play::TenantArg>,
+    pub tenant: Vec<reeve_replay::TenantArg>,
     /// A file of tenants, as for `run`.
     #[arg(long, value_name = "FILE")]
     pub tenants: Option<PathBuf>,
@@ -243,6 +251,35 @@ pub struct ScoreArgs {
     /// TOML: false_alarms and wrong_class are the most there may be, [found] has the least by class.
     #[arg(long, value_name = "FILE")]
     pub fail_below: Option<PathBuf>,
+}
+
+/// Arguments of `try`.
+#[derive(Debug, Args)]
+pub struct TryArgs {
+    /// The policy to try: a preset's name (baseline, anycloud, cloudprovider, extin, intermax, oxygis), or a file.
+    #[arg(value_name = "POLICY", value_parser = presets(), hide_possible_values = true)]
+    pub candidate: String,
+    /// Captures, played one after the other; - is standard input.
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub pcap: Vec<PathBuf>,
+    /// The policy to hold it against, instead of the one in the settings.
+    #[arg(long, value_name = "POLICY", value_parser = presets(), hide_possible_values = true)]
+    pub against: Option<String>,
+    /// Whose traffic the captures are, instead of the settings' tenants: a file of tenants.
+    #[arg(long, value_name = "FILE")]
+    pub tenants: Option<PathBuf>,
+    /// Likewise, a tenant's addresses: ADDRESS[,ADDRESS...] or NAME=ADDRESS[,ADDRESS...]. May be given several times.
+    #[arg(long, value_name = "ADDRESSES")]
+    pub tenant: Vec<reeve_replay::TenantArg>,
+    /// Where the captures were taken: at the one tenant's port, where foreign sources are spoofed, or anywhere.
+    #[arg(long, value_enum, default_value_t = play::VantageArg::Mirror)]
+    pub vantage: play::VantageArg,
+    /// The settings, for the policy and the tenants that are not given.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `thresholds`.

@@ -1,23 +1,20 @@
 //! `replay` and `score`: captures instead of interfaces.
 
 use std::io::{self, BufWriter, Write as _};
-use std::net::IpAddr;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use ipnet::IpNet;
 use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::{check_tenants, parse_tenants};
-use reeve_policy::{Mode, Tenant, TenantId};
+use reeve_policy::{Mode, Tenant};
+use reeve_replay::{MAX_SENDERS, Replayed, Scene, Teller, TenantArg, from_args, replay, text_line};
 
 use super::{ReplayArgs, ScoreArgs};
 use crate::config::{ConfigError, named_policy};
 use crate::record;
-use crate::replay::{MAX_SENDERS, Replayed, Scene, Teller, replay, text_line};
 use crate::score::{self, Marks};
 
 /// Where a capture was taken.
@@ -27,32 +24,6 @@ pub enum VantageArg {
     Port,
     /// Anywhere else.
     Mirror,
-}
-
-/// A tenant of the command line.
-#[derive(Clone, Debug)]
-pub struct TenantArg {
-    id: Option<TenantId>,
-    addresses: Vec<IpNet>,
-}
-
-impl FromStr for TenantArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (id, list) = match text.split_once('=') {
-            Some((id, list)) => (Some(id.parse().map_err(|error| format!("{error}"))?), list),
-            None => (None, text),
-        };
-        let each = list.split([',', ';']).map(str::trim);
-        let addresses = each
-            .map(|part| {
-                let net = part.parse::<IpNet>().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
-                net.map(|net| net.trunc()).map_err(|_| format!("`{part}` is no address or prefix"))
-            })
-            .collect::<Result<Vec<IpNet>, String>>()?;
-        Ok(Self { id, addresses })
-    }
 }
 
 /// Tenants of the command line that share an address.
@@ -72,11 +43,8 @@ pub fn play(args: &ReplayArgs) -> anyhow::Result<()> {
         return write_captures(&teller, args.pcapng.as_deref());
     }
     let scene = Scene {
-        tenants: tenants(args)?,
-        kind: match args.vantage {
-            VantageArg::Port => VantageKind::Port,
-            VantageArg::Mirror => VantageKind::Mirror,
-        },
+        tenants: tenants_of(args.tenants.as_deref(), &args.tenant)?,
+        kind: kind(args.vantage),
         policy: Arc::new(named_policy(&args.policy)?),
         mode: Mode::Enforce,
         shards: args.shards.unwrap_or(1),
@@ -123,7 +91,7 @@ fn warn_of_absent(args: &ReplayArgs, scene: &Scene, replayed: &Replayed) {
         warn(format!("no packet of {names}{more}: is --tenant right?"));
     } else if scene.tenants.len() <= MAX_SENDERS {
         // Of a file of tenants only some are expected in a capture; those of the command line all are.
-        let asked = from_args(&args.tenant).unwrap_or_default();
+        let asked = from_args(&args.tenant);
         let absent = asked.into_iter().filter(|tenant| !replayed.senders.contains(&tenant.id));
         absent.for_each(|tenant| warn(format!("no packet of {}: is --tenant right?", tenant.id)));
     }
@@ -193,30 +161,24 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     Ok(marks.map_or(Ok(()), |marks| marks.check(&score))?)
 }
 
-fn tenants(args: &ReplayArgs) -> anyhow::Result<Vec<Arc<Tenant>>> {
+/// What the place where a capture was taken is to its tenants.
+pub(super) const fn kind(vantage: VantageArg) -> VantageKind {
+    match vantage {
+        VantageArg::Port => VantageKind::Port,
+        VantageArg::Mirror => VantageKind::Mirror,
+    }
+}
+
+/// The tenants of a file and of the command line.
+pub(super) fn tenants_of(file: Option<&Path>, args: &[TenantArg]) -> anyhow::Result<Vec<Arc<Tenant>>> {
     let mut tenants = Vec::new();
-    if let Some(path) = &args.tenants {
+    if let Some(path) = file {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let parsed = parse_tenants(&path.display().to_string(), &text).map_err(ConfigError::Content)?;
         tenants.extend(parsed);
     }
-    tenants.extend(from_args(&args.tenant)?);
+    tenants.extend(from_args(args));
     check_tenants(&tenants).map_err(|clash| Clashing(clash.to_string()))?;
     Ok(tenants.into_iter().map(Arc::new).collect())
-}
-
-/// The tenants of the command line, numbered where they have no names.
-pub(crate) fn from_args(args: &[TenantArg]) -> anyhow::Result<Vec<Tenant>> {
-    let tenant = |(number, arg): (usize, &TenantArg)| {
-        let id = match &arg.id {
-            Some(id) => id.clone(),
-            None if args.len() == 1 => "tenant".parse()?,
-            None => format!("tenant-{}", number + 1).parse()?,
-        };
-        let addresses = arg.addresses.clone();
-        let (interfaces, macs) = (Vec::new(), Vec::new());
-        Ok(Tenant { addresses, interfaces, macs, ..Tenant::new(id) })
-    };
-    args.iter().enumerate().map(tenant).collect()
 }

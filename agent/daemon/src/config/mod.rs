@@ -58,6 +58,14 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
 }
 
+impl Settings {
+    /// Adds to what a policy protects what is protected on this node.
+    pub fn protect(&self, policy: &mut Policy) {
+        policy.protected_sources.extend(self.protected_sources.iter().cloned());
+        policy.protected_destinations.extend(self.protected_destinations.iter().copied());
+    }
+}
+
 /// Where a policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicySource {
@@ -231,8 +239,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Settings, ConfigErrors> {
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let settings = parse(path, &read_file(path)?)?;
     let mut policy = load_policy(&settings.policy)?;
-    policy.protected_sources.extend(settings.protected_sources.iter().cloned());
-    policy.protected_destinations.extend(settings.protected_destinations.iter().copied());
+    settings.protect(&mut policy);
     let tenants = match &settings.tenants {
         Some(path) => {
             let first_user = settings.local.as_ref().map_or(FIRST_USER, |local| local.first_user);

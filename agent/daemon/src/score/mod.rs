@@ -21,14 +21,12 @@ use reeve_core::engine::Output;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::Policy;
 use reeve_policy::{Action, Class, Mode, Profile, Tenant, Timestamp};
+use reeve_replay::{CaptureFileError, Scene, replay};
 use serde::{Deserialize, Serialize};
 
 pub use marks::{BelowMarks, Marks, MarksError};
 pub use sums::{ClassSums, Summary};
 pub use table::table;
-
-use crate::capture::CaptureError;
-use crate::replay::{Scene, replay};
 
 /// What a manifest is.
 const ALLOWED: &str =
@@ -69,7 +67,7 @@ pub enum ScoreError {
     },
     /// A capture could not be read.
     #[error(transparent)]
-    Capture(#[from] CaptureError),
+    Capture(#[from] CaptureFileError),
 }
 
 /// A row of the manifest, as far as scoring needs it.

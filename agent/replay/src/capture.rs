@@ -1,4 +1,4 @@
-//! Capture files as a source: pcap and pcapng, packed with gzip or not.
+//! Capture files, read: pcap and pcapng, packed with gzip or not.
 //!
 //! Purpose: replay. A file is read forward once, in any length, from a path or a pipe.
 //!
@@ -19,12 +19,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use reeve_core::{Frame, LinkType, Passage, VantageId};
-use reeve_policy::Loss;
-
-use super::{CaptureError, Progress, Source};
 
 mod input;
 mod pcap;
@@ -34,6 +30,26 @@ use input::Input;
 
 /// The longest record or block that is read: far above any frame, and what a hostile file can make us allocate.
 const RECORD_LEN_MAX: u32 = 16 * 1024 * 1024;
+
+/// A capture file is no use, from some byte on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read capture {}", path.display())]
+pub struct CaptureFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub source: FileError,
+}
+
+/// What a call of [`FileSource::poll`] brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many frames, at least one.
+    Frames(usize),
+    /// Nothing, and nothing will come.
+    Ended,
+}
 
 /// What is wrong with a capture file. Offsets are bytes from its beginning, after unpacking.
 #[derive(Debug, thiserror::Error)]
@@ -198,18 +214,16 @@ pub struct FileSource {
     ended: bool,
     /// Frames delivered in all.
     frames: u64,
-    /// How many of them [`Source::loss`] has told of.
-    told: u64,
 }
 
 impl FileSource {
     /// Opens a capture file, or a pipe that yields one.
     ///
     /// # Errors
-    /// [`CaptureError::File`] if it cannot be read, is no capture, or is one of a link type that is not supported.
-    pub fn open(path: &Path) -> Result<Self, CaptureError> {
+    /// [`CaptureFileError`] if it cannot be read, is no capture, or is one of a link type that is not supported.
+    pub fn open(path: &Path) -> Result<Self, CaptureFileError> {
         let file = File::open(path);
-        let in_file = |source| CaptureError::File { path: path.to_owned(), source };
+        let in_file = |source| CaptureFileError { path: path.to_owned(), source };
         let file = file.map_err(|source| in_file(FileError::Read { offset: 0, source }))?;
         Self::from_reader(file, path)
     }
@@ -218,21 +232,41 @@ impl FileSource {
     ///
     /// # Errors
     /// As [`FileSource::open`].
-    pub fn from_reader(reader: impl Read + Send + 'static, path: &Path) -> Result<Self, CaptureError> {
+    pub fn from_reader(reader: impl Read + Send + 'static, path: &Path) -> Result<Self, CaptureFileError> {
         let opened = Input::new(reader).and_then(|mut input| {
             let format = recognise(&mut input)?;
             Ok((input, format))
         });
-        let (input, format) =
-            opened.map_err(|source| CaptureError::File { path: path.to_owned(), source })?;
+        let (input, format) = opened.map_err(|source| CaptureFileError { path: path.to_owned(), source })?;
         let vantage = VantageId(0);
-        Ok(Self { path: path.to_owned(), input, format, vantage, ended: false, frames: 0, told: 0 })
+        Ok(Self { path: path.to_owned(), input, format, vantage, ended: false, frames: 0 })
     }
 
     /// The same capture, seen at `vantage` instead of vantage 0.
     #[must_use]
     pub fn at_vantage(self, vantage: VantageId) -> Self {
         Self { vantage, ..self }
+    }
+
+    /// Hands the next frames to `sink`, in the file's order: a bounded batch, at least one while there are any.
+    ///
+    /// # Errors
+    /// What is wrong with the file from here on; that it ends in the middle comes after all whole frames. It ends with that.
+    pub fn poll(&mut self, sink: &mut dyn FnMut(Frame<'_>)) -> Result<Progress, CaptureFileError> {
+        if self.ended {
+            return Ok(Progress::Ended);
+        }
+        let (vantage, frames) = (self.vantage, self.frames);
+        let mut sink = |frame: Frame<'_>| sink(Frame { vantage, ..frame });
+        let progress = match &mut self.format {
+            Format::Pcap(reader) => deliver(reader, &mut self.input, frames, &mut sink),
+            Format::Pcapng(reader) => deliver(reader, &mut self.input, frames, &mut sink),
+        };
+        match progress {
+            Ok(Progress::Frames(count)) => self.frames += count as u64,
+            Ok(Progress::Ended) | Err(_) => self.ended = true,
+        }
+        progress.map_err(|source| CaptureFileError { path: self.path.clone(), source })
     }
 }
 
@@ -330,32 +364,6 @@ fn cooked_passage(link: LinkType, data: &[u8]) -> Passage {
         Some(0..=3) => Passage::In,
         Some(4) => Passage::Out,
         _ => Passage::Unknown,
-    }
-}
-
-impl Source for FileSource {
-    fn poll(&mut self, _wait: Duration, sink: &mut dyn FnMut(Frame<'_>)) -> Result<Progress, CaptureError> {
-        if self.ended {
-            return Ok(Progress::Ended);
-        }
-        let (vantage, frames) = (self.vantage, self.frames);
-        let mut sink = |frame: Frame<'_>| sink(Frame { vantage, ..frame });
-        let progress = match &mut self.format {
-            Format::Pcap(reader) => deliver(reader, &mut self.input, frames, &mut sink),
-            Format::Pcapng(reader) => deliver(reader, &mut self.input, frames, &mut sink),
-        };
-        match progress {
-            Ok(Progress::Frames(count)) => self.frames += count as u64,
-            Ok(Progress::Idle) => {}
-            Ok(Progress::Ended) | Err(_) => self.ended = true,
-        }
-        progress.map_err(|source| CaptureError::File { path: self.path.clone(), source })
-    }
-
-    fn loss(&mut self) -> Vec<(VantageId, Loss)> {
-        let received = self.frames - self.told;
-        self.told = self.frames;
-        vec![(self.vantage, Loss { received, dropped: 0 })]
     }
 }
 

@@ -16,7 +16,8 @@ use reeve_policy::language::Policy;
 use reeve_policy::{Alert, Dossier, Evidence, Mode, NodeId, Tenant, TenantId, Timestamp, ViolationId};
 use serde::Serialize;
 
-use crate::capture::{CaptureError, FileError, FileSource, Progress, Source};
+use crate::capture::{CaptureFileError, FileError, FileSource, Progress};
+use crate::tenants::{TenantArg, from_args};
 
 /// How long after the last packet deadlines still fire.
 pub const TAIL: Duration = Duration::from_secs(5);
@@ -65,18 +66,16 @@ pub struct Replayed {
     pub end: Option<Timestamp>,
     /// The first file that ended in the middle of a frame; what stood before the cut was played.
     #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
-    pub truncated: Option<CaptureError>,
+    pub truncated: Option<CaptureFileError>,
 }
 
 impl Scene {
     /// The `baseline` policy on tenants with these addresses, for measurements.
-    ///
-    /// # Errors
-    /// Never; the signature is that of names being parsed.
-    pub fn bench(tenants: &[crate::cli::play::TenantArg]) -> anyhow::Result<Self> {
-        let tenants = crate::cli::play::from_args(tenants)?.into_iter().map(Arc::new).collect();
+    #[must_use]
+    pub fn bench(tenants: &[TenantArg]) -> Self {
+        let tenants = from_args(tenants).into_iter().map(Arc::new).collect();
         let policy = Arc::new(Policy::preset("baseline").expect("it is compiled in"));
-        Ok(Self { tenants, kind: VantageKind::Mirror, policy, mode: Mode::Enforce, shards: 1 })
+        Self { tenants, kind: VantageKind::Mirror, policy, mode: Mode::Enforce, shards: 1 }
     }
 
     /// An engine for this scene.
@@ -111,13 +110,13 @@ pub fn replay(
     scene: &Scene,
     files: &[PathBuf],
     mut sink: impl FnMut(Output),
-) -> Result<Replayed, CaptureError> {
+) -> Result<Replayed, CaptureFileError> {
     let mut engine = scene.engine();
     engine.pretend_measures();
     let mut replayed = Replayed::default();
     for file in files {
         match play(file, &mut engine, &mut replayed, &mut sink) {
-            Err(error @ CaptureError::File { source: FileError::Truncated { .. }, .. }) => {
+            Err(error @ CaptureFileError { source: FileError::Truncated { .. }, .. }) => {
                 replayed.truncated.get_or_insert(error);
             }
             result => result?,
@@ -142,7 +141,7 @@ pub fn replay(
     Ok(replayed)
 }
 
-fn as_text<S: serde::Serializer>(error: &Option<CaptureError>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: serde::Serializer>(error: &Option<CaptureFileError>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&error.as_ref().map_or(String::new(), ToString::to_string))
 }
 
@@ -151,34 +150,35 @@ fn play(
     engine: &mut Engine,
     replayed: &mut Replayed,
     sink: &mut impl FnMut(Output),
-) -> Result<(), CaptureError> {
+) -> Result<(), CaptureFileError> {
+    // Of many, one is enough.
+    let tenants = engine.topology().tenants().len();
+    let wanted = if tenants > MAX_SENDERS { 1 } else { tenants };
+    each_frame(file, |frame| {
+        replayed.end = Some(replayed.end.map_or(frame.at, |end: Timestamp| end.max(frame.at)));
+        // Looking costs as much as parsing, so it ends when all have been seen.
+        if replayed.senders.len() < wanted
+            && let Some(sender) = sender(engine, frame)
+        {
+            replayed.first_sent.get_or_insert(frame.at);
+            replayed.senders.insert(sender);
+        }
+        engine.handle_frame(frame);
+        while let Some(output) = engine.poll() {
+            sink(output);
+        }
+    })
+}
+
+/// Hands over each frame of a capture file; `-` is standard input.
+pub(crate) fn each_frame(file: &Path, mut sink: impl FnMut(&Frame<'_>)) -> Result<(), CaptureFileError> {
     let mut source = if file == Path::new("-") {
         FileSource::from_reader(std::io::stdin(), Path::new("standard input"))?
     } else {
         FileSource::open(file)?
     };
-    // Of many, one is enough.
-    let tenants = engine.topology().tenants().len();
-    let wanted = if tenants > MAX_SENDERS { 1 } else { tenants };
-    loop {
-        let progress = source.poll(Duration::ZERO, &mut |frame| {
-            replayed.end = Some(replayed.end.map_or(frame.at, |end: Timestamp| end.max(frame.at)));
-            // Looking costs as much as parsing, so it ends when all have been seen.
-            if replayed.senders.len() < wanted
-                && let Some(sender) = sender(engine, &frame)
-            {
-                replayed.first_sent.get_or_insert(frame.at);
-                replayed.senders.insert(sender);
-            }
-            engine.handle_frame(&frame);
-        })?;
-        while let Some(output) = engine.poll() {
-            sink(output);
-        }
-        if matches!(progress, Progress::Ended) {
-            return Ok(());
-        }
-    }
+    while source.poll(&mut |frame| sink(&frame))? != Progress::Ended {}
+    Ok(())
 }
 
 /// The tenant that sent it.
