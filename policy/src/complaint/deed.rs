@@ -302,8 +302,14 @@ impl Alert {
         let refused = refused.map(|metric| {
             format!("; the receiving servers refused {} of the recipients", percent(metric.value))
         });
+        let foreign = self.metric("foreign_sender_messages").map(|metric| {
+            format!(
+                "; {} bore a sender of a domain that is not its own",
+                some(metric.value, "message", "messages")
+            )
+        });
         let what = if parts.is_empty() { "many messages".to_owned() } else { list(&parts) };
-        format!("sent mail in bulk: {what}{}", refused.unwrap_or_default())
+        format!("sent mail in bulk: {what}{}{}", refused.unwrap_or_default(), foreign.unwrap_or_default())
     }
 
     fn bombed(&self) -> String {

@@ -265,11 +265,13 @@ fn mail_calls_and_logins_tell_what_was_refused_or_too_much() {
             ("messages_per_hour", 10.0, Some(250.0)),
             ("messages_per_minute", 10.0, Some(30.0)),
             ("rejected", 0.4, Some(0.2)),
+            ("senders", 12.0, None),
+            ("foreign_sender_messages", 8.0, None),
         ],
         &mx,
         &format!(
             "sent mail in bulk: mail to 20 mail servers within 10 minutes (allowed: fewer than 15); the receiving servers refused \
-             40 % of the recipients.{of_mx}"
+             40 % of the recipients; 8 messages bore a sender of a domain that is not its own.{of_mx}"
         ),
     );
     check(

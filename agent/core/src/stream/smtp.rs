@@ -91,6 +91,9 @@ pub enum MailEvent {
         is_authenticated: bool,
         /// Who sent it, by the envelope; `None` is nobody, as of bounces.
         sender: Option<u64>,
+        /// Whether the sender's domain is none of those that the tenant takes mail in for, where these are known.
+        #[serde(default)]
+        is_foreign: bool,
         /// How long its content was, in bytes.
         size: u32,
         /// Whether it went to somebody whom nobody heard of: content was asked for, and no recipient had been read.
@@ -130,8 +133,8 @@ enum Phase {
 enum Pending {
     /// The server's first words.
     Greeting,
-    /// The sender, if it is not nobody, and the tenant that it is where a server is shared.
-    Mail(Option<u64>, Option<TenantIx>),
+    /// The sender, if it is not nobody, whether its domain is another's, and the tenant that it is where a server is shared.
+    Mail(Option<u64>, bool, Option<TenantIx>),
     Recipient(Recipient),
     Data,
     /// The content of a message, or its last chunk.
@@ -159,6 +162,8 @@ pub(super) struct Smtp {
     lost: Option<bool>,
     is_authenticated: bool,
     sender: Option<u64>,
+    /// See [`MailEvent::Message`].
+    is_foreign: bool,
     recipients: Vec<Recipient>,
     /// Whether the recipients of the message at hand were told of.
     is_named: bool,
@@ -198,6 +203,7 @@ impl Smtp {
             lost: None,
             is_authenticated: false,
             sender: UNKNOWN,
+            is_foreign: false,
             recipients: Vec::new(),
             is_named: false,
             is_doubtful: false,
@@ -372,7 +378,7 @@ impl Smtp {
         let text = line.trim_ascii();
         let pending = if let Some(path) = parameter(text, b"MAIL", b"FROM") {
             let whose = self.senders.as_ref().and_then(|senders| senders.find(path));
-            Pending::Mail(sender(path), whose)
+            Pending::Mail(sender(path), self.is_foreign(path), whose)
         } else if let Some(path) = parameter(text, b"RCPT", b"TO") {
             self.recipient(path).map_or(Pending::Other, Pending::Recipient)
         } else if behind(text, b"DATA").is_some_and(<[u8]>::is_empty) {
@@ -418,6 +424,13 @@ impl Smtp {
         })
     }
 
+    /// Whether the sender in a path is of a domain that is not the tenant's.
+    fn is_foreign(&self, path: &[u8]) -> bool {
+        let address = inner(path).trim_ascii().to_ascii_lowercase();
+        let domain = address.iter().rposition(|byte| *byte == b'@').map(|at| &address[at + 1..]);
+        !self.own.is_empty() && domain.is_some_and(|domain| !self.own.hold(domain))
+    }
+
     fn server_data(&mut self, data: &[u8], say: &mut impl FnMut(MailEvent)) {
         self.has_greeted = true;
         for byte in data {
@@ -447,7 +460,7 @@ impl Smtp {
             if code == 354 {
                 self.lost = None;
                 self.recipients.clear();
-                (self.sender, self.size) = (UNKNOWN, 0);
+                (self.sender, self.is_foreign, self.size) = (UNKNOWN, false, 0);
                 self.phase = Phase::Content(AFTER_BREAK);
             }
             return;
@@ -466,12 +479,12 @@ impl Smtp {
         match pending {
             Some(Pending::Greeting) if answer != Answer::Accepted => self.meet(answer, false, say),
             Some(Pending::Reset) => self.forget_recipients(),
-            Some(Pending::Mail(sender, whose)) => {
+            Some(Pending::Mail(sender, is_foreign, whose)) => {
                 self.forget_recipients();
                 self.behalf = whose;
                 // Where TLS or a login is asked for first, nothing was refused.
                 let answer = if code == NEEDS_MORE { Answer::Deferred } else { answer };
-                self.sender = sender;
+                (self.sender, self.is_foreign) = (sender, is_foreign);
                 self.meet(answer, sender.is_none(), say);
             }
             Some(Pending::Recipient(recipient)) => {
@@ -489,6 +502,7 @@ impl Smtp {
             Some(Pending::Content) => {
                 let recipients = std::mem::take(&mut self.recipients);
                 let (is_authenticated, sender) = (self.is_authenticated, self.sender);
+                let is_foreign = self.is_foreign;
                 let size = std::mem::take(&mut self.size);
                 let is_unnamed = !std::mem::take(&mut self.is_named);
                 let is_doubtful = self.is_doubtful;
@@ -497,6 +511,7 @@ impl Smtp {
                     answer,
                     is_authenticated,
                     sender,
+                    is_foreign,
                     size,
                     is_unnamed,
                     is_doubtful,
@@ -541,13 +556,15 @@ mod tests {
                         answer,
                         is_authenticated,
                         sender,
+                        is_foreign,
                         size,
                         is_unnamed,
                         is_doubtful,
                     } => {
                         assert!(!is_doubtful);
+                        let who = if is_foreign { " in another's name" } else { "" };
                         assert!(!is_unnamed || recipients.is_empty());
-                        let who = if is_authenticated { " by a user" } else { "" };
+                        let who = if is_authenticated { " by a user" } else { who };
                         let what = if sender.is_none() { "bounce" } else { "message" };
                         format!("{what} of {size} to {} {answer:?}{who}", recipients.len())
                     }
@@ -581,7 +598,7 @@ mod tests {
     #[test]
     fn a_message_in_turns_and_pipelined() {
         let turns = with(&[
-            "C:MAIL FROM:<a@b.example>",
+            "C:MAIL FROM:<a@local.example>",
             "S:250 ok",
             "C:RCPT TO:<x@local.example>",
             "S:250 ok",
@@ -600,7 +617,7 @@ mod tests {
         let told = ["to own Accepted", "to Refused", "message of 42 to 1 Accepted"];
         check(&turns, &told);
         let pipelined = with(&[
-            "C:MAIL FROM:<a@b.example>\r\nRCPT TO:<x@local.example>\r\nRCPT TO:<y@c.example>\r\nDATA",
+            "C:MAIL FROM:<a@local.example>\r\nRCPT TO:<x@local.example>\r\nRCPT TO:<y@c.example>\r\nDATA",
             "S:250 ok\r\n250 ok\r\n550 no\r\n354 go",
             "C:text\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<@r.example:u@x.partner.example>",
             "S:250 queued\r\n250 ok\r\n451 later",
@@ -614,7 +631,7 @@ mod tests {
         let long = format!("C:RCPT TO:<x@c.example>{}", " ".repeat(3_000));
         let mut said = OPEN.to_vec();
         said.extend([
-            "C:  MAIL   FROM :  <a@b.example>",
+            "C:  MAIL   FROM :  <a@local.example>",
             "S:250 ok",
             "C:RCPT\tTO:<x@c.example>",
             "S:250 ok",
@@ -625,7 +642,7 @@ mod tests {
         check(&said, &["to Accepted", "to Accepted", "message of 9 to 2 Accepted"]);
         // Whatever it was that the server took for an envelope.
         let odd = [
-            "C:MAIL FROM=<a@b.example>",
+            "C:MAIL FROM=<a@local.example>",
             "S:250 ok",
             "C:RCPT=x",
             "S:250 ok",
@@ -642,7 +659,7 @@ mod tests {
     fn chunks_are_passed_over() {
         check(
             &with(&[
-                "C:MAIL FROM:<a@b.example>",
+                "C:MAIL FROM:<a@local.example>",
                 "S:250 ok",
                 "C:RCPT TO:<x@c.example>",
                 "S:250 ok",
@@ -665,7 +682,7 @@ mod tests {
                 "S:334 y",
                 "C:DATA",
                 "S:235 in",
-                "C:MAIL FROM:<a@b.example>",
+                "C:MAIL FROM:<a@local.example>",
                 "S:250 ok",
                 "C:RCPT TO:<x@c.example>",
                 "S:250 ok",
@@ -715,7 +732,7 @@ mod tests {
             told
         };
         let greeting = (false, "220 mx\r\n");
-        let twice = "MAIL FROM:<a@b.example>\r\nRSET\r\nMAIL FROM:<a@b.example>\r\n";
+        let twice = "MAIL FROM:<a@local.example>\r\nRSET\r\nMAIL FROM:<a@b.example>\r\n";
         let accepted = [MailEvent::Met { answer: Answer::Accepted, is_bounce: false }];
         assert_eq!(
             met(&[greeting, (true, twice), (false, "250 ok\r\n250 ok\r\n250 ok\r\n")], true),
@@ -730,7 +747,7 @@ mod tests {
         let later = [MailEvent::Met { answer: Answer::Deferred, is_bounce: false }];
         assert_eq!(met(&[(false, "421 busy\r\n")], false), later);
         assert_eq!(met(&[], true), later, "broken without a word");
-        let login_first = [greeting, (true, "MAIL FROM:<a@b.example>\r\n"), (false, "530 TLS first\r\n")];
+        let login_first = [greeting, (true, "MAIL FROM:<a@local.example>\r\n"), (false, "530 TLS first\r\n")];
         assert_eq!(met(&login_first, false), later);
     }
 
@@ -760,6 +777,31 @@ mod tests {
             smtp.read(from_client, Piece::Data(&record(kind, len)), &mut say);
         }
         assert_eq!(told, [MailEvent::Sealed, MailEvent::SealedMessage { size: 680 }]);
+    }
+
+    #[test]
+    fn a_sender_in_anothers_name_is_told_of() {
+        let letter = |from: &'static str| {
+            with(&[
+                from,
+                "S:250 ok",
+                "C:RCPT TO:<x@far.example>",
+                "S:250 ok",
+                "C:DATA",
+                "S:354 go",
+                "C:hi",
+                "C:.",
+                "S:250 ok",
+            ])
+        };
+        let own = "message of 7 to 1 Accepted";
+        check(&letter("C:MAIL FROM:<me@mail.Local.example>"), &["to Accepted", own]);
+        check(&letter("C:MAIL FROM:<root>"), &["to Accepted", own]);
+        check(
+            &letter("C:MAIL FROM:<you@bank.example>"),
+            &["to Accepted", "message of 7 to 1 Accepted in another's name"],
+        );
+        check(&letter("C:MAIL FROM:<>"), &["bounce to Accepted", "bounce of 7 to 1 Accepted"]);
     }
 
     #[test]

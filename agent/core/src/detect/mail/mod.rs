@@ -214,6 +214,7 @@ mod fixtures {
             answer,
             is_authenticated: false,
             sender,
+            is_foreign: false,
             size,
             is_unnamed: false,
             is_doubtful: false,

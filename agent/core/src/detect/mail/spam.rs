@@ -5,7 +5,8 @@
 //! like size to many domains in an hour ([`super::alike`]). Where many recipients are refused, half as many suffice, since lists that were
 //! bought or guessed are full of addresses that do not exist. Messages from nobody, as bounces are (RFC 5321, section 4.5.5), if they are
 //! most of what is sent, are told as a suspicion: a server that takes spam and returns it to forged senders. So are as many
-//! exchangers as would be spam, met with nothing else.
+//! exchangers as would be spam, met with nothing else. Who the senders were is evidence beside the rest and never a finding alone: how many
+//! there were, and, of a tenant whose mail domains are known, how many messages were sent in the name of another domain.
 //!
 //! **Numbers.** 60 messages a minute, 500 an hour, 30 exchangers in 10 minutes, 100 alike to 40 domains in an hour, 20 % refused;
 //! 100 bounces an hour. Ten times as much for tenants with the profile `mail`, by the baseline.
@@ -36,6 +37,10 @@ const EXCHANGERS_WINDOW: Duration = Duration::from_secs(600);
 pub(in crate::detect) const EXCHANGERS_MAX: usize = 320;
 /// Below this many answers a share of refusals says nothing.
 const ANSWERS_LEAST: u32 = 10;
+/// So many senders are told apart.
+const SENDERS_MAX: usize = 16;
+/// From so many senders in an hour on they are told of.
+const SENDERS_TOLD: u32 = 10;
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// An exchanger that the tenant spoke with, or tried to.
@@ -63,7 +68,14 @@ pub(super) struct Spamming {
     refusals: Sliding<60>,
     pub(super) exchangers: Exchangers,
     alike: Alike,
+    /// Messages in the name of another's domain.
+    foreign: Sliding<60>,
+    senders: Senders,
 }
+
+/// When each sender last sent something; see [`SENDERS_MAX`].
+#[derive(Debug, Default)]
+struct Senders(Vec<(u64, Timestamp)>);
 
 /// See [`EXCHANGERS_MAX`].
 #[derive(Debug, Default)]
@@ -71,7 +83,9 @@ pub(super) struct Exchangers(Vec<Exchanger>);
 
 impl Spamming {
     /// The most bytes that it takes beside itself.
-    pub const HELD_BYTES: usize = EXCHANGERS_MAX * size_of::<Exchanger>() + Alike::HELD_BYTES;
+    pub const HELD_BYTES: usize = EXCHANGERS_MAX * size_of::<Exchanger>()
+        + SENDERS_MAX * size_of::<(u64, Timestamp)>()
+        + Alike::HELD_BYTES;
 
     /// Takes what was told of a connection to `server`.
     pub fn observe(&mut self, server: Target, event: &MailEvent, at: Timestamp) {
@@ -89,12 +103,16 @@ impl Spamming {
                     self.count_messages(at, 1);
                 }
             }
-            MailEvent::Message { recipients, answer, sender, size, is_unnamed, .. } => {
+            MailEvent::Message { recipients, answer, sender, is_foreign, size, is_unnamed, .. } => {
+                if let Some(sender) = sender {
+                    self.senders.meet(*sender, at);
+                }
                 let number = number(recipients.len()).max(u32::from(*is_unnamed));
                 match answer {
                     // They were taken for accepted.
                     Answer::Refused if sender.is_some() => self.answer(at, 0, number),
                     Answer::Accepted => {
+                        self.foreign.add(at, MINUTE, if *is_foreign { number } else { 0 });
                         if *is_unnamed && sender.is_some() {
                             self.exchangers.meet(server, true, false, at);
                             self.answer(at, 1, 0);
@@ -152,7 +170,29 @@ impl Spamming {
         let Some(first) = first else { return self.judge_bounces(numbers, per_hour, at) };
         metrics.swap(0, first);
         metrics.push(share("rejected", refused, Some(numbers.rejected)));
-        Some(self.finding(metrics, if is_dirty { 95 } else { 85 }, false, at))
+        let is_forged = self.weigh_senders(per_hour, &mut metrics, at);
+        let confidence = match (is_dirty, is_forged) {
+            (true, _) => 95,
+            (false, true) => 90,
+            (false, false) => 85,
+        };
+        Some(self.finding(metrics, confidence, false, at))
+    }
+
+    /// Tells who the senders were, where that says something; whether most of what is sent bears another's name.
+    fn weigh_senders(&mut self, per_hour: u32, metrics: &mut Vec<Metric>, at: Timestamp) -> bool {
+        let mut tell = |name: &'static str, value: u32| {
+            metrics.push(Metric { name: name.into(), value: value.into(), threshold: None });
+        };
+        let senders = self.senders.recent(at);
+        if senders >= SENDERS_TOLD {
+            tell("senders", senders);
+        }
+        let foreign = self.foreign.sum(at, MINUTE);
+        if foreign > 0 {
+            tell("foreign_sender_messages", foreign);
+        }
+        foreign > 0 && foreign.saturating_mul(2) >= per_hour
     }
 
     /// What a server sends back to senders who never wrote to it.
@@ -205,6 +245,25 @@ impl Spamming {
     }
 }
 
+impl Senders {
+    fn meet(&mut self, sender: u64, at: Timestamp) {
+        if let Some(known) = self.0.iter_mut().find(|known| known.0 == sender) {
+            known.1 = at;
+            return;
+        }
+        if self.0.len() == SENDERS_MAX {
+            let oldest = (0..SENDERS_MAX).min_by_key(|place| self.0[*place].1);
+            self.0.swap_remove(oldest.unwrap_or(0));
+        }
+        self.0.push((sender, at));
+    }
+
+    /// How many sent something within an hour.
+    fn recent(&self, at: Timestamp) -> u32 {
+        number(self.0.iter().filter(|known| !at.is_past(known.1, HOUR)).count())
+    }
+}
+
 impl Exchangers {
     fn meet(&mut self, server: Target, is_open: bool, is_bounce: bool, at: Timestamp) {
         let (address, port) = (bits(server.address).to_be_bytes(), server.port.unwrap_or_default());
@@ -250,7 +309,7 @@ impl Exchangers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{Tenant, message, named, recipient, server};
+    use super::super::fixtures::{Tenant, at, message, named, recipient, server};
     use super::*;
     use reeve_policy::Profile;
 
@@ -334,6 +393,7 @@ mod tests {
                 answer: Answer::Refused,
                 is_authenticated: false,
                 sender: Some(1),
+                is_foreign: false,
                 size: 2_000,
                 is_unnamed: false,
                 is_doubtful: false,
@@ -357,6 +417,7 @@ mod tests {
                 answer: Answer::Accepted,
                 is_authenticated: false,
                 sender: None,
+                is_foreign: false,
                 size: 1_000 + place * 70,
                 is_unnamed: false,
                 is_doubtful: false,
@@ -400,6 +461,7 @@ mod tests {
             answer,
             is_authenticated,
             sender,
+            is_foreign: false,
             size,
             is_unnamed: true,
             is_doubtful,
@@ -454,5 +516,42 @@ mod tests {
             spam.observe(server(place, 25), &message(vec![recipient(place, place)], place * 90), at);
         }
         assert_eq!(spam.exchangers.len(), EXCHANGERS_MAX);
+    }
+
+    #[test]
+    fn who_the_senders_were_is_evidence_and_finds_nothing_alone() {
+        let numbers = Tenant::of(Profile::Web).numbers.spam;
+        let judged = |messages: u32, foreign: u32| {
+            let mut spamming = Spamming::default();
+            let mut last = None;
+            for place in 0..messages {
+                let (to, at) = (server(place % 3, 25), at(u64::from(place) * 900));
+                let message = MailEvent::Message {
+                    recipients: vec![recipient(place, place)],
+                    answer: Answer::Accepted,
+                    is_authenticated: false,
+                    sender: Some(u64::from(place) + 1),
+                    is_foreign: place < foreign,
+                    size: 900 + place * 70,
+                    is_unnamed: false,
+                    is_doubtful: false,
+                };
+                spamming.observe(to, &named(place, place, Answer::Accepted), at);
+                spamming.observe(to, &message, at);
+                last = spamming.judge(&numbers, at).or(last);
+            }
+            last
+        };
+        assert!(judged(59, 59).is_none(), "names alone are no spam");
+        let told = |finding: &Finding, name: &str| {
+            finding.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+        };
+        let finding = judged(70, 40).unwrap();
+        assert_eq!(told(&finding, "foreign_sender_messages"), Some(40.0));
+        assert_eq!(told(&finding, "senders"), Some(f64::from(SENDERS_MAX as u32)), "no more are told apart");
+        assert_eq!(finding.confidence_percent, 90);
+        let finding = judged(70, 0).unwrap();
+        assert_eq!(told(&finding, "foreign_sender_messages"), None);
+        assert_eq!(finding.confidence_percent, 85);
     }
 }

@@ -22,9 +22,14 @@ impl OwnDomains {
         Self(all)
     }
 
+    /// Whether none is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `domain`, in lower case, is one of them or below one.
     pub(super) fn hold(&self, domain: &[u8]) -> bool {
-        !self.0.is_empty() && with_parents(domain).any(|name| self.0.binary_search(&hash(name)).is_ok())
+        !self.is_empty() && with_parents(domain).any(|name| self.0.binary_search(&hash(name)).is_ok())
     }
 }
 
