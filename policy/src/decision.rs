@@ -90,6 +90,8 @@ pub enum Scope {
         /// Its ports.
         ports: Vec<u16>,
     },
+    /// What it sends with a source that is not its own, by ports that it has alone.
+    Forged,
 }
 
 impl fmt::Display for Scope {
@@ -107,6 +109,7 @@ impl fmt::Display for Scope {
             Self::Destinations { addresses } => list(f, addresses),
             Self::DestinationPorts { targets } => list(f, targets),
             Self::Endpoint { name, .. } => write!(f, "endpoint {name}"),
+            Self::Forged => f.write_str("forged"),
         }
     }
 }

@@ -602,7 +602,7 @@ fn places(scope: &Scope) -> usize {
 /// What a scope reaches, to be compared with what is seen later.
 fn reach(scope: &Scope) -> Reach {
     match scope {
-        Scope::All | Scope::Port { .. } => Reach::Whole,
+        Scope::All | Scope::Port { .. } | Scope::Forged => Reach::Whole,
         Scope::Endpoint { name, .. } => Reach::Endpoints(BTreeSet::from([name.clone()])),
         Scope::Destinations { addresses } => Reach::Addresses(addresses.iter().copied().collect()),
         Scope::DestinationPorts { targets } => Reach::Targets(targets.iter().copied().collect()),

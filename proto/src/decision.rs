@@ -51,7 +51,8 @@ fn action(field: &str, value: i32) -> Result<Action, WireError> {
 impl From<&Scope> for wire::Scope {
     fn from(scope: &Scope) -> Self {
         let scope = match scope {
-            Scope::All => wire::scope::Scope::All(wire::scope::All {}),
+            Scope::All => wire::scope::Scope::All(wire::scope::All { forged: false }),
+            Scope::Forged => wire::scope::Scope::All(wire::scope::All { forged: true }),
             Scope::Port { protocol, port } => wire::scope::Scope::Port(wire::scope::Port {
                 protocol: protocol.to_string(),
                 port: (*port).into(),
@@ -83,7 +84,8 @@ impl TryFrom<wire::Scope> for Scope {
 
     fn try_from(scope: wire::Scope) -> Result<Self, WireError> {
         Ok(match required("scope", scope.scope)? {
-            wire::scope::Scope::All(wire::scope::All {}) => Self::All,
+            wire::scope::Scope::All(wire::scope::All { forged: false }) => Self::All,
+            wire::scope::Scope::All(wire::scope::All { forged: true }) => Self::Forged,
             wire::scope::Scope::Port(one) => Self::Port {
                 protocol: parsed("port.protocol", &one.protocol)?,
                 port: port("port.port", one.port)?,

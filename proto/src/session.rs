@@ -4,7 +4,7 @@
 //! again it would be as unreadable, and a stream that broke upon it would break for ever.
 
 use reeve_policy::{
-    LiftReason, Measure, NodeEventKind, NodeId, Order, OrderId, OrderResult, PauseScope, Report,
+    LiftReason, Measure, NodeEventKind, NodeId, Order, OrderId, OrderResult, PauseScope, Report, Scope,
 };
 
 use crate::error::WireError;
@@ -27,12 +27,13 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 4 };
+    pub const CURRENT: Self = Self { major: 1, minor: 5 };
 
-    /// Whether a peer of this version can read an order; one that cannot would break the stream upon it.
+    /// Whether a peer of this version can read an order; one that cannot would break the stream upon it, or do more than it was told.
     #[must_use]
-    pub const fn knows(self, order: &Order) -> bool {
+    pub fn knows(self, order: &Order) -> bool {
         match order {
+            Order::Impose { decision, .. } if decision.scope == Scope::Forged => self.minor >= 5,
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
             Order::ReleaseBrakes { .. } => self.minor >= 4,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,

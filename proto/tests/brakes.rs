@@ -4,8 +4,8 @@
 
 use reeve_policy::judge::BrakesSet;
 use reeve_policy::{
-    Exemption, Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId, Pause, PauseScope, PolicyVersion,
-    Report, Tenant, Timestamp, Usage,
+    Action, Decision, DecisionId, Exemption, Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId,
+    Origin, Pause, PauseScope, PolicyVersion, Protocol, Report, Scope, Tenant, Timestamp, Until, Usage,
 };
 use reeve_proto::session::{Hello, ProtocolVersion};
 use reeve_proto::{agent, types};
@@ -37,6 +37,34 @@ fn orders_come_back_as_they_were() {
         assert_eq!(Order::try_from(wire).unwrap(), order);
         assert!(ProtocolVersion::CURRENT.knows(&order), "{}", order.name());
         assert!(!ProtocolVersion { major: 1, minor: 0 }.knows(&order), "{}", order.name());
+    }
+}
+
+#[test]
+fn what_is_forged_is_held_by_who_knows_how_and_told_to_others_as_everything() {
+    let decision = |scope| Decision {
+        id: DecisionId("O5".parse().unwrap()),
+        tenant: "alice".parse().unwrap(),
+        violation: None,
+        clause: String::new(),
+        origin: Origin::Operator { name: "oncall".into() },
+        action: Action::Block,
+        scope,
+        rate: None,
+        until: Until::Released,
+        at: at(2),
+        mode: Mode::Enforce,
+        reason: String::new(),
+        softened: None,
+        reckoning: None,
+    };
+    for (scope, is_known) in
+        [(Scope::Forged, false), (Scope::Port { protocol: Protocol::Tcp, port: 25 }, true)]
+    {
+        let order = Order::Impose { id: id("O5"), decision: Box::new(decision(scope)) };
+        assert_eq!(Order::try_from(agent::v1::Order::from(&order)).unwrap(), order);
+        assert!(ProtocolVersion::CURRENT.knows(&order));
+        assert_eq!(ProtocolVersion { major: 1, minor: 4 }.knows(&order), is_known);
     }
 }
 

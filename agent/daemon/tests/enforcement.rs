@@ -52,6 +52,16 @@ fn every_kind() -> Elements {
     elements.insert(Element::SuspendedPort("tap-14-bytes-x".into()), hold(hour, "s"));
     elements.insert(Element::HeldPort("tap1".into()), hold(hour, "h"));
     let limit = |rate: &str, id| Hold { rate: Some(rate.parse().unwrap()), ..hold(hour, id) };
+    for port in ["tap1", "tap-14-bytes-x"] {
+        elements.insert(Element::VettedPort(port.into()), hold(hour, "f"));
+        for source in ["203.0.113.10/32", "203.0.113.64/26", "2001:db8:10::/48", "fe80::/10"] {
+            let vouched = Element::Vouched { port: port.into(), source: source.parse().unwrap() };
+            elements.insert(vouched, hold(hour, "f"));
+        }
+    }
+    elements.insert(Element::ForgedPort("tap1".into()), hold(hour, "f"));
+    elements.insert(Element::ForgedLimit("tap-14-bytes-x".into()), limit("10 packets/second", "forged.1"));
+    elements.insert(Element::ForgedLimited("tap-14-bytes-x".into()), hold(hour, "l"));
     for (source, destination) in
         [("203.0.113.128/25", "20.0.0.1/32"), ("2001:db8:20::/48", "2001:db8:f000::/36")]
     {
@@ -131,7 +141,7 @@ fn every_kind_of_element_is_read_back_as_it_was_told() {
         for observed in enforcer.observe().unwrap() {
             assert_eq!(observed.foreign, 0);
             assert!(observed.elements.keys().eq(every_kind().keys()), "{observed:#?}");
-            assert_eq!(observed.limits.len(), 6);
+            assert_eq!(observed.limits.len(), 7);
         }
         // Both printers again, this time with elements: what nft lists is what it would make of the text.
         let by_netlink = nft(&["-s", "list", "ruleset"]);
@@ -156,7 +166,7 @@ fn a_difference_is_applied_and_lifted() {
         fewer.retain(|element, _| !matches!(element, Element::Limit { pace: Pace::Openings, .. }));
         enforcer.apply(fewer.clone(), now()).unwrap();
         assert!(holds(&mut enforcer, &fewer));
-        assert!(enforcer.observe().unwrap().iter().all(|table| table.limits.len() == 4), "limits go too");
+        assert!(enforcer.observe().unwrap().iter().all(|table| table.limits.len() == 5), "limits go too");
         enforcer.apply(Elements::new(), now()).unwrap();
         assert!(holds(&mut enforcer, &Elements::new()));
         assert!(enforcer.observe().unwrap().iter().all(|table| table.limits.is_empty()));

@@ -458,6 +458,9 @@ pub struct Traffic {
     /// To this destination; may be given several times. With --port, to that port of it.
     #[arg(long, value_name = "ADDRESS")]
     pub to: Vec<std::net::IpAddr>,
+    /// What the tenant sends with a source that is not its own, by ports that it has alone on a node.
+    #[arg(long, conflicts_with_all = ["port", "to"])]
+    pub forged: bool,
 }
 
 impl Traffic {
@@ -468,6 +471,7 @@ impl Traffic {
         addresses.sort_unstable();
         addresses.dedup();
         match self.port {
+            None if self.forged => Scope::Forged,
             None if addresses.is_empty() => Scope::All,
             None => Scope::Destinations { addresses },
             Some((protocol, port)) if addresses.is_empty() => Scope::Port { protocol, port },

@@ -239,6 +239,8 @@ pub enum ScopeRule {
     DestinationPorts,
     /// The protected endpoint that was called.
     Endpoint,
+    /// What has a source that is not the tenant's.
+    Forged,
 }
 
 impl Rule {
@@ -317,6 +319,7 @@ impl ScopeRule {
     pub fn resolve(self, targets: &[Target], endpoints: &[Endpoint]) -> Scope {
         match self {
             Self::All => Scope::All,
+            Self::Forged => Scope::Forged,
             Self::Port(protocol, port) => Scope::Port { protocol, port },
             Self::Destinations => {
                 let addresses: BTreeSet<_> = targets.iter().map(|target| target.address).collect();

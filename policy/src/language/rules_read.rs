@@ -172,6 +172,10 @@ fn parent(section: &Section<'_, '_>) -> Option<Escalation> {
         if step.scope.is_by_target() {
             place.reject("scope", "all, or a port like tcp/25: the destinations are those of the reseller's customer, who is held already");
         }
+        if step.scope == ScopeRule::Forged {
+            place
+                .reject("scope", "all, or a port like tcp/25: the reseller forged nothing, its customer did");
+        }
         if step.until == Until::Verified {
             place.reject("until", "\"released\", \"paid\" or a time: a reseller's servers are not asked");
         }
@@ -290,7 +294,7 @@ fn step(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>) -> Option<Step>
         section.reject("action", "observe, notify, limit, block, suspend");
     }
     let action = section.one_of("action", &actions.map(|action| (action.name(), action)));
-    let scope = scope(section, action);
+    let scope = scope(section, action, on);
     let rate = rate(section, action, scope);
     let until = until(section, action, on);
     let grace = grace(section);
@@ -310,7 +314,13 @@ fn rate(section: &Section<'_, '_>, action: Option<Action>, scope: Option<ScopeRu
             None
         }
         (Some(Action::Limit), Some(rate)) => {
-            if rate.unit == Unit::Calls && scope.is_some_and(|scope| scope != ScopeRule::Endpoint) {
+            let is_counted = matches!(rate.unit, Unit::Packets | Unit::Bytes);
+            if scope == Some(ScopeRule::Forged) && !is_counted {
+                section.reject(
+                    "rate",
+                    "packets or bytes: what has a forged source is no connection of anybody's",
+                );
+            } else if rate.unit == Unit::Calls && scope.is_some_and(|scope| scope != ScopeRule::Endpoint) {
                 section.reject("rate", "connections, packets or bytes; calls go with the scope `endpoint`");
             }
             Some(Some(rate))
@@ -323,7 +333,11 @@ fn rate(section: &Section<'_, '_>, action: Option<Action>, scope: Option<ScopeRu
     }
 }
 
-fn scope(section: &Section<'_, '_>, action: Option<Action>) -> Option<ScopeRule> {
+fn scope(
+    section: &Section<'_, '_>,
+    action: Option<Action>,
+    on: Option<&BTreeSet<Class>>,
+) -> Option<ScopeRule> {
     let Some(text) = section.text("scope") else {
         // Without a word, the mildest scope that stops the abuse.
         let is_by_target = matches!(action, Some(Action::Block | Action::Limit));
@@ -334,6 +348,7 @@ fn scope(section: &Section<'_, '_>, action: Option<Action>) -> Option<ScopeRule>
         "dst" | "targets" => Some(ScopeRule::Destinations),
         "dst:port" => Some(ScopeRule::DestinationPorts),
         "endpoint" => Some(ScopeRule::Endpoint),
+        "forged" => Some(ScopeRule::Forged),
         other => other.split_once('/').and_then(|(protocol, port)| {
             let protocol: Protocol = protocol.parse().ok()?;
             let port = port.parse().ok().filter(|port| *port > 0)?;
@@ -344,15 +359,26 @@ fn scope(section: &Section<'_, '_>, action: Option<Action>) -> Option<ScopeRule>
         // A suspension is of everything, and a block of everything is a suspension.
         (Some(Action::Suspend), Some(scope)) if scope != ScopeRule::All => None,
         (Some(Action::Block), Some(ScopeRule::All)) => None,
+        // Of claims and of what a tenant does under its own name it would stop nothing.
+        (_, Some(ScopeRule::Forged)) if !on.is_none_or(|on| on.iter().all(|class| may_be_forged(*class))) => {
+            let allowed = "forged only where the rule is on nothing but spoof.source, flood.* and crash: what else is seen has the tenant's own source";
+            section.reject("scope", allowed);
+            return None;
+        }
         (_, scope) => scope,
     };
     if scope.is_none() {
         section.reject(
             "scope",
-            "all (to suspend or limit); dst, dst:port, targets, endpoint, or a port like tcp/25 (to block or limit)",
+            "all (to suspend or limit); dst, dst:port, targets, endpoint, forged, or a port like tcp/25 (to block or limit)",
         );
     }
     scope
+}
+
+/// Whether what the class sees may have a source that is not the tenant's.
+fn may_be_forged(class: Class) -> bool {
+    matches!(class, Class::SpoofSource | Class::Crash) || class.family() == "flood"
 }
 
 fn until(section: &Section<'_, '_>, action: Option<Action>, on: Option<&BTreeSet<Class>>) -> Option<Until> {

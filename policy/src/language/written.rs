@@ -301,6 +301,7 @@ impl Display for ScopeRule {
             Self::Destinations => f.write_str("dst"),
             Self::DestinationPorts => f.write_str("dst:port"),
             Self::Endpoint => f.write_str("endpoint"),
+            Self::Forged => f.write_str("forged"),
         }
     }
 }

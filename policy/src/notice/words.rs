@@ -223,10 +223,11 @@ impl Words<'_> {
             (_, Scope::Port { .. }) => "_port".to_owned(),
             (_, Scope::Destinations { .. } | Scope::DestinationPorts { .. }) => "_targets".to_owned(),
             (_, Scope::Endpoint { .. }) => "_endpoint".to_owned(),
+            (_, Scope::Forged) => "_forged".to_owned(),
         };
         let (mut port, mut targets, mut endpoint) = (String::new(), String::new(), String::new());
         match &decision.scope {
-            Scope::All => {}
+            Scope::All | Scope::Forged => {}
             Scope::Port { protocol, port: number } => port = format!("{protocol}/{number}"),
             Scope::Destinations { addresses } => targets = some(addresses),
             Scope::DestinationPorts { targets: all } => targets = some(all),

@@ -1,6 +1,7 @@
 //! Who says that it is somebody else, and what only looks so: whole frames through the engine.
 
 use reeve_policy::language::Policy;
+use reeve_policy::{Action, DecisionId, Origin, Protocol, Scope, Until};
 
 use super::*;
 use crate::frame::{LinkType, Passage};
@@ -59,6 +60,10 @@ fn vantages() -> Vec<Vantage> {
 }
 
 fn engine() -> Engine {
+    engine_in(Mode::Observe)
+}
+
+fn engine_in(mode: Mode) -> Engine {
     let mut policy = Policy::preset("baseline").unwrap();
     for protected in
         ["203.0.113.1/32", "2001:db8:10::1/128", "2001:db8:77::1/128", "172.17.0.1/32", "fe80::1/128"]
@@ -67,7 +72,7 @@ fn engine() -> Engine {
     }
     let mut engine = Engine::new(EngineConfig {
         node: "n1".parse().unwrap(),
-        mode: Mode::Observe,
+        mode,
         policy: Arc::new(policy),
         flow_bytes: 1 << 20,
         seed: 3,
@@ -199,6 +204,38 @@ fn forged_sources_are_told_on_a_port() {
     check_sources(&["8.8.8.8", "9.9.9.9", "1.2.3.4"], &["alice spoof.source"]);
     check_sources(&[ALICE, ALICE, "8.8.8.8"], &["alice spoof.source"]);
     check_sources(&[ALICE, ALICE, ALICE, "8.8.8.8"], &[]);
+}
+
+#[test]
+fn what_is_forged_and_dropped_leads_to_nothing_further() {
+    for (scope, expect) in [
+        (Scope::Forged, &["alice spoof.source?"] as &[&str]),
+        // What the policy itself then does has the same effect.
+        (Scope::Port { protocol: Protocol::Tcp, port: 25 }, &["alice spoof.source", "alice spoof.source?"]),
+    ] {
+        let mut scene = Scene { engine: engine_in(Mode::Enforce), ..Scene::new(TAP, Passage::In) };
+        let decision = Decision {
+            id: DecisionId("O1".parse().unwrap()),
+            tenant: "alice".parse().unwrap(),
+            violation: None,
+            clause: String::new(),
+            origin: Origin::Operator { name: "oncall".into() },
+            action: Action::Block,
+            scope,
+            rate: None,
+            until: Until::Released,
+            at: at(1_000),
+            mode: Mode::Enforce,
+            reason: String::new(),
+            softened: None,
+            reckoning: None,
+        };
+        scene.engine.handle_impose(&decision, at(1_000));
+        for _ in 0..60 {
+            scene.send(&udp(ALICES, ROUTERS, ("8.8.8.8", OUTSIDE), (4_000, 53)));
+        }
+        scene.expect(expect);
+    }
 }
 
 #[test]

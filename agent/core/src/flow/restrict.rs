@@ -29,6 +29,8 @@ struct Traffic {
     destinations: BTreeSet<IpAddr>,
     targets: BTreeSet<Target>,
     endpoints: Vec<(Vec<IpNet>, Vec<u16>)>,
+    /// What has somebody else's source, of which nothing is ever taken for an attempt of the tenant's own.
+    forged: bool,
 }
 
 impl Traffic {
@@ -43,6 +45,7 @@ impl Traffic {
             Scope::Endpoint { addresses, ports, .. } => {
                 self.endpoints.push((addresses.clone(), ports.clone()))
             }
+            Scope::Forged => self.forged = true,
         }
     }
 
@@ -110,6 +113,12 @@ impl Restrictions {
     #[must_use]
     pub fn is_total(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.blocked.all)
+    }
+
+    /// Whether what has somebody else's source goes nowhere.
+    #[must_use]
+    pub fn hold_forged(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.blocked.forged)
     }
 
     /// What measures do to an attempt at `target`.

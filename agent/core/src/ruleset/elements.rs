@@ -29,6 +29,21 @@ pub enum Element {
     SuspendedPort(Arc<str>),
     /// An interface of which only what can be read is bridged.
     HeldPort(Arc<str>),
+    /// An interface of which it is asked whether the source is its tenant's.
+    VettedPort(Arc<str>),
+    /// A source that is.
+    Vouched {
+        /// The interface.
+        port: Arc<str>,
+        /// The source.
+        source: IpNet,
+    },
+    /// An interface of which everything else is dropped.
+    ForgedPort(Arc<str>),
+    /// What leads from an interface to the limit of everything else.
+    ForgedLimit(Arc<str>),
+    /// An interface of which something else was too much; it only counts.
+    ForgedLimited(Arc<str>),
     /// A destination that a suspended source keeps.
     Lifeline {
         /// The source.
@@ -111,6 +126,10 @@ pub(super) const EVERYWHERE: [IpNet; 2] = [
     IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 0)),
 ];
 
+/// Sources that are never routed, by which IPv6 keeps its link.
+const LINK_LOCAL: IpNet =
+    IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10));
+
 /// What an element that is no interface is keyed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'e> {
@@ -180,14 +199,16 @@ impl Hold {
     /// share it, and what it asks.
     #[must_use]
     pub fn object(&self, element: &Element) -> Option<String> {
-        let (Element::Limit { pace, .. } | Element::Owned { what: Owned::Limit { pace, .. }, .. }) = element
-        else {
-            return None;
-        };
-        let letter = match pace {
-            Pace::Traffic => 't',
-            Pace::Openings => 'n',
-            Pace::Calls => 'c',
+        let letter = match element {
+            Element::Limit { pace, .. } | Element::Owned { what: Owned::Limit { pace, .. }, .. } => {
+                match pace {
+                    Pace::Traffic => 't',
+                    Pace::Openings => 'n',
+                    Pace::Calls => 'c',
+                }
+            }
+            Element::ForgedLimit(_) => 'f',
+            _ => return None,
         };
         Some(format!("{letter}-{}", self.decisions.first()?))
     }
@@ -207,7 +228,7 @@ impl Element {
     /// Its kin and its destination, if it has one.
     pub(super) fn kin(&self) -> Option<(Kin, IpNet)> {
         let (owner, first, destination, service) = match self {
-            Self::SuspendedPort(_) | Self::HeldPort(_) => return None,
+            of_port if of_port.port().is_some() => return None,
             Self::User { .. } | Self::Group { .. } | Self::ReadPort(_) => return None,
             Self::Owned { owner, what } => {
                 let (destination, service) = what.place();
@@ -230,6 +251,11 @@ impl Element {
             Self::Suspended(net) => SetId::Suspended(version(net)),
             Self::SuspendedPort(_) => SetId::SuspendedPort,
             Self::HeldPort(_) => SetId::HeldPort,
+            Self::VettedPort(_) => SetId::VettedPort,
+            Self::Vouched { source, .. } => SetId::Vouched(version(source)),
+            Self::ForgedPort(_) => SetId::ForgedPort,
+            Self::ForgedLimit(_) => SetId::ForgedLimit,
+            Self::ForgedLimited(_) => SetId::ForgedLimited,
             Self::Lifeline { source, .. } => SetId::Lifeline(version(source)),
             Self::Held(net) => SetId::Held(version(net)),
             Self::BlockedPort { source, .. } => SetId::BlockedPort(version(source)),
@@ -252,6 +278,21 @@ impl Element {
         }
     }
 
+    /// The interface that it is, or is of.
+    #[must_use]
+    pub fn port(&self) -> Option<&str> {
+        match self {
+            Self::SuspendedPort(name)
+            | Self::HeldPort(name)
+            | Self::VettedPort(name)
+            | Self::Vouched { port: name, .. }
+            | Self::ForgedPort(name)
+            | Self::ForgedLimit(name)
+            | Self::ForgedLimited(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// What it is keyed by.
     ///
     /// # Panics
@@ -265,7 +306,13 @@ impl Element {
             | Self::Suspended(net)
             | Self::Held(net)
             | Self::Limited(net) => one(net),
-            Self::SuspendedPort(name) | Self::HeldPort(name) => panic!("{name} is an interface"),
+            Self::SuspendedPort(name)
+            | Self::HeldPort(name)
+            | Self::VettedPort(name)
+            | Self::Vouched { port: name, .. }
+            | Self::ForgedPort(name)
+            | Self::ForgedLimit(name)
+            | Self::ForgedLimited(name) => panic!("{name} is an interface"),
             Self::User { .. } | Self::Group { .. } | Self::ReadPort(_) | Self::Owned { .. } => {
                 panic!("{self:?} is by no address")
             }
@@ -454,8 +501,10 @@ pub(super) fn without_overlaps(mut all: Elements) -> Elements {
 
 /// Enters an element of a decision's.
 pub(super) fn enter(all: &mut Elements, element: Element, lasting: Lasting, decision: &Decision) {
-    let is_limit =
-        matches!(element, Element::Limit { .. } | Element::Owned { what: Owned::Limit { .. }, .. });
+    let is_limit = matches!(
+        element,
+        Element::Limit { .. } | Element::ForgedLimit(_) | Element::Owned { what: Owned::Limit { .. }, .. }
+    );
     let rate = decision.rate.filter(|_| is_limit);
     let hold = all.entry(element).or_insert_with(|| Hold { rate, ..Hold::new(lasting) });
     hold.lasting = hold.lasting.max(lasting);
@@ -468,6 +517,13 @@ fn of_measure(measure: &Measure, sources: &[IpNet], ports: &[Arc<str>]) -> Vec<E
         (Action::Suspend, _) | (Action::Block, Scope::All) => {
             let ports = ports.iter().cloned().map(Element::SuspendedPort);
             sources.iter().copied().map(Element::Suspended).chain(ports).collect()
+        }
+        // Without a port, or an address to be told by, nobody could say what is forged.
+        (Action::Block | Action::Limit, Scope::Forged) if sources.is_empty() => Vec::new(),
+        (Action::Block, Scope::Forged) => ports.iter().cloned().map(Element::ForgedPort).collect(),
+        (Action::Limit, Scope::Forged) => {
+            let limits = ports.iter().cloned().map(Element::ForgedLimit);
+            limits.chain(ports.iter().cloned().map(Element::ForgedLimited)).collect()
         }
         (Action::Block, scope) => reaches(scope, sources).map(|reach| reach.blocked()).collect(),
         (Action::Limit, scope) => {
@@ -501,6 +557,21 @@ fn beside(
             let kept: Vec<IpNet> = lifeline.iter().chain(&tenant.lifeline).copied().collect();
             pairs(sources, IpNet::aggregate(&kept).into_iter())
                 .map(|(source, destination)| Element::Lifeline { source, destination })
+                .collect()
+        }
+        (Action::Block | Action::Limit, Scope::Forged) => {
+            let own: Vec<IpNet> = sources.iter().copied().chain([LINK_LOCAL]).collect();
+            let vouched = |port: &Arc<str>| {
+                let vouch = |source: &IpNet| Element::Vouched { port: Arc::clone(port), source: *source };
+                IpNet::aggregate(&own).iter().map(vouch).collect::<Vec<_>>()
+            };
+            let is_told = !sources.is_empty();
+            let ports = ports.iter().filter(|_| is_told);
+            ports
+                .flat_map(|port| {
+                    let asked = [Element::VettedPort(Arc::clone(port)), Element::HeldPort(Arc::clone(port))];
+                    asked.into_iter().chain(vouched(port))
+                })
                 .collect()
         }
         (Action::Block | Action::Limit, _) => {
@@ -557,6 +628,8 @@ pub(super) fn reaches(scope: &Scope, sources: &[IpNet]) -> impl Iterator<Item = 
     };
     let all = match scope {
         Scope::All => from(None),
+        // It goes by ports.
+        Scope::Forged => Vec::new(),
         Scope::Port { protocol, port } => from(Some((*protocol, *port))),
         Scope::Destinations { addresses } => {
             to(vec![None], addresses.iter().copied().map(IpNet::from).collect())
@@ -716,6 +789,42 @@ mod tests {
         let mut limit = measure(id, Action::Limit, scope, HOUR);
         limit.decision.rate = Some(rate.parse().unwrap());
         limit
+    }
+
+    #[test]
+    fn what_is_forged_is_held_by_ports_that_are_one_tenants_alone() {
+        let vouched = [
+            "VettedPort(\"tap0\") Lease ",
+            "Vouched { port: \"tap0\", source: 203.0.113.0/25 } Lease ",
+            "Vouched { port: \"tap0\", source: 2001:db8:10::/48 } Lease ",
+            "Vouched { port: \"tap0\", source: fe80::/10 } Lease ",
+        ];
+        let held = ["HeldPort(\"tap0\") Lease "];
+        check(
+            &[measure("m", Action::Block, Scope::Forged, Until::Released)],
+            &[&held[..], &vouched, &["ForgedPort(\"tap0\") Lease m"]].concat(),
+        );
+        let mut limit = measure("m", Action::Limit, Scope::Forged, Until::Released);
+        limit.decision.rate = Some("10 packets/second".parse().unwrap());
+        let limited = ["ForgedLimit(\"tap0\") Lease m", "ForgedLimited(\"tap0\") Lease m"];
+        check(&[limit], &[&held[..], &vouched, &limited].concat());
+    }
+
+    #[test]
+    fn what_is_forged_cannot_be_told_without_a_port_or_an_address() {
+        let forged = measure("m", Action::Block, Scope::Forged, Until::Released);
+        let desired = DesiredState {
+            version: 1,
+            measures: [(forged.decision.id.clone(), forged)].into_iter().collect(),
+        };
+        let address = vec!["203.0.113.7/32".parse().unwrap()];
+        let port = vec!["n1/tap0".parse().unwrap()];
+        for (addresses, interfaces) in [(address, Vec::new()), (Vec::new(), port)] {
+            let tenant = Tenant { addresses, interfaces, ..Tenant::new("a".parse().unwrap()) };
+            let (node, tenants) = ("n1".parse().unwrap(), [Arc::new(tenant)]);
+            let now = Timestamp::from_secs(200);
+            assert!(elements(&desired, &node, &tenants, Spared::default(), now).is_empty());
+        }
     }
 
     #[test]

@@ -561,6 +561,8 @@ fn of_measure(measure: &Measure, tenant: &Tenant, owner: Owner, has_mailer: bool
     let mut what: Vec<Owned> = Vec::new();
     match (decision.action, &decision.scope) {
         (Action::Suspend, _) | (Action::Block, Scope::All) => what.push(Owned::Suspended),
+        // A process has no port, and only those with capabilities could forge anything.
+        (_, Scope::Forged) => return Vec::new(),
         (Action::Block, scope) => {
             what.extend(reaches(scope, &EVERYWHERE).map(|reach| {
                 let (destination, service) = (reach.destination, reach.service);
@@ -606,7 +608,7 @@ fn reaches_mail(scope: &Scope, action: Action) -> bool {
         Scope::All | Scope::Destinations { .. } => true,
         Scope::Port { protocol, port } => (*protocol, *port) == (Protocol::Tcp, MAIL_PORT),
         Scope::DestinationPorts { targets } => targets.iter().any(|target| target.port == Some(MAIL_PORT)),
-        Scope::Endpoint { .. } => false,
+        Scope::Endpoint { .. } | Scope::Forged => false,
     }
 }
 
@@ -618,6 +620,7 @@ fn beside(measure: &Measure, tenant: &Tenant, owner: Owner, lifeline: &[IpNet]) 
             let kept = IpNet::aggregate(&kept).into_iter().map(Owned::Lifeline);
             kept.map(|what| Element::Owned { owner, what }).collect()
         }
+        (_, Scope::Forged) => Vec::new(),
         (Action::Block | Action::Limit, _) => vec![Element::Owned { owner, what: Owned::Held }],
         (Action::Observe | Action::Notify, _) => Vec::new(),
     }

@@ -14,7 +14,8 @@
 //! from a suspended port with a source that is not its tenant's is dropped without a word, since an answer would go to
 //! somebody else; so is what such a port sends to the node for it to route, which the table for bridged frames sees last. Behind
 //! tags and tunnels that are not looked into there may be any source, so from the ports of those under some measure nothing is bridged that
-//! is not plain IP or ARP. Of the others only those under some measure (`held`) go further: what is too much of the limited is dropped;
+//! is not plain IP or ARP. Of ports whose tenants are only to speak for themselves (`vetted_port`) what has another source than theirs is
+//! dropped, or slowed. Of the others only those under some measure (`held`) go further: what is too much of the limited is dropped;
 //! then protected destinations are let through, whatever a block says; then the blocked are refused.
 //!
 //! A limit is a named object that a map leads to, so each has its own rate and the skeleton none. Limits of *openings* are asked by
@@ -108,6 +109,16 @@ pub enum SetId {
     SuspendedPort,
     /// Interfaces of which only what can be read is bridged.
     HeldPort,
+    /// Interfaces of which it is asked whether the source is their tenant's.
+    VettedPort,
+    /// What is its tenant's of an interface.
+    Vouched(Version),
+    /// Interfaces of which everything else is dropped, counted.
+    ForgedPort,
+    /// The limits of everything else.
+    ForgedLimit,
+    /// What was too much of it, counted.
+    ForgedLimited,
     /// A suspended source's destinations that it keeps.
     Lifeline(Version),
     /// Sources of which something is refused or limited.
@@ -273,6 +284,8 @@ pub enum ChainId {
     Suspended,
     /// What comes from a suspended port and cannot be answered.
     Unheard,
+    /// What comes from a port of which only its tenant's own sources pass.
+    Forged,
     /// What may open a connection, and be one too many.
     Openings,
     /// What comes from somebody else under some measure.
@@ -399,7 +412,9 @@ impl SetId {
         all.extend(both(Self::Protected));
         all.extend(both(Self::Own));
         all.extend(both(Self::Suspended));
-        all.extend([Self::SuspendedPort, Self::HeldPort]);
+        all.extend([Self::SuspendedPort, Self::HeldPort, Self::VettedPort]);
+        all.extend(both(Self::Vouched));
+        all.extend([Self::ForgedPort, Self::ForgedLimit, Self::ForgedLimited]);
         all.extend(both(Self::Lifeline));
         all.extend(both(Self::Held));
         all.extend(both(Self::BlockedPort));
@@ -439,7 +454,15 @@ impl SetId {
     /// Whether it is keyed by names of interfaces.
     #[must_use]
     pub const fn is_of_ports(self) -> bool {
-        matches!(self, Self::SuspendedPort | Self::HeldPort)
+        matches!(
+            self,
+            Self::SuspendedPort
+                | Self::HeldPort
+                | Self::VettedPort
+                | Self::ForgedPort
+                | Self::ForgedLimit
+                | Self::ForgedLimited
+        )
     }
 
     /// Its name in the kernel.
@@ -451,6 +474,11 @@ impl SetId {
             Self::Suspended(version) => format!("suspended{}", version.digit()),
             Self::SuspendedPort => "suspended_port".to_owned(),
             Self::HeldPort => "held_port".to_owned(),
+            Self::VettedPort => "vetted_port".to_owned(),
+            Self::Vouched(version) => format!("vouched{}", version.digit()),
+            Self::ForgedPort => "forged_port".to_owned(),
+            Self::ForgedLimit => "forged_limit".to_owned(),
+            Self::ForgedLimited => "forged_limited".to_owned(),
             Self::Lifeline(version) => format!("lifeline{}", version.digit()),
             Self::Held(version) => format!("held{}", version.digit()),
             Self::BlockedPort(version) => format!("blocked_port{}", version.digit()),
@@ -472,7 +500,13 @@ impl SetId {
             Self::Own(version) | Self::Suspended(version) | Self::Held(version) | Self::Limited(version) => {
                 Shape::Source.key(version)
             }
-            Self::SuspendedPort | Self::HeldPort => vec![Field::Interface],
+            Self::SuspendedPort
+            | Self::HeldPort
+            | Self::VettedPort
+            | Self::ForgedPort
+            | Self::ForgedLimit
+            | Self::ForgedLimited => vec![Field::Interface],
+            Self::Vouched(version) => vec![Field::Interface, Field::Source(version)],
             Self::BlockedPort(version) => Shape::Port.key(version),
             Self::BlockedDestination(version) | Self::Lifeline(version) => Shape::Destination.key(version),
             Self::BlockedService(version) => Shape::Service.key(version),
@@ -484,8 +518,10 @@ impl SetId {
     const fn members(self) -> Members {
         match self {
             Self::Protected(_) | Self::Own(_) => Members::Plain,
-            Self::Held(_) | Self::HeldPort | Self::Lifeline(_) => Members::Timed,
-            Self::Limit(..) => Members::Limits,
+            Self::Held(_) | Self::HeldPort | Self::VettedPort | Self::Vouched(_) | Self::Lifeline(_) => {
+                Members::Timed
+            }
+            Self::Limit(..) | Self::ForgedLimit => Members::Limits,
             Self::Owner(set) => set.members(),
             _ => Members::Counted,
         }
@@ -502,6 +538,7 @@ impl ChainId {
             Self::Output => "output",
             Self::Suspended => "suspended",
             Self::Unheard => "unheard",
+            Self::Forged => "forged",
             Self::Openings => "openings",
             Self::Held => "held",
             Self::Refuse => "refuse",
@@ -588,6 +625,18 @@ impl Ruleset {
         unheard.extend(Upkeep::above_the_link().map(keep_up));
         unheard.push(Rule::Always(Verdict::Drop));
 
+        let mut forged = both(SetId::Vouched, Verdict::Return).to_vec();
+        forged.extend((family == Family::Bridge).then(|| keep_up(Upkeep::Arp)));
+        forged.extend(Upkeep::above_the_link().map(keep_up));
+        forged.push(Rule::Limit {
+            key: SetId::ForgedLimit.key(),
+            map: SetId::ForgedLimit,
+            is_loaded: false,
+            source: SetId::ForgedLimited.key(),
+            count: SetId::ForgedLimited,
+        });
+        forged.push(lookup(SetId::ForgedPort, Verdict::Drop));
+
         let mut openings = vec![Rule::ReturnUnlessOpening];
         openings.extend(limits(Pace::Openings));
 
@@ -601,10 +650,12 @@ impl Ruleset {
         held.extend(both(SetId::BlockedService, refuse));
 
         let unheard_port = || lookup(SetId::SuspendedPort, Verdict::Goto(ChainId::Unheard));
+        let vetted_port = || lookup(SetId::VettedPort, Verdict::Jump(ChainId::Forged));
         let sources = |is_port_known: bool| {
             let mut rules = Vec::new();
             rules.extend(both(SetId::Suspended, Verdict::Goto(ChainId::Suspended)));
             rules.extend(is_port_known.then(unheard_port));
+            rules.extend(is_port_known.then(vetted_port));
             rules.extend(both(SetId::Held, Verdict::Goto(ChainId::Held)));
             rules
         };
@@ -612,6 +663,7 @@ impl Ruleset {
             chain(ChainId::Refuse, None, last),
             chain(ChainId::Suspended, None, suspended),
             chain(ChainId::Unheard, None, unheard),
+            chain(ChainId::Forged, None, forged),
             chain(ChainId::Openings, None, openings),
             chain(ChainId::Held, None, held),
         ];
@@ -632,6 +684,7 @@ impl Ruleset {
                     verdict: Verdict::Accept,
                 }));
                 rules.push(unheard_port());
+                rules.push(vetted_port());
                 chains.push(chain(ChainId::Input, Some(PRIORITY), rules));
                 let mut rules = vec![Rule::DropUnreadable(SetId::HeldPort)];
                 rules.extend(sources(true));

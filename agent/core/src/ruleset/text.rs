@@ -319,7 +319,13 @@ fn print_element(element: &Element) -> String {
         if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
     };
     match element {
-        Element::SuspendedPort(name) | Element::HeldPort(name) => format!("{name:?}"),
+        Element::Vouched { port, source } => format!("{port:?} . {}", net(source)),
+        Element::SuspendedPort(name)
+        | Element::HeldPort(name)
+        | Element::VettedPort(name)
+        | Element::ForgedPort(name)
+        | Element::ForgedLimit(name)
+        | Element::ForgedLimited(name) => format!("{name:?}"),
         Element::User { uid, owner } => format!("{uid} : {owner:#010x}"),
         // nft takes and shows a path; the kernel knows this.
         Element::Group { id, owner, .. } => format!("{id} : {owner:#010x}"),

@@ -34,6 +34,8 @@ impl Shard {
         let is_aimed =
             !targets.is_empty() && targets.iter().all(|seen| in_force.held(&seen.target) == Held::Blocked);
         match finding.class.family() {
+            // That it goes on reaches nobody, however much it is: whoever is to be held harder is when it happens again.
+            _ if finding.class == Class::SpoofSource => in_force.hold_forged(),
             // Forged sources, claims and packets that crash are abuse whoever they reach; what was used up is.
             "spoof" | "crash" | "quota" => false,
             "flood" if !in_force.is_total() => is_aimed && !is_several_times(finding),

@@ -17,7 +17,7 @@ use reeve_core::ruleset::local::WEIGHED_STEP;
 use reeve_policy::judge::Standing;
 use reeve_policy::{
     DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeEventKind, NodeId, OrderFailure,
-    OrderId, OrderResult, Report, Tenant, Timestamp,
+    OrderId, OrderResult, Report, Scope, Tenant, Timestamp,
 };
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
@@ -38,6 +38,8 @@ use crate::state::pause::ControllerPauses;
 
 /// Why a measure does not stand although the kernel took everything.
 const UNHELD: &str = "the tenant has no address, no port of its own, no user and no control group by which this node could hold it";
+/// The same of what a tenant forges.
+const NO_PORT: &str = "the tenant has no port on this node that is its alone, or no address of its own, by which this node could tell what is forged";
 
 /// How often it is asked whether anybody changed a ruleset. The question costs some microseconds; looking costs more and has
 /// its own bound.
@@ -337,7 +339,7 @@ impl Keeper {
             if unheld.contains(id) {
                 tracing::error!(
                     tenant = %measure.decision.tenant, violation = behind(&measure.decision), decision = %id,
-                    "NOT ENFORCED: {UNHELD}"
+                    "NOT ENFORCED: {}", why_unheld(&measure.decision.scope)
                 );
             } else if self.current.desired.measures.contains_key(id) {
                 reports.push(Report::Standing { measure, at });
@@ -388,7 +390,9 @@ impl Keeper {
         for id in std::mem::take(&mut self.current.orders) {
             // An order to impose has its decision's key.
             let result = if unheld.contains(&DecisionId(id.0.clone())) {
-                Err(OrderFailure::Kernel { detail: UNHELD.to_owned() })
+                let measure = self.current.desired.measures.get(&DecisionId(id.0.clone()));
+                let why = measure.map_or(UNHELD, |measure| why_unheld(&measure.decision.scope));
+                Err(OrderFailure::Kernel { detail: why.to_owned() })
             } else {
                 Ok(())
             };
@@ -501,4 +505,8 @@ impl Keeper {
             self.complaint = Some(complaint);
         }
     }
+}
+
+fn why_unheld(scope: &Scope) -> &'static str {
+    if *scope == Scope::Forged { NO_PORT } else { UNHELD }
 }

@@ -80,7 +80,7 @@ fn extent(request: &ImposeRequest, action: Action) -> Result<(Scope, Option<Rate
         Scope::Destinations { addresses } => addresses.is_empty(),
         Scope::DestinationPorts { targets } => targets.is_empty(),
         Scope::Endpoint { addresses, ports, .. } => addresses.is_empty() || ports.is_empty(),
-        Scope::All | Scope::Port { .. } => false,
+        Scope::All | Scope::Port { .. } | Scope::Forged => false,
     };
     if is_empty {
         return Err(wrong("scope: it names nothing"));
@@ -95,6 +95,11 @@ fn extent(request: &ImposeRequest, action: Action) -> Result<(Scope, Option<Rate
     let is_service = matches!(scope, Scope::DestinationPorts { .. } | Scope::Endpoint { .. });
     match (action, rate) {
         (Action::Limit, None) => Err(wrong(&format!("rate: {}", Rate::SYNTAX))),
+        (Action::Limit, Some(rate))
+            if scope == Scope::Forged && !matches!(rate.unit, Unit::Packets | Unit::Bytes) =>
+        {
+            Err(wrong("rate: packets or bytes of what is forged"))
+        }
         (Action::Limit, Some(rate)) if rate.unit == Unit::Calls && !is_service => {
             Err(wrong("rate: calls go to ports of destinations"))
         }

@@ -85,7 +85,7 @@ pub(super) const PROTOCOL_TCP: u8 = 6;
 pub(super) const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMPV6: u8 = 58;
 /// Bytes of an interface's name in the kernel.
-const IFNAME_BYTES: usize = 16;
+pub(super) const IFNAME_BYTES: usize = 16;
 
 /// `NFPROTO_*` of a table.
 #[must_use]
@@ -589,11 +589,14 @@ fn field_len(field: Field) -> u8 {
 /// The members that an element is in the kernel: a range in a set with one field is its beginning and its end.
 fn encode(element: &Element, timeout_ms: Option<u64>, object: Option<String>) -> Vec<Member> {
     let member = |key: Vec<u8>| Member { key, timeout_ms, object: object.clone(), ..Member::default() };
-    if let Element::SuspendedPort(name) | Element::HeldPort(name) = element {
+    if let Some(name) = element.port() {
         let mut key = vec![0; IFNAME_BYTES];
         let len = name.len().min(IFNAME_BYTES - 1);
         key[..len].copy_from_slice(&name.as_bytes()[..len]);
-        return vec![member(key)];
+        let Element::Vouched { source, .. } = element else { return vec![member(key)] };
+        let key_end = [key.clone(), octets(source.broadcast())].concat();
+        key.extend(octets(source.network()));
+        return vec![Member { key_end: Some(key_end), ..member(key) }];
     }
     if let Some(own) = local::encode(element) {
         return vec![Member { timeout_ms, object, ..own }];

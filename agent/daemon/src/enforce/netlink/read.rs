@@ -10,7 +10,7 @@ use reeve_policy::{MeasureCounters, Protocol};
 
 use super::local;
 use super::object::{self, Head, Member};
-use super::print::{named_set, octets, protocol_family};
+use super::print::{IFNAME_BYTES, named_set, octets, protocol_family};
 use super::socket::{NetlinkError, Socket};
 
 /// `NLM_F_DUMP` and `NLM_F_REQUEST`.
@@ -272,12 +272,15 @@ fn decode_one(id: SetId, member: &Member) -> Option<Element> {
         return local::decode(set, member);
     }
     if id.is_of_ports() {
-        let end = member.key.iter().position(|byte| *byte == 0).unwrap_or(member.key.len());
-        let name = std::str::from_utf8(&member.key[..end]).ok()?.into();
-        let is_held = id == SetId::HeldPort;
-        return Some(if is_held { Element::HeldPort(name) } else { Element::SuspendedPort(name) });
+        return of_port(id, &member.key);
     }
     let (mut key, mut end) = (member.key.as_slice(), member.key_end.as_deref().unwrap_or(&member.key));
+    if let SetId::Vouched(_) = id {
+        let ((port, first), (port_end, last)) =
+            (key.split_at_checked(IFNAME_BYTES)?, end.split_at_checked(IFNAME_BYTES)?);
+        let source = between(first, last).filter(|_| port == port_end)?;
+        return Some(Element::Vouched { port: interface(port)?, source });
+    }
     let (mut nets, mut service) = (Vec::new(), None);
     for field in id.key() {
         let width = match field {
@@ -311,6 +314,26 @@ fn decode_one(id: SetId, member: &Member) -> Option<Element> {
         }
         _ => return None,
     })
+}
+
+/// An element that is nothing but an interface.
+fn of_port(id: SetId, key: &[u8]) -> Option<Element> {
+    let name = interface(key)?;
+    Some(match id {
+        SetId::SuspendedPort => Element::SuspendedPort(name),
+        SetId::HeldPort => Element::HeldPort(name),
+        SetId::VettedPort => Element::VettedPort(name),
+        SetId::ForgedPort => Element::ForgedPort(name),
+        SetId::ForgedLimit => Element::ForgedLimit(name),
+        SetId::ForgedLimited => Element::ForgedLimited(name),
+        _ => return None,
+    })
+}
+
+/// The name of an interface, which ends with its first NUL.
+fn interface(key: &[u8]) -> Option<std::sync::Arc<str>> {
+    let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
+    std::str::from_utf8(&key[..end]).ok().map(Into::into)
 }
 
 /// The prefix from one address to another; `None` where it is none.
