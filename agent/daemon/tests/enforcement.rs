@@ -9,12 +9,19 @@
 mod common;
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::in_namespace;
-use reeve_agent::enforce::{EnforceError, Enforcer, Ownership};
-use reeve_core::ruleset::{Element, Elements, Hold, Lasting, Pace, text};
-use reeve_policy::{DecisionId, Protocol, Timestamp};
+use reeve_agent::enforce::{EnforceError, Enforcer, Ownership, netlink};
+use reeve_core::ruleset::elements::{Spared, objects};
+use reeve_core::ruleset::{
+    Difference, Element, Elements, Family, Hold, Lasting, Pace, Rendering, Setting, text,
+};
+use reeve_policy::{
+    Action, Decision, DecisionId, DesiredState, Measure, Mode, Origin, Protocol, Scope, Tenant, Timestamp,
+    Until,
+};
 
 /// Runs nft in the thread's namespace and returns what it wrote.
 fn nft(arguments: &[&str]) -> String {
@@ -143,8 +150,23 @@ fn every_kind_of_element_is_read_back_as_it_was_told() {
             assert!(observed.elements.keys().eq(every_kind().keys()), "{observed:#?}");
             assert_eq!(observed.limits.len(), 7);
         }
+        // One by one as well.
+        let (mut socket, elements) = (netlink::Socket::open().unwrap(), every_kind());
+        let limits = objects(&elements);
+        for family in Family::ALL {
+            let seen = netlink::read::look_up(&mut socket, family, elements.keys()).unwrap();
+            let missing = elements.keys().filter(|element| !seen.elements.contains_key(*element));
+            assert_eq!(missing.collect::<Vec<_>>(), Vec::<&Element>::new());
+            assert_eq!(netlink::read::missing_limits(&mut socket, family, limits.keys()).unwrap(), 0);
+        }
         // Both printers again, this time with elements: what nft lists is what it would make of the text.
         let by_netlink = nft(&["-s", "list", "ruleset"]);
+        Enforcer::open(Ownership::Plain).unwrap().install(Elements::new(), now()).unwrap();
+        for family in Family::ALL {
+            let seen = netlink::read::look_up(&mut socket, family, elements.keys()).unwrap();
+            assert_eq!(seen.elements.len(), 0);
+            assert_eq!(netlink::read::missing_limits(&mut socket, family, limits.keys()).unwrap(), limits.len());
+        }
         nft(&["flush", "ruleset"]);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text::print_all(&every_kind(), now())).unwrap();
@@ -158,18 +180,194 @@ fn a_difference_is_applied_and_lifted() {
     in_namespace(|| {
         let mut enforcer = Enforcer::open(Ownership::Plain).unwrap();
         enforcer.install(Elements::new(), now()).unwrap();
-        enforcer.apply(every_kind(), now()).unwrap();
+        enforcer.apply(&every_kind(), now()).unwrap();
         let mut fewer = every_kind();
         fewer.retain(|element, _| !matches!(element, Element::Suspended(_)));
-        enforcer.apply(fewer.clone(), now()).unwrap();
+        enforcer.apply(&fewer, now()).unwrap();
         assert!(holds(&mut enforcer, &fewer));
         fewer.retain(|element, _| !matches!(element, Element::Limit { pace: Pace::Openings, .. }));
-        enforcer.apply(fewer.clone(), now()).unwrap();
+        enforcer.apply(&fewer, now()).unwrap();
         assert!(holds(&mut enforcer, &fewer));
         assert!(enforcer.observe().unwrap().iter().all(|table| table.limits.len() == 5), "limits go too");
-        enforcer.apply(Elements::new(), now()).unwrap();
+        enforcer.apply(&Elements::new(), now()).unwrap();
         assert!(holds(&mut enforcer, &Elements::new()));
         assert!(enforcer.observe().unwrap().iter().all(|table| table.limits.is_empty()));
+    });
+}
+
+#[test]
+fn each_element_comes_and_goes_alone() {
+    in_namespace(|| {
+        let mut enforcer = Enforcer::open(Ownership::Plain).unwrap();
+        enforcer.install(Elements::new(), now()).unwrap();
+        let mut told = Elements::new();
+        for (element, hold) in every_kind() {
+            told.insert(element.clone(), hold.clone());
+            let changed = [(element, hold)].into();
+            enforcer.change(&Difference { changed, ..Difference::default() }, now()).unwrap();
+            assert!(holds(&mut enforcer, &told));
+        }
+        assert!(told == every_kind());
+        for element in every_kind().into_keys() {
+            told.remove(&element);
+            let gone = [element].into();
+            enforcer.change(&Difference { gone, ..Difference::default() }, now()).unwrap();
+            assert!(holds(&mut enforcer, &told));
+        }
+        assert!(enforcer.observe().unwrap().iter().all(|table| table.limits.is_empty()), "limits go too");
+    });
+}
+
+#[test]
+fn what_others_do_between_two_changes_of_ours_is_noticed() {
+    in_namespace(|| {
+        let mut enforcer = Enforcer::open(Ownership::Plain).unwrap();
+        enforcer.install(every_kind(), now()).unwrap();
+        let mut wanted = every_kind();
+        let mut change = |enforcer: &mut Enforcer, net: &str| {
+            wanted.insert(Element::Suspended(net.parse().unwrap()), hold(Lasting::Lease, "new"));
+            enforcer.apply(&wanted, now()).unwrap();
+        };
+        change(&mut enforcer, "192.0.2.77/32");
+        assert_eq!(enforcer.check(now()).unwrap(), None);
+        nft(&["delete", "element", "inet", "reeve", "held4", "{ 203.0.113.128/25 }"]);
+        nft(&["add", "element", "bridge", "reeve", "suspended4", "{ 198.51.100.1 timeout 1h }"]);
+        change(&mut enforcer, "192.0.2.78/32");
+        let began = std::time::Instant::now();
+        let found = loop {
+            if let Some(found) = enforcer.check(now()).unwrap() {
+                break found;
+            }
+            assert!(began.elapsed() < Duration::from_secs(1));
+            std::thread::yield_now();
+        };
+        assert_eq!((found.missing, found.surplus), (1, 1));
+        assert!(holds(&mut enforcer, &wanted));
+        // What the kernel cannot do as a difference, it can anew: this one is not there to be taken.
+        nft(&["flush", "set", "inet", "reeve", "suspended4"]);
+        nft(&["delete", "table", "bridge", "reeve"]);
+        wanted.retain(|element, _| !matches!(element, Element::Suspended(_)));
+        enforcer.apply(&wanted, now()).unwrap();
+        assert!(holds(&mut enforcer, &wanted));
+    });
+}
+
+/// A measure of one of a thousand tenants, of whatever kind its number makes it.
+fn measure(number: usize, tenant: &Tenant) -> Measure {
+    let target = |last: usize| std::net::IpAddr::from([20, 80, 7, (last % 3) as u8]);
+    let (action, scope, rate) = match number % 7 {
+        0 => (Action::Suspend, Scope::All, None),
+        1 => (Action::Block, Scope::Port { protocol: Protocol::Tcp, port: 25 }, None),
+        2 => (Action::Block, Scope::Destinations { addresses: vec![target(number)] }, None),
+        3 => (Action::Limit, Scope::Port { protocol: Protocol::Tcp, port: 25 }, Some("10/minute")),
+        4 => (Action::Limit, Scope::All, Some("1 mbytes/second")),
+        5 => (Action::Limit, Scope::Destinations { addresses: vec![target(number)] }, Some("5/second")),
+        _ => {
+            let addresses = vec!["20.80.7.0/24".parse().unwrap(), "2001:db8:f000::/64".parse().unwrap()];
+            let endpoint = Scope::Endpoint { name: "api".parse().unwrap(), addresses, ports: vec![443] };
+            (Action::Limit, endpoint, Some("1 calls/second"))
+        }
+    };
+    let decision = Decision {
+        id: DecisionId(format!("m{number}").parse().unwrap()),
+        tenant: tenant.id.clone(),
+        violation: None,
+        clause: String::new(),
+        origin: Origin::Operator { name: "oncall".into() },
+        action,
+        scope,
+        rate: rate.map(|rate| rate.parse().unwrap()),
+        until: Until::Released,
+        at: now(),
+        mode: Mode::Enforce,
+        reason: String::new(),
+        softened: None,
+        reckoning: None,
+    };
+    Measure { decision, expires: None }
+}
+
+fn tenant(number: usize) -> Arc<Tenant> {
+    let v4 = std::net::Ipv4Addr::from(0x0b00_0000 + u32::try_from(number).unwrap() * 2);
+    let v6 = std::net::Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0000 + ((number as u128) << 64));
+    Arc::new(Tenant {
+        addresses: vec![std::net::IpAddr::from(v4).into(), ipnet::Ipv6Net::new(v6, 64).unwrap().into()],
+        interfaces: vec![format!("n1/tap{number}").parse().unwrap()],
+        ..Tenant::new(format!("t{number}").parse().unwrap())
+    })
+}
+
+/// The skeleton as nft lists it: without elements, and without the limits, which come with them.
+fn skeleton() -> Vec<String> {
+    let (all, mut is_limit) = (nft(&["--stateless", "--terse", "list", "ruleset"]), false);
+    let mut lines: Vec<String> = Vec::new();
+    for line in all.lines() {
+        is_limit |= line.starts_with("\tlimit ");
+        if !is_limit {
+            lines.push(line.to_owned());
+        }
+        is_limit &= line != "\t}";
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
+}
+
+#[test]
+fn the_skeleton_is_the_same_with_a_thousand_measures() {
+    in_namespace(|| {
+        let (node, tenants) = ("n1".parse().unwrap(), (0..1_000).map(tenant).collect::<Vec<_>>());
+        let setting = Setting { node: &node, tenants: &tenants, spared: Spared::default(), here: None };
+        let mut desired = DesiredState::default();
+        let mut rendering = Rendering::default();
+        let mut enforcer = Enforcer::open(Ownership::Plain).unwrap();
+        enforcer.install(Elements::new(), now()).unwrap();
+        let empty = skeleton();
+        assert!(empty.len() > 100, "{empty:#?}");
+        for (number, tenant) in tenants.iter().enumerate() {
+            let measure = measure(number, tenant);
+            desired.measures.insert(measure.decision.id.clone(), measure);
+        }
+        enforcer.change(&rendering.update(&desired, setting, now()), now()).unwrap();
+        assert!(holds(&mut enforcer, rendering.elements()) && rendering.elements().len() > 4_000);
+        assert_eq!(skeleton(), empty);
+        // And so after each that goes alone.
+        for number in 0..14 {
+            desired.measures.remove(&DecisionId(format!("m{number}").parse().unwrap()));
+            let difference = rendering.update(&desired, setting, now());
+            assert!(!difference.gone.is_empty() && difference.changed.is_empty(), "{difference:?}");
+            enforcer.change(&difference, now()).unwrap();
+        }
+        assert!(holds(&mut enforcer, rendering.elements()));
+        assert_eq!(skeleton(), empty);
+    });
+}
+
+#[test]
+fn measures_of_the_same_tenants_come_and_go_and_the_kernel_holds_what_is_left() {
+    in_namespace(|| {
+        let (node, tenants) = ("n1".parse().unwrap(), (0..3).map(tenant).collect::<Vec<_>>());
+        let setting = Setting { node: &node, tenants: &tenants, spared: Spared::default(), here: None };
+        let (mut desired, mut rendering) = (DesiredState::default(), Rendering::default());
+        let mut enforcer = Enforcer::open(Ownership::Plain).unwrap();
+        enforcer.install(Elements::new(), now()).unwrap();
+        // Marsaglia's xorshift32: the same every time.
+        let mut random = 1_u32;
+        for _ in 0..150 {
+            random ^= random << 13;
+            random ^= random >> 17;
+            random ^= random << 5;
+            let number = (random % 28) as usize;
+            let id = DecisionId(format!("m{number}").parse().unwrap());
+            if desired.measures.remove(&id).is_none() {
+                // Four of each kind, over three tenants: some ask for the same elements.
+                desired.measures.insert(id, measure(number, &tenants[number % 3]));
+            }
+            enforcer.change(&rendering.update(&desired, setting, now()), now()).unwrap();
+            assert!(holds(&mut enforcer, rendering.elements()));
+            assert_eq!(enforcer.check(now()).unwrap(), None);
+            let limits = objects(rendering.elements());
+            assert!(enforcer.observe().unwrap().iter().all(|table| table.limits.iter().eq(limits.keys())));
+        }
     });
 }
 
@@ -235,7 +433,7 @@ fn a_restarted_agent_takes_the_table_over_and_leases_are_renewed() {
         let later = now() + Duration::from_secs(3_601);
         let mut leases = every_kind();
         leases.retain(|_, hold| !matches!(hold.lasting, Lasting::Until(_)));
-        second.apply(leases.clone(), later).unwrap();
+        second.apply(&leases, later).unwrap();
         second.renew(later).unwrap();
         assert!(holds(&mut second, &leases));
     });
@@ -252,9 +450,9 @@ fn ten_thousand_elements_stand_in_one_transaction() {
         }
         let mut enforcer = Enforcer::open(Ownership::Plain).unwrap();
         enforcer.install(Elements::new(), now()).unwrap();
-        enforcer.apply(elements.clone(), now()).unwrap();
+        enforcer.apply(&elements, now()).unwrap();
         assert!(holds(&mut enforcer, &elements));
-        enforcer.apply(Elements::new(), now()).unwrap();
+        enforcer.apply(&Elements::new(), now()).unwrap();
         assert!(holds(&mut enforcer, &Elements::new()));
     });
 }
@@ -297,7 +495,7 @@ fn an_owned_table_is_nobody_elses_outlives_its_owner_and_is_taken_over() {
         assert!(second.is_owner() && holds(&mut second, &every_kind()));
         let mut fewer = every_kind();
         fewer.retain(|element, _| matches!(element, Element::Protected(_) | Element::Own(_)));
-        second.apply(fewer.clone(), now()).unwrap();
+        second.apply(&fewer, now()).unwrap();
         assert!(holds(&mut second, &fewer));
         drop(second);
         // From one kind to the other and back.

@@ -113,7 +113,7 @@ fn every_kind_of_element_of_theirs_is_read_back_as_it_was_told() {
     in_namespace(|| {
         let mut enforcer = Enforcer::open_with(Ownership::Plain, Some(LOCAL)).unwrap();
         enforcer.install(Elements::new(), now()).unwrap();
-        enforcer.apply(every_kind(), now()).unwrap();
+        enforcer.apply(&every_kind(), now()).unwrap();
         let observed = enforcer.observe().unwrap();
         assert_eq!(observed[0].foreign, 0);
         assert!(observed[0].elements.keys().eq(every_kind().keys()), "{:#?}", observed[0]);
@@ -132,7 +132,7 @@ fn every_kind_of_element_of_theirs_is_read_back_as_it_was_told() {
             assert!(began.elapsed() < Duration::from_secs(1));
         }
         assert_eq!(listed(), by_netlink);
-        enforcer.apply(Elements::new(), now()).unwrap();
+        enforcer.apply(&Elements::new(), now()).unwrap();
         assert!(enforcer.observe().unwrap().iter().all(|table| table.elements.is_empty()));
     });
 }
@@ -146,7 +146,7 @@ fn groups_are_held_by_their_ids() {
         enforcer.install(first.clone(), now()).unwrap();
         assert!(enforcer.observe().unwrap()[0].elements.keys().eq(first.keys()));
         let other = Elements::from([group(78, 5), group(u64::MAX - 1, 7)]);
-        enforcer.apply(other.clone(), now()).unwrap();
+        enforcer.apply(&other, now()).unwrap();
         assert!(enforcer.observe().unwrap()[0].elements.keys().eq(other.keys()));
     });
 }

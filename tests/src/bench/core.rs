@@ -66,6 +66,28 @@ pub(super) fn elements() -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
+/// One measure more and one less on a node with ten thousand tenants, a thousand of which are under one.
+pub(super) fn measures() -> anyhow::Result<Vec<Figure>> {
+    let lab = Lab::up()?;
+    let program = binary("reeve-agent")?;
+    let names = ["add_median_ms", "add_p99_ms", "lift_median_ms", "lift_p99_ms"];
+    let mut runs: [Vec<f64>; 4] = Default::default();
+    for _ in 0..3 {
+        let finished = lab.rt.run(&[text(&program), "bench", "measures"], LIMIT)?.success()?;
+        let answer: Value = serde_json::from_str(&finished.stdout)?;
+        for (run, name) in runs.iter_mut().zip(names) {
+            run.push(answer[name].as_f64().context("no figure")?);
+        }
+    }
+    let [added, added_99, lifted, lifted_99] = runs.map(median);
+    let seen = |middle: f64, late: f64| format!("{middle:.2} ms median, {late:.2} ms p99");
+    let what = "one measure more among 1,000 of 10,000 tenants, read back";
+    Ok(vec![
+        Figure::new(what, seen(added, added_99), "<= 5 ms median", added <= 5.0),
+        Figure::new("  one less, its counters read before", seen(lifted, lifted_99), "-", true),
+    ])
+}
+
 /// Writes a capture of raw IPv4 packets, half a million a second of capture time.
 fn write_capture(path: &Path, mut packet: impl FnMut(u32) -> (Vec<u8>, u32)) -> anyhow::Result<()> {
     let mut out = BufWriter::new(std::fs::File::create(path)?);

@@ -31,9 +31,10 @@ impl Figure {
 
 type Part = fn() -> anyhow::Result<Vec<Figure>>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("core", core::run),
     ("elements", core::elements),
+    ("measures", core::measures),
     ("capture", capture::run),
     ("speed", speed::run),
     ("latency", latency::run),

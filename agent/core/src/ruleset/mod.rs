@@ -29,10 +29,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub mod elements;
 pub mod local;
+pub mod rendering;
 pub mod text;
 
 pub use elements::{Element, Elements, Hold, Lasting};
 pub use local::{Local, LocalRule, OwnerSet};
+pub use rendering::{Difference, Rendering, Setting};
 
 /// The name of every table of ours. Nobody else's is ever touched.
 pub const TABLE: &str = "reeve";

@@ -1,5 +1,7 @@
 //! Measurements for people who tune: each prints one JSON object. Whole runs, no assertions.
 
+mod measures;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,6 +21,19 @@ pub enum What {
         /// How many.
         #[arg(default_value_t = 10_000)]
         count: u32,
+    },
+    /// One measure more and one less among many: decided, rendered, told the kernel, read back. Lays tables inet reeve and bridge reeve
+    /// down and takes them away: not for a node at work.
+    Measures {
+        /// How many tenants.
+        #[arg(long, default_value_t = 10_000)]
+        tenants: u32,
+        /// How many of them are under some measure.
+        #[arg(long, default_value_t = 1_000)]
+        measures: u32,
+        /// How many are added and lifted, one at a time.
+        #[arg(long, default_value_t = 700)]
+        rounds: u32,
     },
     /// Frames of a capture through the core, which is read into memory before.
     Core {
@@ -40,6 +55,7 @@ pub enum What {
 pub fn bench(what: &What) -> anyhow::Result<serde_json::Value> {
     match what {
         What::Elements { count } => elements(*count),
+        What::Measures { tenants, measures, rounds } => measures::run(*tenants, *measures, *rounds),
         What::Core { file, tenant, rounds } => core(file, tenant, *rounds),
     }
 }
@@ -55,18 +71,18 @@ fn elements(count: u32) -> anyhow::Result<serde_json::Value> {
     let mut enforcer = Enforcer::open(Ownership::Auto)?;
     enforcer.install(Elements::new(), now)?;
     let began = Instant::now();
-    enforcer.apply(wanted.clone(), now)?;
+    enforcer.apply(&wanted, now)?;
     let (sent, took) = enforcer.last_transaction();
     let with_read_back = began.elapsed();
     let began = Instant::now();
-    enforcer.apply(Elements::new(), now)?;
+    enforcer.apply(&Elements::new(), now)?;
     let removed = began.elapsed();
     // One alone, among many.
-    enforcer.apply(wanted.clone(), now)?;
+    enforcer.apply(&wanted, now)?;
     let mut one_more = wanted;
     one_more.insert(Element::Suspended("192.0.2.1/32".parse()?), hold);
     let began = Instant::now();
-    enforcer.apply(one_more, now)?;
+    enforcer.apply(&one_more, now)?;
     let one = began.elapsed();
     enforcer.clear()?;
     let millis = |span: Duration| span.as_secs_f64() * 1_000.0;

@@ -124,7 +124,10 @@ fn of_enforce(error: &EnforceError) -> u8 {
     match error {
         EnforceError::NoNftables(_) | EnforceError::Owned { .. } => UNAVAILABLE,
         EnforceError::NotPermitted(_) => PERMISSION,
-        EnforceError::Full(_) | EnforceError::Netlink(_) | EnforceError::NotAsTold { .. } => FAILURE,
+        EnforceError::Full(_)
+        | EnforceError::Netlink(_)
+        | EnforceError::OtherRate
+        | EnforceError::NotAsTold { .. } => FAILURE,
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reeve_core::ruleset::elements::{Spared, elements};
+use reeve_core::ruleset::elements::Spared;
+use reeve_core::ruleset::rendering::{self, Setting};
 use reeve_core::ruleset::{Elements, text};
 use reeve_policy::{DesiredState, Timestamp};
 
@@ -43,12 +44,12 @@ pub(super) fn wanted(loaded: &Loaded, roster: Roster, desired: &DesiredState, no
     let own: Vec<IpNet> = own.into_iter().collect();
     let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline };
     let node = &loaded.settings.node;
-    let mut wanted = elements(desired, node, &tenants, spared, now);
-    if let Some(mut local) = Processes::of(loaded) {
+    let mut local = Processes::of(loaded);
+    if let Some(local) = &mut local {
         local.look(node, &tenants);
-        wanted.extend(local.elements(desired, node, &tenants, spared, now));
     }
-    wanted
+    let setting = Setting { node, tenants: &tenants, spared, here: local.as_ref().map(Processes::here) };
+    rendering::all(desired, setting, now)
 }
 
 /// Takes the table away, and the measures out of the state.

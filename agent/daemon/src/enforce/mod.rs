@@ -1,7 +1,8 @@
 //! Enforcement: the kernel made to hold what is desired, and looked at to see that it does.
 //!
-//! [`Enforcer`] keeps tables `inet reeve` and `bridge reeve`, and touches nothing else. Each change is one transaction, read back
-//! and compared. A change that the kernel refuses, or a table that somebody else has touched, is answered by laying the tables
+//! [`Enforcer`] keeps tables `inet reeve` and `bridge reeve`, and touches nothing else. Each change is one transaction; what it was
+//! about is read back and compared, whatever else there is. That nobody else has changed anything is known by the ruleset's generation,
+//! which counts transactions: where it is not what ours come to, all is read and compared. A change that the kernel refuses, or a table that somebody else has touched, is answered by laying the tables
 //! down anew, again in one transaction: packets meet the old ones or the new ones, never none.
 //!
 //! **Ownership.** From Linux 6.9 on a table may belong to a netlink socket (`OWNER`) and outlive it (`PERSIST`): nobody else
@@ -13,7 +14,9 @@
 //!
 //! Left out: which elements there are to be (`reeve_core::ruleset::elements`), and when to look ([`crate::run`]).
 
+mod change;
 pub mod netlink;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use reeve_policy::{DecisionId, MeasureCounters, Timestamp};
 
 use netlink::read::{self, Observed};
 use netlink::{Batch, NetlinkError, Socket, print};
+use told::Told;
 
 /// How often leases are renewed.
 pub const RENEW_EVERY: Duration = Duration::from_secs(3_600);
@@ -68,6 +72,9 @@ pub enum EnforceError {
     /// Anything else that the kernel refused.
     #[error(transparent)]
     Netlink(NetlinkError),
+    /// The kernel changes no limit that it has.
+    #[error("a limit that stands already is to have another rate")]
+    OtherRate,
     /// The kernel took the change, but holds something else.
     #[error("read back from the kernel: {missing} elements are missing and {surplus} too many")]
     NotAsTold {
@@ -111,7 +118,7 @@ pub struct Enforcer {
     /// What the tables are made with, as far as the kernel takes it.
     flags: u32,
     rulesets: Vec<Ruleset>,
-    held: Elements,
+    told: Told,
     /// Limits that nothing leads to any more, and that the kernel may not have let go yet.
     stale: BTreeSet<String>,
     /// What elements counted before they were laid down anew.
@@ -141,7 +148,7 @@ impl Enforcer {
             ownership,
             flags: if ownership == Ownership::Plain { 0 } else { OWNED },
             rulesets: Family::ALL.map(|family| Ruleset::with_local(family, local)).to_vec(),
-            held: Elements::new(),
+            told: Told::default(),
             stale: BTreeSet::new(),
             carried: BTreeMap::new(),
             skeletons: Vec::new(),
@@ -176,7 +183,8 @@ impl Enforcer {
             self.yield_to(error)?;
         }
         self.carry(&before, |element| elements.contains_key(element));
-        self.held = elements;
+        self.carried.retain(|element, _| elements.contains_key(element));
+        self.told = Told::of(elements);
         self.stale.clear();
         self.renewed = now;
         self.skeletons = self.skeletons()?;
@@ -199,7 +207,7 @@ impl Enforcer {
             print::add_limits(&mut batch, family, limits.iter());
             print::add(&mut batch, family, elements, now);
         }
-        Ok(self.socket.transact(batch)?)
+        Ok(self.transact(batch)?)
     }
 
     /// Goes on with less where the kernel does not know something that can be done without.
@@ -229,83 +237,6 @@ impl Enforcer {
         Err(error)
     }
 
-    /// Makes the kernel hold `wanted` and nothing else.
-    ///
-    /// # Errors
-    /// What the kernel refused, even of tables laid down anew.
-    pub fn apply(&mut self, wanted: Elements, now: Timestamp) -> Result<(), EnforceError> {
-        match self.apply_difference(&wanted, now) {
-            Ok(()) => Ok(()),
-            Err(EnforceError::NotPermitted(error)) => Err(EnforceError::NotPermitted(error)),
-            Err(error) => {
-                tracing::warn!(%error, "a change of the ruleset failed; the tables are laid down anew");
-                self.install(wanted, now)
-            }
-        }
-    }
-
-    fn apply_difference(&mut self, wanted: &Elements, now: Timestamp) -> Result<(), EnforceError> {
-        let stays = |element: &Element| {
-            let (held, wanted) = (self.held.get(element), wanted.get(element));
-            held.zip(wanted).is_some_and(|(held, wanted)| {
-                let is_same_limit =
-                    held.object(element) == wanted.object(element) && held.rate == wanted.rate;
-                held.lasting == wanted.lasting && is_same_limit
-            })
-        };
-        let gone: Vec<Element> = self.held.keys().filter(|element| !stays(element)).cloned().collect();
-        let new: Elements = wanted
-            .iter()
-            .filter(|(element, _)| !stays(element))
-            .map(|(element, hold)| (element.clone(), hold.clone()))
-            .collect();
-        if gone.is_empty() && new.is_empty() {
-            self.held = wanted.clone();
-            return Ok(());
-        }
-        let (before_limits, limits) = (objects(&self.held), objects(wanted));
-        let before = if gone.is_empty() { Vec::new() } else { self.observe()? };
-        let mut batch = Batch::default();
-        for (number, ruleset) in self.rulesets.iter().enumerate() {
-            let family = ruleset.family;
-            // What has run out is gone already, or will be within a tick.
-            let there = |element: &&Element| {
-                before.get(number).is_some_and(|seen| seen.elements.contains_key(*element))
-            };
-            print::delete(&mut batch, family, gone.iter().filter(there));
-            print::add_limits(
-                &mut batch,
-                family,
-                limits.iter().filter(|(name, _)| !before_limits.contains_key(*name)),
-            );
-            print::add(&mut batch, family, &new, now);
-        }
-        self.socket.transact(batch)?;
-        self.carry(&before, |element| new.contains_key(element));
-        self.carried.retain(|element, _| wanted.contains_key(element));
-        self.stale.extend(before_limits.into_keys());
-        self.stale.retain(|name| !limits.contains_key(name));
-        self.held = wanted.clone();
-        self.drop_stale();
-        self.verify(now)
-    }
-
-    /// Takes away limits that nothing leads to. An element that ran out keeps its limit until the kernel has cleaned up; then
-    /// it is tried again.
-    fn drop_stale(&mut self) {
-        for name in std::mem::take(&mut self.stale) {
-            let mut batch = Batch::default();
-            for ruleset in &self.rulesets {
-                print::delete_limits(&mut batch, ruleset.family, std::iter::once(&name));
-            }
-            match self.socket.transact(batch) {
-                Err(error) if error.errno() == Some(libc::EBUSY) => _ = self.stale.insert(name),
-                Err(error) => tracing::debug!(%error, "a limit that is used no more was not there"),
-                Ok(()) => {}
-            }
-        }
-    }
-
     /// Looks whether anybody touched the tables, and mends them if so.
     ///
     /// # Errors
@@ -317,7 +248,8 @@ impl Enforcer {
         }
         // A flush takes the tables away, and then every packet counts: they are laid down first and looked at after.
         if self.is_gone()? {
-            let (missing, elements) = (self.held.len(), self.held.clone());
+            let elements = self.held().clone();
+            let missing = elements.len();
             self.replace(elements, Vec::new(), now)?;
             return Ok(Some(Tampering { missing, surplus: 0, skeleton: true }));
         }
@@ -331,7 +263,7 @@ impl Enforcer {
             self.look_again = Some(Instant::now() + began.elapsed() * LOOKING_SHARE);
             return Ok(None);
         }
-        self.install(self.held.clone(), now)?;
+        self.install(self.held().clone(), now)?;
         Ok(Some(found))
     }
 
@@ -363,15 +295,12 @@ impl Enforcer {
     /// # Errors
     /// What the kernel refused.
     pub fn renew(&mut self, now: Timestamp) -> Result<(), EnforceError> {
-        if !self.stale.is_empty() {
-            self.drop_stale();
-            return self.verify(now);
-        }
+        self.drop_stale();
         if now.since(self.renewed) < RENEW_EVERY {
             return Ok(());
         }
         let leases: Elements = self
-            .held
+            .held()
             .iter()
             .filter(|(_, hold)| hold.lasting == Lasting::Lease)
             .map(|(element, hold)| (element.clone(), hold.clone()))
@@ -384,7 +313,7 @@ impl Enforcer {
         for ruleset in &self.rulesets {
             print::add(&mut batch, ruleset.family, &leases, now);
         }
-        self.socket.transact(batch)?;
+        self.transact(batch)?;
         let observed = self.observe()?;
         let is_renewed = |element: &Element| {
             let tables = observed.iter().zip(&self.rulesets);
@@ -397,14 +326,13 @@ impl Enforcer {
             return self.verify(now);
         }
         // Before Linux 6.12 an element that is added again keeps its timeout: lay it down anew.
-        self.install(self.held.clone(), now)
+        self.install(self.held().clone(), now)
     }
 
     /// Whether senders of mail are looked at.
     #[must_use]
     pub fn weighs_mail(&self) -> bool {
-        let is_weighed = |element: &Element| element.set() == SetId::Owner(OwnerSet::MailWeighed);
-        self.held.keys().any(is_weighed)
+        self.told.counts().get(&SetId::Owner(OwnerSet::MailWeighed)).is_some_and(|count| *count > 0)
     }
 
     /// Lets connections of the shared mail server's go on, or cuts them. Unless senders are looked at there is nothing to be done.
@@ -417,7 +345,7 @@ impl Enforcer {
         }
         let mut batch = Batch::default();
         print::add_connections(&mut batch, words);
-        Ok(self.socket.transact(batch)?)
+        Ok(self.transact(batch)?)
     }
 
     /// What each measure has stopped. Where one element serves several, each is told all of it.
@@ -426,21 +354,52 @@ impl Enforcer {
     /// When the kernel cannot be asked.
     pub fn counters(&mut self) -> Result<BTreeMap<DecisionId, MeasureCounters>, EnforceError> {
         let observed = self.observe()?;
-        let mut by_decision: BTreeMap<DecisionId, MeasureCounters> = BTreeMap::new();
-        for (element, hold) in &self.held {
-            let before = self.carried.get(element).copied().unwrap_or_default();
-            let now = observed.iter().filter_map(|table| table.elements.get(element));
-            for id in &hold.decisions {
-                let sum = by_decision.entry(id.clone()).or_default();
-                sum.packets += before.packets;
-                sum.bytes += before.bytes;
-                for standing in now.clone() {
-                    sum.packets += standing.counters.packets;
-                    sum.bytes += standing.counters.bytes;
-                }
+        let mut by_decision = BTreeMap::new();
+        for (element, hold) in self.held() {
+            self.count(&observed, element, &hold.decisions, &mut by_decision);
+        }
+        Ok(by_decision)
+    }
+
+    /// What some measures have stopped. Of those without elements nothing is said.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn counters_of(
+        &mut self,
+        decisions: &[&DecisionId],
+    ) -> Result<BTreeMap<DecisionId, MeasureCounters>, EnforceError> {
+        let of = |id: &&DecisionId| self.told.of_decision(id).cloned().collect::<Vec<_>>();
+        let elements: BTreeSet<Element> = decisions.iter().flat_map(of).collect();
+        let observed = self.seen_of(elements.iter())?;
+        let mut by_decision = BTreeMap::new();
+        for id in decisions {
+            for element in self.told.of_decision(id) {
+                self.count(&observed, element, std::slice::from_ref(*id), &mut by_decision);
             }
         }
         Ok(by_decision)
+    }
+
+    /// Adds what an element has counted to what these decisions have stopped.
+    fn count(
+        &self,
+        observed: &[Observed],
+        element: &Element,
+        decisions: &[DecisionId],
+        sums: &mut BTreeMap<DecisionId, MeasureCounters>,
+    ) {
+        let before = self.carried.get(element).copied().unwrap_or_default();
+        let now = observed.iter().filter_map(|table| table.elements.get(element));
+        for id in decisions {
+            let sum = sums.entry(id.clone()).or_default();
+            sum.packets += before.packets;
+            sum.bytes += before.bytes;
+            for standing in now.clone() {
+                sum.packets += standing.counters.packets;
+                sum.bytes += standing.counters.bytes;
+            }
+        }
     }
 
     /// The bytes of the last transaction, and how long it took from the first sent to the last acknowledged.
@@ -452,19 +411,15 @@ impl Enforcer {
     /// The elements that the kernel was told last.
     #[must_use]
     pub fn held(&self) -> &Elements {
-        &self.held
+        self.told.elements()
     }
 
     /// The set that has least room left, and which share of its room is taken, 0 to 1. A measure that finds a full set does not
     /// stand, so people must hear of it before.
     #[must_use]
     pub fn fullest(&self) -> Option<(SetId, f64)> {
-        let mut counts: BTreeMap<SetId, u32> = BTreeMap::new();
-        for element in self.held.keys() {
-            *counts.entry(element.set()).or_default() += 1;
-        }
-        let share = |(set, count): (SetId, u32)| (set, f64::from(count) / f64::from(set.capacity()));
-        counts.into_iter().map(share).max_by(|a, b| a.1.total_cmp(&b.1))
+        let share = |(set, count): (&SetId, &u32)| (*set, f64::from(*count) / f64::from(set.capacity()));
+        self.told.counts().iter().map(share).max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// What the kernel holds, a value for each of our tables.
@@ -503,8 +458,19 @@ impl Enforcer {
             }
             print::remove(&mut batch, ruleset.family);
         }
+        self.transact(batch)?;
+        (self.told, self.carried) = (Told::default(), BTreeMap::new());
+        Ok(())
+    }
+
+    /// Carries a transaction out. The generation that it makes is ours.
+    fn transact(&mut self, batch: Batch) -> Result<(), NetlinkError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         self.socket.transact(batch)?;
-        (self.held, self.carried) = (Elements::new(), BTreeMap::new());
+        // The kernel leaves 0 out.
+        self.generation = self.generation.map(|generation| generation.wrapping_add(1).max(1));
         Ok(())
     }
 
@@ -529,13 +495,13 @@ impl Enforcer {
 
     /// How many elements and limits the kernel lacks, or holds for too short a time, and how many members it has too many.
     fn difference(&self, observed: &[Observed], now: Timestamp) -> (usize, usize) {
-        let limits = objects(&self.held);
+        let limits = objects(self.held());
         let (mut missing, mut surplus) = (0, 0);
         for (table, ruleset) in observed.iter().zip(&self.rulesets) {
-            let here = self.held.iter().filter(|(element, _)| element.set().is_in(ruleset.family));
+            let here = self.held().iter().filter(|(element, _)| element.set().is_in(ruleset.family));
             missing += here.filter(|(element, hold)| !stands(table, element, hold, now)).count();
             missing += limits.keys().filter(|name| !table.limits.contains(*name)).count();
-            let is_ours = |element: &&Element| self.held.contains_key(*element);
+            let is_ours = |element: &&Element| self.held().contains_key(*element);
             surplus += table.elements.keys().filter(|element| !is_ours(element)).count() + table.foreign;
         }
         (missing, surplus)

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use reeve_core::engine::MailWord;
-use reeve_core::ruleset::elements::{Spared, elements};
+use reeve_core::ruleset::elements::Spared;
 use reeve_core::ruleset::local::WEIGHED_STEP;
+use reeve_core::ruleset::{Rendering, Setting};
 use reeve_policy::judge::Standing;
 use reeve_policy::{
     DecisionId, DesiredState, LiftReason, Measure, MeasureCounters, NodeEventKind, NodeId, OrderFailure,
@@ -124,6 +125,10 @@ impl Change {
 pub(super) struct Keeper {
     enforcer: Option<Enforcer>,
     is_installed: bool,
+    /// What the kernel is to hold, as elements.
+    rendering: Rendering,
+    /// Whether the kernel was told all that came of it so far.
+    is_following: bool,
     store: Store,
     node: NodeId,
     clock: Clock,
@@ -167,6 +172,8 @@ impl Keeper {
         Self {
             enforcer,
             is_installed: false,
+            rendering: Rendering::default(),
+            is_following: false,
             store,
             node: loaded.settings.node.clone(),
             clock,
@@ -283,17 +290,22 @@ impl Keeper {
         let own: Vec<IpNet> = own.iter().copied().collect();
         let spared = Spared { protected: &protected, own: &own, lifeline: &self.current.lifeline };
         let (desired, tenants) = (&self.current.desired, &self.current.tenants);
-        let mut wanted = elements(desired, &self.node, tenants, spared, now);
         if let Some(local) = &mut self.local {
             local.look(&self.node, tenants);
-            wanted.extend(local.elements(desired, &self.node, tenants, spared, now));
         }
-        if self.is_installed {
-            enforcer.apply(wanted, now)?;
+        let here = self.local.as_ref().map(Processes::here);
+        let setting = Setting { node: &self.node, tenants, spared, here };
+        let difference = self.rendering.update(desired, setting, now);
+        let told = if !self.is_installed {
+            enforcer.install(self.rendering.elements().clone(), now)
+        } else if self.is_following {
+            enforcer.change(&difference, now)
         } else {
-            enforcer.install(wanted, now)?;
-            self.is_installed = true;
-        }
+            enforcer.apply(self.rendering.elements(), now)
+        };
+        self.is_following = told.is_ok();
+        told?;
+        self.is_installed = true;
         self.weighed = enforcer.weighs_mail().then_some(now);
         if let Some((set, share)) = enforcer.fullest() {
             self.metrics.see_fill(share);
@@ -402,10 +414,7 @@ impl Keeper {
 
     /// Measures that came to no element: there is nothing by which the kernel could tell the tenant's packets.
     fn unheld(&self) -> BTreeSet<DecisionId> {
-        let Some(enforcer) = &self.enforcer else { return BTreeSet::new() };
-        let held: BTreeSet<&DecisionId> = enforcer.held().values().flat_map(|hold| &hold.decisions).collect();
-        let desired = self.current.desired.measures.keys();
-        desired.filter(|id| !held.contains(id)).cloned().collect()
+        if self.enforcer.is_some() { self.rendering.unheld().clone() } else { BTreeSet::new() }
     }
 
     fn answer(&self, id: OrderId, result: Result<(), OrderFailure>) {
@@ -416,7 +425,10 @@ impl Keeper {
 
     fn counters_before_lifting(&mut self) -> BTreeMap<DecisionId, MeasureCounters> {
         match &mut self.enforcer {
-            Some(enforcer) if !self.current.lifted.is_empty() => enforcer.counters().unwrap_or_default(),
+            Some(enforcer) if !self.current.lifted.is_empty() => {
+                let lifted = self.current.lifted.iter().map(|lifted| &lifted.measure.decision.id);
+                enforcer.counters_of(&lifted.collect::<Vec<_>>()).unwrap_or_default()
+            }
             _ => BTreeMap::new(),
         }
     }

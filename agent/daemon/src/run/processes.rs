@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use reeve_core::ruleset::Elements;
-use reeve_core::ruleset::elements::Spared;
-use reeve_core::ruleset::local::{self, Here};
-use reeve_policy::{DesiredState, NodeId, Tenant, Timestamp};
+use reeve_core::ruleset::local::Here;
+use reeve_policy::{NodeId, Tenant};
 
 use super::watch::interest;
 use crate::cgroups;
@@ -43,15 +41,8 @@ impl Processes {
         is_other
     }
 
-    /// The elements about them.
-    pub fn elements(
-        &self,
-        desired: &DesiredState,
-        node: &NodeId,
-        tenants: &[Arc<Tenant>],
-        spared: Spared<'_>,
-        now: Timestamp,
-    ) -> Elements {
-        local::elements(desired, node, tenants, spared, &self.here, now)
+    /// What is known of them.
+    pub fn here(&self) -> &Here {
+        &self.here
     }
 }

@@ -9,4 +9,4 @@ pub mod print;
 pub mod read;
 pub mod socket;
 
-pub use socket::{Batch, NetlinkError, Socket};
+pub use socket::{Batch, NetlinkError, Questions, Socket};

@@ -185,7 +185,7 @@ pub fn delete_limits<'l>(batch: &mut Batch, family: Family, names: impl Iterator
     }
 }
 
-fn limit_object(name: &str, family: Family) -> object::Limit {
+pub(super) fn limit_object(name: &str, family: Family) -> object::Limit {
     let mut object = object::Limit::default();
     object.text(sys::NFTNL_OBJ_TABLE, TABLE);
     object.text(sys::NFTNL_OBJ_NAME, name);
@@ -587,7 +587,7 @@ fn field_len(field: Field) -> u8 {
 }
 
 /// The members that an element is in the kernel: a range in a set with one field is its beginning and its end.
-fn encode(element: &Element, timeout_ms: Option<u64>, object: Option<String>) -> Vec<Member> {
+pub(super) fn encode(element: &Element, timeout_ms: Option<u64>, object: Option<String>) -> Vec<Member> {
     let member = |key: Vec<u8>| Member { key, timeout_ms, object: object.clone(), ..Member::default() };
     if let Some(name) = element.port() {
         let mut key = vec![0; IFNAME_BYTES];

@@ -10,8 +10,8 @@ use reeve_policy::{MeasureCounters, Protocol};
 
 use super::local;
 use super::object::{self, Head, Member};
-use super::print::{IFNAME_BYTES, named_set, octets, protocol_family};
-use super::socket::{NetlinkError, Socket};
+use super::print::{IFNAME_BYTES, encode, limit_object, named_set, octets, protocol_family};
+use super::socket::{NetlinkError, Questions, Socket};
 
 /// `NLM_F_DUMP` and `NLM_F_REQUEST`.
 const DUMP: i32 = libc::NLM_F_DUMP | libc::NLM_F_REQUEST;
@@ -175,6 +175,87 @@ pub fn observe(socket: &mut Socket, ruleset: &Ruleset) -> Result<Observed, Netli
         decode(id, members.into_inner(), &mut observed);
     }
     Ok(observed)
+}
+
+/// Which of these elements one of our tables holds, and how they stand: each is asked for by its key, whatever else there is.
+pub fn look_up<'e>(
+    socket: &mut Socket,
+    family: Family,
+    elements: impl Iterator<Item = &'e Element>,
+) -> Result<Observed, NetlinkError> {
+    let mut questions = Questions::default();
+    let (mut asked, mut by_question) = (Vec::new(), Vec::new());
+    for element in elements {
+        let id = element.set();
+        if !id.is_in(family) {
+            continue;
+        }
+        let mut ask = |member: &Member, end: Option<Vec<u8>>| {
+            by_question.push((asked.len(), end));
+            let mut set = named_set(id, protocol_family(family));
+            set.push(member);
+            let what = format!("an element of set {}", id.name());
+            questions.add(&what, libc::NFT_MSG_GETSETELEM, protocol_family(family), |scratch, head, out| {
+                set.write_members(scratch, || head, out);
+            });
+        };
+        for member in encode(element, None, None) {
+            if member.ends_range {
+                // Where the next range begins as this one ends, the kernel finds that alone.
+                ask(&Member { key: member.key.clone(), ..Member::default() }, Some(member.key.clone()));
+            }
+            ask(&member, member.ends_range.then(|| member.key.clone()));
+        }
+        asked.push((element, Vec::new()));
+    }
+    socket.ask(questions, |question, message| {
+        let Some((place, end)) = by_question.get(question) else { return };
+        let Some((_, members)) = asked.get_mut(*place) else { return };
+        let mut answer = Vec::new();
+        object::Set::read_members(message, &mut answer);
+        match end {
+            None => members.append(&mut answer),
+            Some(end) if members.iter().any(|member: &Member| member.ends_range && member.key == *end) => {}
+            Some(end) => {
+                let ends = answer.into_iter().filter(|member| member.key == *end);
+                members.extend(ends.map(|member| Member {
+                    key: member.key,
+                    ends_range: true,
+                    ..Member::default()
+                }));
+            }
+        }
+    })?;
+    let mut found = Observed::default();
+    for (element, members) in asked {
+        let mut seen = Observed::default();
+        decode(element.set(), members, &mut seen);
+        // The kernel answers with the range that a key lies in, which may be another.
+        if let Some(standing) = seen.elements.remove(element) {
+            found.elements.insert(element.clone(), standing);
+        }
+    }
+    Ok(found)
+}
+
+/// How many of these limits one of our tables lacks.
+pub fn missing_limits<'l>(
+    socket: &mut Socket,
+    family: Family,
+    names: impl Iterator<Item = &'l String>,
+) -> Result<usize, NetlinkError> {
+    let mut questions = Questions::default();
+    let mut missing: BTreeSet<usize> = BTreeSet::new();
+    for (number, name) in names.enumerate() {
+        let object = limit_object(name, family);
+        missing.insert(number);
+        let what = format!("limit {name}");
+        questions.add(&what, libc::NFT_MSG_GETOBJ, protocol_family(family), |scratch, head, out| {
+            object.write(scratch, head, out);
+        });
+    }
+    socket.ask(questions, |number, _| _ = missing.remove(&number))?;
+    Ok(missing.len())
 }
 
 fn decode(id: SetId, members: Vec<Member>, observed: &mut Observed) {

@@ -122,6 +122,31 @@ impl Batch {
     }
 }
 
+/// Questions about single things, each a message that is answered for itself.
+#[derive(Debug, Default)]
+pub struct Questions {
+    scratch: Scratch,
+    bytes: Vec<u8>,
+    /// What each is about.
+    about: Vec<String>,
+}
+
+impl Questions {
+    /// Adds one message about `what`.
+    pub fn add(
+        &mut self,
+        what: &str,
+        kind: i32,
+        family: u16,
+        write: impl FnOnce(&mut Scratch, Head, &mut Vec<u8>),
+    ) {
+        self.about.push(what.to_owned());
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        let head = Head { kind, flags, sequence: self.about.len() as u32, family };
+        write(&mut self.scratch, head, &mut self.bytes);
+    }
+}
+
 /// Where the last message begins that stands at or behind `from`.
 fn last_message(bytes: &[u8], from: usize) -> Option<usize> {
     let (mut at, mut last) = (from, None);
@@ -263,6 +288,46 @@ impl Socket {
             }
         }
         Err(NetlinkError::Unsteady)
+    }
+
+    /// Asks for single things; `each` is handed the number of the question, counted from 0, and the answer. What is not there has
+    /// none.
+    ///
+    /// # Errors
+    /// When the kernel refuses a question, with what it was about.
+    pub fn ask(
+        &mut self,
+        questions: Questions,
+        mut each: impl FnMut(usize, &Received),
+    ) -> Result<(), NetlinkError> {
+        let Questions { bytes, about, .. } = questions;
+        let mut waiting = about.len();
+        if waiting == 0 {
+            return Ok(());
+        }
+        self.send(&bytes)?;
+        let (mut received, mut refused) = (Received::default(), None);
+        while waiting > 0 {
+            let len = self.receive()?;
+            for message in Messages(&self.buffer[..len]) {
+                let number = (message.sequence as usize).wrapping_sub(1);
+                if message.kind != NLMSG_ERROR {
+                    received.load(message.bytes);
+                    each(number, &received);
+                    continue;
+                }
+                // Each question is acknowledged, answered or not.
+                waiting = waiting.saturating_sub(1);
+                let errno = message.error();
+                if errno != 0 && errno != libc::ENOENT && refused.is_none() {
+                    let what = about.get(number).cloned().unwrap_or_else(|| "a question".to_owned());
+                    refused = Some((what, errno));
+                }
+            }
+        }
+        refused.map_or(Ok(()), |(what, errno)| {
+            Err(NetlinkError::Refused { what, source: io::Error::from_raw_os_error(errno) })
+        })
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), NetlinkError> {
