@@ -53,14 +53,21 @@ impl Rate {
 
     /// Less than a full frame at once would let no full frame through.
     const SMALLEST_BURST_BYTES: u32 = 10 * 1_514;
-    /// What may come at once without having been asked for, where the rate itself is smaller.
-    const SMALLEST_BURST: u32 = 5;
+    /// What slow rates let through at once.
+    const SMALL_BURST: u32 = 3;
+    /// A segment that is dropped comes again after a time that doubles: 0.2 s, 0.4 s, 0.8 s. What it waits longer than it has to is made good
+    /// by the next one, if more than one may be saved.
+    const SMALLEST_BURST_CALLS: u32 = 2;
 
-    /// What is let through at once, where nobody said: what a second allows, and a little; of bytes what the whole time allows.
+    /// What is let through at once, where nobody said: what a second allows, or three of what is slow, but no more than a twentieth of what
+    /// a minute allows, so that nobody gets much more in a minute than was asked for; of bytes what the whole time allows.
     fn default_burst(amount: u32, unit: Unit, seconds: u32) -> u32 {
+        let of_minute = u32::try_from(u64::from(amount) * 3 / u64::from(seconds)).unwrap_or(u32::MAX);
+        let few = of_minute.min((amount / seconds).max(Self::SMALL_BURST));
         match unit {
             Unit::Bytes => amount.max(Self::SMALLEST_BURST_BYTES),
-            _ => (amount / seconds).max(Self::SMALLEST_BURST),
+            Unit::Calls => few.max(Self::SMALLEST_BURST_CALLS),
+            Unit::Connections | Unit::Packets => few.max(1),
         }
     }
 
@@ -156,8 +163,14 @@ mod tests {
     #[test]
     fn rates_are_read_and_come_back() {
         for (text, amount, unit, seconds, burst) in [
-            ("10/minute", 10, Unit::Connections, 60, 5),
+            ("1/second", 1, Unit::Connections, 1, 3),
+            ("10/minute", 10, Unit::Connections, 60, 1),
+            ("40/minute", 40, Unit::Connections, 60, 2),
+            ("10/hour", 10, Unit::Connections, 3_600, 1),
             ("100/second", 100, Unit::Connections, 1, 100),
+            ("4000000000 packets/second", 4_000_000_000, Unit::Packets, 1, 4_000_000_000),
+            ("1 calls/second", 1, Unit::Calls, 1, 3),
+            ("10 calls/minute", 10, Unit::Calls, 60, 2),
             ("1/second burst 1", 1, Unit::Connections, 1, 1),
             ("1000 packets/second", 1_000, Unit::Packets, 1, 1_000),
             ("1 mbytes/second", 1 << 20, Unit::Bytes, 1, 1 << 20),

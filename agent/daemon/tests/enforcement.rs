@@ -165,7 +165,10 @@ fn every_kind_of_element_is_read_back_as_it_was_told() {
         for family in Family::ALL {
             let seen = netlink::read::look_up(&mut socket, family, elements.keys()).unwrap();
             assert_eq!(seen.elements.len(), 0);
-            assert_eq!(netlink::read::missing_limits(&mut socket, family, limits.keys()).unwrap(), limits.len());
+            assert_eq!(
+                netlink::read::missing_limits(&mut socket, family, limits.keys()).unwrap(),
+                limits.len()
+            );
         }
         nft(&["flush", "ruleset"]);
         let file = tempfile::NamedTempFile::new().unwrap();

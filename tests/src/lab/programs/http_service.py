@@ -11,7 +11,7 @@ import sys
 import time
 
 BODY = b'{"ok": true, "rows": [' + b", ".join(b"%d" % number for number in range(120)) + b"]}\n"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(BODY)
 THINKS = 0.06
 
 
@@ -21,9 +21,13 @@ async def serve(reader, writer):
         while head := await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60):
             print(address, f"{time.time():.3f}", flush=True)
             await asyncio.sleep(THINKS)
-            writer.write(ANSWER)
+            asked = head.lower()
+            # A client of HTTP/1.0 says that it wants to keep the connection, and wants to hear that it may.
+            keeps = b"connection: keep-alive" in asked
+            writer.write(HEAD + (b"Connection: keep-alive\r\n" if keeps else b"") + b"\r\n" + BODY)
             await writer.drain()
-            if b"connection: close" in head.lower():
+            is_old = asked.split(b"\r\n", 1)[0].endswith(b"http/1.0")
+            if b"connection: close" in asked or (is_old and not keeps):
                 break
     except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
         pass
