@@ -23,9 +23,12 @@
 //! **Resellers.** What their customers do is answered on them; where a rule says so, it is also held against whoever is above them, when it comes from
 //! several or again ([`Escalated`]).
 //!
-//! Left out: several nodes' episodes as one (the controller's), and carrying decisions out.
+//! **Other nodes.** What they saw counts as if it had been seen here (`elsewhere`).
+//!
+//! Left out: telling nodes of each other (the controller's), and carrying decisions out.
 
 mod brakes;
+mod elsewhere;
 mod episode;
 mod excused;
 mod family;
@@ -50,6 +53,7 @@ use crate::decision::{Action, Decision, DecisionId, Origin, Scope};
 use crate::language::{History, Policy, Rule, Step};
 use crate::net::Target;
 use crate::pause::Pause;
+use crate::standing::StrikeElsewhere;
 use crate::tenant::{Mode, Name, NodeId, Tenant, TenantId};
 use crate::time::Timestamp;
 use crate::violation::{Violation, ViolationId, ViolationState};
@@ -90,6 +94,9 @@ pub struct Standing {
     /// No tenant's key begins so; what was written before there were brakes to be released has none.
     #[serde(rename = "_brakes", default, skip_serializing_if = "Latch::is_default")]
     latch: Latch,
+    /// Decisions of other nodes that hold tenants here too, and whom.
+    #[serde(rename = "_followed", default, skip_serializing_if = "BTreeMap::is_empty")]
+    followed: BTreeMap<DecisionId, TenantId>,
 }
 
 impl Standing {
@@ -128,6 +135,12 @@ struct Record {
     /// The mail server that it is about, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     server: Option<std::net::IpAddr>,
+    /// What other nodes saw, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    elsewhere: Vec<StrikeElsewhere>,
+    /// How many strikes counted with the last one here, where others were known of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
 }
 
 /// Decides by one policy for one node.
@@ -258,29 +271,11 @@ impl Judge {
         let was_strike = record.episode.as_ref().is_some_and(|episode| episode.violation.strike > 0);
         let is_strike = !was_strike && !alert.is_suspicion;
         let mut history = History::default();
-        let mut faded = 0;
+        let (mut strike, mut faded) = (0, 0);
         if is_strike {
-            let before = record.strikes.len();
-            let horizon = alert.at.minus(rule.memory);
-            record.strikes.retain(|strike| *strike >= horizon);
-            let last = record.strikes.back().copied();
-            let left = rule.after_decay(record.strikes.len(), last, alert.at);
-            record.strikes.drain(..record.strikes.len() - left);
-            faded = u32::try_from(before - left).expect("at most 64");
-            history.since_last = last.map(|last| alert.at.since(last));
             history.is_known_offender = tenant.known_offender.contains(&alert.class);
-            if record.strikes.len() == MAX_STRIKES {
-                record.strikes.pop_front();
-            }
-            if mode == Mode::Enforce {
-                let opened = record.episode.as_ref().map_or(alert.at, |episode| episode.violation.opened);
-                record.strikes.push_back(opened);
-            }
+            (strike, faded, history.since_last) = record.strike(rule, alert.at, mode);
         }
-        // What is only observed is told as the strike that it would have been, and is none.
-        let would_be = usize::from(mode == Mode::Observe);
-        let strike = u32::try_from(record.strikes.len() + would_be).expect("at most 65");
-        let strike = if alert.is_suspicion { 0 } else { strike };
         let node = &self.node.clone();
         let record = self.record(&alert.tenant, &rule.id);
         let episode = record.episode.get_or_insert_with(|| {
@@ -347,9 +342,9 @@ impl Judge {
             let open = record.episode.as_ref().map(|episode| episode.violation.id.clone());
             // A strike is known by when its violation opened, which is in the violation's key.
             let node = &self.node;
-            record.strikes.retain(|opened| {
-                let violation = ViolationId::new(node, tenant, rule, *opened);
-                !behind.contains(&violation) && open.as_ref() != Some(&violation)
+            record.forgive(|opened| {
+                let violation = ViolationId::new(node, tenant, rule, opened);
+                behind.contains(&violation) || open.as_ref() == Some(&violation)
             });
         }
     }
@@ -379,9 +374,7 @@ impl Judge {
                 if strikes {
                     // A strike is known by when its violation opened, which is in the violation's key.
                     let node = &self.node;
-                    record
-                        .strikes
-                        .retain(|opened| ViolationId::new(node, tenant, rule, *opened) != *violation);
+                    record.forgive(|opened| ViolationId::new(node, tenant, rule, opened) == *violation);
                 }
                 if let Some(episode) = record.episode.take_if(|episode| episode.violation.id == *violation) {
                     self.quiet_at.remove(&(episode.quiet_at, tenant.clone(), rule.clone()));

@@ -11,6 +11,7 @@ use crate::decision::{Decision, Origin};
 use crate::pause::{Pause, PauseScope};
 use crate::relay::RelayAnswer;
 use crate::report::PolicyVersion;
+use crate::standing::TenantStanding;
 use crate::tenant::{Name, Tenant, TenantId};
 use crate::time::Timestamp;
 
@@ -35,6 +36,11 @@ pub enum Order {
         version: u64,
         /// Every tenant of the fleet.
         tenants: Vec<Tenant>,
+    },
+    /// What follows tenants from node to node. It is not answered: each tenant's is whole, and is told again to whoever connects.
+    Standings {
+        /// Tenant by tenant.
+        standings: Vec<TenantStanding>,
     },
     /// Carry out an operator's decision. Its mode is `enforce` and its origin an operator.
     Impose {
@@ -126,11 +132,11 @@ pub enum Order {
 }
 
 impl Order {
-    /// The order's key; a snapshot of the tenants has a version instead.
+    /// The order's key; a snapshot of the tenants has a version instead, and what follows them needs none.
     #[must_use]
     pub const fn id(&self) -> Option<&OrderId> {
         match self {
-            Self::Tenants { .. } => None,
+            Self::Tenants { .. } | Self::Standings { .. } => None,
             Self::Impose { id, .. }
             | Self::Release { id, .. }
             | Self::Paid { id, .. }
@@ -147,6 +153,7 @@ impl Order {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Tenants { .. } => "tenants",
+            Self::Standings { .. } => "standings",
             Self::Impose { .. } => "impose",
             Self::Release { .. } => "release",
             Self::Paid { .. } => "paid",

@@ -236,6 +236,24 @@ impl Tenant {
         self.uids.iter().any(|users| users.is_on(node)) || self.cgroups.iter().any(|group| group.is_on(node))
     }
 
+    /// Whether its ports, users or control groups say on which nodes it is; one that is known by addresses alone may be anywhere.
+    #[must_use]
+    pub fn is_placed(&self) -> bool {
+        !(self.interfaces.is_empty() && self.uids.is_empty() && self.cgroups.is_empty())
+    }
+
+    /// Whether one of its ports, users or control groups is on `node`.
+    #[must_use]
+    pub fn is_placed_on(&self, node: &NodeId) -> bool {
+        self.interfaces.iter().any(|selector| selector.node == *node) || self.is_local_on(node)
+    }
+
+    /// Whether it may be on `node`.
+    #[must_use]
+    pub fn may_be_on(&self, node: &NodeId) -> bool {
+        self.is_placed_on(node) || !self.is_placed()
+    }
+
     /// A tenant of which nothing is known but its key.
     #[must_use]
     pub fn new(id: TenantId) -> Self {

@@ -21,6 +21,7 @@ mod reckoning;
 mod relay;
 mod report;
 pub mod session;
+mod standing;
 mod tenant;
 mod violation;
 
@@ -46,6 +47,8 @@ pub const MAX_SCOPE_TARGETS: usize = 256;
 pub const MAX_SELECTORS: usize = 4096;
 /// The most tenants in one snapshot.
 pub const MAX_TENANTS: usize = 1_000_000;
+/// The most tenants in one message about what follows them.
+pub const MAX_STANDINGS: usize = 4_096;
 /// The most counters in one report.
 pub const MAX_COUNTERS: usize = 16_384;
 /// The most tallies of usage in one report.

@@ -1,17 +1,19 @@
 //! Orders and their results.
 
-use reeve_policy::{Order, OrderFailure, OrderId, OrderResult, PolicyVersion, RelayAnswer, Tenant};
+use reeve_policy::{
+    Order, OrderFailure, OrderId, OrderResult, PolicyVersion, RelayAnswer, Tenant, TenantStanding,
+};
 
-use crate::MAX_TENANTS;
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
 use crate::generated::agent::v1::order::{
-    Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Tenants, Verify,
+    Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Standings, Tenants, Verify,
 };
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
 use crate::generated::types::v1 as types;
 use crate::pause::pause_scope;
 use crate::read::{choice, clip, list, message, parsed, required, text, time, time_to_wire};
+use crate::{MAX_STANDINGS, MAX_TENANTS};
 
 impl From<&Order> for wire::Order {
     fn from(order: &Order) -> Self {
@@ -20,6 +22,9 @@ impl From<&Order> for wire::Order {
                 version: *version,
                 tenants: tenants.iter().map(Into::into).collect(),
             }),
+            Order::Standings { standings } => {
+                Kind::Standings(Standings { standings: standings.iter().map(Into::into).collect() })
+            }
             Order::Impose { id, decision } => {
                 Kind::Impose(Impose { id: id.to_string(), decision: Some((&**decision).into()) })
             }
@@ -80,6 +85,14 @@ impl TryFrom<wire::Order> for Order {
             Kind::Tenants(snapshot) => Self::Tenants {
                 version: snapshot.version,
                 tenants: list("tenants.tenants", snapshot.tenants, MAX_TENANTS, Tenant::try_from)?,
+            },
+            Kind::Standings(told) => Self::Standings {
+                standings: list(
+                    "standings.standings",
+                    told.standings,
+                    MAX_STANDINGS,
+                    TenantStanding::try_from,
+                )?,
             },
             Kind::Impose(impose) => Self::Impose {
                 id: OrderId(parsed("impose.id", &impose.id)?),

@@ -35,6 +35,7 @@ impl ProtocolVersion {
         match order {
             Order::Impose { decision, .. } if decision.scope == Scope::Forged => self.minor >= 5,
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
+            Order::Standings { .. } => self.minor >= 5,
             Order::ReleaseBrakes { .. } => self.minor >= 4,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,
             Order::Verify { .. } => self.minor >= 4,

@@ -12,6 +12,9 @@ mod asking;
 mod checks;
 #[cfg(test)]
 mod exempt;
+mod follow;
+#[cfg(test)]
+mod following;
 #[cfg(test)]
 mod identity;
 mod input;
@@ -43,6 +46,7 @@ use reeve_policy::{
 use serde::{Deserialize, Serialize};
 
 use checks::Checks;
+use follow::Told;
 pub use input::Input;
 pub use mended::Unasked;
 pub use post::MailWord;
@@ -147,6 +151,8 @@ pub struct Engine {
     now: Timestamp,
     /// The first deadline of judge, ledger and checks.
     slow_due: Option<Timestamp>,
+    /// What other nodes did to tenants, as it was told last.
+    told: Told,
     degraded: bool,
     outputs: VecDeque<Output>,
 }
@@ -168,6 +174,7 @@ impl Engine {
             node: config.node,
             now: Timestamp::EPOCH,
             slow_due: None,
+            told: Told::default(),
             degraded: false,
             outputs: VecDeque::new(),
         }
@@ -238,6 +245,7 @@ impl Engine {
         self.advance(at);
         let tenants = arrange(self.topology.tenants(), tenants);
         let version = self.topology.version() + 1;
+        let before = Arc::clone(&self.topology);
         self.topology = Arc::new(Topology::new(version, &self.node, tenants, vantages));
         self.shards.set_topology(&self.topology, self.now);
         self.post.set_topology(&self.topology);
@@ -246,6 +254,7 @@ impl Engine {
         let present = |id: &TenantId| topology.index_of(id).is_some_and(|ix| is_present(topology.tenant(ix)));
         let events = self.ledger.lift_departed(present);
         self.publish(events);
+        self.let_go_moved(&before);
         self.after_ledger_change();
         self.watch_all();
     }
@@ -257,6 +266,7 @@ impl Engine {
         self.judge.set_policy(policy);
         self.judge.set_node_mode(mode);
         self.drain();
+        self.follow_all();
         self.watch_all();
     }
 
@@ -368,6 +378,7 @@ impl Engine {
     pub fn handle_pause(&mut self, paused: Option<Pause>, at: Timestamp) {
         self.advance(at);
         self.judge.set_pause(paused);
+        self.follow_all();
     }
 
     /// Undoes what policy did: the measures are lifted, the episodes behind them closed, and what the detectors held
@@ -516,6 +527,7 @@ impl Engine {
         }
         let mut held = BTreeSet::new();
         for event in events {
+            self.note_lifted(&event);
             let (LedgerEvent::Imposed(measure) | LedgerEvent::Lifted(measure, _)) = &event;
             if self.is_checkable(measure) {
                 held.insert(measure.decision.tenant.clone());

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use reeve_policy::{
-    Decision, DecisionId, DesiredState, Lift, LiftReason, Measure, Mode, TenantId, Timestamp, Until,
+    Decision, DecisionId, DesiredState, Lift, LiftReason, Measure, Mode, Origin, TenantId, Timestamp, Until,
 };
 
 use crate::flow::Restrictions;
@@ -89,6 +89,19 @@ impl Ledger {
         self.lift_where(LiftReason::Departed, |measure| !stays(&measure.decision.tenant))
     }
 
+    /// Lifts what policy did to tenants that have moved to other nodes, where it holds them.
+    pub fn lift_moved(&mut self, has_moved: impl Fn(&TenantId) -> bool) -> Vec<LedgerEvent> {
+        let by_policy = |decision: &Decision| matches!(decision.origin, Origin::Policy { .. });
+        self.lift_where(LiftReason::Departed, |measure| {
+            by_policy(&measure.decision) && has_moved(&measure.decision.tenant)
+        })
+    }
+
+    /// Lifts what holds a tenant by decisions of other nodes that are no more.
+    pub fn lift_decisions(&mut self, over: &[DecisionId]) -> Vec<LedgerEvent> {
+        self.lift_where(LiftReason::Released, |measure| over.contains(&measure.decision.id))
+    }
+
     /// Lifts the measures that policy made and a person takes back.
     pub fn lift_policy(&mut self, lift: &Lift) -> Vec<LedgerEvent> {
         self.lift_where(LiftReason::Released, |measure| lift.takes(&measure.decision))
@@ -146,7 +159,7 @@ impl Ledger {
 mod tests {
     use std::time::Duration;
 
-    use reeve_policy::{Action, Origin, PolicyVersion, Scope};
+    use reeve_policy::{Action, PolicyVersion, Scope};
 
     use super::*;
 

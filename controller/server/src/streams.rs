@@ -75,6 +75,13 @@ impl Streams {
         }
     }
 
+    /// Tells the streams of some nodes so.
+    pub fn wake_where(&self, is_meant: impl Fn(&NodeId) -> bool) {
+        let registry = self.lock();
+        let meant = registry.by_node.iter().filter(|(node, _)| is_meant(node));
+        meant.for_each(|(_, entry)| entry.wake.notify_one());
+    }
+
     /// Tells every stream so.
     pub fn wake_all(&self) {
         self.lock().by_node.values().for_each(|entry| entry.wake.notify_one());

@@ -255,13 +255,19 @@ impl Task {
             let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
             next.paused = Arc::new(write::paused(&mut transaction).await?);
         }
-        for tenant in &effects.touched {
+        for tenant in &std::mem::take(&mut effects.touched) {
             let standing = write::standing(&mut transaction, tenant, &effects.desk).await?;
             let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
             if standing.is_empty() {
                 next.standings.remove(tenant);
             } else {
                 next.standings.insert(tenant.clone(), Arc::new(standing));
+            }
+            let record = write::record(&mut transaction, tenant, effects.now).await?;
+            let before = next.records.get(tenant);
+            if before.map_or(!record.is_empty(), |before| **before != record) {
+                Arc::make_mut(&mut next.records).set(tenant.clone(), record);
+                effects.followed.insert(tenant.clone());
             }
         }
         transaction.commit().await?;
@@ -270,7 +276,11 @@ impl Task {
 
     fn tell(&self, snapshot: Option<Snapshot>, effects: Effects) {
         if let Some(snapshot) = snapshot {
+            let people = Arc::clone(&snapshot.tenants);
             self.directory.publish(snapshot);
+            for tenant in effects.followed.iter().filter_map(|id| people.by_id(id)) {
+                self.streams.wake_where(|node| tenant.may_be_on(node));
+            }
         }
         for what in effects.events {
             self.events.publish(Event { at: effects.now, what });

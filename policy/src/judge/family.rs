@@ -91,7 +91,7 @@ impl Judge {
         let since = alert.at.minus(escalation.within);
         let strikes = family.children.iter().map(|child| {
             let record = self.standing.records.get(child).and_then(|rules| rules.get(&rule.id));
-            record.map_or(0, |record| record.strikes.iter().filter(|strike| **strike >= since).count())
+            record.map_or(0, |record| record.counted().iter().filter(|strike| **strike >= since).count())
         });
         let (mut all, mut children) = (0_u32, 0_u32);
         for strikes in strikes.filter(|strikes| *strikes > 0) {

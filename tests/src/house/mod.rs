@@ -2,9 +2,10 @@
 //!
 //! Model: the daemons are the built binaries, started on the node with certificates of their own authority, a settings
 //! file and tenants that are imported by `reevectl`. Everything is known from outside: exit codes, what is printed, JSON.
-//! Stopping is by `Drop`, with the lab's. Left out: more than one node.
+//! Stopping is by `Drop`, with the lab's. A second node is a [`Neighbour`].
 
 mod answers;
+mod neighbour;
 mod record;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 pub(crate) use answers::since_epoch;
 pub use answers::{Status, Violation};
+pub use neighbour::Neighbour;
 pub use record::Played;
 
 use crate::lab::addresses::{ALICE_PORT, BOB_PORT, UPLINK};

@@ -37,6 +37,7 @@ pub use programs::{Program, http2_clear_server, http2_server};
 pub use responder::Responder;
 pub use sniffer::{Header, Sniffer};
 pub use sys::clock_ticks_per_second;
+pub(crate) use sys::enter_network_namespace;
 pub use visitor::{Visitor, VisitorReport};
 
 use addresses::{ALICE_PORT, BOB_PORT, INTERNET_INTERFACE, TENANT_INTERFACE, UPLINK};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use reeve_policy::judge::Standing;
 use reeve_policy::language::Policy;
-use reeve_policy::{CheckVerdict, Decision, DesiredState, Lift, Mode, Pause, Tenant, TenantId, Timestamp};
+use reeve_policy::{
+    CheckVerdict, Decision, DesiredState, Lift, Mode, Pause, Tenant, TenantId, TenantStanding, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
@@ -73,6 +75,13 @@ pub enum Input {
     Said {
         /// It.
         said: Vec<StreamEvent>,
+        /// When.
+        at: Timestamp,
+    },
+    /// What follows a tenant from node to node; see [`Engine::handle_standing`].
+    Standing {
+        /// It.
+        standing: Box<TenantStanding>,
         /// When.
         at: Timestamp,
     },
@@ -157,6 +166,7 @@ impl Engine {
             Input::Upstream { is_up, at } => self.handle_upstream(is_up, at),
             Input::Tick { at } => self.handle_tick(at),
             Input::Said { said, at } => self.handle_said(said, at),
+            Input::Standing { standing, at } => self.handle_standing(*standing, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
             Input::Release { tenant, forgive, at } => self.handle_release(&tenant, forgive, at),
             Input::Paid { tenant, at } => self.handle_paid(&tenant, at),

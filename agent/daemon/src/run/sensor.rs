@@ -358,6 +358,14 @@ impl Sensor {
         let now = self.clock.now();
         match order {
             Order::Tenants { version, tenants } => self.take_tenants(version, tenants, now),
+            Order::Standings { standings } => {
+                tracing::debug!(tenants = standings.len(), "what follows tenants, from the controller");
+                for standing in standings {
+                    let standing = Box::new(standing);
+                    self.core.handle(Input::Standing { standing, at: engine_time(now) });
+                }
+                self.changed = true;
+            }
             Order::Impose { id, decision } => match self.refusal(&decision) {
                 Some(failure) => self.refuse(id, &decision.tenant, failure, now),
                 None => {

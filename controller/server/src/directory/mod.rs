@@ -6,6 +6,7 @@
 //! against have a [`Standing`].
 
 mod prefix;
+mod record;
 mod standing;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use reeve_policy::{InterfaceSelector, NodeId, Pause, Tenant, TenantId, Timestamp};
 
 use prefix::PrefixMap;
+pub use record::{Record, Records, Strike, is_told};
 pub use standing::{Held, Hold, Standing, State, Status};
 
 /// Every tenant, and whose an address or interface is.
@@ -93,6 +95,8 @@ pub struct Snapshot {
     pub tenants: Arc<Tenants>,
     /// What is held against them; a tenant that nothing is held against is missing.
     pub standings: HashMap<TenantId, Arc<Standing>>,
+    /// What follows tenants from node to node.
+    pub records: Arc<Records>,
     /// Where policy takes no new measure.
     pub paused: Arc<Paused>,
 }

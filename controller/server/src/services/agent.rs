@@ -14,6 +14,8 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{House, unreadable, unsound, unwritable};
+use crate::clock;
+use crate::directory::{Snapshot, is_told};
 use crate::events::What;
 use crate::streams::Place;
 use crate::writer::{Job, Numbered};
@@ -24,6 +26,8 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Messages between the task and the transport.
 const WINDOW: usize = 256;
+/// Tenants in one message about what follows them: with all that is kept of each it is far below the largest message.
+const STANDINGS: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Service(pub House);
@@ -37,6 +41,8 @@ struct Session {
     out: mpsc::Sender<Result<ConnectResponse, Status>>,
     acknowledge: watch::Sender<u64>,
     tenants_version: u64,
+    /// How far it was told what follows tenants, and by which version of them.
+    told: (u64, u64),
     /// What the agent speaks.
     protocol: ProtocolVersion,
     /// Orders that were sent on this stream.
@@ -103,6 +109,7 @@ impl Service {
             out,
             acknowledge: watch::Sender::new(greeting.acknowledged),
             tenants_version,
+            told: (0, 0),
             protocol,
             sent: HashSet::new(),
             pings: 0,
@@ -186,6 +193,7 @@ impl Session {
             let tenants = snapshot.tenants.all().values().map(|tenant| (**tenant).clone()).collect();
             self.send(Down::Order(Order::Tenants { version, tenants })).await?;
         }
+        self.send_standings(&snapshot).await?;
         let pending = self.house.store.orders_pending(&self.node).await.map_err(unreadable)?;
         for order in pending {
             if !self.protocol.knows(&order) {
@@ -198,6 +206,32 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Sends what follows the tenants that are on the node, or may be: what changed, and all of it when the tenants are others.
+    async fn send_standings(&mut self, snapshot: &Snapshot) -> Result<(), Status> {
+        let (by, after) = self.told;
+        let version = snapshot.tenants.version();
+        let after = if by == version { after } else { 0 };
+        if !self.protocol.knows(&Order::Standings { standings: Vec::new() }) {
+            return Ok(());
+        }
+        self.told = (version, snapshot.records.last());
+        let now = clock::now();
+        let changed = snapshot.records.since(after);
+        let here = changed.filter(|(tenant, _)| is_told(snapshot.tenants.by_id(tenant), &self.node));
+        let mut standings = Vec::new();
+        for (tenant, record) in here {
+            standings.push(record.told(tenant, &self.node, now));
+            if standings.len() == STANDINGS {
+                let full = std::mem::take(&mut standings);
+                self.send(Down::Order(Order::Standings { standings: full })).await?;
+            }
+        }
+        if standings.is_empty() {
+            return Ok(());
+        }
+        self.send(Down::Order(Order::Standings { standings })).await
     }
 
     async fn ping(&mut self) -> Result<(), Status> {

@@ -16,7 +16,7 @@ use super::row::{Body, name, nanos, time, uncount};
 use super::write::Desk;
 use super::write::pauses;
 use super::{Policies, Store, StoreError};
-use crate::directory::{Held, Paused, Snapshot, Standing, Tenants};
+use crate::directory::{Held, Paused, Records, Snapshot, Standing, Tenants};
 
 /// Which violations to list.
 #[derive(Clone, Debug, Default)]
@@ -255,7 +255,13 @@ pub(crate) async fn snapshot(
         }
     }
     let paused = Arc::new(paused(conn).await?);
-    Ok(Snapshot { tenants: people, standings, paused })
+    let now = crate::clock::now();
+    let mut records = Records::default();
+    for tenant in super::write::followed(conn, now).await? {
+        let record = super::write::record(conn, &tenant, now).await?;
+        records.set(tenant, record);
+    }
+    Ok(Snapshot { tenants: people, standings, records: Arc::new(records), paused })
 }
 
 /// Where policy takes no new measure.

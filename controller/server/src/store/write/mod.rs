@@ -6,6 +6,7 @@
 //! than a report says is not raised again by it.
 
 mod evidence;
+mod follow;
 mod greet;
 mod notices;
 mod orders;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use reeve_policy::{NodeId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
+pub use follow::{followed, record};
 pub use greet::{Greeting, greet, saw};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
@@ -58,6 +60,8 @@ pub struct Effects {
     pub touched: BTreeSet<TenantId>,
     /// Nodes that have new orders.
     pub ordered: BTreeSet<NodeId>,
+    /// The tenants of whom nodes are to be told something else.
+    pub followed: BTreeSet<TenantId>,
     /// Whether the tenants changed.
     pub tenants_changed: bool,
     /// Whether what is paused, or what a node says of it, changed.
@@ -75,6 +79,7 @@ impl Effects {
             events: Vec::new(),
             touched: BTreeSet::new(),
             ordered: BTreeSet::new(),
+            followed: BTreeSet::new(),
             tenants_changed: false,
             pauses_changed: false,
         }

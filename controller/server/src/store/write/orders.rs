@@ -11,8 +11,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::read::liftable;
 use super::super::row::{Body, name, nanos};
 use super::super::{OrderRow, StoreError};
-use super::Effects;
 use super::reports::{Lift as Lifting, lift_all, lifted, stands, store_decision};
+use super::{Effects, follow};
 use crate::events::What;
 
 /// What was asked for, for requests that may come twice.
@@ -92,7 +92,12 @@ pub async fn lift(
         }
     }
     let what = Lift::of(asked.policy.clone(), asked.since);
-    let measures = liftable(conn, &what, asked.node.as_ref(), asked.limit).await?;
+    let (standing, total) = liftable(conn, &what, asked.node.as_ref(), usize::MAX).await?;
+    for (_, measure) in &standing {
+        follow::take_back(conn, &measure.decision, effects.now).await?;
+        effects.touched.insert(measure.decision.tenant.clone());
+    }
+    let measures = (standing.into_iter().take(asked.limit).collect(), total);
     let order = Order::Lift {
         id: asked.id.clone(),
         policy: asked.policy.clone(),
@@ -175,7 +180,11 @@ pub async fn release(
     if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
         return Ok(OrderTaken::UnknownTenant);
     }
+    if forgive {
+        follow::forgive(conn, tenant).await?;
+    }
     take_back(conn, tenant, ends_by_release, effects.now).await?;
+    effects.touched.insert(tenant.clone());
     let order = Order::Release {
         id: id.clone(),
         tenant: tenant.clone(),
@@ -208,6 +217,7 @@ pub async fn paid(
         return Ok((OrderTaken::UnknownTenant, 0));
     }
     let decisions = take_back(conn, tenant, ends_when_paid, effects.now).await?;
+    effects.touched.insert(tenant.clone());
     let (by, reason) = (by.to_owned(), reason.to_owned());
     let order = Order::Paid { id: id.clone(), tenant: tenant.clone(), by, reason };
     for node in nodes(conn).await? {
@@ -227,22 +237,24 @@ fn ends_when_paid(decision: &Decision) -> bool {
     decision.until == Until::Paid
 }
 
-/// Takes back the operators' decisions about a tenant that are of this kind, and makes void what nodes have not carried out yet. How many
-/// decisions those were.
+/// Takes back the decisions about a tenant that are of this kind, and makes void what nodes have not carried out yet. How many
+/// operators' decisions those were.
 async fn take_back(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
     is_meant: fn(&Decision) -> bool,
     now: Timestamp,
 ) -> Result<u32, StoreError> {
-    let given: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, body FROM decisions WHERE tenant = ? AND operator IS NOT NULL AND released IS NULL",
+    let given: Vec<(String, bool, Vec<u8>)> = sqlx::query_as(
+        "SELECT id, operator IS NOT NULL, body FROM decisions WHERE tenant = ? AND released IS NULL \
+         AND (expires IS NULL OR expires > ?)",
     )
     .bind(tenant.as_str())
+    .bind(nanos(now))
     .fetch_all(&mut *conn)
     .await?;
     let mut taken = 0;
-    for (id, body) in given {
+    for (id, is_operators, body) in given {
         if !is_meant(&Decision::decode(&body)?) {
             continue;
         }
@@ -251,7 +263,7 @@ async fn take_back(
             .bind(id)
             .execute(&mut *conn)
             .await?;
-        taken += 1;
+        taken += u32::from(is_operators);
     }
     let pending: Vec<(String, String, Vec<u8>)> =
         sqlx::query_as("SELECT node, id, body FROM orders WHERE tenant = ? AND state = 'pending'")
@@ -373,7 +385,7 @@ pub async fn order_result(
         .execute(&mut *conn)
         .await?;
     let tenant = match &order {
-        Order::Tenants { .. } => return Ok(()),
+        Order::Tenants { .. } | Order::Standings { .. } => return Ok(()),
         Order::Impose { decision, .. } => {
             if result.result.is_ok() {
                 let measure = Measure {

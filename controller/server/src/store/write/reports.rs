@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::super::StoreError;
 use super::super::row::{Body, count, epoch, nanos};
-use super::{Effects, Ended, evidence, notices, relay};
+use super::{Effects, Ended, evidence, follow, notices, relay};
 use crate::events::What;
 
 /// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
@@ -114,7 +114,8 @@ pub async fn report(
             evidence::keep_behind(conn, decision).await?;
         }
         Report::Standing { measure, at } => {
-            if !is_own(conn, node, &measure.decision).await? {
+            let decision = &measure.decision;
+            if !is_own(conn, node, decision).await? && !follow::is_told(conn, decision).await? {
                 return Ok(Err(Refusal::OtherNode));
             }
             stands(conn, node, measure, *at, effects).await?;
@@ -183,9 +184,10 @@ async fn store_violation(
         }
     }
     sqlx::query(
-        "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, \
-         last_seen = excluded.last_seen, closed = excluded.closed, body = excluded.body",
+        "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, \
+         last_seen = excluded.last_seen, closed = excluded.closed, rule = excluded.rule, strike = excluded.strike, \
+         body = excluded.body",
     )
     .bind(id)
     .bind(violation.node.as_str())
@@ -194,6 +196,8 @@ async fn store_violation(
     .bind(nanos(violation.opened))
     .bind(nanos(violation.last_seen))
     .bind(violation.closed.map(nanos))
+    .bind(violation.rule.as_str())
+    .bind(i64::from(violation.strike))
     .bind(violation.encode())
     .execute(&mut *conn)
     .await?;
@@ -254,6 +258,7 @@ pub(super) async fn store_decision(
     .execute(&mut *conn)
     .await?;
     if done.rows_affected() > 0 {
+        follow::note_counts(conn, decision).await?;
         effects.touched.insert(decision.tenant.clone());
         effects.events.push(What::Decided(Arc::new(decision.clone())));
         notices::tell_decision(conn, decision, violation.as_ref(), effects).await?;
@@ -339,8 +344,9 @@ pub(super) async fn lifted(
     .bind(counted.1)
     .bind(node.as_str())
     .bind(lift.decision.0.as_str())
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    follow::note_let_go(conn, node, (lift.decision.0.as_str(), lift.reason, lift.at)).await?;
     if before.is_none() {
         effects.touched.insert(lift.tenant.clone());
         // Of one that moved to another node, or that a node lost, nothing is over.

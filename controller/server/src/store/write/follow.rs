@@ -1,0 +1,177 @@
+//! What follows tenants from node to node: read together for who is told, and taken back.
+
+use std::collections::BTreeSet;
+
+use reeve_policy::{Decision, LiftReason, NodeId, Origin, TenantId, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+
+use super::super::StoreError;
+use super::super::row::{Body, name, nanos, time, uncount};
+use crate::directory::{Record, Strike};
+
+/// The most strikes of one tenant that are looked at; agents remember fewer for each rule.
+const STRIKES: i64 = 1_024;
+
+/// What follows a tenant, as the transaction leaves it.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn record(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<Record, StoreError> {
+    Ok(Record { strikes: strikes(conn, tenant).await?, decisions: decisions(conn, tenant, now).await? })
+}
+
+/// The tenants that something follows.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn followed(conn: &mut SqliteConnection, now: Timestamp) -> Result<Vec<TenantId>, StoreError> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT tenant FROM violations WHERE counts = 1 UNION SELECT d.tenant FROM decisions d \
+         JOIN measures m ON m.decision = d.id \
+         WHERE d.operator IS NULL AND d.released IS NULL AND (d.expires IS NULL OR d.expires > ?)",
+    )
+    .bind(nanos(now))
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(|(tenant,)| name("tenant", tenant)).collect()
+}
+
+async fn strikes(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<Strike>, StoreError> {
+    type Row = (String, String, i64, Option<i64>, i64);
+    let mut rows: Vec<Row> = sqlx::query_as(
+        "SELECT node, rule, opened, closed, strike FROM violations \
+         WHERE tenant = ? AND counts = 1 AND strike > 0 AND rule IS NOT NULL ORDER BY opened DESC, id DESC LIMIT ?",
+    )
+    .bind(tenant.as_str())
+    .bind(STRIKES)
+    .fetch_all(conn)
+    .await?;
+    rows.reverse();
+    rows.into_iter()
+        .map(|(node, rule, opened, closed, strike)| {
+            Ok(Strike {
+                node: name("node", &node)?,
+                rule: name("rule", &rule)?,
+                opened: time(opened),
+                closed: closed.map(time),
+                number: u32::try_from(uncount(strike)).unwrap_or(u32::MAX),
+            })
+        })
+        .collect()
+}
+
+/// The decisions by policy that a node carried out and that are not over: they stand somewhere, or stood where the tenant has left, or where the node
+/// has lost its memory.
+async fn decisions(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<Vec<(Decision, BTreeSet<NodeId>)>, StoreError> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "SELECT d.id, d.body FROM decisions d WHERE d.tenant = ?1 AND d.operator IS NULL AND d.released IS NULL \
+         AND (d.expires IS NULL OR d.expires > ?2) AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id \
+         AND (m.lifted IS NULL OR m.lift_reason IN ('departed', 'absent'))) ORDER BY d.made, d.id",
+    )
+    .bind(tenant.as_str())
+    .bind(nanos(now))
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut found = Vec::new();
+    for (id, body) in rows {
+        let decision = Decision { reckoning: None, ..Decision::decode(&body)? };
+        if !matches!(decision.origin, Origin::Policy { .. }) {
+            continue;
+        }
+        let gone: Vec<(String,)> = sqlx::query_as(
+            "SELECT node FROM measures WHERE decision = ? AND lift_reason IN ('expired', 'released', 'verified')",
+        )
+        .bind(id)
+        .fetch_all(&mut *conn)
+        .await?;
+        let gone = gone.iter().map(|(node,)| name("node", node)).collect::<Result<_, _>>()?;
+        found.push((decision, gone));
+    }
+    Ok(found)
+}
+
+/// Takes note whether a violation is held against the tenant: what is first decided upon it says so.
+pub(super) async fn note_counts(conn: &mut SqliteConnection, decision: &Decision) -> Result<(), StoreError> {
+    let Some(violation) = &decision.violation else { return Ok(()) };
+    sqlx::query("UPDATE violations SET counts = ? WHERE id = ? AND counts IS NULL")
+        .bind(i64::from(decision.mode == reeve_policy::Mode::Enforce))
+        .bind(violation.as_name().as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// A decision by policy that a node let go before its time is over: everywhere, if it was that node's own or nobody else holds it.
+pub(super) async fn note_let_go(
+    conn: &mut SqliteConnection,
+    node: &NodeId,
+    (decision, reason, at): (&str, &str, Timestamp),
+) -> Result<(), StoreError> {
+    if ![LiftReason::Released, LiftReason::Verified].map(LiftReason::name).contains(&reason) {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE decisions SET released = ?1 WHERE id = ?2 AND operator IS NULL AND released IS NULL AND (\
+         EXISTS (SELECT 1 FROM violations v WHERE v.id = decisions.violation AND v.node = ?3) \
+         OR NOT EXISTS (SELECT 1 FROM measures m WHERE m.decision = ?2 AND m.lifted IS NULL))",
+    )
+    .bind(nanos(at))
+    .bind(decision)
+    .bind(node.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes back the strikes of a tenant's open episodes and of those behind the measures that stand.
+pub(super) async fn forgive(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE violations SET counts = 0 WHERE tenant = ?1 AND counts = 1 AND (state = 'open' OR id IN (\
+         SELECT d.violation FROM measures m JOIN decisions d ON d.id = m.decision \
+         WHERE m.tenant = ?1 AND m.lifted IS NULL AND d.violation IS NOT NULL))",
+    )
+    .bind(tenant.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A person takes a decision by policy back, with the strike behind it.
+pub(super) async fn take_back(
+    conn: &mut SqliteConnection,
+    decision: &Decision,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE decisions SET released = ? WHERE id = ? AND operator IS NULL AND released IS NULL")
+        .bind(nanos(now))
+        .bind(decision.id.0.as_str())
+        .execute(&mut *conn)
+        .await?;
+    if let Some(violation) = &decision.violation {
+        sqlx::query("UPDATE violations SET counts = 0 WHERE id = ?")
+            .bind(violation.as_name().as_str())
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Whether a decision is one that this controller told nodes of: what stands on a node by it is no other node's secret.
+pub(super) async fn is_told(conn: &mut SqliteConnection, decision: &Decision) -> Result<bool, StoreError> {
+    let row: Option<(Vec<u8>,)> =
+        sqlx::query_as("SELECT body FROM decisions WHERE id = ? AND operator IS NULL")
+            .bind(decision.id.0.as_str())
+            .fetch_optional(conn)
+            .await?;
+    let Some((body,)) = row else { return Ok(false) };
+    let known = Decision { reckoning: None, ..Decision::decode(&body)? };
+    Ok(known == Decision { reckoning: None, ..decision.clone() })
+}

@@ -1,0 +1,232 @@
+//! What follows tenants from node to node, over the wire: who is told of what, and what is taken back.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+mod common;
+
+use common::{Agent, Running};
+use reeve_policy::{
+    Action, Alert, Class, Decision, DecisionId, LiftReason, Loss, Measure, MeasureCounters, Mode, Order,
+    Origin, Report, Scope, TenantStanding, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
+};
+use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::{ImportTenantsRequest, ListNodesRequest, ReleaseRequest};
+use reeve_proto::session::{Down, ProtocolVersion};
+use reeve_proto::types;
+use tonic::transport::Channel;
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_700_000_000 + secs)
+}
+
+fn violation(node: &str, opened: u64, strike: u32, closed: Option<u64>) -> Violation {
+    let (node, tenant, rule) = (node.parse().unwrap(), "alice".parse().unwrap(), "scan".parse().unwrap());
+    Violation {
+        id: ViolationId::new(&node, &tenant, &rule, at(opened)),
+        node,
+        rule,
+        clause: "p/scan".into(),
+        opened: at(opened),
+        last_seen: at(opened),
+        closed: closed.map(at),
+        state: if closed.is_some() { ViolationState::Quiet } else { ViolationState::Open },
+        strike,
+        alerts: 1,
+        evidence: Alert {
+            class: Class::PortscanVertical,
+            tenant: tenant.clone(),
+            at: at(opened),
+            window: Window { start: at(opened), end: at(opened) },
+            metrics: Vec::new(),
+            confidence_percent: 90,
+            targets: Vec::new(),
+            samples: Vec::new(),
+            loss: Loss::default(),
+            is_suspicion: false,
+        },
+        tenant,
+    }
+}
+
+fn decision(violation: &Violation, mode: Mode) -> Decision {
+    Decision {
+        id: DecisionId(format!("{}.1", violation.id).parse().unwrap()),
+        tenant: violation.tenant.clone(),
+        violation: Some(violation.id.clone()),
+        clause: violation.clause.clone(),
+        origin: Origin::Policy {
+            policy: "p".parse().unwrap(),
+            version: 1,
+            rule: violation.rule.clone(),
+            step: 1,
+        },
+        action: Action::Suspend,
+        scope: Scope::All,
+        rate: None,
+        until: Until::Released,
+        at: violation.opened,
+        mode,
+        reason: String::new(),
+        softened: None,
+        reckoning: None,
+    }
+}
+
+fn standing(decision: &Decision) -> Report {
+    let measure = Measure { decision: decision.clone(), expires: None };
+    Report::Standing { measure, at: decision.at }
+}
+
+fn lifted(decision: &Decision, reason: LiftReason) -> Report {
+    let (tenant, counters) = (decision.tenant.clone(), MeasureCounters::default());
+    Report::Lifted { decision: decision.id.clone(), tenant, reason, at: at(90), counters }
+}
+
+/// Alice behind a port of a node.
+async fn place(channel: &Channel, node: &str) {
+    let tenant = types::v1::Tenant {
+        id: "alice".into(),
+        addresses: vec!["203.0.113.10/32".into()],
+        interfaces: vec![format!("{node}/tap0")],
+        ..Default::default()
+    };
+    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
+    OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
+}
+
+/// What the agent is told of alice next.
+async fn told(agent: &mut Agent) -> TenantStanding {
+    loop {
+        if let Down::Order(Order::Standings { standings }) = agent.next().await.unwrap() {
+            return standings.into_iter().next().unwrap();
+        }
+    }
+}
+
+fn numbers(told: &TenantStanding) -> (Vec<u32>, Vec<&DecisionId>) {
+    let strikes = told.strikes.iter().map(|strike| strike.number).collect();
+    (strikes, told.decisions.iter().map(|decision| &decision.id).collect())
+}
+
+async fn refused(channel: &Channel) -> Vec<u64> {
+    let answer = OperatorServiceClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await.unwrap();
+    answer.into_inner().nodes.iter().map(|node| node.reports_refused).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strikes_and_decisions_are_told_where_the_tenant_comes_and_taken_back_by_a_release() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut controller = Running::start(dir.path()).await;
+    let mut channel = controller.plain().await;
+    place(&channel, "n1").await;
+    let (mut first, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let (mut second, _) = Agent::greet(channel.clone(), "n2", 2).await.unwrap();
+    // One that was only observed, one that is over, and one that holds her until she is released.
+    let (watched, over, open) =
+        (violation("n1", 1, 1, Some(2)), violation("n1", 10, 1, Some(20)), violation("n1", 30, 2, None));
+    let held = decision(&open, Mode::Enforce);
+    let reports = [
+        Report::Violation(watched.clone()),
+        Report::Decision(decision(&watched, Mode::Observe)),
+        Report::Violation(over.clone()),
+        Report::Decision(decision(&over, Mode::Enforce)),
+        Report::Violation(open.clone()),
+        Report::Decision(held.clone()),
+        standing(&held),
+    ];
+    for (number, report) in (1..).zip(reports) {
+        first.report(number, report).await;
+    }
+    first.acknowledged(7).await;
+
+    // She moves; an older agent on the same node would be told nothing.
+    place(&channel, "n2").await;
+    let here = told(&mut second).await;
+    assert_eq!(numbers(&here), (vec![1, 2], vec![&held.id]));
+    assert_eq!(here.strikes[0].closed, Some(at(20)));
+    assert_eq!(here.decisions[0], held);
+    let old = ProtocolVersion { major: 1, minor: 4 };
+    let (mut older, _) = Agent::greet_with(channel.clone(), "n2", 3, old, Vec::new()).await.unwrap();
+    loop {
+        match older.next().await.unwrap() {
+            Down::Order(Order::Tenants { .. }) => {}
+            Down::Order(Order::Standings { .. }) => panic!("it cannot read that"),
+            _ => break,
+        }
+        if tokio::time::timeout(std::time::Duration::from_millis(300), older.down.message()).await.is_err() {
+            break;
+        }
+    }
+    drop(older);
+
+    // The new node holds her by a decision that it was told, and by none that it makes up.
+    let (mut second, _) = Agent::greet(channel.clone(), "n2", 4).await.unwrap();
+    first.report(8, lifted(&held, LiftReason::Departed)).await;
+    first.acknowledged(8).await;
+    second.report(1, standing(&held)).await;
+    let forged = Decision { action: Action::Block, ..held.clone() };
+    second.report(2, standing(&forged)).await;
+    second.acknowledged(2).await;
+    assert_eq!(refused(&channel).await, [0, 1]);
+
+    // All of it is there after a restart.
+    drop((first, second));
+    controller.stop().await;
+    controller = Running::start(dir.path()).await;
+    channel = controller.plain().await;
+    let (mut second, _) = Agent::greet(channel.clone(), "n2", 4).await.unwrap();
+    assert_eq!(numbers(&told(&mut second).await), (vec![1, 2], vec![&held.id]));
+
+    // A false alarm: what holds her is over, and the strike behind it gone; the one before stays.
+    let request = ReleaseRequest {
+        tenant: "alice".into(),
+        reason: "false alarm".into(),
+        forgive: true,
+        ..Default::default()
+    };
+    OperatorServiceClient::new(channel.clone()).release(request).await.unwrap();
+    assert_eq!(numbers(&told(&mut second).await), (vec![1], vec![]));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_lets_go_is_over_everywhere_if_it_was_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    // Without a port she may be anywhere, and is held everywhere.
+    let tenant = types::v1::Tenant {
+        id: "alice".into(),
+        addresses: vec!["203.0.113.10/32".into()],
+        ..Default::default()
+    };
+    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
+    OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
+    let (mut first, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let (mut second, _) = Agent::greet(channel.clone(), "n2", 2).await.unwrap();
+    let open = violation("n1", 30, 1, None);
+    let held = decision(&open, Mode::Enforce);
+    let reports = [Report::Violation(open.clone()), Report::Decision(held.clone()), standing(&held)];
+    for (number, report) in (1..).zip(reports) {
+        first.report(number, report).await;
+    }
+    first.acknowledged(3).await;
+    loop {
+        // The strike may come before what was done about it stands.
+        let here = told(&mut second).await;
+        if !here.decisions.is_empty() {
+            assert_eq!(numbers(&here), (vec![1], vec![&held.id]));
+            break;
+        }
+    }
+    second.report(1, standing(&held)).await;
+    second.acknowledged(1).await;
+    // A person on the second node lets her go there: it is not held up to that node again, and stands on the first.
+    second.report(2, lifted(&held, LiftReason::Released)).await;
+    assert_eq!(numbers(&told(&mut second).await), (vec![1], vec![]));
+    let (mut third, _) = Agent::greet(channel.clone(), "n3", 3).await.unwrap();
+    assert_eq!(numbers(&told(&mut third).await), (vec![1], vec![&held.id]));
+    first.report(4, lifted(&held, LiftReason::Verified)).await;
+    assert_eq!(numbers(&told(&mut third).await), (vec![1], vec![]));
+    controller.stop().await;
+}
