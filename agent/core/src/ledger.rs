@@ -300,4 +300,74 @@ mod tests {
         assert!(matches!(gone.as_slice(), [LedgerEvent::Lifted(_, LiftReason::Departed)]));
         assert!(ledger.restrictions().values().all(|held| !held.is_empty()));
     }
+
+    /// How much measures hold a target back, by one number.
+    fn rank(held: crate::flow::Held) -> u8 {
+        match held {
+            crate::flow::Held::Free => 0,
+            crate::flow::Held::Limited => 1,
+            crate::flow::Held::Blocked => 2,
+        }
+    }
+
+    /// What each measure alone does to each target: a port and host that several name, the host, the port, and neither.
+    #[test]
+    fn whatever_stands_together_the_strongest_counts_for_each_target_and_lifting_it_leaves_the_next() {
+        use reeve_policy::{Protocol, Target};
+        let mail = Scope::Port { protocol: Protocol::Tcp, port: 25 };
+        let host = Scope::Destinations { addresses: vec![[20, 0, 0, 1].into()] };
+        let alone = [
+            (Action::Limit, Scope::All, [1, 1, 1, 1]),
+            (Action::Limit, mail.clone(), [1, 0, 1, 0]),
+            (Action::Block, mail, [2, 0, 2, 0]),
+            (Action::Limit, host.clone(), [1, 1, 0, 0]),
+            (Action::Block, host, [2, 2, 0, 0]),
+            (Action::Suspend, Scope::All, [2, 2, 2, 2]),
+        ];
+        let target = |host: u8, port| Target {
+            address: [20, 0, 0, host].into(),
+            protocol: Protocol::Tcp,
+            port: Some(port),
+        };
+        let targets = [target(1, 25), target(1, 80), target(9, 25), target(9, 80)];
+        let tenant: TenantId = "a".parse().unwrap();
+        let effect = |ledger: &Ledger| {
+            let all = ledger.restrictions();
+            targets.map(|target| all.get(&tenant).map_or(0, |held| rank(held.held(&target))))
+        };
+        let expected = |standing: &[usize]| {
+            let mut most = [0; 4];
+            for place in standing {
+                most = std::array::from_fn(|target| most[target].max(alone[*place].2[target]));
+            }
+            most
+        };
+        for chosen in 0_u32..1 << alone.len() {
+            let mut standing: Vec<usize> =
+                (0..alone.len()).filter(|place| chosen >> place & 1 == 1).collect();
+            for is_reversed in [false, true] {
+                let mut ledger = Ledger::default();
+                if is_reversed {
+                    standing.reverse();
+                }
+                for place in &standing {
+                    let (action, scope, _) = &alone[*place];
+                    let made = decision(&format!("d.{place}"), "a", *action, Until::Released, Mode::Enforce);
+                    assert!(ledger.handle_decision(&Decision { scope: scope.clone(), ..made }).is_some());
+                }
+                let mut left = standing.clone();
+                // All of them are on record, however many reach the same traffic.
+                while !left.is_empty() {
+                    assert_eq!(ledger.desired().measures.len(), left.len());
+                    assert_eq!(effect(&ledger), expected(&left), "{left:?}");
+                    let (at, place) =
+                        left.iter().copied().enumerate().max_by_key(|(_, place)| alone[*place].0).unwrap();
+                    let id = DecisionId(format!("d.{place}").parse().unwrap());
+                    assert_eq!(ledger.lift_decisions(&[id]).len(), 1);
+                    left.remove(at);
+                }
+                assert_eq!(effect(&ledger), [0; 4]);
+            }
+        }
+    }
 }

@@ -269,6 +269,39 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whatever else its customers did before, a reseller is answered no milder.
+    #[test]
+    fn a_reseller_with_more_behind_it_is_never_answered_milder(
+        steps in prop::collection::vec((0_u64..4_000, 0_usize..3), 1..20),
+        more in prop::collection::vec((0_u64..4_000, 0_usize..3), 0..10),
+        (violations, children) in (1_u32..5, 1_u32..4),
+    ) {
+        let lines = format!(
+            "[brakes]\nmeasures_per_minute = 1000\nshare_of_tenants = 1.0\n[[rule]]\nid = \"scan\"\non = [\"portscan.*\"]\n\
+             parent = {{ violations = {violations}, children = {children}, within = \"30d\", ladder = [\
+             {{ action = \"notify\" }}, {{ action = \"block\", scope = \"tcp/25\", until = \"1h\" }}, \
+             {{ action = \"suspend\", until = \"released\" }}] }}\nladder = [{{ action = \"notify\" }}]\n"
+        );
+        let family = || {
+            let child = |id: &str| Tenant { parent: Some("r".parse().unwrap()), ..Tenant::new(id.parse().unwrap()) };
+            vec![Tenant::new("r".parse().unwrap()), child("c0"), child("c1"), child("c2")]
+        };
+        let harshest = |before: &[(u64, usize)]| {
+            let mut node = Node::new(policy(&lines), family());
+            let mut now = 0;
+            for (wait, child) in before.iter().chain(&steps) {
+                now += wait + 700;
+                node.alert(&found(Class::PortscanSlow, &format!("c{child}"), now, 1.0, &[1]));
+            }
+            node.told.iter().filter(|one| one.tenant.as_str() == "r").map(|one| one.action).max()
+        };
+        prop_assert!(harshest(&more) >= harshest(&[]));
+    }
+}
+
 #[test]
 fn brakes_that_are_set_are_told_once_and_outlast_a_restart() {
     let lines =

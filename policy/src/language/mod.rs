@@ -429,4 +429,15 @@ impl Policy {
     pub fn rule(&self, id: &Name) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.id == *id)
     }
+
+    /// The rule that is behind a key, and the ladder: what is held against a reseller is so by its customers' rule and the reseller's own steps.
+    #[must_use]
+    pub fn behind(&self, id: &Name) -> Option<(&Rule, &[Step])> {
+        if let Some(rule) = self.rule(id) {
+            return Some((rule, &rule.ladder));
+        }
+        let base = id.as_str().strip_suffix(Escalation::SUFFIX)?;
+        let rule = self.rules.iter().find(|rule| rule.id.as_str() == base)?;
+        Some((rule, &rule.parent.as_ref()?.ladder))
+    }
 }

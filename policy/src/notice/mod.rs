@@ -306,9 +306,9 @@ impl<'a> Office<'a> {
     /// The rule and step that a decision was made by, as far as the policy at hand has them.
     fn step(self, decision: &Decision) -> Option<(&'a Rule, &'a Step)> {
         let Origin::Policy { rule, step, .. } = &decision.origin else { return None };
-        let rule = self.policy.rule(rule)?;
+        let (rule, ladder) = self.policy.behind(rule)?;
         let index = usize::try_from(*step).ok()?.checked_sub(1)?;
-        Some((rule, rule.ladder.get(index)?))
+        Some((rule, ladder.get(index)?))
     }
 
     /// What the rule of a decision is about, where the violation behind it is not known.

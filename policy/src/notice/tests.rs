@@ -388,3 +388,47 @@ fn a_providers_own_words_take_the_place_of_those_that_are_compiled_in() {
         office.of_decision(&decision(&policy, rule, 0, &violation), Some(&violation)).try_into().unwrap();
     assert_eq!(notice.subject, "Wij over Shop B.V.: rommel");
 }
+
+/// What a reseller is told that its customers' doings are held against it: the rule's clause, its own steps, and what comes next of those.
+#[test]
+fn a_resellers_own_episode_is_told_by_the_rule_behind_it() {
+    let policy = policy(
+        "[notices]\ntell = [\"tenant\"]\n[[rule]]\nid = \"spam\"\nclause = \"p/mail\"\nalso = [\"p/good-name\"]\non = [\"spam.*\"]\n\
+         parent = { violations = 2, within = \"30d\", ladder = [\n\
+         { action = \"notify\", grace = \"2d\", notice = \"information\" },\n\
+         { action = \"block\", scope = \"tcp/25\", until = \"released\", notice = \"final\" } ] }\n\
+         ladder = [{ action = \"suspend\", until = \"1h\", notice = \"none\" }]\n",
+    );
+    let rule = policy.rule_for(Class::Spam).unwrap();
+    let key = name("spam.parent");
+    assert!(policy.rule(&key).is_none());
+    let (behind, ladder) = policy.behind(&key).unwrap();
+    assert_eq!((&behind.id, ladder.len()), (&rule.id, 2));
+    assert!(policy.behind(&name("other.parent")).is_none() && policy.behind(&name("parent")).is_none());
+    let derived = Rule { id: key, ladder: ladder.to_vec(), parent: None, ..rule.clone() };
+    let violation = violation("reseller", &derived, Class::Spam);
+    let people = tenants();
+    let office = Office { policy: &policy, tenants: &|id| people.get(id) };
+    let kinds: Vec<(String, NoticeKind)> = (0..2)
+        .map(|step| {
+            let decision = decision(&policy, &derived, step, &violation);
+            let notices = office.of_decision(&decision, Some(&violation));
+            assert_eq!(notices.len(), 1, "{notices:?}");
+            assert_eq!(notices[0].recipient, name("reseller"));
+            assert!(notices[0].text.contains("p/mail, p/good-name"), "{}", notices[0].text);
+            check_words(&notices[0]);
+            (notices[0].text.clone(), notices[0].kind)
+        })
+        .collect();
+    // By its own steps, not by the customers' first, of which nobody would be told.
+    assert_eq!(kinds[0].1, NoticeKind::Information);
+    assert_eq!(kinds[1].1, NoticeKind::Final);
+    assert!(kinds[0].0.contains("22"), "the day on which its time is over: {}", kinds[0].0);
+    // Where the violation is not known the rule still says what it is about.
+    let alone = office.of_decision(&decision(&policy, &derived, 1, &violation), None);
+    assert_eq!(alone[0].kind, NoticeKind::Final);
+    assert_eq!(
+        alone[0].subject,
+        office.of_decision(&decision(&policy, &derived, 1, &violation), Some(&violation))[0].subject
+    );
+}

@@ -8,7 +8,7 @@ use super::NoticeKind;
 use super::template::Values;
 use super::texts::{BILLING, MANUAL, Texts};
 use crate::alert::Alert;
-use crate::decision::{Action, Decision, Scope, Until};
+use crate::decision::{Action, Decision, Origin, Scope, Until};
 use crate::language::{Policy, Rule, Step};
 use crate::rate::{Rate, Unit};
 use crate::tenant::{Name, Tenant, TenantId};
@@ -254,8 +254,11 @@ impl Words<'_> {
     /// What comes if it goes on, and how long there is to mend it.
     fn what_next(&self, about: &About<'_>) -> Option<String> {
         let (rule, step) = about.step.filter(|_| about.decision.softened.is_none())?;
-        let taken = rule.ladder.iter().position(|one| std::ptr::eq(one, step))?;
-        let after = rule.ladder.get(taken + 1).filter(|after| after.action > Action::Observe)?;
+        let Origin::Policy { rule: key, step: number, .. } = &about.decision.origin else { return None };
+        let (_, ladder) = self.policy.behind(key)?;
+        // Counted from 1: the one after it has its number here.
+        let after =
+            ladder.get(usize::try_from(*number).ok()?).filter(|after| after.action > Action::Observe)?;
         let next = self.texts.word("next", after.action.name());
         if step.action.is_measure() {
             return Some(self.say("until", "next", &[("next", next)]));
