@@ -229,6 +229,9 @@ pub struct Decision {
     /// How much of it is let through; `None` but for a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// How many TCP connections at a time are let through beside; `None` for any number. Of a limit only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u8>,
     /// Until when.
     pub until: Until,
     /// When it was made.

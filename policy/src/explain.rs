@@ -119,7 +119,8 @@ fn explained(decision: &Decision) -> Explained<'_> {
     let rate = decision.rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
     let whom = if decision.action.is_measure() { format!(" {}", decision.scope) } else { String::new() };
     let observed = if decision.mode == Mode::Observe { ", observed only" } else { "" };
-    let what = format!("{}{whom}{rate}{until}{observed} ({})", decision.action, decision.at);
+    let at_once = decision.connections.map(crate::language::at_a_time).unwrap_or_default();
+    let what = format!("{}{whom}{rate}{at_once}{until}{observed} ({})", decision.action, decision.at);
     let reckoning = decision.reckoning.as_deref();
     let mut told = Vec::new();
     let mut say = |about, text| told.push(Line { about, text });

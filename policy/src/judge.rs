@@ -472,6 +472,7 @@ impl Judge {
             action: if softened.is_some() { Action::Notify } else { step.action },
             scope,
             rate: step.rate.filter(|_| softened.is_none()),
+            connections: step.connections.filter(|_| softened.is_none()),
             until: step.until.settled(alert.at),
             at: alert.at,
             mode,

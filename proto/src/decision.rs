@@ -199,6 +199,7 @@ impl From<&Decision> for wire::Decision {
             softened: decision.softened.as_deref().map(clip),
             rate: decision.rate.map(|rate| rate.to_string()).unwrap_or_default(),
             reckoning: decision.reckoning.as_deref().map(Into::into),
+            connections: decision.connections.map_or(0, u32::from),
         }
     }
 }
@@ -222,6 +223,10 @@ impl TryFrom<wire::Decision> for Decision {
             softened: decision.softened.map(|why| text("softened", why)).transpose()?,
             rate: parsed_or_none("rate", &decision.rate)?,
             reckoning: decision.reckoning.and_then(reckoning).map(Box::new),
+            connections: match decision.connections {
+                0 => None,
+                number => Some(u8::try_from(number).map_err(|_| WireError::missing("connections"))?),
+            },
         })
     }
 }

@@ -55,6 +55,7 @@ fn what_is_forged_is_held_by_who_knows_how_and_told_to_others_as_everything() {
         at: at(2),
         mode: Mode::Enforce,
         reason: String::new(),
+        connections: None,
         softened: None,
         reckoning: None,
     };

@@ -215,14 +215,15 @@ notice_first = true
 grace = "4s"
 severe = { times = 50, step = 2 }
 ladder = [
-  { action = "limit", scope = "endpoint", rate = "1 calls/second burst 1", until = "24h", grace = "20s" },
+  { action = "limit", scope = "endpoint", rate = "1 calls/second burst 1", connections = 1, until = "20s", grace = "16s" },
   { action = "block", scope = "endpoint", until = "24h" },
 ]
 "#;
 
 #[test]
 fn oxygis_asks_callers_first_then_slows_them_down_then_closes_the_endpoint() {
-    let mut house = open(&extending("oxygis", OXYGIS));
+    let settings = "\n[enforcement]\nconntrack = true\n";
+    let mut house = House::open_with(Lab::up().unwrap(), &extending("oxygis", OXYGIS), settings).unwrap();
     let _service = Program::HttpService.serve(&house.lab).unwrap();
     let (alice, url) = (&house.lab.alice, format!("http://{API_V4}:8090/"));
     let burst = || alice.spawn(&["wrk", "-t1", "-c2", "-d60s", "--timeout", "2s", &url]).unwrap();
@@ -232,13 +233,26 @@ fn oxygis_asks_callers_first_then_slows_them_down_then_closes_the_endpoint() {
     wait_for(&house, "alice", "limited", "oxygis/api");
     drop(calls);
     // One call a second, by the tool's own account. A slow machine makes it slower, never faster.
-    let argv = ["wrk", "-t1", "-c1", "-d12s", "--timeout", "12s", &url];
-    let told = alice.run(&argv, TOOL).unwrap().success().unwrap().stdout;
+    let argv = ["wrk", "-t1", "-c4", "-d12s", "--timeout", "12s", &url];
+    let calls = alice.spawn(&argv).unwrap();
+    // Of the four that it opens one is answered; the others' calls come from nobody.
+    let established = || {
+        let argv = ["ss", "-H", "-t", "-n", "state", "established", "dport", "=", ":8090"];
+        alice.run(&argv, TOOL).unwrap().success().unwrap().stdout
+    };
+    wait_until("one connection to stand", SOON, || Ok(established().lines().count() == 1)).unwrap();
+    for round in 0..20 {
+        let connections = established();
+        assert!(connections.lines().count() <= 1, "{round}: {connections}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let told = calls.finish(TOOL).unwrap().success().unwrap().stdout;
+    println!("{told}");
     let line = told.lines().find(|line| line.starts_with("Requests/sec")).unwrap();
     let rate: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     println!("{line}");
     assert!(rate > 0.0 && rate <= 1.4, "{told}");
-    // Again: closed.
+    // Again, when the limit has ended: closed.
     let calls = burst();
     wait_for(&house, "alice", "blocked", "oxygis/api");
     drop(calls);

@@ -177,6 +177,7 @@ mod tests {
             at: Timestamp::from_secs(100),
             mode,
             reason: String::new(),
+            connections: None,
             softened: None,
             reckoning: None,
         }

@@ -16,7 +16,7 @@ use common::in_namespace;
 use reeve_agent::enforce::{EnforceError, Enforcer, Ownership, netlink};
 use reeve_core::ruleset::elements::{Spared, objects};
 use reeve_core::ruleset::{
-    Difference, Element, Elements, Family, Hold, Lasting, Pace, Rendering, Setting, text,
+    Difference, Element, Elements, Extras, Family, Hold, Lasting, Pace, Rendering, Setting, text,
 };
 use reeve_policy::{
     Action, Decision, DecisionId, DesiredState, Measure, Mode, Origin, Protocol, Scope, Tenant, Timestamp,
@@ -179,6 +179,44 @@ fn every_kind_of_element_is_read_back_as_it_was_told() {
 }
 
 #[test]
+fn connections_at_a_time_are_counted_where_that_is_configured_and_nowhere_else() {
+    in_namespace(|| {
+        let mut elements = every_kind();
+        let hour = Lasting::Until(now() + Duration::from_secs(3_600));
+        for (source, destination) in
+            [("203.0.113.128/25", "20.0.0.1/32"), ("2001:db8:20::/48", "2001:db8:f000::/36")]
+        {
+            let (source, destination) = (source.parse().unwrap(), Some(destination.parse().unwrap()));
+            let service = Some((Protocol::Tcp, 443));
+            elements.insert(Element::Cap { most: 1, source }, hold(hour, "c"));
+            elements.insert(Element::Cap { most: 4, source }, hold(hour, "c"));
+            for (destination, service) in [(None, service), (destination, None), (destination, service)] {
+                elements.insert(Element::Capped { source, destination, service }, hold(hour, "c"));
+            }
+        }
+        let counting = Extras { conntrack: true, ..Extras::default() };
+        let mut enforcer = Enforcer::open_with(Ownership::Plain, counting).unwrap();
+        enforcer.install(elements.clone(), now()).unwrap();
+        let observed = enforcer.observe().unwrap();
+        assert!(observed[0].elements.keys().eq(elements.keys()), "{observed:#?}");
+        // Both printers, and nft's own reading of the text.
+        let by_netlink = nft(&["-s", "list", "ruleset"]);
+        assert!(by_netlink.contains("ct count over 4"), "{by_netlink}");
+        nft(&["flush", "ruleset"]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text::print_all_with(counting, &elements, now())).unwrap();
+        nft(&["-f", file.path().to_str().unwrap()]);
+        assert_eq!(nft(&["-s", "list", "ruleset"]), by_netlink);
+        nft(&["flush", "ruleset"]);
+
+        let mut plain = Enforcer::open(Ownership::Plain).unwrap();
+        plain.install(every_kind(), now()).unwrap();
+        assert!(holds(&mut plain, &every_kind()));
+        assert!(!nft(&["-s", "list", "ruleset"]).contains("ct count"));
+    });
+}
+
+#[test]
 fn a_difference_is_applied_and_lifted() {
     in_namespace(|| {
         let mut enforcer = Enforcer::open(Ownership::Plain).unwrap();
@@ -284,6 +322,7 @@ fn measure(number: usize, tenant: &Tenant) -> Measure {
         at: now(),
         mode: Mode::Enforce,
         reason: String::new(),
+        connections: None,
         softened: None,
         reckoning: None,
     };

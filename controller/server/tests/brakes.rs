@@ -283,6 +283,7 @@ fn answered(secs: u64, version: u32) -> [Report; 3] {
         at,
         mode: Mode::Enforce,
         reason: "scan".into(),
+        connections: None,
         softened: None,
         reckoning: None,
     };

@@ -75,6 +75,7 @@ fn decision(second: u64, number: u32) -> Report {
         at: at(second),
         mode: Mode::Observe,
         reason: String::new(),
+        connections: None,
         softened: None,
         reckoning: None,
     })

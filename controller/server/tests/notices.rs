@@ -100,6 +100,7 @@ fn decision(violation: &Violation, number: u32, step: u32, action: Action, mode:
         at: violation.opened,
         mode,
         reason: "portscan.vertical: ports 20 (limit 20)".into(),
+        connections: None,
         softened: None,
         reckoning: None,
     }

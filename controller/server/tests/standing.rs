@@ -67,6 +67,7 @@ fn decision(violation: &Violation, mode: Mode) -> Decision {
         at: violation.opened,
         mode,
         reason: String::new(),
+        connections: None,
         softened: None,
         reckoning: None,
     }

@@ -276,6 +276,7 @@ mod tests {
             at: at(0),
             mode: Mode::Enforce,
             reason: String::new(),
+            connections: None,
             softened: None,
             reckoning: None,
         };

@@ -273,6 +273,7 @@ prop_compose! {
                 action: actions[action],
                 scope: ScopeRule::All,
                 rate: None,
+                connections: None,
                 until: Until::Released,
                 grace: None,
                 notice: None,

@@ -43,6 +43,7 @@ use numbers::Tailoring;
 pub use tenants::{check_tenants, parse_tenants, parse_tenants_from};
 use thresholds::{Endpoint, EndpointKind, Thresholds};
 pub use written::Difference;
+pub(crate) use written::at_a_time;
 
 /// A provider's acceptable-use policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,6 +187,9 @@ pub struct Step {
     /// How much of it is let through; `None` but for a limit.
     #[serde(default)]
     pub rate: Option<Rate>,
+    /// How many TCP connections at a time, 1 to [`Step::MAX_CONNECTIONS`], of a limit; `None` for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u8>,
     /// Until when.
     pub until: Until,
     /// When the next step is taken at the earliest; `None` leaves that to the rule, or to [`Rule::AFTER_MEASURE`].
@@ -241,6 +245,11 @@ pub enum ScopeRule {
     Endpoint,
     /// What has a source that is not the tenant's.
     Forged,
+}
+
+impl Step {
+    /// The most connections at a time that a limit may be to: the kernel needs rules for each number.
+    pub const MAX_CONNECTIONS: u8 = 4;
 }
 
 impl Rule {
@@ -422,6 +431,15 @@ impl Policy {
     pub fn rules_without_networks(&self) -> impl Iterator<Item = &Rule> {
         let is_idle = |rule: &&Rule| rule.target == Some(Whose::Own) && self.own_networks.is_empty();
         self.rules.iter().filter(is_idle)
+    }
+
+    /// The rules with a step that lets so many connections at a time through, and how many the fewest are.
+    pub fn rules_with_connections(&self) -> impl Iterator<Item = (&Rule, u8)> {
+        self.rules.iter().filter_map(|rule| {
+            let parents = rule.parent.iter().flat_map(|parent| &parent.ladder);
+            let fewest = rule.ladder.iter().chain(parents).filter_map(|step| step.connections).min();
+            fewest.map(|fewest| (rule, fewest))
+        })
     }
 
     /// The rule of a key.

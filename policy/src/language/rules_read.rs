@@ -275,6 +275,7 @@ fn ladder(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>, notice_first:
         action: Action::Notify,
         scope: ScopeRule::All,
         rate: None,
+        connections: None,
         until: Until::Released,
         grace: None,
         notice: None,
@@ -296,11 +297,34 @@ fn step(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>) -> Option<Step>
     let action = section.one_of("action", &actions.map(|action| (action.name(), action)));
     let scope = scope(section, action, on);
     let rate = rate(section, action, scope);
+    let connections = connections(section, action, scope);
     let until = until(section, action, on);
     let grace = grace(section);
     let (notice, tell) = (notices::kind(section), notices::tell(section));
     section.finish();
-    Some(Step { action: action?, scope: scope?, rate: rate?, until: until?, grace, notice, tell })
+    Some(Step {
+        action: action?,
+        scope: scope?,
+        rate: rate?,
+        connections,
+        until: until?,
+        grace,
+        notice,
+        tell,
+    })
+}
+
+/// How many connections at a time a limit of connections or calls is to beside its rate.
+fn connections(section: &Section<'_, '_>, action: Option<Action>, scope: Option<ScopeRule>) -> Option<u8> {
+    let number = section.integer("connections", 1..=u64::from(Step::MAX_CONNECTIONS))?;
+    let is_apt = scope.is_none_or(|scope| !matches!(scope, ScopeRule::All | ScopeRule::Forged));
+    if action.is_some_and(|action| action != Action::Limit) || !is_apt {
+        section.reject(
+            "connections",
+            "nothing: only a limit to a port, to destinations or to an endpoint is to so many at a time",
+        );
+    }
+    u8::try_from(number).ok()
 }
 
 /// A limit has a rate and nothing else has.

@@ -260,6 +260,9 @@ fn step(step: &Step) -> String {
     if let Some(rate) = step.rate {
         let _ = write!(text, ", rate = {}", quoted(&rate));
     }
+    if let Some(connections) = step.connections {
+        let _ = write!(text, ", connections = {connections}");
+    }
     let until = match step.until {
         Until::After(span) => format_duration(span),
         Until::Released => "released".to_owned(),
@@ -288,8 +291,14 @@ impl Step {
             return self.action.to_string();
         }
         let rate = self.rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
-        format!("{} {}{rate} {}", self.action, self.scope, self.until)
+        let at_once = self.connections.map(at_a_time).unwrap_or_default();
+        format!("{} {}{rate}{at_once} {}", self.action, self.scope, self.until)
     }
+}
+
+/// ` and 1 connection at a time`.
+pub(crate) fn at_a_time(connections: u8) -> String {
+    format!(" and {connections} connection{} at a time", if connections == 1 { "" } else { "s" })
 }
 
 impl Display for ScopeRule {

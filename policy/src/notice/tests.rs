@@ -86,6 +86,7 @@ fn decision(policy: &Policy, rule: &Rule, step: usize, violation: &Violation) ->
         at: at(),
         mode: Mode::Enforce,
         reason: violation.evidence.summary(),
+        connections: None,
         softened: None,
         reckoning: None,
     }
@@ -106,6 +107,7 @@ fn ordered(until: Until, reason: &str) -> Decision {
         at: at(),
         mode: Mode::Enforce,
         reason: reason.to_owned(),
+        connections: None,
         softened: None,
         reckoning: None,
     }

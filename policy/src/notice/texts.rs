@@ -67,6 +67,7 @@ const GROUPS: &[(&str, &[Row])] = &[
             (&["contact"], &["contact", "provider"]),
             (&["signature"], &["provider"]),
             (&["rate"], &["count", "unit", "per"]),
+            (&["at_a_time"], &["rate", "count"]),
             (&["lifted"], &["short", "time"]),
         ],
     ),

@@ -233,7 +233,10 @@ impl Words<'_> {
             Scope::DestinationPorts { targets: all } => targets = some(all),
             Scope::Endpoint { name, .. } => endpoint = name.to_string(),
         }
-        let rate = decision.rate.map(|rate| self.rate(rate)).unwrap_or_default();
+        let mut rate = decision.rate.map(|rate| self.rate(rate)).unwrap_or_default();
+        if let Some(connections) = decision.connections {
+            rate = self.say("frame", "at_a_time", &[("rate", rate), ("count", connections.to_string())]);
+        }
         let values = [("port", port), ("targets", targets), ("endpoint", endpoint), ("rate", rate)];
         self.say("did", &format!("{}{what}", decision.action), &values)
     }

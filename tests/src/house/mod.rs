@@ -68,6 +68,8 @@ pub struct House {
     policy: String,
     /// What an agent that is started logs.
     pub agent_log: &'static str,
+    /// What its settings have beside what all have.
+    settings: &'static str,
     /// What else it is started with.
     pub agent_arguments: Vec<String>,
     /// What agents have written down, in the order in which they were started.
@@ -114,6 +116,7 @@ impl House {
             mode: String::new(),
             policy: "baseline".to_owned(),
             agent_log: "info",
+            settings: "",
             agent_arguments: Vec::new(),
             records: Vec::new(),
             lab,
@@ -235,6 +238,19 @@ impl House {
         }
         ensure!(equal > 0, "there was something to compare");
         Ok(equal)
+    }
+
+    /// The same with more in the agent's settings.
+    ///
+    /// # Errors
+    /// As [`House::open`].
+    pub fn open_with(lab: Lab, policy: &str, settings: &'static str) -> anyhow::Result<Self> {
+        let mut house = Self::empty(lab);
+        std::fs::write(house.path("policy.toml"), policy)?;
+        "policy.toml".clone_into(&mut house.policy);
+        house.agent_arguments = vec!["--record".to_owned(), house.text(record::RECORD)];
+        house.settings = settings;
+        house.furnish("enforce")
     }
 
     /// The agent's process.
@@ -366,8 +382,8 @@ impl House {
             "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"{}\"\nstate_dir = \"agent-state\"\n\n\
              [[vantage]]\nkind = \"{kind}\"\ninterfaces = [{interfaces}]\n\n\
              [controller]\naddress = \"https://127.0.0.1:{PORT}\"\nca = \"{dir}/ca.crt\"\n\
-             certificate = \"{dir}/nodes/rt.crt\"\nkey = \"{dir}/nodes/rt.key\"\n",
-            self.policy
+             certificate = \"{dir}/nodes/rt.crt\"\nkey = \"{dir}/nodes/rt.key\"\n{}",
+            self.policy, self.settings
         );
         std::fs::write(self.path("agent.toml"), settings)?;
         let tenants = match self.lab.shape() {

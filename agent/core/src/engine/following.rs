@@ -54,6 +54,7 @@ fn decision(id: &str, until: Until) -> Decision {
         at: at(0),
         mode: Mode::Enforce,
         reason: String::new(),
+        connections: None,
         softened: None,
         reckoning: None,
     }

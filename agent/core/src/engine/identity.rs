@@ -227,6 +227,7 @@ fn what_is_forged_and_dropped_leads_to_nothing_further() {
             at: at(1_000),
             mode: Mode::Enforce,
             reason: String::new(),
+            connections: None,
             softened: None,
             reckoning: None,
         };

@@ -292,6 +292,7 @@ fn an_operators_measure_ends_at_its_time() {
         at: at(1_000),
         mode: Mode::Enforce,
         reason: "unpaid".into(),
+        connections: None,
         softened: None,
         reckoning: None,
     };

@@ -175,6 +175,7 @@ fn what_reaches_nobody_is_on_no_account() {
         rate: None,
         until: Until::Released,
         mode: Mode::Enforce,
+        connections: None,
         softened: None,
         reckoning: None,
         origin: Origin::Operator { name: "ops".into() },

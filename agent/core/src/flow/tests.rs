@@ -451,6 +451,7 @@ fn what_meets_our_own_measure_is_no_evidence() {
         at: Timestamp::EPOCH,
         mode: Mode::Enforce,
         reason: String::new(),
+        connections: None,
         softened: None,
         reckoning: None,
     };

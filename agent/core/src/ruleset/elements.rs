@@ -11,7 +11,7 @@ use reeve_policy::{
 };
 
 use super::local::{Owned, OwnerSet};
-use super::{Pace, SetId, Shape, Version};
+use super::{CAPS, Pace, SetId, Shape, Version};
 
 /// How long a measure without an end of its own stands in the kernel if nobody renews it.
 pub const LEASE: Duration = Duration::from_secs(72 * 3_600);
@@ -53,6 +53,22 @@ pub enum Element {
     },
     /// A source of which something is refused or limited.
     Held(IpNet),
+    /// A source that is let so many connections at a time.
+    Cap {
+        /// How many.
+        most: u8,
+        /// The source.
+        source: IpNet,
+    },
+    /// Something of a source's of which that is so.
+    Capped {
+        /// The source.
+        source: IpNet,
+        /// The destination, of the same version; `None` for any.
+        destination: Option<IpNet>,
+        /// Protocol and port; `None` for any.
+        service: Option<(Protocol, u16)>,
+    },
     /// A source's destination port.
     BlockedPort {
         /// The source.
@@ -258,18 +274,16 @@ impl Element {
             Self::ForgedLimited(_) => SetId::ForgedLimited,
             Self::Lifeline { source, .. } => SetId::Lifeline(version(source)),
             Self::Held(net) => SetId::Held(version(net)),
+            Self::Cap { most, source } => SetId::Cap(*most, version(source)),
+            Self::Capped { source, destination, service } => {
+                SetId::Capped(shape(destination.as_ref(), *service), version(source))
+            }
             Self::BlockedPort { source, .. } => SetId::BlockedPort(version(source)),
             Self::BlockedDestination { source, .. } => SetId::BlockedDestination(version(source)),
             Self::BlockedService { source, .. } => SetId::BlockedService(version(source)),
             Self::Limited(net) => SetId::Limited(version(net)),
             Self::Limit { pace, source, destination, service } => {
-                let shape = match (destination, service) {
-                    (None, None) => Shape::Source,
-                    (None, Some(_)) => Shape::Port,
-                    (Some(_), None) => Shape::Destination,
-                    (Some(_), Some(_)) => Shape::Service,
-                };
-                SetId::Limit(*pace, shape, version(source))
+                SetId::Limit(*pace, shape(destination.as_ref(), *service), version(source))
             }
             Self::User { .. } => SetId::Owner(OwnerSet::User),
             Self::Group { depth, .. } => SetId::Owner(OwnerSet::Group(*depth)),
@@ -305,6 +319,7 @@ impl Element {
             | Self::Own(net)
             | Self::Suspended(net)
             | Self::Held(net)
+            | Self::Cap { source: net, .. }
             | Self::Limited(net) => one(net),
             Self::SuspendedPort(name)
             | Self::HeldPort(name)
@@ -325,10 +340,20 @@ impl Element {
             Self::BlockedService { source, destination, protocol, port } => {
                 Place { first: source, destination: Some(destination), service: Some((*protocol, *port)) }
             }
-            Self::Limit { source, destination, service, .. } => {
+            Self::Limit { source, destination, service, .. }
+            | Self::Capped { source, destination, service } => {
                 Place { first: source, destination: destination.as_ref(), service: *service }
             }
         }
+    }
+}
+
+fn shape(destination: Option<&IpNet>, service: Option<(Protocol, u16)>) -> Shape {
+    match (destination, service) {
+        (None, None) => Shape::Source,
+        (None, Some(_)) => Shape::Port,
+        (Some(_), None) => Shape::Destination,
+        (Some(_), Some(_)) => Shape::Service,
     }
 }
 
@@ -348,6 +373,15 @@ pub struct Spared<'s> {
     pub own: &'s [IpNet],
     /// Destinations that every suspended tenant keeps.
     pub lifeline: &'s [IpNet],
+    /// How measures are carried out.
+    pub manner: Manner,
+}
+
+/// How measures are carried out on a node, as far as that is not the same everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether there are sets for connections at a time: else what would be in them is left out.
+    pub counts_connections: bool,
 }
 
 /// The elements that carry `desired` out on `node` at `now`, beside the protected destinations. A measure of a tenant that
@@ -371,7 +405,7 @@ pub fn elements(
         if measure.expires.is_some_and(|end| end <= now) {
             continue;
         }
-        let part = places.part(measure, spared.lifeline);
+        let part = places.part(measure, spared.lifeline, spared.manner);
         if room.take(part.iter().map(|one| &one.element)) {
             part.iter().for_each(|one| one.enter(&mut all, &measure.decision));
         }
@@ -436,7 +470,7 @@ impl Places {
     }
 
     /// What a measure asks for, in the order in which it is entered; nothing where its tenant is not known.
-    pub(super) fn part(&self, measure: &Measure, lifeline: &[IpNet]) -> Vec<Asked> {
+    pub(super) fn part(&self, measure: &Measure, lifeline: &[IpNet], manner: Manner) -> Vec<Asked> {
         let Some(tenant) = self.tenants.get(&measure.decision.tenant) else { return Vec::new() };
         let lasting = measure.expires.map_or(Lasting::Lease, Lasting::Until);
         // One tenant's prefixes may lie within each other; a set's members may not.
@@ -446,7 +480,7 @@ impl Places {
         let ports: Vec<Arc<str>> =
             here.map(|selector| &selector.interface).filter(owned_alone).map(Arc::clone).collect();
         let own = of_measure(measure, &sources, &ports);
-        let others = beside(measure, tenant, &sources, &ports, lifeline);
+        let others = beside(measure, tenant, &sources, &ports, (lifeline, manner));
         let asked = |is_own| move |element| Asked { element, lasting, is_own };
         own.into_iter().map(asked(true)).chain(others.into_iter().map(asked(false))).collect()
     }
@@ -550,7 +584,7 @@ fn beside(
     tenant: &Tenant,
     sources: &[IpNet],
     ports: &[Arc<str>],
-    lifeline: &[IpNet],
+    (lifeline, manner): (&[IpNet], Manner),
 ) -> Vec<Element> {
     match (measure.decision.action, &measure.decision.scope) {
         (Action::Suspend, _) | (Action::Block, Scope::All) => {
@@ -574,9 +608,16 @@ fn beside(
                 })
                 .collect()
         }
-        (Action::Block | Action::Limit, _) => {
+        (Action::Block | Action::Limit, scope) => {
             let ports = ports.iter().cloned().map(Element::HeldPort);
-            sources.iter().copied().map(Element::Held).chain(ports).collect()
+            let mut all: Vec<Element> = sources.iter().copied().map(Element::Held).chain(ports).collect();
+            let most = measure.decision.connections.filter(|most| CAPS.contains(most));
+            let is_counted = manner.counts_connections && measure.decision.action == Action::Limit;
+            if let Some(most) = most.filter(|_| is_counted) {
+                all.extend(sources.iter().map(|source| Element::Cap { most, source: *source }));
+                all.extend(reaches(scope, sources).map(Reach::capped));
+            }
+            all
         }
         (Action::Observe | Action::Notify, _) => Vec::new(),
     }
@@ -605,6 +646,11 @@ impl Reach {
                 Element::BlockedService { source, destination, protocol, port }
             }
         }
+    }
+
+    fn capped(self) -> Element {
+        let Self { source, destination, service } = self;
+        Element::Capped { source, destination, service }
     }
 
     fn limited(self, pace: Pace) -> Element {
@@ -677,6 +723,7 @@ mod tests {
             at: Timestamp::from_secs(100),
             mode: Mode::Enforce,
             reason: String::new(),
+            connections: None,
             softened: None,
             reckoning: None,
         };
@@ -700,7 +747,8 @@ mod tests {
             ..tenant.clone()
         };
         let tenants = [Arc::new(tenant), Arc::new(other)];
-        let spared = Spared { lifeline: &["198.51.100.7/32".parse().unwrap()], ..Spared::default() };
+        let manner = Manner { counts_connections: true };
+        let spared = Spared { lifeline: &["198.51.100.7/32".parse().unwrap()], manner, ..Spared::default() };
         let all = elements(&desired, &"n1".parse().unwrap(), &tenants, spared, Timestamp::from_secs(200));
         let told: Vec<String> = all
             .iter()
@@ -789,6 +837,33 @@ mod tests {
         let mut limit = measure(id, Action::Limit, scope, HOUR);
         limit.decision.rate = Some(rate.parse().unwrap());
         limit
+    }
+
+    #[test]
+    fn so_many_connections_at_a_time_are_asked_beside_the_rate() {
+        let endpoint = Scope::Endpoint {
+            name: "api".parse().unwrap(),
+            addresses: vec!["20.80.7.7/32".parse().unwrap()],
+            ports: vec![443],
+        };
+        let mut limit = limited("m", endpoint, "1/second burst 1");
+        limit.decision.connections = Some(1);
+        let end = Lasting::Until(Timestamp::from_secs(3_700));
+        let to = "source: 203.0.113.0/25, destination: Some(20.80.7.7/32), service: Some((Tcp, 443))";
+        check(
+            &[limit],
+            &[
+                &format!("HeldPort(\"tap0\") {end:?} "),
+                &format!("Held(203.0.113.0/25) {end:?} "),
+                &format!("Held(2001:db8:10::/48) {end:?} "),
+                &format!("Cap {{ most: 1, source: 203.0.113.0/25 }} {end:?} "),
+                &format!("Cap {{ most: 1, source: 2001:db8:10::/48 }} {end:?} "),
+                &format!("Capped {{ {to} }} {end:?} "),
+                &format!("Limited(203.0.113.0/25) {end:?} m"),
+                &format!("Limited(2001:db8:10::/48) {end:?} m"),
+                &format!("Limit {{ pace: Openings, {to} }} {end:?} m"),
+            ],
+        );
     }
 
     #[test]

@@ -659,6 +659,7 @@ mod tests {
             at: Timestamp::from_secs(100),
             mode: Mode::Enforce,
             reason: String::new(),
+            connections: None,
             softened: None,
             reckoning: None,
         };

@@ -125,6 +125,12 @@ pub enum SetId {
     Lifeline(Version),
     /// Sources of which something is refused or limited.
     Held(Version),
+    /// What of sources is let so many connections at a time, by what of it is looked up.
+    Capped(Shape, Version),
+    /// Sources that are let so many.
+    Cap(u8, Version),
+    /// Open connections of each source that is let so many, counted by the kernel's connection tracking.
+    Open(u8, Version),
     /// A source's destination port.
     BlockedPort(Version),
     /// A source's destination.
@@ -179,6 +185,8 @@ pub enum Members {
     Owners,
     /// A timeout; rules take them away.
     Taken,
+    /// Connections; rules bring them, and the kernel takes them away.
+    Connections,
 }
 
 /// A set, or a map to limits.
@@ -245,6 +253,13 @@ pub enum Rule {
         /// Where it is counted.
         count: SetId,
     },
+    /// If a TCP connection of a source of the set's would be one too many at a time: count it by its source, and drop it.
+    Cap {
+        /// How many there may be.
+        most: u8,
+        /// Of IPv4 addresses, or networks of IPv6 ([`HOST_BITS_6`]).
+        version: Version,
+    },
     /// Go back where this chain was called, with TCP that opens nothing.
     ReturnUnlessOpening,
     /// Drop what came in by an interface of the set and is neither plain IP, with at most one VLAN tag, nor ARP.
@@ -288,6 +303,8 @@ pub enum ChainId {
     Unheard,
     /// What comes from a port of which only its tenant's own sources pass.
     Forged,
+    /// What opens a connection where there may be only so many at a time.
+    Caps,
     /// What may open a connection, and be one too many.
     Openings,
     /// What comes from somebody else under some measure.
@@ -327,6 +344,21 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
+/// What there is on some nodes only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The node's own processes, if they are perhaps tenants'.
+    pub local: Option<Local>,
+    /// Whether the kernel's connection tracking is used; what asks it loads it.
+    pub conntrack: bool,
+}
+
+impl From<Option<Local>> for Extras {
+    fn from(local: Option<Local>) -> Self {
+        Self { local, conntrack: false }
+    }
+}
+
 /// The skeleton of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
@@ -346,6 +378,10 @@ const REJECTS_BURST: u32 = 50;
 /// A segment longer than this, from its IP header on, carries something: a bare acknowledgment has at most 72 bytes, but for
 /// rare options.
 pub const LOADED_ABOVE: u32 = 80;
+/// So many bits of an IPv6 address a host may choose by itself (RFC 4291, section 2.5.1): connections are counted by the rest.
+pub const HOST_BITS_6: u8 = 64;
+/// The numbers of connections at a time that sources may be let.
+pub const CAPS: [u8; reeve_policy::language::Step::MAX_CONNECTIONS as usize] = [1, 2, 3, 4];
 /// ICMPv6 types of router solicitation, neighbour solicitation and neighbour advertisement.
 const NEIGHBOURS: [u8; 3] = [133, 135, 136];
 /// The hop limit of neighbour discovery, which no router leaves (RFC 4861, section 6.1.1).
@@ -441,7 +477,23 @@ impl SetId {
     /// Whether one of our tables has it: the bridge's sees no processes.
     #[must_use]
     pub fn is_in(self, family: Family) -> bool {
-        family == Family::Inet || !matches!(self, Self::Owner(_))
+        family == Family::Inet || !(self.needs_conntrack() || matches!(self, Self::Owner(_)))
+    }
+
+    /// Whether it is there only where the kernel's connection tracking is used.
+    #[must_use]
+    pub const fn needs_conntrack(self) -> bool {
+        matches!(self, Self::Capped(..) | Self::Cap(..) | Self::Open(..))
+    }
+
+    /// Whether its members are connections, which come and go without being measures.
+    #[must_use]
+    pub const fn is_of_connections(self) -> bool {
+        match self {
+            Self::Owner(set) => set.is_of_connections(),
+            Self::Open(..) => true,
+            _ => false,
+        }
     }
 
     /// Whether its elements may be ranges.
@@ -449,6 +501,7 @@ impl SetId {
     pub fn has_ranges(self) -> bool {
         match self {
             Self::Owner(set) => set.has_ranges(),
+            Self::Open(..) => false,
             _ => !self.is_of_ports(),
         }
     }
@@ -483,6 +536,9 @@ impl SetId {
             Self::ForgedLimited => "forged_limited".to_owned(),
             Self::Lifeline(version) => format!("lifeline{}", version.digit()),
             Self::Held(version) => format!("held{}", version.digit()),
+            Self::Capped(shape, version) => format!("capped{}{}", shape.name(), version.digit()),
+            Self::Cap(most, version) => format!("cap{most}_{}", version.digit()),
+            Self::Open(most, version) => format!("open{most}_{}", version.digit()),
             Self::BlockedPort(version) => format!("blocked_port{}", version.digit()),
             Self::BlockedDestination(version) => format!("blocked_dst{}", version.digit()),
             Self::BlockedService(version) => format!("blocked_dst_port{}", version.digit()),
@@ -509,6 +565,8 @@ impl SetId {
             | Self::ForgedLimit
             | Self::ForgedLimited => vec![Field::Interface],
             Self::Vouched(version) => vec![Field::Interface, Field::Source(version)],
+            Self::Capped(shape, version) => shape.key(version),
+            Self::Cap(_, version) | Self::Open(_, version) => Shape::Source.key(version),
             Self::BlockedPort(version) => Shape::Port.key(version),
             Self::BlockedDestination(version) | Self::Lifeline(version) => Shape::Destination.key(version),
             Self::BlockedService(version) => Shape::Service.key(version),
@@ -523,6 +581,8 @@ impl SetId {
             Self::Held(_) | Self::HeldPort | Self::VettedPort | Self::Vouched(_) | Self::Lifeline(_) => {
                 Members::Timed
             }
+            Self::Capped(..) | Self::Cap(..) => Members::Timed,
+            Self::Open(..) => Members::Connections,
             Self::Limit(..) | Self::ForgedLimit => Members::Limits,
             Self::Owner(set) => set.members(),
             _ => Members::Counted,
@@ -541,6 +601,7 @@ impl ChainId {
             Self::Suspended => "suspended",
             Self::Unheard => "unheard",
             Self::Forged => "forged",
+            Self::Caps => "caps",
             Self::Openings => "openings",
             Self::Held => "held",
             Self::Refuse => "refuse",
@@ -696,15 +757,40 @@ impl Ruleset {
         Self { family, sets: SetId::all().into_iter().map(set).collect(), chains }
     }
 
-    /// The same on a node whose own processes are perhaps tenants'.
+    /// The same with what there is on some nodes only.
     #[must_use]
-    pub fn with_local(family: Family, local: Option<Local>) -> Self {
+    pub fn with_local(family: Family, extras: impl Into<Extras>) -> Self {
+        let Extras { local, conntrack } = extras.into();
         let mut ruleset = Self::new(family);
+        if conntrack && family == Family::Inet {
+            ruleset.add_caps();
+        }
         if let Some(local) = local.filter(|_| family == Family::Inet) {
             ruleset.sets.extend(local::sets(local));
             ruleset.chains.extend(local::chains(local));
         }
         ruleset
+    }
+
+    /// Lets sources open so many connections at a time.
+    fn add_caps(&mut self) {
+        let set = |id: SetId| Set { id, key: id.key(), interval: id.has_ranges(), members: id.members() };
+        let (mut sets, mut caps) = (Vec::new(), Vec::new());
+        for most in CAPS {
+            sets.extend(Version::BOTH.map(|version| SetId::Cap(most, version)));
+            sets.extend(Version::BOTH.map(|version| SetId::Open(most, version)));
+            caps.extend(Version::BOTH.map(|version| Rule::Cap { most, version }));
+        }
+        let of = |shape: Shape| Version::BOTH.map(|version| SetId::Capped(shape, version));
+        let capped: Vec<SetId> =
+            [Shape::Port, Shape::Destination, Shape::Service].into_iter().flat_map(of).collect();
+        let jumps = capped.iter().map(|set| lookup(*set, Verdict::Jump(ChainId::Caps)));
+        // Before the limits: what is one too many is not to use up what others may open.
+        if let Some(place) = self.chains.iter().position(|chain| chain.id == ChainId::Openings) {
+            self.chains[place].rules.splice(1..1, jumps);
+            self.chains.insert(place, Chain { id: ChainId::Caps, priority: None, rules: caps });
+        }
+        self.sets.extend(sets.into_iter().chain(capped).map(set));
     }
 
     /// The number of a set among its table's, from 1 on.

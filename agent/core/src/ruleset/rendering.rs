@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reeve_policy::{DecisionId, DesiredState, Measure, NodeId, Tenant, Timestamp};
 
-use super::elements::{self, Asked, Kin, Places, Spared, without_overlaps};
+use super::elements::{self, Asked, Kin, Manner, Places, Spared, without_overlaps};
 use super::local::{self, Here, Owned, OwnedBy, WEIGHED_STEP};
 use super::{Element, Elements, Hold, SetId};
 
@@ -70,6 +70,7 @@ struct Known {
     protected: Vec<IpNet>,
     own: Vec<IpNet>,
     lifeline: Vec<IpNet>,
+    manner: Manner,
     here: Option<Here>,
     places: Places,
     owned: OwnedBy,
@@ -84,6 +85,7 @@ impl Known {
             protected: spared.protected.to_vec(),
             own: spared.own.to_vec(),
             lifeline: spared.lifeline.to_vec(),
+            manner: spared.manner,
             here: here.cloned(),
             places: Places::of(node, tenants),
             owned: OwnedBy::of(node, if here.is_some() { tenants } else { &[] }),
@@ -99,6 +101,7 @@ impl Known {
             && self.protected == spared.protected
             && self.own == spared.own
             && self.lifeline == spared.lifeline
+            && self.manner == spared.manner
             && self.here.as_ref() == here
     }
 
@@ -108,7 +111,7 @@ impl Known {
 
     /// What a measure asks for.
     fn part(&self, measure: &Measure, now: Timestamp) -> Vec<Asked> {
-        let mut part = self.places.part(measure, &self.lifeline);
+        let mut part = self.places.part(measure, &self.lifeline, self.manner);
         part.extend(self.owned.part(measure, self.has_mailer(), &self.lifeline, now));
         part
     }

@@ -9,23 +9,24 @@ use reeve_policy::Timestamp;
 use reeve_policy::rate::{Rate, Unit};
 
 use super::elements::objects;
-use super::local::{FIRST_PORT, Local, LocalRule, Logged, MAIL_PORT, NAMES_SENDER, OwnerSet, RAW};
+use super::local::{FIRST_PORT, LocalRule, Logged, MAIL_PORT, NAMES_SENDER, OwnerSet, RAW};
 use super::{
-    Chain, Element, Elements, Family, Field, LINK_HOPS, LOADED_ABOVE, Members, Rule, Ruleset, SET_SIZE, Set,
-    SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
+    Chain, Element, Elements, Extras, Family, Field, HOST_BITS_6, LINK_HOPS, LOADED_ABOVE, Members, Rule,
+    Ruleset, SET_SIZE, Set, SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
 };
 use crate::frame::Owner;
 
 /// Both tables with the elements as they stand at `now`.
 #[must_use]
 pub fn print_all(elements: &Elements, now: Timestamp) -> String {
-    print_all_with(None, elements, now)
+    print_all_with(Extras::default(), elements, now)
 }
 
 /// The same on a node whose own processes are perhaps tenants'.
 #[must_use]
-pub fn print_all_with(local: Option<Local>, elements: &Elements, now: Timestamp) -> String {
-    Family::ALL.map(|family| print(&Ruleset::with_local(family, local), elements, now)).concat()
+pub fn print_all_with(extras: impl Into<Extras>, elements: &Elements, now: Timestamp) -> String {
+    let extras = extras.into();
+    Family::ALL.map(|family| print(&Ruleset::with_local(family, extras), elements, now)).concat()
 }
 
 /// One table with the elements as they stand at `now`.
@@ -61,8 +62,10 @@ fn print_set(text: &mut String, set: &Set, elements: &Elements, now: Timestamp) 
     line(text, 2, format_args!("size {SET_SIZE}"));
     let mut flags = Vec::new();
     flags.extend(set.interval.then_some("interval"));
-    flags.extend((set.members == Members::Taken).then_some("dynamic"));
-    flags.extend((!matches!(set.members, Members::Plain | Members::Owners)).then_some("timeout"));
+    let is_brought = matches!(set.members, Members::Taken | Members::Connections);
+    flags.extend(is_brought.then_some("dynamic"));
+    let is_lasting = matches!(set.members, Members::Plain | Members::Owners | Members::Connections);
+    flags.extend((!is_lasting).then_some("timeout"));
     if !flags.is_empty() {
         line(text, 2, format_args!("flags {}", flags.join(",")));
     }
@@ -119,6 +122,22 @@ fn print_chain(text: &mut String, chain: &Chain) {
                         map.name(),
                         expressions(source),
                         count.name()
+                    ),
+                );
+            }
+            Rule::Cap { most, version } => {
+                let source = expression(Field::Source(*version));
+                let counted = match version {
+                    Version::V4 => source.to_owned(),
+                    Version::V6 => format!("{source} & {}", network_mask()),
+                };
+                let (cap, open) = (SetId::Cap(*most, *version).name(), SetId::Open(*most, *version).name());
+                let count = SetId::Limited(*version).name();
+                line(
+                    text,
+                    2,
+                    format_args!(
+                        "meta l4proto tcp {source} @{cap} add @{open} {{ {counted} ct count over {most} }} {source} @{count} drop"
                     ),
                 );
             }
@@ -222,6 +241,11 @@ fn line(text: &mut String, depth: usize, content: std::fmt::Arguments<'_>) {
 fn expressions(key: &[Field]) -> String {
     let all: Vec<&str> = key.iter().map(|field| expression(*field)).collect();
     all.join(" . ")
+}
+
+/// What connections of IPv6 are counted by.
+fn network_mask() -> std::net::Ipv6Addr {
+    std::net::Ipv6Addr::from_bits(u128::MAX << HOST_BITS_6)
 }
 
 /// nft's words for types of neighbour discovery.

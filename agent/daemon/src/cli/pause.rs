@@ -153,8 +153,8 @@ fn lift_alone(config_path: &Path, path: &Path) -> anyhow::Result<Option<usize>> 
     }
     if loaded.settings.mode == Mode::Enforce {
         let wanted = wanted(&loaded, roster, engine.desired(), now);
-        let local = loaded.settings.local.as_ref().map(config::LocalSettings::ruleset);
-        let mut enforcer = Enforcer::open_with(Ownership::Auto, local)?;
+        let extras = loaded.settings.extras();
+        let mut enforcer = Enforcer::open_with(Ownership::Auto, extras)?;
         if enforcer.is_installed()? {
             enforcer.install(wanted, now)?;
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reeve_core::ruleset::elements::Spared;
+use reeve_core::ruleset::elements::{Manner, Spared};
 use reeve_core::ruleset::rendering::{self, Setting};
 use reeve_core::ruleset::{Elements, text};
 use reeve_policy::{DesiredState, Timestamp};
@@ -30,8 +30,8 @@ pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
     let now = Clock::start().now();
     let (memory, roster) = peek(&loaded.settings.state_dir)?;
     let elements = wanted(&loaded, roster, &memory.desired, now);
-    let local = loaded.settings.local.as_ref().map(config::LocalSettings::ruleset);
-    Ok(text::print_all_with(local, &elements, now))
+    let extras = loaded.settings.extras();
+    Ok(text::print_all_with(extras, &elements, now))
 }
 
 /// The elements that carry `desired` out on this node, sparing what it lives by.
@@ -42,7 +42,8 @@ pub(super) fn wanted(loaded: &Loaded, roster: Roster, desired: &DesiredState, no
     let node::Lifelines { vital, own } = node::lifelines(&peers.unwrap_or_default());
     let protected: Vec<IpNet> = loaded.policy.protected_destinations.iter().chain(&vital).copied().collect();
     let own: Vec<IpNet> = own.into_iter().collect();
-    let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline };
+    let manner = Manner { counts_connections: loaded.settings.extras().conntrack };
+    let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline, manner };
     let node = &loaded.settings.node;
     let mut local = Processes::of(loaded);
     if let Some(local) = &mut local {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reeve_core::ruleset::Local;
+use reeve_core::ruleset::{Extras, Local};
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::{Policy, Rule, parse_tenants_from};
 use reeve_policy::local::FIRST_USER;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub vantages: Vec<VantageRule>,
     /// How the node's own processes are looked at, where tenants are users or control groups of it.
     pub local: Option<LocalSettings>,
+    /// Whether measures may use the kernel's connection tracking, which it is then made to load.
+    pub conntrack: bool,
     /// Tenants to whom nothing is done, on this node.
     pub protected_sources: BTreeSet<TenantId>,
     /// Destinations that are never cut off, beside the node's own, its gateways, resolvers and controller.
@@ -56,6 +58,16 @@ pub struct Settings {
     pub limits: Limits,
     /// Where Prometheus reads the metrics; nowhere if left out.
     pub metrics: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// What the tables have on this node beside what they have on all.
+    #[must_use]
+    pub fn extras(&self) -> Extras {
+        // Who only observes holds nobody, and loads nothing for it.
+        let conntrack = self.conntrack && self.mode == Mode::Enforce;
+        Extras { local: self.local.as_ref().map(LocalSettings::ruleset), conntrack }
+    }
 }
 
 impl Settings {
@@ -159,6 +171,16 @@ impl Loaded {
             )
         };
         let mut all: Vec<String> = self.policy.rules_without_networks().map(idle).collect();
+        if !self.settings.conntrack {
+            let name = &self.policy.name;
+            all.extend(self.policy.rules_with_connections().map(|(rule, most)| {
+                format!(
+                    "rule `{}` of policy `{name}` lets {most} connections at a time through, which this node does not count: \
+                     the rate holds alone without `conntrack = true` under [enforcement]",
+                    rule.id
+                )
+            }));
+        }
         // Only the controller knows all tenants.
         if self.settings.tenants.is_some() && self.settings.controller.is_none() {
             let told =

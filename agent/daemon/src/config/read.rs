@@ -27,6 +27,11 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         root.text("state_dir").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |path| base.join(path));
     let local = root.section("local").map(|section| local(&section));
     let vantages = vantages(root, local.is_some());
+    let mut conntrack = false;
+    if let Some(enforcement) = root.section("enforcement") {
+        conntrack = enforcement.boolean("conntrack").unwrap_or_default();
+        enforcement.finish();
+    }
     let (mut sources, mut destinations): (Vec<_>, Vec<IpNet>) = (Vec::new(), Vec::new());
     if let Some(protected) = root.section("protected") {
         sources = protected.parsed_list("sources", "tenant ids").unwrap_or_default();
@@ -62,6 +67,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         state_dir,
         vantages,
         local,
+        conntrack,
         protected_sources: sources.into_iter().collect(),
         protected_destinations: destinations,
         controller: match controller {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use reeve_core::engine::MailWord;
 use reeve_core::ruleset::elements::{LEASE, objects};
-use reeve_core::ruleset::{Element, Elements, Family, Hold, Lasting, Local, OwnerSet, Ruleset, SetId};
+use reeve_core::ruleset::{Element, Elements, Extras, Family, Hold, Lasting, OwnerSet, Ruleset, SetId};
 use reeve_policy::{DecisionId, MeasureCounters, Timestamp};
 
 use netlink::read::{self, Observed};
@@ -135,19 +135,20 @@ impl Enforcer {
     /// # Errors
     /// Where the kernel has no nftables, or the process may not.
     pub fn open(ownership: Ownership) -> Result<Self, EnforceError> {
-        Self::open_with(ownership, None)
+        Self::open_with(ownership, Extras::default())
     }
 
-    /// The same on a node whose own processes are perhaps tenants'.
+    /// The same with what there is on some nodes only.
     ///
     /// # Errors
     /// As [`Enforcer::open`].
-    pub fn open_with(ownership: Ownership, local: Option<Local>) -> Result<Self, EnforceError> {
+    pub fn open_with(ownership: Ownership, extras: impl Into<Extras>) -> Result<Self, EnforceError> {
+        let extras = extras.into();
         Ok(Self {
             socket: Socket::open()?,
             ownership,
             flags: if ownership == Ownership::Plain { 0 } else { OWNED },
-            rulesets: Family::ALL.map(|family| Ruleset::with_local(family, local)).to_vec(),
+            rulesets: Family::ALL.map(|family| Ruleset::with_local(family, extras)).to_vec(),
             told: Told::default(),
             stale: BTreeSet::new(),
             carried: BTreeMap::new(),

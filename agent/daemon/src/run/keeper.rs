@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use reeve_core::engine::MailWord;
-use reeve_core::ruleset::elements::Spared;
+use reeve_core::ruleset::elements::{Manner, Spared};
 use reeve_core::ruleset::local::WEIGHED_STEP;
 use reeve_core::ruleset::{Rendering, Setting};
 use reeve_policy::judge::Standing;
@@ -139,6 +139,8 @@ pub(super) struct Keeper {
     is_behind: bool,
     /// What is known of the node's own processes, if they are watched.
     local: Option<Processes>,
+    /// Whether connections at a time are counted.
+    is_capping: bool,
     /// When the kernel was last told that senders of mail are looked at, if they are.
     weighed: Option<Timestamp>,
     /// The controller's addresses.
@@ -174,6 +176,7 @@ impl Keeper {
             is_installed: false,
             rendering: Rendering::default(),
             is_following: false,
+            is_capping: loaded.settings.conntrack,
             store,
             node: loaded.settings.node.clone(),
             clock,
@@ -288,7 +291,8 @@ impl Keeper {
         let Lifelines { vital, own } = &self.lifelines;
         let protected: Vec<IpNet> = self.current.protected.iter().chain(vital).copied().collect();
         let own: Vec<IpNet> = own.iter().copied().collect();
-        let spared = Spared { protected: &protected, own: &own, lifeline: &self.current.lifeline };
+        let manner = Manner { counts_connections: self.is_capping };
+        let spared = Spared { protected: &protected, own: &own, lifeline: &self.current.lifeline, manner };
         let (desired, tenants) = (&self.current.desired, &self.current.tenants);
         if let Some(local) = &mut self.local {
             local.look(&self.node, tenants);
@@ -354,6 +358,12 @@ impl Keeper {
                     "NOT ENFORCED: {}", why_unheld(&measure.decision.scope)
                 );
             } else if self.current.desired.measures.contains_key(id) {
+                if let Some(most) = measure.decision.connections.filter(|_| !self.is_capping) {
+                    tracing::warn!(
+                        tenant = %measure.decision.tenant, decision = %id,
+                        "held to its rate alone, not to {most} connections at a time: that takes conntrack = true under [enforcement]"
+                    );
+                }
                 reports.push(Report::Standing { measure, at });
             }
         }

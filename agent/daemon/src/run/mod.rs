@@ -420,11 +420,11 @@ fn add_lifelines(loaded: &mut Loaded) {
 ///
 /// Where the node's own processes are watched it takes our table to see them.
 fn open_enforcer(settings: &config::Settings, ownership: Ownership) -> Result<Option<Enforcer>, RunError> {
-    let local = settings.local.as_ref().map(config::LocalSettings::ruleset);
+    let extras = settings.extras();
     match settings.mode {
-        Mode::Observe if local.is_some() => Ok(Some(Enforcer::open_with(ownership, local)?)),
+        Mode::Observe if extras.local.is_some() => Ok(Some(Enforcer::open_with(ownership, extras)?)),
         Mode::Enforce => {
-            let mut enforcer = Enforcer::open_with(ownership, local)?;
+            let mut enforcer = Enforcer::open_with(ownership, extras)?;
             // Asking takes the same capability as changing, so what is missing is told before anything begins.
             enforcer.is_installed()?;
             Ok(Some(enforcer))

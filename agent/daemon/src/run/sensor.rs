@@ -328,6 +328,7 @@ impl Sensor {
             ("controller", new.controller != old.controller),
             ("limits", new.limits != old.limits),
             ("local", new.local != old.local),
+            ("enforcement", new.conntrack != old.conntrack),
             ("metrics", new.metrics != old.metrics),
         ] {
             if changed {

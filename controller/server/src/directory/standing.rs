@@ -251,6 +251,7 @@ mod tests {
             at: Timestamp::from_secs(secs),
             mode,
             reason: id.to_owned(),
+            connections: None,
             softened: None,
             reckoning: None,
         }

@@ -145,6 +145,7 @@ async fn order(
         at: now,
         mode: Mode::Enforce,
         reason: request.reason.clone(),
+        connections: None,
         softened: None,
         reckoning: None,
     };

@@ -132,6 +132,7 @@ fn imposed(
         at,
         mode: Mode::Enforce,
         reason: String::new(),
+        connections: None,
         softened: None,
         reckoning: None,
     };
@@ -190,7 +191,7 @@ proptest! {
         for step in steps {
             world.go(step.clone());
             let spared = if world.is_spared {
-                Spared { protected: &protected, own: &own, lifeline: &lifeline }
+                Spared { protected: &protected, own: &own, lifeline: &lifeline, ..Spared::default() }
             } else {
                 Spared::default()
             };

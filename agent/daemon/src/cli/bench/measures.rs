@@ -142,6 +142,7 @@ fn decision(tenant: &Tenant, kind: usize, at: Timestamp) -> anyhow::Result<Decis
         at,
         mode: Mode::Enforce,
         reason: "a benchmark".to_owned(),
+        connections: None,
         softened: None,
         reckoning: None,
     })

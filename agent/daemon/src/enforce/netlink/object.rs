@@ -421,6 +421,14 @@ impl Expression {
         self
     }
 
+    /// Puts another expression into it.
+    #[must_use]
+    pub fn inner(self, attribute: u32, expression: Self) -> Self {
+        // SAFETY: this expression owns the other one from now on.
+        unsafe { sys::nftnl_expr_add_expr(self.0.as_ptr(), attribute, expression.give()) };
+        self
+    }
+
     fn give(self) -> *mut sys::nftnl_expr {
         let object = self.0.as_ptr();
         std::mem::forget(self);

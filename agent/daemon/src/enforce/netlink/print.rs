@@ -8,8 +8,8 @@ use nftnl_sys as sys;
 use reeve_core::engine::MailWord;
 use reeve_core::packet::TcpFlags;
 use reeve_core::ruleset::{
-    Chain, ChainId, Element, Elements, Family, Field, LINK_HOPS, LOADED_ABOVE, Members, Rule, Ruleset,
-    SET_SIZE, Set, SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
+    Chain, ChainId, Element, Elements, Family, Field, HOST_BITS_6, LINK_HOPS, LOADED_ABOVE, Members, Rule,
+    Ruleset, SET_SIZE, Set, SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
 };
 use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{Protocol, Timestamp};
@@ -77,6 +77,9 @@ const SET_EVAL: u32 = 0x20;
 const SOCKET_CGROUPV2: u32 = 3;
 const OBJECT_LIMIT: u32 = 4;
 const LIMIT_OVER: u32 = 1;
+/// `NFT_CONNLIMIT_F_INV` and `NFT_DYNSET_OP_ADD`.
+const CONNLIMIT_OVER: u32 = 1;
+const DYNSET_ADD: u32 = 0;
 /// EtherTypes and protocols (IANA).
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
@@ -264,12 +267,12 @@ fn skeleton_set(set: &Set, number: u32, family: u16) -> object::Set {
     if set.interval {
         flags |= libc::NFT_SET_INTERVAL as u32;
     }
-    if !matches!(set.members, Members::Plain | Members::Owners) {
+    if !matches!(set.members, Members::Plain | Members::Owners | Members::Connections) {
         flags |= libc::NFT_SET_TIMEOUT as u32;
     }
     match set.members {
         Members::Plain | Members::Timed => {}
-        Members::Taken => flags |= SET_EVAL,
+        Members::Taken | Members::Connections => flags |= SET_EVAL,
         Members::Owners => {
             flags |= SET_MAP;
             object.number(sys::NFTNL_SET_DATA_TYPE, TYPE_MARK);
@@ -351,6 +354,7 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
             object.push(lookup_expression(*count, ruleset));
             object.push(verdict_expression(Verdict::Drop));
         }
+        Rule::Cap { most, version } => push_cap(&mut object, *most, *version, ruleset),
         Rule::ReturnUnlessOpening => {
             object.push(meta(META_L4PROTO, REGISTER));
             object.push(compare(CMP_EQ, &[PROTOCOL_TCP]));
@@ -405,6 +409,40 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
         Rule::Local(rule) => local::push_rule(&mut object, rule, ruleset),
     }
     object
+}
+
+fn push_cap(object: &mut object::Rule, most: u8, version: Version, ruleset: &Ruleset) {
+    let source = [Field::Source(version)];
+    push_protocol(object, PROTOCOL_TCP);
+    push_key(object, &source, ruleset.family, true);
+    object.push(lookup_expression(SetId::Cap(most, version), ruleset));
+    push_key(object, &source, ruleset.family, false);
+    if version == Version::V6 {
+        let mask = (u128::MAX << HOST_BITS_6).to_be_bytes();
+        object.push(
+            Expression::new(c"bitwise")
+                .number(sys::NFTNL_EXPR_BITWISE_SREG, REGISTER)
+                .number(sys::NFTNL_EXPR_BITWISE_DREG, REGISTER)
+                .number(sys::NFTNL_EXPR_BITWISE_LEN, 16)
+                .data(sys::NFTNL_EXPR_BITWISE_MASK, &mask)
+                .data(sys::NFTNL_EXPR_BITWISE_XOR, &[0; 16]),
+        );
+    }
+    let open = SetId::Open(most, version);
+    let count = Expression::new(c"connlimit")
+        .number(sys::NFTNL_EXPR_CONNLIMIT_COUNT, most.into())
+        .number(sys::NFTNL_EXPR_CONNLIMIT_FLAGS, CONNLIMIT_OVER);
+    object.push(
+        Expression::new(c"dynset")
+            .number(sys::NFTNL_EXPR_DYNSET_SREG_KEY, REGISTER)
+            .number(sys::NFTNL_EXPR_DYNSET_OP, DYNSET_ADD)
+            .text(sys::NFTNL_EXPR_DYNSET_SET_NAME, &open.name())
+            .number(sys::NFTNL_EXPR_DYNSET_SET_ID, ruleset.number(open))
+            .inner(sys::NFTNL_EXPR_DYNSET_EXPRESSIONS, count),
+    );
+    push_key(object, &source, ruleset.family, false);
+    object.push(lookup_expression(SetId::Limited(version), ruleset));
+    object.push(verdict_expression(Verdict::Drop));
 }
 
 /// Loads the key's fields one behind the other. `asks` where it was not asked before which version the header is.

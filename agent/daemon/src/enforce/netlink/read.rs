@@ -147,7 +147,7 @@ pub fn observe(socket: &mut Socket, ruleset: &Ruleset) -> Result<Observed, Netli
     let family = ruleset.family;
     let mut observed = Observed { limits: limits(socket, family)?, ..Observed::default() };
     let family = protocol_family(family);
-    let is_told = |id: &SetId| !matches!(id, SetId::Owner(set) if set.is_of_connections());
+    let is_told = |id: &SetId| !id.is_of_connections();
     for id in ruleset.sets.iter().map(|set| set.id).filter(is_told) {
         let members = std::cell::RefCell::new(Vec::new());
         let broken = std::cell::Cell::new(0);
@@ -265,6 +265,7 @@ fn decode(id: SetId, members: Vec<Member>, observed: &mut Observed) {
         SetId::Suspended(_) => Some(Element::Suspended(net)),
         SetId::Held(_) => Some(Element::Held(net)),
         SetId::Limited(_) => Some(Element::Limited(net)),
+        SetId::Cap(most, _) => Some(Element::Cap { most, source: net }),
         SetId::Limit(pace, Shape::Source, _) => {
             Some(Element::Limit { pace, source: net, destination: None, service: None })
         }
@@ -385,6 +386,7 @@ fn decode_one(id: SetId, member: &Member) -> Option<Element> {
         (SetId::Limit(pace, ..), destination, service) => {
             Element::Limit { pace, source, destination, service }
         }
+        (SetId::Capped(..), destination, service) => Element::Capped { source, destination, service },
         (SetId::Lifeline(_), Some(destination), _) => Element::Lifeline { source, destination },
         (SetId::BlockedPort(_), _, Some((protocol, port))) => Element::BlockedPort { source, protocol, port },
         (SetId::BlockedDestination(_), Some(destination), _) => {
