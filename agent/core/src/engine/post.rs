@@ -144,3 +144,183 @@ impl Post {
 fn of_one(measure: &Measure) -> Restrictions {
     Restrictions::of(std::iter::once(measure))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reeve_policy::{Action, Decision, Mode, Origin, Scope, Tenant, Until};
+
+    use super::*;
+    use crate::frame::{LinkType, VantageId};
+    use crate::topology::{Vantage, VantageKind};
+
+    const MX: [u8; 4] = [20, 25, 0, 1];
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(1_700_000_000 + secs)
+    }
+
+    /// Alice and bob send through the node's own mail server; carol's mail is not from here.
+    fn topology() -> Topology {
+        let tenant = |id: &str, uids: &[&str]| {
+            Arc::new(Tenant {
+                uids: uids.iter().map(|uid| uid.parse().unwrap()).collect(),
+                addresses: if uids.is_empty() { vec!["203.0.113.9/32".parse().unwrap()] } else { Vec::new() },
+                mail_domains: vec![format!("{id}.example").parse().unwrap()],
+                ..Tenant::new(id.parse().unwrap())
+            })
+        };
+        let tenants = vec![tenant("alice", &["n1:1001"]), tenant("bob", &["n1:1002"]), tenant("carol", &[])];
+        let server =
+            Vantage { id: VantageId(0), interface: "local".into(), kind: VantageKind::Local, sampling: 1 };
+        Topology::new(1, &"n1".parse().unwrap(), tenants, vec![server])
+    }
+
+    fn held(measures: &[(&str, Action, Scope, Option<&str>)]) -> DesiredState {
+        let mut state = DesiredState::default();
+        for (number, (tenant, action, scope, rate)) in measures.iter().enumerate() {
+            let decision = Decision {
+                id: DecisionId(format!("d.{number}").parse().unwrap()),
+                tenant: tenant.parse().unwrap(),
+                violation: None,
+                clause: String::new(),
+                origin: Origin::Operator { name: "oncall".into() },
+                action: *action,
+                scope: scope.clone(),
+                rate: rate.map(|rate| rate.parse().unwrap()),
+                connections: None,
+                until: Until::Released,
+                at: at(0),
+                mode: Mode::Enforce,
+                reason: String::new(),
+                softened: None,
+                reckoning: None,
+            };
+            state.measures.insert(decision.id.clone(), Measure { decision, expires: None });
+        }
+        state
+    }
+
+    /// A segment of the server's from a port, with a number, to a port of the exchanger.
+    fn segment(from: u16, number: u32, to: u16, said: &str) -> Vec<u8> {
+        let length = u16::try_from(40 + said.len()).unwrap().to_be_bytes();
+        let mut bytes = vec![0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, 6, 0, 0, 203, 0, 113, 1];
+        bytes.extend(MX);
+        bytes.extend(from.to_be_bytes());
+        bytes.extend(to.to_be_bytes());
+        bytes.extend(number.to_be_bytes());
+        bytes.extend([0, 0, 0, 0, 0x50, 0x18, 4, 0, 0, 0, 0, 0]);
+        bytes.extend(said.as_bytes());
+        bytes
+    }
+
+    struct Server {
+        post: Post,
+        topology: Topology,
+        desired: DesiredState,
+    }
+
+    impl Server {
+        fn new(measures: &[(&str, Action, Scope, Option<&str>)]) -> Self {
+            let (mut post, topology) = (Post::default(), topology());
+            post.set_topology(&topology);
+            Self { post, topology, desired: held(measures) }
+        }
+
+        /// What is said to a segment; `None` where nobody is asked.
+        fn weigh(&mut self, secs: u64, owner: Option<Owner>, passage: Passage, data: &[u8]) -> Option<bool> {
+            let frame = Frame {
+                at: at(secs),
+                vantage: VantageId(0),
+                passage,
+                owner,
+                link: LinkType::RawIp,
+                vlan: None,
+                data,
+                wire_len: u32::try_from(data.len()).unwrap(),
+            };
+            self.post.weigh(&frame, &self.topology, &self.desired);
+            let words = self.post.take();
+            assert!(words.len() <= 1);
+            words.first().map(|word| {
+                assert_eq!(word.remote, (MX.into(), MAIL_PORT));
+                word.passes
+            })
+        }
+
+        fn mail(&mut self, secs: u64, from: u16, number: u32, sender: &str) -> Option<bool> {
+            let data = segment(from, number, MAIL_PORT, &format!("MAIL FROM:<{sender}>\r\n"));
+            self.weigh(secs, Some(Owner::MAILER), Passage::Out, &data)
+        }
+    }
+
+    fn mail_port() -> Scope {
+        Scope::Port { protocol: Protocol::Tcp, port: MAIL_PORT }
+    }
+
+    #[test]
+    fn mail_of_whoever_is_held_back_is_cut_and_others_goes_on() {
+        let mut server = Server::new(&[("alice", Action::Block, mail_port(), None)]);
+        assert_eq!(server.mail(0, 1, 1, "x@alice.example"), Some(false));
+        assert_eq!(server.mail(0, 2, 1, "x@bob.example"), Some(true));
+        // Of no tenant on this node, and a bounce.
+        assert_eq!(server.mail(0, 3, 1, "x@carol.example"), Some(true));
+        assert_eq!(server.mail(0, 4, 1, "x@elsewhere.example"), Some(true));
+        assert_eq!(server.mail(0, 5, 1, ""), Some(true));
+        // Elsewhere than where it is blocked.
+        let other = Scope::Destinations { addresses: vec![[20, 25, 0, 2].into()] };
+        assert_eq!(
+            Server::new(&[("alice", Action::Block, other, None)]).mail(0, 1, 1, "x@alice.example"),
+            Some(true)
+        );
+        let mut suspended = Server::new(&[("bob", Action::Suspend, Scope::All, None)]);
+        assert_eq!(suspended.mail(0, 1, 1, "x@bob.example"), Some(false));
+    }
+
+    #[test]
+    fn nothing_else_is_asked_about() {
+        let mut server = Server::new(&[("alice", Action::Block, mail_port(), None)]);
+        let said = "MAIL FROM:<x@alice.example>\r\n";
+        let mail = segment(1, 1, MAIL_PORT, said);
+        assert_eq!(server.weigh(0, None, Passage::Out, &mail), None, "not the mail server's");
+        assert_eq!(server.weigh(0, Some(Owner::MAILER), Passage::In, &mail), None, "comes in");
+        for data in [
+            segment(1, 1, 587, said),
+            segment(1, 1, MAIL_PORT, "RCPT TO:<x@alice.example>\r\n"),
+            segment(1, 1, MAIL_PORT, ""),
+            vec![0x45, 0],
+        ] {
+            assert_eq!(server.weigh(0, Some(Owner::MAILER), Passage::Out, &data), None);
+        }
+        assert_eq!(Server::new(&[]).mail(0, 1, 1, "x@alice.example"), None, "nobody is held");
+    }
+
+    #[test]
+    fn a_segment_that_comes_again_is_told_the_same_and_counts_once() {
+        let mut server = Server::new(&[("alice", Action::Limit, mail_port(), Some("1/minute burst 2"))]);
+        let sender = "x@alice.example";
+        assert_eq!(server.mail(0, 1, 1, sender), Some(true));
+        for _ in 0..5 {
+            assert_eq!(server.mail(0, 1, 1, sender), Some(true), "the same segment again");
+        }
+        assert_eq!(server.mail(1, 1, 2, sender), Some(true), "the second of the burst");
+        assert_eq!(server.mail(2, 1, 3, sender), Some(false));
+        assert_eq!(server.mail(90, 1, 3, sender), Some(false), "what was said of it stays said");
+        assert_eq!(server.mail(90, 1, 4, sender), Some(true), "another has room again");
+        assert_eq!(server.mail(90, 2, 1, "x@bob.example"), Some(true), "nobody else is limited");
+        // When it is of use to nobody any more it is forgotten.
+        assert_eq!(server.mail(91, 1, 5, sender), Some(false));
+        assert_eq!(server.mail(2_000, 1, 6, sender), Some(true));
+        assert_eq!(server.post.said.len(), 1);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut server = Server::new(&[("alice", Action::Block, mail_port(), None)]);
+        for number in 0..u32::try_from(REMEMBERED).unwrap() + 100 {
+            assert_eq!(server.mail(0, 1, number, "x@alice.example"), Some(false));
+        }
+        assert_eq!((server.post.said.len(), server.post.order.len()), (REMEMBERED, REMEMBERED));
+    }
+}
