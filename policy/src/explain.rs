@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::decision::{Decision, DecisionId, Origin};
 use crate::reader::{about, format_duration};
-use crate::reckoning::{Cause, Condition, HeldTo, Otherwise, Reckoning, Whence};
+use crate::reckoning::{Cause, Condition, HeldTo, Near, Otherwise, Reckoning, Whence, WhyNot};
 use crate::tenant::Mode;
 use crate::violation::Violation;
 
@@ -141,6 +141,7 @@ fn explained(decision: &Decision) -> Explained<'_> {
             if reckoning.spared > 0 {
                 say("spared", format!("{} protected destinations were taken out of it", reckoning.spared));
             }
+            reckoning.near.iter().for_each(|near| say("exemption", nearly(near)));
             if let Some(next) = reckoning.next {
                 let step = step_of(reckoning, step + 1);
                 say("next", format!("{step}, if it goes on, from {next} at the earliest"));
@@ -244,7 +245,32 @@ fn why(reckoning: &Reckoning, step: u32) -> String {
 }
 
 fn otherwise(reckoning: &Reckoning) -> Vec<String> {
-    reckoning.otherwise.iter().map(|one| unless(reckoning, one)).collect()
+    let all = reckoning.otherwise.iter().map(|one| unless(reckoning, one));
+    all.chain(reckoning.near.iter().filter_map(excusing)).collect()
+}
+
+/// An exemption that nearly applied, and why it did not.
+fn nearly(near: &Near) -> String {
+    let why = match near.why {
+        WhyNot::Over { at } => format!("it had ended at {at}"),
+        WhyNot::NotYet { at } => format!("it begins at {at}"),
+        WhyNot::NotListed { listed, named } => format!("it lists {listed} of the {named} targets named"),
+        WhyNot::NoTargets => "it is for some targets, and this is about none".to_owned(),
+        WhyNot::OtherClause => "it is from another clause".to_owned(),
+    };
+    format!("{} did not apply: {why}", near.exemption)
+}
+
+/// What of an exemption would have excused all of it.
+fn excusing(near: &Near) -> Option<String> {
+    let how = match near.why {
+        WhyNot::Over { .. } => "had it not ended",
+        WhyNot::NotYet { .. } => "had it begun",
+        WhyNot::NotListed { .. } => "had it listed all of its targets",
+        WhyNot::NoTargets => "had it been for whatever target",
+        WhyNot::OtherClause => "had it been from this clause",
+    };
+    near.would_do.then(|| format!("the exemption {}: {how}, nothing", near.exemption))
 }
 
 fn unless(reckoning: &Reckoning, one: &Otherwise) -> String {

@@ -202,6 +202,44 @@ pub struct Before {
     pub at: Timestamp,
 }
 
+/// Why an exemption of the tenant's did not excuse it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum WhyNot {
+    /// It had ended.
+    Over {
+        /// When.
+        at: Timestamp,
+    },
+    /// It had not begun.
+    NotYet {
+        /// When it does.
+        at: Timestamp,
+    },
+    /// It is for other targets or ports.
+    NotListed {
+        /// So many of those that the alert names are listed.
+        listed: u32,
+        /// So many does it name.
+        named: u32,
+    },
+    /// It is for some targets, and the class is about none.
+    NoTargets,
+    /// It is from another clause.
+    OtherClause,
+}
+
+/// An exemption that nearly applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Near {
+    /// It in one line: from what, for whom, by which permission, how long.
+    pub exemption: String,
+    /// Why it did not apply.
+    pub why: WhyNot,
+    /// Whether it would have excused all of it, had it not been for that alone.
+    pub would_do: bool,
+}
+
 /// What a decision of policy was reckoned from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reckoning {
@@ -238,6 +276,9 @@ pub struct Reckoning {
     /// Protected destinations that were taken out of its scope.
     #[serde(default)]
     pub spared: u32,
+    /// The tenant's exemptions that nearly applied, those from the same clause first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<Near>,
     /// What would have come of it otherwise.
     #[serde(default)]
     pub otherwise: Vec<Otherwise>,

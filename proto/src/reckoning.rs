@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reeve_policy::language::History;
-use reeve_policy::reckoning::{Before, Cause, Condition, HeldTo, Otherwise, Reckoning, Whence};
+use reeve_policy::reckoning::{Before, Cause, Condition, HeldTo, Near, Otherwise, Reckoning, Whence, WhyNot};
 
 use crate::error::WireError;
 use crate::generated::types::v1 as wire;
@@ -34,7 +34,32 @@ impl From<&Reckoning> for wire::Reckoning {
             observed_by: reckoning.observed_by.iter().take(MAX_STEPS).map(|who| clip(who)).collect(),
             spared: reckoning.spared,
             otherwise: reckoning.otherwise.iter().take(MAX_METRICS).map(Into::into).collect(),
+            near: reckoning.near.iter().take(MAX_METRICS).map(Into::into).collect(),
         }
+    }
+}
+
+impl From<&Near> for wire::reckoning::Near {
+    fn from(near: &Near) -> Self {
+        let mut told = Self { exemption: clip(&near.exemption), would_do: near.would_do, ..Self::default() };
+        let why = match near.why {
+            WhyNot::Over { at } => {
+                told.time = Some(time_to_wire(at));
+                "over"
+            }
+            WhyNot::NotYet { at } => {
+                told.time = Some(time_to_wire(at));
+                "not-yet"
+            }
+            WhyNot::NotListed { listed, named } => {
+                (told.listed, told.named) = (listed, named);
+                "not-listed"
+            }
+            WhyNot::NoTargets => "no-targets",
+            WhyNot::OtherClause => "other-clause",
+        };
+        why.clone_into(&mut told.why);
+        told
     }
 }
 
@@ -116,6 +141,7 @@ fn read(told: wire::Reckoning) -> Result<Option<Reckoning>, WireError> {
         next: time_or_none("next_time", told.next_time)?,
         observed_by: words("observed_by", told.observed_by, MAX_STEPS)?,
         spared: told.spared,
+        near: told.near.into_iter().take(MAX_METRICS).filter_map(near).collect(),
         otherwise: told.otherwise.into_iter().take(MAX_METRICS).filter_map(otherwise).collect(),
     }))
 }
@@ -124,6 +150,19 @@ fn held_to(told: wire::reckoning::HeldTo) -> Option<HeldTo> {
     let from = Whence::ALL.into_iter().find(|whence| whence.name() == told.from)?;
     let name = text("name", told.name).ok()?;
     Some(HeldTo { name, seen: told.seen, limit: told.limit, from, common: told.common })
+}
+
+fn near(told: wire::reckoning::Near) -> Option<Near> {
+    let at = || time_or_none("time", told.time).ok().flatten();
+    let why = match told.why.as_str() {
+        "over" => WhyNot::Over { at: at()? },
+        "not-yet" => WhyNot::NotYet { at: at()? },
+        "not-listed" => WhyNot::NotListed { listed: told.listed, named: told.named },
+        "no-targets" => WhyNot::NoTargets,
+        "other-clause" => WhyNot::OtherClause,
+        _ => return None,
+    };
+    Some(Near { why, would_do: told.would_do, exemption: text("exemption", told.exemption).ok()? })
 }
 
 fn otherwise(told: wire::reckoning::Otherwise) -> Option<Otherwise> {
@@ -192,6 +231,19 @@ mod tests {
             next: Some(at),
             observed_by: vec!["node".into()],
             spared: 1,
+            near: [
+                WhyNot::Over { at },
+                WhyNot::NotYet { at },
+                WhyNot::NotListed { listed: 1, named: 2 },
+                WhyNot::NoTargets,
+                WhyNot::OtherClause,
+            ]
+            .map(|why| Near {
+                exemption: "x/scan, by ticket 1".into(),
+                why,
+                would_do: why == WhyNot::NoTargets,
+            })
+            .into(),
             otherwise: otherwise.map(|(condition, step)| Otherwise { condition, step }).collect(),
         }
     }
@@ -211,8 +263,9 @@ mod tests {
         let mut wire = wire::Reckoning::from(&full());
         wire.otherwise[0].kind = "something new".into();
         wire.numbers[0].from = "elsewhere".into();
+        wire.near[0].why = "something new".into();
         let read = reckoning(wire.clone()).unwrap();
-        assert_eq!((read.otherwise.len(), read.numbers.len()), (10, 4));
+        assert_eq!((read.otherwise.len(), read.numbers.len(), read.near.len()), (10, 4, 4));
         wire.cause = "something new".into();
         assert_eq!(reckoning(wire), None);
     }

@@ -8,6 +8,7 @@ use super::*;
 use crate::alert::{Alert, Loss, Metric, Outcome, TargetSeen, Window};
 use crate::class::Class;
 use crate::evidence::Dossier;
+use crate::exemption::Exemption;
 use crate::judge::{Judge, Judgement, Occupancy};
 use crate::language::Policy;
 use crate::net::{Protocol, Target};
@@ -287,4 +288,55 @@ fn what_is_kept_comes_back_as_it_was() {
     assert_eq!(value["decisions"][0]["reckoning"]["cause"], "strikes");
     assert_eq!(value["decisions"][0]["reckoning"]["numbers"][0]["from"], "detector");
     assert_eq!(value["decisions"][0]["reckoning"]["otherwise"][0]["if"]["kind"], "below");
+}
+
+#[test]
+fn an_exemption_that_nearly_applied_is_named_with_what_was_in_its_way() {
+    let text = format!("{RULE}{LADDER}[[rule]]\nid = \"login\"\non = [\"bruteforce\"]\n{LADDER}");
+    let exemption = |clause: &str, targets: &[&str], from: Option<&str>, until: Option<&str>| Exemption {
+        id: None,
+        clause: clause.parse().unwrap(),
+        targets: targets.iter().map(|net| net.parse().unwrap()).collect(),
+        ports: Vec::new(),
+        reference: "ticket 1".into(),
+        from: from.map(|text| text.parse().unwrap()),
+        until: until.map(|text| text.parse().unwrap()),
+    };
+    let check = |exemption: Exemption, line: &str, otherwise: Option<&str>| {
+        let tenant = Tenant { exemptions: vec![exemption.clone()], ..tenant(Profile::None) };
+        let told = told(&play(&mut judge(&text), &tenant, &[scan(0, 40.0, 25.0)]));
+        let line = format!("  exemption  {exemption} did not apply: {line}\n");
+        assert!(told.contains(&line), "{line}\n{told}");
+        match otherwise {
+            Some(how) => {
+                assert!(told.contains(&format!("    the exemption {exemption}: {how}, nothing\n")), "{told}")
+            }
+            None => assert!(!told.contains("    the exemption"), "{told}"),
+        }
+    };
+    let (scanned, other) = ("20.0.0.0/24", "30.0.0.0/24");
+    let (past, later) = (Some("2026-11-01T00:00:00Z"), Some("2026-12-01T00:00:00Z"));
+    check(
+        exemption("x/scan", &[scanned], None, past),
+        "it had ended at 2026-11-01T00:00:00Z",
+        Some("had it not ended"),
+    );
+    // Not for these targets even if it had not ended.
+    check(exemption("x/scan", &[other], None, past), "it had ended at 2026-11-01T00:00:00Z", None);
+    check(exemption("x/*", &[], later, None), "it begins at 2026-12-01T00:00:00Z", Some("had it begun"));
+    check(
+        exemption("x/scan", &[other], None, None),
+        "it lists 0 of the 1 targets named",
+        Some("had it listed all of its targets"),
+    );
+    check(
+        exemption("x/login", &[scanned], None, None),
+        "it is from another clause",
+        Some("had it been from this clause"),
+    );
+    // One from another clause for others has nothing to do with it.
+    let tenant =
+        Tenant { exemptions: vec![exemption("x/login", &[other], None, None)], ..tenant(Profile::None) };
+    let told = told(&play(&mut judge(&text), &tenant, &[scan(0, 40.0, 25.0)]));
+    assert!(!told.contains("exemption"), "{told}");
 }

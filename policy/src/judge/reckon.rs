@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::episode::Episode;
 use crate::alert::{Alert, Metric};
 use crate::class::Class;
+use crate::exemption::Exemption;
 use crate::language::numbers::{Number, Value};
 use crate::language::thresholds::Thresholds;
 use crate::language::{History, Policy, Rule, Step};
-use crate::reckoning::{Before, Cause, Condition, HeldTo, Otherwise, Reckoning, Whence};
+use crate::reckoning::{Before, Cause, Condition, HeldTo, Near, Otherwise, Reckoning, Whence, WhyNot};
 use crate::tenant::{Mode, Profile, Tenant};
 
 /// What is at hand when a step is taken.
@@ -57,8 +58,41 @@ pub(super) fn reckon(taken: Taken<'_>, episode: &Episode) -> Reckoning {
         next: (index + 1 < rule.ladder.len() && !taken.is_softened).then(next),
         observed_by,
         spared: u32::try_from(taken.spared).unwrap_or(u32::MAX),
+        near: near(tenant, rule, alert),
         otherwise,
     }
+}
+
+/// So many exemptions are told of that nearly applied.
+const MOST_NEAR: usize = 4;
+
+/// The tenant's exemptions that did not excuse it: those from the same clause, and those from another that list the same targets.
+fn near(tenant: &Tenant, rule: &Rule, alert: &Alert) -> Vec<Near> {
+    let named = alert.targets.len();
+    let judge = |exemption: &Exemption| {
+        let listed = alert.targets.iter().filter(|seen| exemption.lists(&seen.target)).count();
+        let covers =
+            exemption.reaches(alert.class) && (!exemption.is_limited() || (named > 0 && listed == named));
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let is_from = exemption.is_from(rule);
+        let why = match (exemption.from, exemption.until) {
+            _ if !is_from && covers && exemption.is_in_force(alert.at) => WhyNot::OtherClause,
+            _ if !is_from => return None,
+            (_, Some(at)) if exemption.is_over(alert.at) => WhyNot::Over { at },
+            (Some(at), _) if at > alert.at => WhyNot::NotYet { at },
+            _ if !exemption.reaches(alert.class) => WhyNot::NoTargets,
+            _ => WhyNot::NotListed { listed: count(listed), named: count(named) },
+        };
+        let would_do = match why {
+            WhyNot::Over { .. } | WhyNot::NotYet { .. } | WhyNot::OtherClause => covers,
+            WhyNot::NotListed { .. } | WhyNot::NoTargets => true,
+        };
+        Some(Near { exemption: exemption.to_string(), why, would_do })
+    };
+    let mut all: Vec<Near> = tenant.exemptions.iter().filter_map(judge).collect();
+    all.sort_by_key(|one| one.why == WhyNot::OtherClause);
+    all.truncate(MOST_NEAR);
+    all
 }
 
 /// A step as people count them.
