@@ -186,6 +186,18 @@ impl Engine {
         self.shards.pretend();
     }
 
+    /// Says what was really held back of tenants' traffic, where measures are only played: in a history, what ran then had measures of its own,
+    /// and what they stopped is no evidence.
+    pub fn set_held(&mut self, held: BTreeMap<TenantId, Restrictions>) {
+        self.shards.set_held(held);
+    }
+
+    /// What measures in force hold back, by tenant.
+    #[must_use]
+    pub fn restrictions(&self) -> BTreeMap<TenantId, Restrictions> {
+        self.ledger.restrictions().into_iter().map(|(tenant, held)| (tenant.clone(), held)).collect()
+    }
+
     /// Goes on from what an earlier run left: measures in force and strikes.
     pub fn restore(&mut self, desired: DesiredState, standing: Standing) {
         self.ledger = Ledger::restore(desired);
@@ -544,8 +556,7 @@ impl Engine {
     }
 
     fn after_ledger_change(&mut self) {
-        let held: BTreeMap<TenantId, Restrictions> =
-            self.ledger.restrictions().into_iter().map(|(tenant, held)| (tenant.clone(), held)).collect();
+        let held = self.restrictions();
         self.shards.set_restrictions(held);
         self.refresh_slow_due();
     }

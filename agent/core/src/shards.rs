@@ -100,11 +100,24 @@ impl Shards {
     }
 
     /// Says what measures hold back of each tenant's traffic from now on.
-    pub fn set_restrictions(&mut self, mut held: BTreeMap<TenantId, Restrictions>) {
+    pub fn set_restrictions(&mut self, held: BTreeMap<TenantId, Restrictions>) {
+        self.restrict(held, Shard::set_restrictions);
+    }
+
+    /// See [`Shard::set_held`].
+    pub fn set_held(&mut self, held: BTreeMap<TenantId, Restrictions>) {
+        self.restrict(held, Shard::set_held);
+    }
+
+    fn restrict(
+        &mut self,
+        mut held: BTreeMap<TenantId, Restrictions>,
+        set: fn(&mut Shard, TenantIx, Restrictions),
+    ) {
         for (index, tenant) in self.topology.tenants().iter().enumerate() {
             let ix = TenantIx(u32::try_from(index).expect("tenants fit 32 bits"));
             let shard = ix.0 as usize % self.shards.len();
-            self.shards[shard].set_restrictions(ix, held.remove(&tenant.id).unwrap_or_default());
+            set(&mut self.shards[shard], ix, held.remove(&tenant.id).unwrap_or_default());
         }
     }
 

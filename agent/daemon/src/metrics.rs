@@ -58,6 +58,10 @@ pub struct Metrics {
     spoofed: Counter,
     leaked: Counter,
     bogon_dials: Counter,
+    history_bytes: Unsigned,
+    history_frames: Counter,
+    history_frames_lost: Counter,
+    history_behind: Unsigned,
     flows: Unsigned,
     flow_evictions: Counter,
     tenants: Unsigned,
@@ -111,6 +115,9 @@ impl Metrics {
         let help =
             "Attempts of tenants with public addresses at private and reserved ones, which nobody answered";
         counter("bogon_dials", help, &self.bogon_dials);
+        counter("history_frames", "Frames that were written into the history", &self.history_frames);
+        let help = "Frames that are missing in the history: the disk took nothing, or was too slow";
+        counter("history_frames_lost", help, &self.history_frames_lost);
         counter("flow_evictions", "Flows that were given up for want of room", &self.flow_evictions);
         let help = "Connections of mail and to endpoints that were given up for want of room";
         counter("stream_evictions", help, &self.stream_evictions);
@@ -120,6 +127,8 @@ impl Metrics {
         let mut gauge = |name: &str, help: &str, gauge: &Unsigned| {
             registry.register(name, help, gauge.clone());
         };
+        gauge("history_bytes", "Bytes that the history takes on disk", &self.history_bytes);
+        gauge("history_behind", "1 while the history cannot be written", &self.history_behind);
         gauge("flows", "Flows in the table", &self.flows);
         gauge("streams", "Connections of mail and to endpoints that are followed", &self.streams);
         gauge("tenants", "Tenants of this node", &self.tenants);
@@ -183,6 +192,14 @@ impl Metrics {
         self.brakes_set.set(engine.standing().brakes().is_some().into());
         self.tenants.set(tenants as u64);
         self.vantages.set(engine.topology().vantages().len() as u64);
+    }
+
+    /// Takes note of how the history goes.
+    pub(crate) fn see_history(&self, status: &reeve_replay::history::Status) {
+        self.history_bytes.set(status.bytes);
+        set(&self.history_frames, status.frames);
+        set(&self.history_frames_lost, status.lost);
+        self.history_behind.set((!status.failing.is_empty()).into());
     }
 
     /// Takes note of what came out of the engine.

@@ -16,6 +16,7 @@ use reeve_core::engine::{Engine, EngineConfig, Input, MailWord, Output};
 use reeve_core::shard::Hearing;
 use reeve_core::{Frame, LinkType, Owner, Passage, VantageId, packet};
 use reeve_policy::Timestamp;
+use reeve_replay::history::{self, Historian};
 use reeve_replay::json_line;
 
 const MAGIC: &str = "reeve-record 2\n";
@@ -68,6 +69,7 @@ pub enum RecordError {
 pub struct Recorded {
     engine: Engine,
     recorder: Option<Recorder>,
+    historian: Option<Historian>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Recorded {
     /// An engine without a record.
     #[must_use]
     pub fn new(config: EngineConfig) -> Self {
-        Self { engine: Engine::new(config), recorder: None }
+        Self { engine: Engine::new(config), recorder: None, historian: None }
     }
 
     /// An engine whose record goes to `path`, of at most `limit` bytes. A file that is there already is replaced.
@@ -98,7 +100,19 @@ impl Recorded {
         recorder.out.flush().map_err(failed)?;
         let mut engine = Engine::new(config);
         engine.set_hearing(Hearing::Keeps);
-        Ok(Self { engine, recorder: Some(recorder) })
+        Ok(Self { engine, recorder: Some(recorder), historian: None })
+    }
+
+    /// Keeps a history, too, from now on: before anything has gone into the engine.
+    pub fn keep_history(&mut self, historian: Historian) {
+        self.historian = Some(historian);
+        self.engine.set_hearing(Hearing::Keeps);
+    }
+
+    /// How the history goes, if one is kept.
+    #[must_use]
+    pub fn history(&self) -> Option<history::Status> {
+        self.historian.as_ref().map(Historian::status)
     }
 
     /// The engine, to look at.
@@ -110,11 +124,18 @@ impl Recorded {
     /// Takes a frame.
     pub fn handle_frame(&mut self, frame: &Frame<'_>) {
         self.note(|recorder| recorder.frame(frame));
+        if let Some(historian) = &mut self.historian {
+            historian.frame(&self.engine, frame);
+        }
         self.engine.handle_frame(frame);
-        if self.recorder.is_some() {
+        if self.recorder.is_some() || self.historian.is_some() {
             let said = self.engine.take_said();
             if !said.is_empty() {
-                self.note(|recorder| recorder.json(INPUT, &Input::Said { said, at: frame.at }));
+                let input = Input::Said { said, at: frame.at };
+                if let Some(historian) = &mut self.historian {
+                    historian.input(&self.engine, &input);
+                }
+                self.note(|recorder| recorder.json(INPUT, &input));
             }
         }
     }
@@ -132,7 +153,14 @@ impl Recorded {
     /// Takes anything else.
     pub fn handle(&mut self, input: Input) {
         self.note(|recorder| recorder.json(INPUT, &input));
+        if let Some(historian) = &mut self.historian {
+            historian.input(&self.engine, &input);
+        }
+        let is_topology = matches!(input, Input::Topology { .. });
         self.engine.handle(input);
+        if let Some(historian) = self.historian.as_mut().filter(|_| is_topology) {
+            historian.places(&self.engine);
+        }
     }
 
     /// The next output.
@@ -152,7 +180,9 @@ impl Recorded {
         if let Err(error) = write(recorder) {
             tracing::error!(file = %recorder.path.display(), %error, "the record ends here");
             self.recorder = None;
-            self.engine.set_hearing(Hearing::Reads);
+            if self.historian.is_none() {
+                self.engine.set_hearing(Hearing::Reads);
+            }
         }
     }
 }

@@ -30,6 +30,38 @@ pub(super) fn run() -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
+/// What it costs to keep a history of the same.
+pub(super) fn history() -> anyhow::Result<Vec<Figure>> {
+    let lab = Lab::up()?;
+    let mut mix = Mix::new(LIVE);
+    let mixed = kept(&lab, |_| mix.next())?;
+    let opening = kept(&lab, opening)?;
+    let mut all = Vec::new();
+    for (what, answer) in [("mixed traffic of 100 tenants", mixed), ("every packet opens a flow", opening)] {
+        let number = |name: &str| answer[name].as_f64().context("no figure");
+        let (engine, with) = (number("engine_ns")?, number("with_history_ns")?);
+        let seen = format!("{:.1} MB a million packets", number("bytes_per_frame")?);
+        all.push(Figure::new(format!("history, {what}"), seen, "-", true));
+        let seen = format!("{engine:.0} to {with:.0} ns a packet");
+        all.push(Figure::new("  the sensor's time, without and with it", seen, "-", true));
+        let seen = format!("{:.0} ns a packet", number("processor_ns")?);
+        all.push(Figure::new("  processor time with it, of both threads", seen, "-", true));
+    }
+    Ok(all)
+}
+
+fn kept(lab: &Lab, packet: impl FnMut(u32) -> (Vec<u8>, u32)) -> anyhow::Result<Value> {
+    let file = lab.dir().join("core.pcap");
+    write_capture(&file, packet)?;
+    let (program, folder) = (binary("reeve-agent")?, lab.dir().join("history"));
+    let tenants: Vec<String> = (0..100).map(|number| format!("t{number}=10.1.{number}.0/24")).collect();
+    let mut argv = vec![text(&program), "bench", "history", text(&file), "--folder", text(&folder)];
+    for tenant in &tenants {
+        argv.extend(["--tenant", tenant]);
+    }
+    Ok(serde_json::from_str(&lab.rt.run(&argv, LIMIT)?.success()?.stdout)?)
+}
+
 /// Frames a second through the core, of what `packet` makes.
 fn rate(lab: &Lab, packet: impl FnMut(u32) -> (Vec<u8>, u32)) -> anyhow::Result<f64> {
     let file = lab.dir().join("core.pcap");

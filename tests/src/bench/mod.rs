@@ -31,8 +31,9 @@ impl Figure {
 
 type Part = fn() -> anyhow::Result<Vec<Figure>>;
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("core", core::run),
+    ("history", core::history),
     ("elements", core::elements),
     ("measures", core::measures),
     ("capture", capture::run),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reeve_policy::{Tenant, Timestamp};
 
+use super::apart::Apart;
 use super::counters::VantageLoss;
 use super::part::Allotment;
 use super::{Shard, TenantState};
@@ -77,20 +78,23 @@ impl Shard {
 
     /// Says what measures hold back of a tenant's traffic from now on.
     pub fn set_restrictions(&mut self, tenant: TenantIx, restrictions: Restrictions) {
+        if !self.pretends {
+            return self.set_held(tenant, restrictions);
+        }
         if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
-            let before = if self.pretends { &mut state.pretended } else { &mut state.restrictions };
-            if restrictions.is_empty() && !before.is_empty() && !self.pretends {
+            restart_for(&restrictions, &state.pretended, (&mut state.detectors, &mut state.apart));
+            state.pretended = restrictions;
+        }
+    }
+
+    /// Says what is really held back, whether measures of one's own are only played or not.
+    pub fn set_held(&mut self, tenant: TenantIx, restrictions: Restrictions) {
+        if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
+            if restrictions.is_empty() && !state.restrictions.is_empty() {
                 state.pardoned_until = self.now + MIDSTREAM_GRACE;
             }
-            // What led to a measure is not to lead to the next one as well.
-            if let Some(detectors) = &mut state.detectors
-                && !restrictions.is_empty()
-                && restrictions != *before
-            {
-                detectors.restart();
-                state.apart.iter_mut().for_each(|apart| apart.each(Detectors::restart));
-            }
-            *before = restrictions;
+            restart_for(&restrictions, &state.restrictions, (&mut state.detectors, &mut state.apart));
+            state.restrictions = restrictions;
         }
     }
 
@@ -116,5 +120,20 @@ impl Shard {
             self.flows.forget(tenant);
             self.streams.forget(tenant);
         }
+    }
+}
+
+/// What led to a measure is not to lead to the next one as well.
+fn restart_for(
+    now: &Restrictions,
+    before: &Restrictions,
+    (detectors, apart): (&mut Option<Box<Detectors>>, &mut Option<Box<Apart>>),
+) {
+    if let Some(detectors) = detectors
+        && !now.is_empty()
+        && now != before
+    {
+        detectors.restart();
+        apart.iter_mut().for_each(|apart| apart.each(Detectors::restart));
     }
 }

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
+use reeve_core::engine::{DEFAULT_FLOW_BYTES, EngineConfig};
 use reeve_core::ruleset::{Element, Elements, Hold, Lasting};
 use reeve_policy::{DecisionId, Timestamp};
+use reeve_replay::history::{Historian, Limits};
 use reeve_replay::{FileSource, Progress, Scene, TenantArg};
 
 use crate::enforce::{Enforcer, Ownership};
@@ -46,6 +48,78 @@ pub enum What {
         #[arg(long, default_value_t = 5)]
         rounds: u32,
     },
+    /// What it costs to keep a history of a capture's frames, which is read into memory before.
+    History {
+        /// The capture.
+        file: PathBuf,
+        /// The tenant's addresses.
+        #[arg(long)]
+        tenant: Vec<TenantArg>,
+        /// Where the history is written, and taken away after.
+        #[arg(long)]
+        folder: PathBuf,
+    },
+}
+
+/// What a history costs: the sensor's time with and without it, the writer's time, and bytes.
+fn history(
+    file: &std::path::Path,
+    tenants: &[TenantArg],
+    folder: &std::path::Path,
+) -> anyhow::Result<serde_json::Value> {
+    let (bytes, kept) = read(file)?;
+    let scene = Scene::bench(tenants);
+    let config = EngineConfig {
+        node: reeve_replay::NODE.parse()?,
+        mode: scene.mode,
+        policy: std::sync::Arc::clone(&scene.policy),
+        flow_bytes: DEFAULT_FLOW_BYTES,
+        seed: 0,
+        shards: 1,
+    };
+    let (mut alone, mut with, mut written, mut writing) = (Vec::new(), Vec::new(), 0, Vec::new());
+    for round in 0..5 {
+        let mut engine = scene.engine();
+        let began = Instant::now();
+        for one in &kept {
+            engine.handle_frame(&one.frame(&bytes));
+        }
+        alone.push(began.elapsed().as_secs_f64());
+        let place = folder.join(format!("round-{round}"));
+        let (mut engine, began_all) = (scene.engine(), process_seconds()?);
+        let began = Instant::now();
+        let mut historian =
+            Historian::open(&place, Limits::default(), config.clone(), Timestamp::from_secs(round))?;
+        for one in &kept {
+            let frame = one.frame(&bytes);
+            historian.frame(&engine, &frame);
+            engine.handle_frame(&frame);
+        }
+        with.push(began.elapsed().as_secs_f64());
+        drop(historian);
+        writing.push(process_seconds()? - began_all);
+        written = 0;
+        for entry in std::fs::read_dir(&place)? {
+            written += entry?.metadata()?.len();
+        }
+        std::fs::remove_dir_all(&place)?;
+    }
+    let frames = kept.len() as f64;
+    let median = |mut all: Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2] / frames * 1e9
+    };
+    let (alone, with, both) = (median(alone), median(with), median(writing));
+    Ok(serde_json::json!({
+        "frames": kept.len(), "bytes_per_frame": written as f64 / frames, "engine_ns": alone, "with_history_ns": with,
+        "processor_ns": both,
+    }))
+}
+
+/// Processor time of this process so far, over all threads.
+fn process_seconds() -> anyhow::Result<f64> {
+    let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Ok(usage.tv_sec as f64 + usage.tv_nsec as f64 / 1e9)
 }
 
 /// Measures.
@@ -57,6 +131,7 @@ pub fn bench(what: &What) -> anyhow::Result<serde_json::Value> {
         What::Elements { count } => elements(*count),
         What::Measures { tenants, measures, rounds } => measures::run(*tenants, *measures, *rounds),
         What::Core { file, tenant, rounds } => core(file, tenant, *rounds),
+        What::History { file, tenant, folder } => history(file, tenant, folder),
     }
 }
 
@@ -99,7 +174,23 @@ struct Kept {
     wire_len: u32,
 }
 
-fn core(file: &std::path::Path, tenants: &[TenantArg], rounds: u32) -> anyhow::Result<serde_json::Value> {
+impl Kept {
+    fn frame<'a>(&self, bytes: &'a [u8]) -> reeve_core::Frame<'a> {
+        reeve_core::Frame {
+            at: self.at,
+            vantage: reeve_core::VantageId(0),
+            passage: reeve_core::Passage::Unknown,
+            owner: None,
+            link: self.link,
+            vlan: None,
+            data: &bytes[self.range.clone()],
+            wire_len: self.wire_len,
+        }
+    }
+}
+
+/// A capture in memory.
+fn read(file: &std::path::Path) -> anyhow::Result<(Vec<u8>, Vec<Kept>)> {
     let (mut bytes, mut kept) = (Vec::new(), Vec::new());
     let mut source = FileSource::open(file)?;
     while !matches!(
@@ -111,22 +202,18 @@ fn core(file: &std::path::Path, tenants: &[TenantArg], rounds: u32) -> anyhow::R
         })?,
         Progress::Ended
     ) {}
+    Ok((bytes, kept))
+}
+
+fn core(file: &std::path::Path, tenants: &[TenantArg], rounds: u32) -> anyhow::Result<serde_json::Value> {
+    let (bytes, kept) = read(file)?;
     let mut rates = Vec::new();
     let mut outputs = 0;
     for _ in 0..rounds {
         let mut engine = Scene::bench(tenants).engine();
         let began = Instant::now();
         for one in &kept {
-            engine.handle_frame(&reeve_core::Frame {
-                at: one.at,
-                vantage: reeve_core::VantageId(0),
-                passage: reeve_core::Passage::Unknown,
-                owner: None,
-                link: one.link,
-                vlan: None,
-                data: &bytes[one.range.clone()],
-                wire_len: one.wire_len,
-            });
+            engine.handle_frame(&one.frame(&bytes));
             while engine.poll().is_some() {
                 outputs += 1;
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use reeve_replay::history::HistoryError;
 use reeve_replay::{CaptureFileError, FileError};
 
 use super::cases::NotKept;
@@ -95,6 +96,7 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     let mut code = error.downcast_ref().map(of_capture);
     code = code.or_else(|| error.downcast_ref().map(of_capture_file));
+    code = code.or_else(|| error.downcast_ref().map(of_history));
     code = code.or_else(|| error.downcast_ref().map(of_enforce));
     code = code.or_else(|| error.downcast_ref().map(of_state));
     code = code.or_else(|| error.downcast_ref().map(of_link));
@@ -136,6 +138,14 @@ fn of_record(error: &RecordError) -> u8 {
         RecordError::Io { source, .. } => of_io(source, IO),
         RecordError::Unreadable { .. } => DATA,
         RecordError::Differs { .. } => FAILURE,
+    }
+}
+
+fn of_history(error: &HistoryError) -> u8 {
+    match error {
+        HistoryError::Io { source, .. } => of_io(source, IO),
+        HistoryError::Nothing { .. } => UNAVAILABLE,
+        HistoryError::Unreadable { .. } => DATA,
     }
 }
 

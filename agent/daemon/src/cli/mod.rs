@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use reeve_policy::language::Policy;
-use reeve_policy::reader::ConfigErrors;
+use reeve_policy::reader::{ConfigErrors, parse_duration};
 use reeve_telemetry::logs::LogFormat;
 
 use crate::config;
@@ -75,7 +75,7 @@ pub enum Command {
     Score(ScoreArgs),
     /// Tells whom a policy would have hit, and how, against the one that runs: nothing is enforced, and nobody is told
     ///
-    /// Both are played on captures. Listed are, by tenant and family of classes, who would be newly hit, who no longer, and who otherwise
+    /// Both are played on captures, or on what the agent has kept of the last days. Listed are, by tenant and family of classes, who would be newly hit, who no longer, and who otherwise
     /// (other steps, times, clauses, or another amount of traffic cut), by which clause, with the steps, their times and what they would
     /// cut: packets, bytes and targets that were seen while a measure would have stood. What is recorded went on as it did; what a sender
     /// would have done after a measure nobody can tell. The exit code is 0 if nobody is hit otherwise and 1 if somebody is.
@@ -259,8 +259,14 @@ pub struct TryArgs {
     /// The policy to try: a preset's name (baseline, anycloud, cloudprovider, extin, intermax, oxygis), or a file.
     #[arg(value_name = "POLICY", value_parser = presets(), hide_possible_values = true)]
     pub candidate: String,
+    /// What the agent kept itself of so much time ([history] in the settings), such as 7d or 12h.
+    ///
+    /// Held against is what ran then, version by version, unless --against names a policy. Measures that stood then are reckoned with: what
+    /// they stopped is no evidence. Both policies are taken as enforced, and as if nobody had paused; tenants are those of the time.
+    #[arg(long, value_name = "TIME", value_parser = span, conflicts_with_all = ["pcap", "tenants", "tenant", "vantage"])]
+    pub history: Option<std::time::Duration>,
     /// Captures, played one after the other; - is standard input.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "history", num_args = 1.., value_name = "FILE")]
     pub pcap: Vec<PathBuf>,
     /// The policy to hold it against, instead of the one in the settings.
     #[arg(long, value_name = "POLICY", value_parser = presets(), hide_possible_values = true)]
@@ -432,6 +438,10 @@ pub fn describe(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    parse_duration(text).ok_or_else(|| "a time such as 7d, 12h or 30m".to_owned())
 }
 
 /// The names of policies that are compiled in are completed.

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use reeve_policy::Mode;
 use reeve_policy::language::Policy;
+use reeve_policy::{Mode, Timestamp};
 use reeve_replay::Scene;
+use reeve_replay::history::History;
 use reeve_replay::trial::{self, Trial};
 
 use super::TryArgs;
@@ -27,7 +29,10 @@ pub struct Hits {
 /// When settings, policies, tenants or captures cannot be read; [`Hits`] where somebody is hit otherwise.
 pub fn run(args: &TryArgs) -> anyhow::Result<()> {
     let candidate = config::named_policy(&args.candidate)?;
-    let trial = on_captures(args, candidate)?;
+    let trial = match args.history {
+        Some(span) => on_history(args, candidate, span)?,
+        None => on_captures(args, candidate)?,
+    };
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&trial)?)?;
@@ -38,6 +43,19 @@ pub fn run(args: &TryArgs) -> anyhow::Result<()> {
     let all = &trial.comparison;
     let (newly, no_longer, differently) = (all.newly.len(), all.no_longer.len(), all.differently.len());
     if trial.differs() { Err(Hits { newly, no_longer, differently }.into()) } else { Ok(()) }
+}
+
+fn on_history(args: &TryArgs, mut policy: Policy, span: Duration) -> anyhow::Result<Trial> {
+    let settings = config::load(&args.config)?.settings;
+    settings.protect(&mut policy);
+    let against = args.against.as_deref().map(config::named_policy).transpose()?;
+    let against = against.map(|mut against| {
+        settings.protect(&mut against);
+        Arc::new(against)
+    });
+    let since = now().minus(span);
+    let history = History::open(&settings.history_dir(), Some(since))?;
+    Ok(trial::history(&history, &Arc::new(policy), against.as_ref(), Some(since))?)
 }
 
 fn on_captures(args: &TryArgs, mut policy: Policy) -> anyhow::Result<Trial> {
@@ -61,4 +79,10 @@ fn on_captures(args: &TryArgs, mut policy: Policy) -> anyhow::Result<Trial> {
     let scene =
         Scene { tenants, kind: kind(args.vantage), policy: Arc::new(policy), mode: Mode::Enforce, shards: 1 };
     Ok(trial::captures(&scene, &against, &args.pcap)?)
+}
+
+fn now() -> Timestamp {
+    // Before 1970 there is no history.
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -21,6 +21,7 @@ use reeve_policy::language::{Policy, Rule, parse_tenants_from};
 use reeve_policy::local::FIRST_USER;
 use reeve_policy::reader::{ConfigErrors, Document};
 use reeve_policy::{Mode, NodeId, Tenant, TenantId};
+use reeve_replay::history;
 
 use crate::blocklists::BlocklistSettings;
 
@@ -56,6 +57,8 @@ pub struct Settings {
     pub blocklists: Vec<BlocklistSettings>,
     /// How capture and tables are sized.
     pub limits: Limits,
+    /// How much is kept of what happened, so that policies can be tried on it; nothing if left out.
+    pub history: Option<history::Limits>,
     /// Where Prometheus reads the metrics; nowhere if left out.
     pub metrics: Option<SocketAddr>,
 }
@@ -71,6 +74,12 @@ impl Settings {
 }
 
 impl Settings {
+    /// Where the history is, if one is kept.
+    #[must_use]
+    pub fn history_dir(&self) -> PathBuf {
+        self.state_dir.join("history")
+    }
+
     /// Adds to what a policy protects what is protected on this node.
     pub fn protect(&self, policy: &mut Policy) {
         policy.protected_sources.extend(self.protected_sources.iter().cloned());
@@ -339,7 +348,7 @@ mod tests {
         check(
             &format!("mod = \"enforce\"\n{GOOD}"),
             &[
-                "1:1: `mod`: found a key that is not known; allowed: blocklist, controller, limits, local, metrics",
+                "1:1: `mod`: found a key that is not known; allowed: blocklist, controller, history, limits, local, metrics",
             ],
         );
         check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
@@ -353,6 +362,14 @@ mod tests {
         check(
             &format!("{GOOD}[limits]\nring_mib = 0\n"),
             &["7:12: `limits.ring_mib`: found 0; allowed: a whole number from 4 to 4096"],
+        );
+        check(&format!("{GOOD}[history]\nkeep = \"30d\"\nmax_bytes = 16777216\n"), &[]);
+        check(
+            &format!("{GOOD}[history]\nkeep = \"5m\"\nmax_bytes = 1000\n"),
+            &[
+                "7:8: `history.keep`: found \"5m\"; allowed: a time such as 7d, from 1h to 366d",
+                "8:13: `history.max_bytes`: found 1000; allowed: a whole number from 16777216 to 1099511627776",
+            ],
         );
         check(&format!("{GOOD}[metrics]\nlisten = \"[::1]:9464\"\n"), &[]);
         check(

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_core::blocklist::{Blocklists, ListKind};
@@ -58,6 +59,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
     }
     let blocklists = blocklists(root, base);
     let limits = root.section("limits").map_or_else(Limits::default, |section| limits(&section));
+    let history = root.section("history").map(|section| history(&section));
     let metrics = root.section("metrics").and_then(|section| metrics(&section));
     Some(Settings {
         node: node?,
@@ -76,6 +78,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         },
         blocklists,
         limits,
+        history,
         metrics,
     })
 }
@@ -225,6 +228,25 @@ fn limits(section: &Section<'_, '_>) -> Limits {
     }
     if let Some(number) = section.integer("sampling", 1..=1_000) {
         limits.sampling = u16::try_from(number).expect("the range fits");
+    }
+    section.finish();
+    limits
+}
+
+/// How much is kept of what happened.
+fn history(section: &Section<'_, '_>) -> reeve_replay::history::Limits {
+    /// 1 TiB: more than any disk is asked for.
+    const MOST: u64 = 1 << 40;
+    let mut limits = reeve_replay::history::Limits::default();
+    let (hour, year) = (Duration::from_secs(3_600), Duration::from_secs(366 * 86_400));
+    if let Some(keep) =
+        section.span("keep", "a time such as 7d, from 1h to 366d", |keep| (hour..=year).contains(keep))
+    {
+        limits.keep = keep;
+    }
+    let least = reeve_replay::history::Limits::LEAST_BYTES;
+    if let Some(bytes) = section.integer("max_bytes", least..=MOST) {
+        limits.max_bytes = bytes;
     }
     section.finish();
     limits

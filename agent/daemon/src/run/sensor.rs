@@ -2,6 +2,7 @@
 
 mod brakes;
 mod exemptions;
+mod history;
 mod log;
 mod verify;
 
@@ -64,6 +65,8 @@ pub(super) struct Sensor {
     /// Frames received and dropped when the share of the lost was last looked at.
     losses: Loss,
     is_blind: bool,
+    /// Whether it was told that the history is not written.
+    history_fails: bool,
     pauses: Pauses,
     /// The one that the engine was told of.
     paused: Option<Pause>,
@@ -123,10 +126,14 @@ impl Sensor {
         // Only spreads hashes; a tenant cannot guess it, and it never shows.
         let seed = clock.now().as_nanos() ^ u64::from(std::process::id()) << 32;
         let config = engine_config(&loaded, seed);
-        let core = match record {
+        let historian = history::open(&loaded, &config, clock.now());
+        let mut core = match record {
             Some(record) => Recorded::recording(config, &record.path, record.limit)?,
             None => Recorded::new(config),
         };
+        if let Some(historian) = historian {
+            core.keep_history(historian);
+        }
         let tenants: Vec<Arc<Tenant>> = loaded.tenants.iter().cloned().map(Arc::new).collect();
         Ok(Self {
             core,
@@ -144,6 +151,7 @@ impl Sensor {
             has_way_out: true,
             losses: Loss { received: 0, dropped: 0 },
             is_blind: false,
+            history_fails: false,
             pauses: Pauses::default(),
             paused: None,
             news: News::default(),
@@ -207,6 +215,7 @@ impl Sensor {
             if told.elapsed() >= HEALTH_EVERY {
                 told = Instant::now();
                 self.look_at_losses();
+                self.look_at_history();
                 self.look_at_exemptions();
                 self.tell_health();
             }
@@ -329,6 +338,7 @@ impl Sensor {
             ("limits", new.limits != old.limits),
             ("local", new.local != old.local),
             ("enforcement", new.conntrack != old.conntrack),
+            ("history", new.history != old.history),
             ("metrics", new.metrics != old.metrics),
         ] {
             if changed {

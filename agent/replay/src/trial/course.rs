@@ -6,9 +6,10 @@ use reeve_core::engine::{Engine, Input, Output};
 use reeve_core::flow::{Held, Restrictions};
 use reeve_core::packet::{self, Body};
 use reeve_core::{Frame, topology::TenantIx};
+use reeve_policy::judge::Standing as Judged;
 use reeve_policy::{
-    Action, Decision, DecisionId, Mode, Origin, PolicyVersion, Rate, Scope, Target, TenantId, Timestamp,
-    Until, Violation, ViolationId,
+    Action, Decision, DecisionId, DesiredState, Mode, Origin, PolicyVersion, Rate, Scope, Target, TenantId,
+    Timestamp, Until, Violation, ViolationId,
 };
 use serde::Serialize;
 
@@ -184,7 +185,9 @@ struct Standing {
 /// What a policy comes to, as it is played.
 #[derive(Debug)]
 pub struct Course {
-    engine: Engine,
+    engine: Option<Engine>,
+    /// What was decided before this is not told.
+    since: Option<Timestamp>,
     hits: BTreeMap<Whom, Hit>,
     /// Families of the violations that were seen.
     families: BTreeMap<ViolationId, String>,
@@ -193,11 +196,12 @@ pub struct Course {
 }
 
 impl Course {
-    /// The course of what is played in an engine from now on.
+    /// The course of whatever is played in the engines that it goes on in. What is decided before `since` is not told.
     #[must_use]
-    pub fn new(engine: Engine) -> Self {
+    pub fn idle(since: Option<Timestamp>) -> Self {
         Self {
-            engine,
+            engine: None,
+            since,
             hits: BTreeMap::new(),
             families: BTreeMap::new(),
             standing: BTreeMap::new(),
@@ -212,19 +216,21 @@ impl Course {
         if !self.standing.is_empty() || !self.is_anybodys {
             self.weigh(frame);
         }
-        self.engine.handle_frame(frame);
+        self.engine.iter_mut().for_each(|engine| engine.handle_frame(frame));
         self.drain();
     }
 
     /// Lets time pass.
     pub fn tick(&mut self, at: Timestamp) {
-        self.engine.handle_tick(at);
+        self.engine.iter_mut().for_each(|engine| engine.handle_tick(at));
         self.drain();
     }
 
     /// Takes anything else.
     pub fn handle(&mut self, input: Input) {
-        self.engine.handle(input);
+        if let Some(engine) = &mut self.engine {
+            engine.handle(input);
+        }
         self.drain();
     }
 
@@ -232,6 +238,25 @@ impl Course {
     #[must_use]
     pub fn saw_anybody(&self) -> bool {
         self.is_anybodys
+    }
+
+    /// Goes on in another engine, as after a restart: who was hit stays, and so does what stands, if the engine was told.
+    pub fn go_on_in(&mut self, engine: Engine) {
+        self.engine = Some(engine);
+        self.drain();
+    }
+
+    /// What it would hold, and what it knows of tenants; `None` before it has begun.
+    pub(super) fn left(&self) -> Option<(DesiredState, Judged)> {
+        let engine = self.engine.as_ref()?;
+        Some((engine.desired().clone(), engine.standing().clone()))
+    }
+
+    /// Says what was really held back.
+    pub(super) fn set_held(&mut self, held: BTreeMap<TenantId, Restrictions>) {
+        if let Some(engine) = &mut self.engine {
+            engine.set_held(held);
+        }
     }
 
     /// Who was hit.
@@ -242,7 +267,8 @@ impl Course {
     /// Counts a packet that measures would have stood in the way of.
     fn weigh(&mut self, frame: &Frame<'_>) {
         let Ok(packet) = packet::parse(frame.link, frame.data, frame.wire_len) else { return };
-        let topology = self.engine.topology();
+        let Some(engine) = &self.engine else { return };
+        let topology = engine.topology();
         let who = topology.attribute(frame.vantage, frame.passage, frame.owner, &packet);
         self.is_anybodys |= who.sender.is_some() || who.receiver.is_some();
         let Body::Ip(ip) = &packet.body else { return };
@@ -278,7 +304,7 @@ impl Course {
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.engine.poll() {
+        while let Some(output) = self.engine.as_mut().and_then(Engine::poll) {
             match output {
                 Output::Violation(violation) => self.note(&violation),
                 Output::Decision(decision) => self.decide(&decision),
@@ -320,7 +346,7 @@ impl Course {
     }
 
     fn decide(&mut self, decision: &Decision) {
-        if decision.action <= Action::Observe {
+        if decision.action <= Action::Observe || self.since.is_some_and(|since| decision.at < since) {
             return;
         }
         let (Some(family), Some(step)) = (self.family(decision), Step::of(decision)) else { return };

@@ -13,6 +13,7 @@
 
 mod compare;
 mod course;
+mod history;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::capture::{CaptureFileError, FileError};
 use crate::scene::{Scene, TAIL, each_frame};
 pub use compare::{Change, Comparison, Differs};
 pub use course::{Course, Cut, Hit, Step};
+pub use history::{as_it_ran, history};
 pub use table::table;
 
 /// What a trial was made of, and what came of it.
@@ -73,7 +75,9 @@ pub fn captures(scene: &Scene, against: &Arc<Policy>, files: &[PathBuf]) -> Resu
     let engine = |scene: &Scene| {
         let mut engine = scene.engine();
         engine.pretend_measures();
-        Course::new(engine)
+        let mut course = Course::idle(None);
+        course.go_on_in(engine);
+        course
     };
     let (mut running, mut candidate) = (engine(&before), engine(scene));
     let (mut frames, mut span, mut notes) = (0, None, Vec::new());
