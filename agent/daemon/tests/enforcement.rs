@@ -56,6 +56,9 @@ fn every_kind() -> Elements {
     ] {
         elements.insert(Element::Suspended(net.parse().unwrap()), hold(Lasting::Lease, "s"));
     }
+    for net in ["203.0.113.10/32", "203.0.113.64/26", "2001:db8:10::/48"] {
+        elements.insert(Element::Cut(net.parse().unwrap()), hold(Lasting::Lease, "s"));
+    }
     elements.insert(Element::SuspendedPort("tap-14-bytes-x".into()), hold(hour, "s"));
     elements.insert(Element::HeldPort("tap1".into()), hold(hour, "h"));
     let limit = |rate: &str, id| Hold { rate: Some(rate.parse().unwrap()), ..hold(hour, id) };

@@ -77,6 +77,9 @@ pub struct Policy {
     /// Destinations that every suspended tenant keeps.
     #[serde(default)]
     pub lifeline: Vec<IpNet>,
+    /// What a suspension does beside holding back what the tenant sends.
+    #[serde(default)]
+    pub suspension: Suspension,
     /// How many tenants may be held without a person having looked.
     pub brakes: Brakes,
     /// Whether a server that is suspected to be an open relay is asked, and by whom for whom.
@@ -88,6 +91,35 @@ pub struct Policy {
     /// Who is told, and in which words.
     #[serde(default)]
     pub notices: NoticeSettings,
+}
+
+/// What a suspension does beside holding back what the tenant sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// What becomes of what others send to the tenant.
+    pub inbound: Inbound,
+}
+
+/// What becomes of what others send to a suspended tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inbound {
+    /// It arrives; answers do not leave.
+    #[default]
+    Keep,
+    /// It is refused on its way, but for what comes from the lifeline or keeps the link up.
+    Cut,
+}
+
+impl Inbound {
+    /// The word in policies.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Cut => "cut",
+        }
+    }
 }
 
 /// How a server that is suspected to be an open relay is asked whether it is one. Nothing is sent.

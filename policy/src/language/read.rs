@@ -11,7 +11,7 @@ use super::numbers::Tailoring;
 use super::rules_read::{NAME, override_rules, rules};
 use super::tenants::{prefixes, spared};
 use super::thresholds::Thresholds;
-use super::{Brakes, Policy, RelayCheck, Rule, thresholds_read};
+use super::{Brakes, Inbound, Policy, RelayCheck, Rule, thresholds_read};
 use crate::reader::{ConfigErrors, Document, Section};
 use crate::tenant::Name;
 
@@ -78,6 +78,12 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
     if let Some(section) = root.section("brakes") {
         read_brakes(&section, &mut brakes);
     }
+    let mut suspension = base.as_ref().map(|base| base.suspension).unwrap_or_default();
+    if let Some(section) = root.section("suspension") {
+        let words = [Inbound::Keep, Inbound::Cut].map(|inbound| (inbound.name(), inbound));
+        suspension.inbound = section.one_of("inbound", &words).unwrap_or(suspension.inbound);
+        section.finish();
+    }
     let mut own_networks = base.as_ref().map_or_else(Vec::new, |base| base.own_networks.clone());
     let mut is_said = false;
     if let Some(networks) = root.section("networks") {
@@ -115,6 +121,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         protected_destinations: destinations,
         own_addresses: Vec::new(),
         lifeline,
+        suspension,
         brakes,
         relay_check,
         own_networks,

@@ -143,6 +143,8 @@ fn lines(policy: &Policy) -> Vec<Line> {
     to.list("sources", &policy.protected_sources);
     to.list("destinations", &policy.protected_destinations);
     to.list("lifeline", &policy.lifeline);
+    to.table("[suspension]", "suspension");
+    to.put("inbound", quoted(&policy.suspension.inbound.name()));
     to.table("[brakes]", "brakes");
     to.put("measures_per_minute", policy.brakes.measures_per_minute.to_string());
     to.put("share_of_tenants", number(policy.brakes.share_of_tenants));
@@ -419,6 +421,9 @@ holidays = ["2026-12-25", "2027-01-01"]
 sources = ["our-monitoring"]
 destinations = ["192.0.2.0/24"]
 lifeline = ["198.51.100.0/28"]
+
+[suspension]
+inbound = "cut"
 
 [brakes]
 share_of_tenants = 0.25

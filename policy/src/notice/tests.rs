@@ -307,6 +307,21 @@ fn a_notice_has_one_key_however_often_it_is_made() {
 }
 
 #[test]
+fn who_is_suspended_is_told_whether_others_still_reach_it() {
+    let people = tenants();
+    for (inbound, arrives, is_refused) in
+        [("keep", "ook antwoorden", false), ("cut", "weigeren wat anderen u sturen", true)]
+    {
+        let policy = policy(&format!("[suspension]\ninbound = \"{inbound}\"\n"));
+        let office = Office { policy: &policy, tenants: &|id| people.get(id) };
+        let notices = office.of_decision(&ordered(Until::Paid, "invoice 12"), None);
+        assert!(notices[0].text.contains(arrives), "{}", notices[0].text);
+        let is_told = |notice: &Notice| notice.text.contains("weigeren");
+        assert!(notices.iter().all(|notice| is_told(notice) == is_refused), "{notices:?}");
+    }
+}
+
+#[test]
 fn a_notice_reads_well_in_each_language() {
     let text = "[calendar]\nutc_offset = \"+01:00\"\n\
          [notices]\ntell = [\"tenant\", \"parent\"]\nprovider = \"Example Hosting\"\ncontact = \"abuse@example.net\"\n\

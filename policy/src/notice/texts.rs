@@ -77,7 +77,7 @@ const GROUPS: &[(&str, &[Row])] = &[
     (
         "did",
         &[
-            (&["observe", "notify", "suspend", "block_all", "block_forged"], &[]),
+            (&["observe", "notify", "suspend", "suspend_cut", "block_all", "block_forged"], &[]),
             (&["limit_all", "limit_forged"], &["rate"]),
             (&["limit_port"], &["rate", "port"]),
             (&["limit_targets"], &["rate", "targets"]),

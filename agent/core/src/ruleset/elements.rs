@@ -25,6 +25,8 @@ pub enum Element {
     Own(IpNet),
     /// A source of which everything is refused.
     Suspended(IpNet),
+    /// A destination to which nothing is let, as its tenant is suspended.
+    Cut(IpNet),
     /// An interface of which everything is dropped.
     SuspendedPort(Arc<str>),
     /// An interface of which only what can be read is bridged.
@@ -149,7 +151,7 @@ const LINK_LOCAL: IpNet =
 /// What an element that is no interface is keyed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'e> {
-    /// The source; of a protected destination, that.
+    /// The source; of a destination that is protected or cut, that.
     pub first: &'e IpNet,
     /// The destination, where it is part of the key.
     pub destination: Option<&'e IpNet>,
@@ -265,6 +267,7 @@ impl Element {
             Self::Protected(net) => SetId::Protected(version(net)),
             Self::Own(net) => SetId::Own(version(net)),
             Self::Suspended(net) => SetId::Suspended(version(net)),
+            Self::Cut(net) => SetId::Cut(version(net)),
             Self::SuspendedPort(_) => SetId::SuspendedPort,
             Self::HeldPort(_) => SetId::HeldPort,
             Self::VettedPort(_) => SetId::VettedPort,
@@ -318,6 +321,7 @@ impl Element {
             Self::Protected(net)
             | Self::Own(net)
             | Self::Suspended(net)
+            | Self::Cut(net)
             | Self::Held(net)
             | Self::Cap { source: net, .. }
             | Self::Limited(net) => one(net),
@@ -382,6 +386,8 @@ pub struct Spared<'s> {
 pub struct Manner {
     /// Whether there are sets for connections at a time: else what would be in them is left out.
     pub counts_connections: bool,
+    /// Whether what others send to a suspended tenant is refused as well.
+    pub cuts_inbound: bool,
 }
 
 /// The elements that carry `desired` out on `node` at `now`, beside the protected destinations. A measure of a tenant that
@@ -588,9 +594,12 @@ fn beside(
 ) -> Vec<Element> {
     match (measure.decision.action, &measure.decision.scope) {
         (Action::Suspend, _) | (Action::Block, Scope::All) => {
+            // Not of the tenant's own doing, so it counts for no decision.
+            let is_cut = manner.cuts_inbound && measure.decision.action == Action::Suspend;
             let kept: Vec<IpNet> = lifeline.iter().chain(&tenant.lifeline).copied().collect();
             pairs(sources, IpNet::aggregate(&kept).into_iter())
                 .map(|(source, destination)| Element::Lifeline { source, destination })
+                .chain(sources.iter().filter(|_| is_cut).copied().map(Element::Cut))
                 .collect()
         }
         (Action::Block | Action::Limit, Scope::Forged) => {
@@ -747,7 +756,7 @@ mod tests {
             ..tenant.clone()
         };
         let tenants = [Arc::new(tenant), Arc::new(other)];
-        let manner = Manner { counts_connections: true };
+        let manner = Manner { counts_connections: true, ..Manner::default() };
         let spared = Spared { lifeline: &["198.51.100.7/32".parse().unwrap()], manner, ..Spared::default() };
         let all = elements(&desired, &"n1".parse().unwrap(), &tenants, spared, Timestamp::from_secs(200));
         let told: Vec<String> = all
@@ -773,6 +782,39 @@ mod tests {
                 "Lifeline { source: 203.0.113.0/25, destination: 198.51.100.7/32 } Lease ",
             ],
         );
+    }
+
+    #[test]
+    fn where_inbound_is_cut_a_suspension_holds_its_addresses_as_destinations_too() {
+        let addresses = ["203.0.113.7/32", "2001:db8:10::/48"].map(|net| net.parse().unwrap()).to_vec();
+        let tenants = [Arc::new(Tenant { addresses, ..Tenant::new("a".parse().unwrap()) })];
+        let both = ["203.0.113.7/32", "2001:db8:10::/48"];
+        for (action, cuts_inbound, expect) in [
+            (Action::Suspend, false, &[][..]),
+            (Action::Suspend, true, &both),
+            // That is about what the tenant sends.
+            (Action::Block, true, &[]),
+        ] {
+            let held = measure("m", action, Scope::All, Until::Released);
+            let desired = DesiredState {
+                version: 1,
+                measures: [(held.decision.id.clone(), held)].into_iter().collect(),
+            };
+            let manner = Manner { cuts_inbound, ..Manner::default() };
+            let spared = Spared { manner, ..Spared::default() };
+            let all = elements(&desired, &"n1".parse().unwrap(), &tenants, spared, Timestamp::from_secs(200));
+            let cut: Vec<String> = all
+                .iter()
+                .filter_map(|(element, hold)| match element {
+                    Element::Cut(net) => {
+                        assert_eq!((hold.lasting, hold.decisions.len()), (Lasting::Lease, 0));
+                        Some(net.to_string())
+                    }
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(cut, expect);
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //! by addresses and by names of interfaces, which need not exist yet, so that a tenant's port is held from its first packet.
 //!
 //! The suspended come first: nothing of theirs goes anywhere, but to the lifeline that they may have, or a resolver on the
-//! internet would be their way out, and but for what keeps their link up. What comes
+//! internet would be their way out, and but for what keeps their link up. Where the policy says so, what others send to them is refused as
+//! well (`cut`), so that these are told at once, but for what comes from the lifeline. What comes
 //! from a suspended port with a source that is not its tenant's is dropped without a word, since an answer would go to
 //! somebody else; so is what such a port sends to the node for it to route, which the table for bridged frames sees last. Behind
 //! tags and tunnels that are not looked into there may be any source, so from the ports of those under some measure nothing is bridged that
@@ -107,6 +108,8 @@ pub enum SetId {
     Own(Version),
     /// Sources of which everything is refused.
     Suspended(Version),
+    /// Suspended destinations, to which nothing is let either.
+    Cut(Version),
     /// Interfaces of which everything is dropped.
     SuspendedPort,
     /// Interfaces of which only what can be read is bridged.
@@ -226,6 +229,8 @@ pub enum Upkeep {
     Neighbours(u8),
     /// A client's question to all DHCP servers of the link, by version (RFC 2131, RFC 8415).
     Dhcp(Version),
+    /// What a DHCP server says to a client, by version, wherever it is sent.
+    DhcpAnswer(Version),
 }
 
 /// A rule.
@@ -299,6 +304,8 @@ pub enum ChainId {
     Output,
     /// What comes from the suspended.
     Suspended,
+    /// What others send to the suspended, where that is cut.
+    Cut,
     /// What comes from a suspended port and cannot be answered.
     Unheard,
     /// What comes from a port of which only its tenant's own sources pass.
@@ -450,6 +457,7 @@ impl SetId {
         all.extend(both(Self::Protected));
         all.extend(both(Self::Own));
         all.extend(both(Self::Suspended));
+        all.extend(both(Self::Cut));
         all.extend([Self::SuspendedPort, Self::HeldPort, Self::VettedPort]);
         all.extend(both(Self::Vouched));
         all.extend([Self::ForgedPort, Self::ForgedLimit, Self::ForgedLimited]);
@@ -527,6 +535,7 @@ impl SetId {
             Self::Protected(version) => format!("protected{}", version.digit()),
             Self::Own(version) => format!("own{}", version.digit()),
             Self::Suspended(version) => format!("suspended{}", version.digit()),
+            Self::Cut(version) => format!("cut{}", version.digit()),
             Self::SuspendedPort => "suspended_port".to_owned(),
             Self::HeldPort => "held_port".to_owned(),
             Self::VettedPort => "vetted_port".to_owned(),
@@ -554,7 +563,7 @@ impl SetId {
     #[must_use]
     pub fn key(self) -> Vec<Field> {
         match self {
-            Self::Protected(version) => vec![Field::Destination(version)],
+            Self::Protected(version) | Self::Cut(version) => vec![Field::Destination(version)],
             Self::Own(version) | Self::Suspended(version) | Self::Held(version) | Self::Limited(version) => {
                 Shape::Source.key(version)
             }
@@ -599,6 +608,7 @@ impl ChainId {
             Self::Input => "input",
             Self::Output => "output",
             Self::Suspended => "suspended",
+            Self::Cut => "cut",
             Self::Unheard => "unheard",
             Self::Forged => "forged",
             Self::Caps => "caps",
@@ -683,6 +693,17 @@ impl Ruleset {
         suspended.extend(Upkeep::above_the_link().map(keep_up));
         suspended.push(Rule::Always(refuse));
 
+        // Whom a suspended tenant may reach may reach it.
+        let mut cut = both(SetId::Protected, Verdict::Return).to_vec();
+        cut.extend(Version::BOTH.map(|version| Rule::Lookup {
+            key: vec![Field::Destination(version), Field::Source(version)],
+            set: SetId::Lifeline(version),
+            verdict: Verdict::Return,
+        }));
+        cut.extend(NEIGHBOURS.map(Upkeep::Neighbours).map(keep_up));
+        cut.extend(Version::BOTH.map(Upkeep::DhcpAnswer).map(keep_up));
+        cut.push(Rule::Always(refuse));
+
         let mut unheard = Vec::new();
         unheard.extend((family == Family::Bridge).then(|| keep_up(Upkeep::Arp)));
         unheard.extend(Upkeep::above_the_link().map(keep_up));
@@ -719,12 +740,16 @@ impl Ruleset {
             rules.extend(both(SetId::Suspended, Verdict::Goto(ChainId::Suspended)));
             rules.extend(is_port_known.then(unheard_port));
             rules.extend(is_port_known.then(vetted_port));
+            // What the node itself sends arrives.
+            let cut = is_port_known.then(|| both(SetId::Cut, Verdict::Jump(ChainId::Cut)));
+            rules.extend(cut.into_iter().flatten());
             rules.extend(both(SetId::Held, Verdict::Goto(ChainId::Held)));
             rules
         };
         let mut chains = vec![
             chain(ChainId::Refuse, None, last),
             chain(ChainId::Suspended, None, suspended),
+            chain(ChainId::Cut, None, cut),
             chain(ChainId::Unheard, None, unheard),
             chain(ChainId::Forged, None, forged),
             chain(ChainId::Openings, None, openings),

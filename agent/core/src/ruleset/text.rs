@@ -164,6 +164,10 @@ fn print_chain(text: &mut String, chain: &Chain) {
                                 "ip6 hoplimit {LINK_HOPS} meta length < {UPKEEP_BELOW} icmpv6 type {kind}"
                             )
                         }
+                        Upkeep::DhcpAnswer(version) => {
+                            let (client, server, _) = Upkeep::dhcp(*version);
+                            format!("udp sport {server} udp dport {client}")
+                        }
                         Upkeep::Dhcp(version) => {
                             let (client, server, all) = Upkeep::dhcp(*version);
                             let destination = expression(Field::Destination(*version));

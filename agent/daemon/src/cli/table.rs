@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use reeve_core::ruleset::elements::{Manner, Spared};
 use reeve_core::ruleset::rendering::{self, Setting};
 use reeve_core::ruleset::{Elements, text};
+use reeve_policy::language::Inbound;
 use reeve_policy::{DesiredState, Timestamp};
 
 use super::{ClearArgs, RulesetArgs};
@@ -42,7 +43,10 @@ pub(super) fn wanted(loaded: &Loaded, roster: Roster, desired: &DesiredState, no
     let node::Lifelines { vital, own } = node::lifelines(&peers.unwrap_or_default());
     let protected: Vec<IpNet> = loaded.policy.protected_destinations.iter().chain(&vital).copied().collect();
     let own: Vec<IpNet> = own.into_iter().collect();
-    let manner = Manner { counts_connections: loaded.settings.extras().conntrack };
+    let manner = Manner {
+        counts_connections: loaded.settings.extras().conntrack,
+        cuts_inbound: loaded.policy.suspension.inbound == Inbound::Cut,
+    };
     let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline, manner };
     let node = &loaded.settings.node;
     let mut local = Processes::of(loaded);

@@ -71,6 +71,8 @@ pub(crate) struct Change {
     pub tenants_version: u64,
     pub protected: Vec<IpNet>,
     pub lifeline: Vec<IpNet>,
+    /// Whether what others send to suspended tenants is refused as well.
+    pub cuts_inbound: bool,
     pub imposed: Vec<Measure>,
     pub lifted: Vec<Lifted>,
     pub orders: Vec<OrderId>,
@@ -93,6 +95,7 @@ impl Change {
             tenants_version: 0,
             protected: Vec::new(),
             lifeline: Vec::new(),
+            cuts_inbound: false,
             imposed: Vec::new(),
             lifted: Vec::new(),
             orders: Vec::new(),
@@ -118,6 +121,7 @@ impl Change {
         self.tenants_version = newer.tenants_version;
         self.protected = newer.protected;
         self.lifeline = newer.lifeline;
+        self.cuts_inbound = newer.cuts_inbound;
         self.pauses = newer.pauses;
     }
 }
@@ -291,7 +295,7 @@ impl Keeper {
         let Lifelines { vital, own } = &self.lifelines;
         let protected: Vec<IpNet> = self.current.protected.iter().chain(vital).copied().collect();
         let own: Vec<IpNet> = own.iter().copied().collect();
-        let manner = Manner { counts_connections: self.is_capping };
+        let manner = Manner { counts_connections: self.is_capping, cuts_inbound: self.current.cuts_inbound };
         let spared = Spared { protected: &protected, own: &own, lifeline: &self.current.lifeline, manner };
         let (desired, tenants) = (&self.current.desired, &self.current.tenants);
         if let Some(local) = &mut self.local {

@@ -179,6 +179,7 @@ proptest! {
         let nets = |texts: &[&str]| texts.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
         let (protected, own) = (nets(&["192.0.2.0/28"]), nets(&["203.0.113.1/32", "192.0.2.9/32"]));
         let lifeline = nets(&["192.0.2.80/32", "2001:db8:80::/64"]);
+        let manner = Manner { counts_connections: true, cuts_inbound: true };
         let mut world = World {
             desired: DesiredState::default(),
             all_tenants: tenants(),
@@ -191,7 +192,7 @@ proptest! {
         for step in steps {
             world.go(step.clone());
             let spared = if world.is_spared {
-                Spared { protected: &protected, own: &own, lifeline: &lifeline, ..Spared::default() }
+                Spared { protected: &protected, own: &own, lifeline: &lifeline, manner }
             } else {
                 Spared::default()
             };

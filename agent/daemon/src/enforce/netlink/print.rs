@@ -529,6 +529,13 @@ fn push_upkeep(rule: &mut object::Rule, what: Upkeep, family: Family) {
             rule.push(payload(TRANSPORT_HEADER, 0, 1, REGISTER));
             rule.push(compare(CMP_EQ, &[kind]));
         }
+        Upkeep::DhcpAnswer(version) => {
+            let (client, server, _) = Upkeep::dhcp(version);
+            rule.push(meta(META_L4PROTO, REGISTER));
+            rule.push(compare(CMP_EQ, &[PROTOCOL_UDP]));
+            rule.push(payload(TRANSPORT_HEADER, 0, 4, REGISTER));
+            rule.push(compare(CMP_EQ, &[server.to_be_bytes(), client.to_be_bytes()].concat()));
+        }
         Upkeep::Dhcp(version) => {
             let (client, server, all) = Upkeep::dhcp(version);
             push_key(rule, &[Field::Destination(version)], family, true);

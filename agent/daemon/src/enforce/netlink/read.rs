@@ -263,6 +263,7 @@ fn decode(id: SetId, members: Vec<Member>, observed: &mut Observed) {
         SetId::Protected(_) => Some(Element::Protected(net)),
         SetId::Own(_) => Some(Element::Own(net)),
         SetId::Suspended(_) => Some(Element::Suspended(net)),
+        SetId::Cut(_) => Some(Element::Cut(net)),
         SetId::Held(_) => Some(Element::Held(net)),
         SetId::Limited(_) => Some(Element::Limited(net)),
         SetId::Cap(most, _) => Some(Element::Cap { most, source: net }),
