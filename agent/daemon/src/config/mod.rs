@@ -348,7 +348,7 @@ mod tests {
         check(
             &format!("mod = \"enforce\"\n{GOOD}"),
             &[
-                "1:1: `mod`: found a key that is not known; allowed: blocklist, controller, history, limits, local, metrics",
+                "1:1: `mod`: found a key that is not known; allowed: blocklist, controller, enforcement, history, limits, local, metrics",
             ],
         );
         check(&format!("mode = 1\n{GOOD}"), &["1:8: `mode`: found 1; allowed: observe, enforce"]);
