@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::decision::{Decision, DecisionId, Origin};
+use crate::language::conditions::Escalation;
 use crate::reader::{about, format_duration};
 use crate::reckoning::{Cause, Condition, HeldTo, Near, Otherwise, Reckoning, Whence, WhyNot};
 use crate::tenant::Mode;
@@ -90,7 +91,7 @@ fn facts(violation: &Violation, also: &[String], is_undecided: bool) -> Vec<Line
     let mut all = vec![
         line("violation", violation.id.to_string()),
         line("tenant", format!("{} on {}", violation.tenant, violation.node)),
-        line("rule", format!("{}, clause {}{}", violation.rule, violation.clause, also_of(also))),
+        line("rule", format!("{}, clause {}{}", rule(violation), violation.clause, also_of(also))),
         line(
             "strike",
             match violation.is_suspicion() {
@@ -108,6 +109,22 @@ fn facts(violation: &Violation, also: &[String], is_undecided: bool) -> Vec<Line
         all.push(line("decided", why.to_owned()));
     }
     all
+}
+
+/// `spam.parent, held against the reseller for what its customers did by rule spam`.
+fn rule(violation: &Violation) -> String {
+    let key = &violation.rule;
+    match Escalation::rule_behind(key).filter(|_| is_of_customers(violation)) {
+        Some(behind) => {
+            format!("{key}, held against the reseller for what its customers did by rule {behind}")
+        }
+        None => key.to_string(),
+    }
+}
+
+/// Whether it was counted over customers. A rule may have a key of that form that is about nobody but whom it says.
+fn is_of_customers(violation: &Violation) -> bool {
+    violation.evidence.metrics.iter().any(|metric| metric.name == Escalation::COUNTED)
 }
 
 fn also_of(also: &[String]) -> String {
@@ -180,7 +197,12 @@ fn numbers(reckoning: &Reckoning) -> Vec<String> {
 fn window(reckoning: &Reckoning, name: &str) -> String {
     let seconds = reckoning.window.as_secs_f64();
     let has_it = seconds == 0.0 || name.contains("per_");
-    if has_it { String::new() } else { format!(" in {} s", round(seconds)) }
+    match has_it {
+        true => String::new(),
+        // What is counted over days is asked for in days.
+        false if seconds >= 86_400.0 => format!(" in {}", format_duration(reckoning.window)),
+        false => format!(" in {} s", round(seconds)),
+    }
 }
 
 fn whence(held: &HeldTo, reckoning: &Reckoning) -> String {

@@ -54,19 +54,26 @@ fn play(judge: &mut Judge, tenant: &Tenant, scans: &[Alert]) -> Dossier {
     let mut dossier: Option<Dossier> = None;
     for scan in scans {
         judge.handle_timeout(scan.at);
-        judge.handle_alert(scan, tenant, Occupancy { tenants: 100, held: 0, is_held: false });
-        while let Some(judgement) = judge.poll() {
-            match (judgement, &mut dossier) {
-                (Judgement::Violation(violation), Some(kept)) if kept.violation.id == violation.id => {
-                    kept.see(&violation);
-                }
-                (Judgement::Violation(violation), kept) => *kept = Some(Dossier::new(violation)),
-                (Judgement::Decision(decision), kept) => kept.as_mut().unwrap().decide(&decision),
-                (Judgement::Excused(_) | Judgement::Braked(_), _) => {}
-            }
-        }
+        judge.handle_alert(scan, tenant, OCCUPANCY);
+        drain(judge, &mut dossier);
     }
     dossier.unwrap()
+}
+
+const OCCUPANCY: Occupancy = Occupancy { tenants: 100, held: 0, is_held: false };
+
+/// Takes what was judged into the dossier of the last violation.
+fn drain(judge: &mut Judge, dossier: &mut Option<Dossier>) {
+    while let Some(judgement) = judge.poll() {
+        match (judgement, &mut *dossier) {
+            (Judgement::Violation(violation), Some(kept)) if kept.violation.id == violation.id => {
+                kept.see(&violation);
+            }
+            (Judgement::Violation(violation), kept) => *kept = Some(Dossier::new(violation)),
+            (Judgement::Decision(decision), kept) => kept.as_mut().unwrap().decide(&decision),
+            (Judgement::Excused(_) | Judgement::Braked(_), _) => {}
+        }
+    }
 }
 
 /// What is told of it, without the violation's key.
@@ -339,4 +346,46 @@ fn an_exemption_that_nearly_applied_is_named_with_what_was_in_its_way() {
         Tenant { exemptions: vec![exemption("x/login", &[other], None, None)], ..tenant(Profile::None) };
     let told = told(&play(&mut judge(&text), &tenant, &[scan(0, 40.0, 25.0)]));
     assert!(!told.contains("exemption"), "{told}");
+}
+
+#[test]
+fn what_is_held_against_a_reseller_is_told_by_the_rule_behind_it_and_its_own_steps() {
+    let text = format!(
+        "{RULE}also = [\"x/attack\"]\nparent = {{ violations = 2, within = \"30d\", ladder = [\
+         {{ action = \"notify\" }}, {{ action = \"suspend\", until = \"released\" }}] }}\n{LADDER}"
+    );
+    let mut judge = judge(&text);
+    let reseller = Tenant::new("r".parse().unwrap());
+    let child = Tenant { parent: Some(reseller.id.clone()), ..tenant(Profile::None) };
+    let family = [Arc::new(reseller.clone()), Arc::new(child.clone())];
+    judge.set_families(family.iter());
+    let own = play(&mut judge, &child, &[scan(0, 40.0, 25.0), scan(2 * DAY, 40.0, 25.0)]);
+    assert!(told(&own).contains("rule       scan, clause x/scan; also x/attack\n"), "{}", told(&own));
+    let escalated = judge.poll_escalated().unwrap();
+    judge.handle_escalated(&escalated, OCCUPANCY);
+    let mut held = None;
+    drain(&mut judge, &mut held);
+    insta::assert_snapshot!(told(&held.unwrap()), @r"
+    violation  V
+    tenant     r on n1
+    rule       scan.parent, held against the reseller for what its customers did by rule scan, clause x/scan; also x/attack
+    strike     1, open
+    latest     portscan.horizontal: violations of customers 2 (limit 2), customers 1 (limit 1) in 12 s, to 20.0.0.1 tcp/80
+
+    decision V.1: notify (2026-11-26T12:00:00Z)
+      policy     x@4
+      number     portscan.horizontal: violations of customers 2 in 30d, limit 2: the policy's
+      number     portscan.horizontal: customers 1, limit 1: the policy's
+      standing   strike 1 within 180d; not known for it
+      step       1 of 2: notify, for strike 1
+      next       step 2, suspend all until released, if it goes on, from 2026-11-26T12:10:00Z at the earliest
+      what would have changed it
+        violations of customers below 2 in 30d: nothing by this number
+        the next strike begins at step 2, suspend all until released, or higher
+    ");
+    // A rule whose own key ends so is told as what it is.
+    let text =
+        format!("[[rule]]\nid = \"scan.parent\"\nclause = \"x/scan\"\non = [\"portscan.*\"]\n{LADDER}");
+    let plain = told(&play(&mut self::judge(&text), &tenant(Profile::None), &[scan(0, 40.0, 25.0)]));
+    assert!(plain.contains("rule       scan.parent, clause x/scan\n"), "{plain}");
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Judge, MAX_STRIKES, Record};
 use crate::decision::{Decision, DecisionId, Origin};
 use crate::language::Rule;
+use crate::language::conditions::Escalation;
 use crate::standing::{StrikeElsewhere, TenantStanding};
 use crate::tenant::{Mode, Name, Tenant, TenantId};
 use crate::time::Timestamp;
@@ -121,9 +122,7 @@ impl Judge {
 
 /// The rule behind a key; that of what is held against a reseller is its customers'.
 fn base(rule: &Name) -> Name {
-    let suffix = crate::language::conditions::Escalation::SUFFIX;
-    let base = rule.as_str().strip_suffix(suffix).and_then(|base| base.parse().ok());
-    base.unwrap_or_else(|| rule.clone())
+    Escalation::rule_behind(rule).unwrap_or_else(|| rule.clone())
 }
 
 fn count(strikes: usize) -> u32 {

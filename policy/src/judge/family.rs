@@ -110,7 +110,7 @@ impl Judge {
         alert.tenant = parent.clone();
         alert.samples.clear();
         alert.metrics = vec![
-            metric("violations_of_customers", all, escalation.violations),
+            metric(Escalation::COUNTED, all, escalation.violations),
             metric("customers", children, escalation.children),
         ];
         self.escalated.push_back(Escalated { alert, rule: rule.id.clone() });

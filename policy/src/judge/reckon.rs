@@ -6,6 +6,7 @@ use super::episode::Episode;
 use crate::alert::{Alert, Metric};
 use crate::class::Class;
 use crate::exemption::Exemption;
+use crate::language::conditions::Escalation;
 use crate::language::numbers::{Number, Value};
 use crate::language::thresholds::Thresholds;
 use crate::language::{History, Policy, Rule, Step};
@@ -29,7 +30,8 @@ pub(super) struct Taken<'a> {
 /// The reckoning of a step, before the episode takes note of it.
 pub(super) fn reckon(taken: Taken<'_>, episode: &Episode) -> Reckoning {
     let Taken { policy, rule, alert, tenant, index, cause, .. } = taken;
-    let held = Held::new(policy, alert, tenant);
+    let held =
+        Held::new(policy, alert, tenant, policy.escalation(&rule.id).map(|(_, escalation)| escalation));
     let history = History { strikes: episode.violation.strike, times: alert.times(), ..episode.history };
     let before = episode.last_step().map(|(step, at)| Before { step: number(step), at });
     let step = &rule.ladder[index];
@@ -163,10 +165,17 @@ struct Held<'a> {
     own: Thresholds,
     /// The endpoint that was called, if one was.
     endpoint: Option<usize>,
+    /// What it is counted by where it is held against a reseller: the numbers are the rule's then, not the detector's.
+    escalation: Option<&'a Escalation>,
 }
 
 impl<'a> Held<'a> {
-    fn new(policy: &'a Policy, alert: &'a Alert, tenant: &'a Tenant) -> Self {
+    fn new(
+        policy: &'a Policy,
+        alert: &'a Alert,
+        tenant: &'a Tenant,
+        escalation: Option<&'a Escalation>,
+    ) -> Self {
         let own = policy.thresholds_for(tenant.profile, Some(&tenant.id));
         let at = |index: &usize| {
             let is_at = |seen: &crate::alert::TargetSeen| {
@@ -175,7 +184,7 @@ impl<'a> Held<'a> {
             alert.targets.iter().any(is_at)
         };
         let endpoint = (0..own.endpoints.len()).find(at).filter(|_| alert.class == Class::ApiBurst);
-        Self { policy, alert, tenant, own, endpoint }
+        Self { policy, alert, tenant, own, endpoint, escalation }
     }
 
     fn numbers(&self) -> Vec<HeldTo> {
@@ -186,6 +195,9 @@ impl<'a> Held<'a> {
     fn held_to(&self, metric: &Metric, limit: f64) -> HeldTo {
         let name = metric.name.to_string();
         let seen = metric.value;
+        if self.escalation.is_some() {
+            return HeldTo { name, seen, limit, from: Whence::Policy, common: None };
+        }
         let plan = self.tenant.quota_bytes.filter(|_| self.alert.class == Class::Quota);
         if plan.is_some_and(|bytes| bytes as f64 == limit) {
             return HeldTo { name, seen, limit, from: Whence::Tenant, common: None };
@@ -236,6 +248,9 @@ impl<'a> Held<'a> {
 
     /// The time in which the class counts: what its numbers say, or else what the alert speaks of.
     fn window(&self) -> Duration {
+        if let Some(escalation) = self.escalation {
+            return escalation.within;
+        }
         if !self.alert.class.counts_over_window() {
             return Duration::ZERO;
         }
@@ -257,6 +272,10 @@ impl<'a> Held<'a> {
         let mut all = Vec::new();
         if metric.value >= limit {
             all.push(Otherwise { condition: Condition::Below, step: None });
+        }
+        // Whom a rule is held against has no profile's numbers.
+        if self.escalation.is_some() {
+            return all;
         }
         let Some(place) = self.place(metric, limit) else { return all };
         for (_, profile) in Profile::ALL {

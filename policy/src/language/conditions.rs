@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Step;
 use crate::reader::{format_duration, parse_duration};
+use crate::tenant::Name;
 use crate::time::Timestamp;
 
 const SECONDS_A_DAY: i64 = 86_400;
@@ -68,6 +69,14 @@ pub struct Escalation {
 impl Escalation {
     /// What is behind a rule's key where it is about a reseller.
     pub const SUFFIX: &str = ".parent";
+    /// The number that is told of what is held against a reseller: how many strikes its customers had.
+    pub const COUNTED: &str = "violations_of_customers";
+
+    /// The rule whose key is behind one that is about a reseller; `None` for a key that is not of that form.
+    #[must_use]
+    pub fn rule_behind(key: &Name) -> Option<Name> {
+        key.as_str().strip_suffix(Self::SUFFIX)?.parse().ok()
+    }
 }
 
 /// How long somebody has to mend something.

@@ -486,8 +486,17 @@ impl Policy {
         if let Some(rule) = self.rule(id) {
             return Some((rule, &rule.ladder));
         }
-        let base = id.as_str().strip_suffix(Escalation::SUFFIX)?;
-        let rule = self.rules.iter().find(|rule| rule.id.as_str() == base)?;
-        Some((rule, &rule.parent.as_ref()?.ladder))
+        let (rule, escalation) = self.escalation(id)?;
+        Some((rule, &escalation.ladder))
+    }
+
+    /// The rule behind a key that is about a reseller, and from when on it is held against it; `None` for every other key.
+    #[must_use]
+    pub fn escalation(&self, id: &Name) -> Option<(&Rule, &Escalation)> {
+        if self.rule(id).is_some() {
+            return None;
+        }
+        let rule = self.rule(&Escalation::rule_behind(id)?)?;
+        Some((rule, rule.parent.as_ref()?))
     }
 }
