@@ -1,8 +1,12 @@
 //! What the stories of the presets share: policies that extend one, and what came of a violation.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::house::House;
+use crate::lab::Namespace;
 
 /// A policy named `story` that extends a preset, with `rest` after its head.
 #[must_use]
@@ -37,6 +41,17 @@ pub fn decisions(house: &House, violation: &str) -> anyhow::Result<Vec<String>> 
         }
     };
     Ok(told["decisions"].as_array().map(|all| all.iter().map(one).collect()).unwrap_or_default())
+}
+
+/// Whether a connection to a port comes about, as `nmap` makes one: every answer is a yes, a refusal, or nothing.
+///
+/// # Errors
+/// When it cannot be tried.
+pub fn connects(from: &Namespace, host: Ipv4Addr, port: u16) -> anyhow::Result<bool> {
+    let (host, port) = (host.to_string(), port.to_string());
+    let argv = ["nmap", "-n", "-Pn", "-sT", "--max-retries", "1", "-p", &port, &host];
+    let told = from.run(&argv, Duration::from_secs(60))?.success()?.stdout;
+    Ok(told.contains(&format!("{port}/tcp open")))
 }
 
 /// Why the measures upon a violation ended, those that have.

@@ -10,11 +10,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use reeve_tests::house::{House, TENANTS};
-use reeve_tests::lab::addresses::{API_V4, OTHER_V4, VICTIM_V4, WEB_V4};
+use reeve_tests::lab::addresses::{API_V4, OTHER_V4, SPEED_V4, VICTIM_V4, WEB_V4};
 use reeve_tests::lab::mail::{MailNet, Manner, exchanger};
 use reeve_tests::lab::{Lab, Namespace, Process, Program};
-use reeve_tests::preset::{decisions, events, extending};
+use reeve_tests::preset::{connects, decisions, events, extending};
 use reeve_tests::wait::wait_until;
+use serde_json::Value;
 
 const TOOL: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(40);
@@ -71,14 +72,39 @@ fn release(house: &House, tenant: &str) {
 
 /// The tenants with more in bob's entry, until the node knows of it.
 fn import(house: &House, of_bob: &str) {
+    import_all(house, &format!("{TENANTS}{of_bob}"));
+}
+
+/// A file of tenants, until the node knows them.
+fn import_all(house: &House, tenants: &str) {
     let known = || {
         let log = house.agent().map(Process::stderr).unwrap_or_default();
         log.matches("tenants from the controller").count()
     };
     let (path, before) = (house.path("tenants.toml"), known());
-    std::fs::write(&path, format!("{TENANTS}{of_bob}")).unwrap();
+    std::fs::write(&path, tenants).unwrap();
     house.reevectl(&["tenants", "import", &path.display().to_string()]).unwrap().success().unwrap();
     wait_until("the node to know the tenants", SOON, || Ok(known() > before)).unwrap();
+}
+
+fn word<'v>(one: &'v Value, key: &str) -> &'v str {
+    one[key].as_str().unwrap_or_else(|| panic!("no {key} in {one:#}"))
+}
+
+/// The notices about a tenant, oldest first.
+fn notices(house: &House, tenant: &str) -> Vec<Value> {
+    let told = house.ask(&["notices", "--after", "0", "--tenant", tenant]).unwrap();
+    told["notices"].as_array().unwrap().clone()
+}
+
+/// Waits until the notices about a tenant are these, as `RECIPIENT LANGUAGE KIND`. Traffic is told of once a minute.
+fn wait_for_told(house: &House, tenant: &str, expect: &[&str]) {
+    let told = || {
+        let line = |one: &Value| ["recipient", "language", "kind"].map(|key| word(one, key)).join(" ");
+        notices(house, tenant).iter().map(line).collect::<Vec<_>>()
+    };
+    wait_until(&format!("{expect:?} to be told"), Duration::from_secs(120), || Ok(told() == expect))
+        .unwrap_or_else(|error| panic!("{error:#}\n{:?}\n{}", told(), house.last_words()));
 }
 
 fn reaches_the_web(from: &Namespace) -> bool {
@@ -183,14 +209,55 @@ fn anycloud_blocks_what_is_scanned_and_suspends_on_repeat() {
     assert!(!reaches_the_web(&house.lab.alice));
     release(&house, "alice");
 
-    // Billing suspends by the same way, and lets go when it was paid.
-    let reason = ["--reason", "invoice 4711 is not paid", "--clause", "anycloud/15.5"];
-    house.reevectl(&[&["suspend", "bob"][..], &reason].concat()).unwrap().success().unwrap();
+    house.close_and_replay(&[]).unwrap();
+}
+
+/// What holds a tenant, and until when: `CAUSE UNTIL` each.
+fn holds(house: &House, tenant: &str) -> Vec<String> {
+    let status = house.ask(&["status", tenant]).unwrap();
+    let line = |hold: &Value| format!("{} {}", word(hold, "cause"), word(hold, "until"));
+    let mut all: Vec<String> = status["holds"].as_array().unwrap().iter().map(line).collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn anycloud_suspends_who_does_not_pay_beside_abuse_and_each_is_lifted_by_itself() {
+    let mut house = open(&extending("anycloud", ""));
+    let order = |house: &House, arguments: &[&str]| {
+        house.reevectl(arguments).unwrap().success().unwrap();
+    };
+    let unpaid = ["--until", "paid", "--reason", "invoice 4711 is not paid", "--clause", "anycloud/15.5"];
+    order(&house, &[&["suspend", "bob"][..], &unpaid].concat());
     let status = house.wait_for_state("bob", "suspended", SOON).unwrap().0;
-    assert_eq!((status.clause.as_str(), status.until.as_str()), ("anycloud/15.5", "released"), "{status:?}");
-    assert!(!reaches_the_web(&house.lab.bob));
-    release(&house, "bob");
+    assert_eq!((status.clause.as_str(), status.until.as_str()), ("anycloud/15.5", "paid"), "{status:?}");
+    assert!(!reaches_the_web(&house.lab.bob) && reaches_the_web(&house.lab.alice));
+    // He is told why, in the provider's language, and what opens it again.
+    let told = notices(&house, "bob");
+    let [notice] = &told[..] else { panic!("{told:#?}") };
+    assert_eq!((word(notice, "recipient"), word(notice, "language")), ("bob", "da"), "{notice}");
+    let text = word(notice, "text");
+    assert!(text.contains("anycloud/15.5") && text.contains("Betal venligst"), "{text}");
+    order(&house, &["paid", "bob", "--reason", "invoice 4711"]);
+    house.wait_for_state("bob", "clear", SOON).unwrap();
     assert!(reaches_the_web(&house.lab.bob));
+
+    // Beside abuse: alice floods a host, for which she is suspended, and does not pay.
+    let victim = VICTIM_V4.to_string();
+    let flood = ["hping3", "-q", "--icmp", "-i", "u200", "-c", "60000", &victim];
+    let flood = house.lab.alice.spawn(&flood).unwrap();
+    let violation = wait_for(&house, "alice", "suspended", "anycloud/22.1.vi");
+    drop(flood);
+    assert_eq!(decisions(&house, &violation).unwrap(), ["suspend all until released"]);
+    order(&house, &[&["suspend", "alice"][..], &unpaid].concat());
+    assert_eq!(holds(&house, "alice"), ["abuse released", "billing paid"]);
+    // What she did is forgiven; what she owes is not.
+    order(&house, &["release", "alice", "--reason", "reinstalled"]);
+    assert_eq!(holds(&house, "alice"), ["billing paid"]);
+    assert!(!reaches_the_web(&house.lab.alice));
+    order(&house, &["paid", "alice"]);
+    house.wait_for_state("alice", "clear", SOON).unwrap();
+    assert!(holds(&house, "alice").is_empty() && reaches_the_web(&house.lab.alice));
     house.close_and_replay(&[]).unwrap();
 }
 
@@ -267,21 +334,55 @@ fn oxygis_asks_callers_first_then_slows_them_down_then_closes_the_endpoint() {
 }
 
 #[test]
-fn oxygis_suspends_a_grave_flood_and_lets_a_permitted_scanner_scan_what_is_listed() {
+fn oxygis_lets_a_permitted_scanner_scan_what_is_listed_and_nothing_else_of_its_own() {
     let mut house = open(&extending("oxygis", OXYGIS));
-    let permission = "\n[[tenant.exemption]]\nclause = \"oxygis/illegal-scan\"\ntargets = [\"20.66.6.0/24\"]\n\
+    // Sixteen of the 256 addresses that the policy calls the provider's own.
+    let permission = "\n[[tenant.exemption]]\nclause = \"oxygis/illegal-scan\"\ntargets = [\"20.66.6.0/28\"]\n\
                       reference = \"letter of 3 May\"\nuntil = \"revoked\"\n";
     import(&house, permission);
-    let excused = || Ok(!events(&house, "excused")?.is_empty());
-    wait_until("the permission to be known and used", SOON, || {
-        scan(&house.lab.bob, VICTIM_V4, "1-100");
-        excused()
-    })
-    .unwrap();
-    assert_eq!(house.status("bob").unwrap().state, "clear", "the listed host may be scanned");
-    scan(&house.lab.bob, OTHER_V4, "1-300");
-    wait_for(&house, "bob", "blocked", "oxygis/attack");
+    let bob = &house.lab.bob;
+    let sweep = |hosts: &str, ports: &str| {
+        let argv = ["nmap", "-n", "-Pn", "-sS", "-p", ports, "--max-retries", "0", hosts];
+        bob.run(&argv, TOOL).unwrap();
+    };
+    let reaches = |host: &str| {
+        let url = format!("http://{host}/");
+        let argv = ["curl", "--silent", "--output", "/dev/null", "--max-time", "4", &url];
+        bob.run(&argv, TOOL).unwrap().status.success()
+    };
 
+    // Those, many ports of one and one port of all: excused, and nothing happens.
+    sweep("20.66.6.6", "1-300");
+    sweep("20.66.6.0/28", "1-40");
+    wait_until("the permission to be used", SOON, || Ok(!events(&house, "excused")?.is_empty())).unwrap();
+    let excused = events(&house, "excused").unwrap();
+    assert!(excused.iter().all(|line| line.contains("letter of 3 May")), "{excused:?}");
+    assert!(house.violations().unwrap().is_empty(), "{:?}", house.violations());
+    assert_eq!(house.status("bob").unwrap().state, "clear");
+    assert!(reaches("20.66.6.6") && reaches("20.66.6.40"));
+
+    // One port of those and of others of the provider's: the others are held against him, and they alone are closed to him.
+    sweep("20.66.6.0-63", "81");
+    let violation = wait_for(&house, "bob", "blocked", "oxygis/illegal-scan");
+    assert_eq!(decisions(&house, &violation).unwrap(), ["block destinations"]);
+    let told = house.ask(&["violations", "show", &violation]).unwrap();
+    let targets = told["violation"]["evidence"]["targets"].as_array().unwrap();
+    let named: Vec<Ipv4Addr> =
+        targets.iter().map(|seen| word(&seen["target"], "address").parse().unwrap()).collect();
+    println!("{named:?}");
+    let is_unlisted = |host: &Ipv4Addr| host.octets()[..3] == [20, 66, 6] && host.octets()[3] >= 16;
+    assert!(!named.is_empty() && named.iter().all(is_unlisted), "{told:#}");
+    assert!(reaches("20.66.6.6") && !reaches(&named[0].to_string()) && reaches_the_web(bob));
+
+    // Somebody else's is another clause.
+    scan(bob, OTHER_V4, "1-300");
+    wait_for(&house, "bob", "blocked", "oxygis/attack");
+    house.close_and_replay(&[]).unwrap();
+}
+
+#[test]
+fn oxygis_suspends_a_grave_flood() {
+    let mut house = open(&extending("oxygis", OXYGIS));
     // Ten times its number is serious.
     let victim = VICTIM_V4.to_string();
     let flood = ["hping3", "-q", "--icmp", "-i", "u200", "-c", "60000", &victim];
@@ -294,17 +395,55 @@ fn oxygis_suspends_a_grave_flood_and_lets_a_permitted_scanner_scan_what_is_liste
     house.close_and_replay(&[]).unwrap();
 }
 
+/// Alice, and bob with a plan of 40 MB a month: customers of a reseller who reads English.
+const RESOLD: &str = "parent = \"reseller\"\nquota_bytes = 40_000_000\n\
+    [[tenant]]\nid = \"reseller\"\nlanguage = \"en\"\naddresses = []\n";
+
 #[test]
-fn cloud_provider_closes_port_25_to_a_mail_bomb() {
+fn cloud_provider_closes_port_25_to_a_mail_bomb_and_tells_of_the_plan_at_80_and_100_percent() {
     let mut house = open(&extending("cloudprovider", ""));
     let _net = MailNet::start(&house.lab, &[]).unwrap();
+    let _server = house.lab.iperf3_server().unwrap();
+    let of_alice = "mail_domains = [\"alice.example\"]\n";
+    let tenants = TENANTS.replace(of_alice, &format!("{of_alice}parent = \"reseller\"\n"));
+    import_all(&house, &format!("{tenants}{RESOLD}"));
+    let speed = SPEED_V4.to_string();
+    let upload = |bytes| {
+        let argv = ["iperf3", "--client", &speed, "--bitrate", "50M", "--bytes", bytes];
+        house.lab.bob.run(&argv, TOOL).unwrap().success().unwrap();
+    };
+
+    // Nine tenths of the plan: what harms nobody is told to the reseller alone.
+    upload("33000000");
+    wait_for_told(&house, "bob", &["reseller en information"]);
+    // `Bob B.V.: 91 % of this month's traffic is used`.
+    let percent = |number: usize| -> u32 {
+        let told = notices(&house, "bob");
+        let subject = word(&told[number], "subject").strip_prefix("Bob B.V.: ").unwrap();
+        subject.strip_suffix(" % of this month's traffic is used").unwrap().parse().unwrap()
+    };
+    assert!((80..100).contains(&percent(0)), "{}", percent(0));
+
+    // A mail bomb: port 25 is closed at once, and as it harms others, customer and reseller both hear of it.
+    let is_open = |from| connects(from, exchanger(Manner::Takes, 0), 25).unwrap();
+    assert!(is_open(&house.lab.alice));
     let bomb = bot(&house, &house.lab.alice, "victim@d0.example");
     let violation = wait_for(&house, "alice", "blocked", "cloudprovider/10.4");
     drop(bomb);
     assert_eq!(decisions(&house, &violation).unwrap(), ["block tcp/25"]);
-    let server = exchanger(Manner::Takes, 0).to_string();
-    let knock = ["nc", "-z", "-w", "2", server.as_str(), "25"];
-    assert!(!house.lab.alice.run(&knock, TOOL).unwrap().status.success());
+    assert!(!is_open(&house.lab.alice) && is_open(&house.lab.bob), "the reseller's other customer's is open");
     assert!(reaches_the_web(&house.lab.alice));
+    wait_for_told(&house, "alice", &["alice nl immediate", "reseller en immediate"]);
+    let told = notices(&house, "alice");
+    let (hers, resellers) = (word(&told[0], "text"), word(&told[1], "text"));
+    assert!(hers.contains("cloudprovider/10.4") && hers.contains("Alice's Shop"), "{hers}");
+    assert!(resellers.contains("cloudprovider/10.4") && resellers.contains("Alice's Shop"), "{resellers}");
+    assert!(!hers.contains("klant bij u") && resellers.contains("customer of yours"), "{hers}\n{resellers}");
+
+    // The whole plan: told again, and nothing is held.
+    upload("10000000");
+    wait_for_told(&house, "bob", &["reseller en information"; 2]);
+    assert!(percent(1) >= 100, "{}", percent(1));
+    assert!(reaches_the_web(&house.lab.bob) && holds(&house, "bob").is_empty());
     house.close_and_replay(&["victim"]).unwrap();
 }

@@ -13,7 +13,7 @@ use reeve_tests::house::House;
 use reeve_tests::lab::addresses::{ALICE_V4, WEB_V4};
 use reeve_tests::lab::mail::{MailNet, Manner, Postfix, Relaying, exchanger};
 use reeve_tests::lab::{Lab, Program, Shape};
-use reeve_tests::preset::{asking, decisions, events, extending, lift_reasons};
+use reeve_tests::preset::{asking, connects, decisions, events, extending, lift_reasons};
 use reeve_tests::wait::wait_until;
 
 const TOOL: Duration = Duration::from_secs(60);
@@ -180,6 +180,10 @@ fn what_an_operator_finds_closed_is_lifted() {
     assert_eq!(status.clause, "anycloud/22.1.xv", "{status:?}");
     let violation = story.violation();
     assert_eq!(decisions(&story.house, &violation).unwrap(), ["block tcp/25 until verified"]);
+    // Nothing leaves it for port 25; the way in to its own is open.
+    let (lab, theirs) = (&story.house.lab, exchanger(Manner::Takes, 0));
+    let is_open = |from, host| connects(from, host, 25).unwrap();
+    assert!(!is_open(&lab.alice, theirs) && is_open(&lab.bob, theirs) && is_open(&lab.net, ALICE_V4));
     story.postfix.close(&story.house.lab.alice).unwrap();
     let server = ALICE_V4.to_string();
     let question = ["--from", "probe@asker.example", "--to", "probe@elsewhere.example"];
