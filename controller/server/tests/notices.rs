@@ -8,8 +8,8 @@ use common::{Agent, Running};
 use reeve_policy::language::{Policy, parse_tenants};
 use reeve_policy::{
     Action, Alert, Class, Decision, DecisionId, LiftReason, Loss, Measure, MeasureCounters, Metric, Mode,
-    Name, Notice, NoticeKind, Origin, Report, Scope, Timestamp, Until, Usage, Violation, ViolationId,
-    ViolationState, Window,
+    Name, Notice, NoticeKind, Order, OrderFailure, Origin, Report, Scope, Timestamp, Until, Usage, Violation,
+    ViolationId, ViolationState, Window,
 };
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::watch_response::Event;
@@ -351,5 +351,70 @@ async fn an_unpaid_invoice_and_abuse_hold_a_tenant_each_for_itself() {
     let (late, _) = Agent::greet_by(channel.clone(), "n2", 1, "").await.unwrap();
     drop(late);
     assert_eq!(status(&channel, "shop").await.state(), State::Clear);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_told_of_when_a_node_has_done_it_and_not_when_it_failed_or_never_ran() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    import(&channel).await;
+    let operator = &mut OperatorServiceClient::new(channel.clone());
+    let (mut first, _) = Agent::greet_by(channel.clone(), "n1", 1, &written()).await.unwrap();
+    let suspend =
+        SuspendRequest { tenant: "alone".into(), reason: "scans, ticket 1".into(), ..Default::default() };
+    let release = ReleaseRequest { tenant: "alone".into(), ..Default::default() };
+    let waiting = |request: &SuspendRequest| {
+        let (mut operator, request) = (operator.clone(), SuspendRequest { wait: true, ..request.clone() });
+        tokio::spawn(async move { operator.suspend(request).await.unwrap().into_inner().nodes })
+    };
+
+    // Refused by the only node: nothing was done, and nobody hears of it, nor of its end.
+    let failing = waiting(&suspend);
+    let order = first.order().await;
+    first.answer(&order, Err(OrderFailure::Protected)).await;
+    assert_eq!(failing.await.unwrap()[0].detail, "the tenant is protected");
+    operator.release(release.clone()).await.unwrap();
+    let order = first.order().await;
+    first.done(&order).await;
+    assert!(told(&channel).await.is_empty());
+
+    // Taken back before the node came back.
+    drop(first);
+    operator.suspend(suspend.clone()).await.unwrap();
+    operator.release(release.clone()).await.unwrap();
+    let (mut first, _) = Agent::greet_by(channel.clone(), "n1", 1, &written()).await.unwrap();
+    let order = first.order().await;
+    assert!(matches!(order, Order::Release { .. }), "{order:?}");
+    first.done(&order).await;
+    assert!(told(&channel).await.is_empty());
+
+    // One of two nodes fails, the other does it: told once, and its end once; whatever is answered twice.
+    let (mut second, _) = Agent::greet_by(channel.clone(), "n2", 1, &written()).await.unwrap();
+    operator.suspend(suspend).await.unwrap();
+    let order = first.order().await;
+    first.answer(&order, Err(OrderFailure::Protected)).await;
+    assert_eq!(second.order().await.id(), order.id());
+    assert!(told(&channel).await.is_empty());
+    second.done(&order).await;
+    second.done(&order).await;
+    first.done(&order).await;
+    let wait_for = async |expect: &[&str]| {
+        for _ in 0..100 {
+            if told(&channel).await == expect {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(told(&channel).await, expect);
+    };
+    wait_for(&["alone en immediate"]).await;
+    operator.release(release).await.unwrap();
+    for agent in [&mut first, &mut second] {
+        let order = agent.order().await;
+        agent.done(&order).await;
+    }
+    wait_for(&["alone en immediate", "alone en lifted"]).await;
     controller.stop().await;
 }

@@ -160,8 +160,13 @@ impl Agent {
 
     /// Says that an order is done.
     pub async fn done(&self, order: &reeve_policy::Order) {
+        self.answer(order, Ok(())).await;
+    }
+
+    /// Says what became of an order.
+    pub async fn answer(&self, order: &reeve_policy::Order, result: Result<(), reeve_policy::OrderFailure>) {
         let id = order.id().unwrap().clone();
-        let result = OrderResult { id, at: Timestamp::from_secs(2_000_000_000), result: Ok(()) };
+        let result = OrderResult { id, at: Timestamp::from_secs(2_000_000_000), result };
         self.up.send((&Up::OrderResult(result)).into()).await.unwrap();
     }
 }

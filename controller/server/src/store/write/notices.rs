@@ -1,7 +1,8 @@
 //! Who is told what: notices made of decisions, of the ends of measures, and of what was used.
 //!
-//! Each is made once. A decision makes its notices in the transaction that stores it, and is stored once; what is told of twice for other reasons
-//! (a month's plan, by several nodes) has the same key.
+//! Each is made once. A policy's decision makes its notices in the transaction that stores it, and is stored once; an operator's in that in which the
+//! first node says that it has done it, for an order may fail, or be taken back before anybody carried it out. What is told of twice for other
+//! reasons (a month's plan, by several nodes) has the same key.
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub struct Ended {
     pub at: Timestamp,
 }
 
-/// Tells of a decision that is new.
+/// Tells of a policy's decision that is new, or of an operator's that is carried out.
 pub(super) async fn tell_decision(
     conn: &mut SqliteConnection,
     decision: &Decision,

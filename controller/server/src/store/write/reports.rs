@@ -261,12 +261,24 @@ pub(super) async fn store_decision(
         follow::note_counts(conn, decision).await?;
         effects.touched.insert(decision.tenant.clone());
         effects.events.push(What::Decided(Arc::new(decision.clone())));
-        notices::tell_decision(conn, decision, violation.as_ref(), effects).await?;
+        // What an operator orders may fail or never be carried out: of that is told when a node has done it.
+        if !matches!(decision.origin, Origin::Operator { .. }) {
+            notices::tell_decision(conn, decision, violation.as_ref(), effects).await?;
+        }
     }
     Ok(())
 }
 
-/// Notes that a measure stands on a node since `at`, unless it was lifted there since.
+/// Whether a node ever carried a decision out.
+async fn was_done(conn: &mut SqliteConnection, decision: &Decision) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM measures WHERE decision = ? LIMIT 1")
+        .bind(decision.id.0.as_str())
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Notes that a measure stands on a node since `at`, unless it was lifted there since. Of an operator's decision is told when it first stands.
 pub(super) async fn stands(
     conn: &mut SqliteConnection,
     node: &NodeId,
@@ -286,6 +298,10 @@ pub(super) async fn stands(
         && lifted >= nanos(at)
     {
         return Ok(());
+    }
+    let is_operators = matches!(measure.decision.origin, Origin::Operator { .. });
+    if is_operators && !was_done(conn, &measure.decision).await? {
+        notices::tell_decision(conn, &measure.decision, None, effects).await?;
     }
     sqlx::query(
         "INSERT INTO measures (node, decision, tenant, since, expires, body) VALUES (?, ?, ?, ?, ?, ?) \
