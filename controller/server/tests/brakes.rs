@@ -179,6 +179,29 @@ fn event(secs: u64, detail: &str) -> Report {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_an_exemption_is_told_once_however_many_nodes_tell_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let ends = |secs, detail: &str| {
+        Report::Event(NodeEvent::new(Timestamp::from_secs(secs), NodeEventKind::ExemptionEnds, detail))
+    };
+    for (node, at) in [("n1", 5), ("n2", 9)] {
+        let (mut agent, _) = Agent::greet(channel.clone(), node, 1).await.unwrap();
+        agent.report(1, ends(at, "an exemption of a ends soon")).await;
+        agent.report(2, ends(at + 1, "an exemption of a has ended")).await;
+        agent.acknowledged(2).await;
+    }
+    let mut client = OperatorServiceClient::new(channel);
+    let page = client.list_events(ListEventsRequest::default()).await.unwrap().into_inner();
+    let told: Vec<(String, String)> =
+        page.events.into_iter().map(|entry| (entry.node, entry.event.unwrap().detail)).collect();
+    let of_n1 = |detail: &str| ("n1".to_owned(), detail.to_owned());
+    assert_eq!(told, [of_n1("an exemption of a has ended"), of_n1("an exemption of a ends soon")]);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_are_kept_once_and_only_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let controller = Running::start(dir.path()).await;

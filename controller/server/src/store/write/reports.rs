@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeHealth, NodeId, Origin,
+    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeEventKind, NodeHealth, NodeId, Origin,
     Report, TenantId, Timestamp, Usage, Violation, ViolationState,
 };
 use sqlx::sqlite::SqliteConnection;
@@ -19,6 +19,8 @@ const EPOCHS_KEPT: i64 = 8;
 
 /// How many events of a node are kept.
 const EVENTS_KEPT: i64 = 10_000;
+/// So many ends of exemptions are remembered.
+const WARNINGS_KEPT: i64 = 10_000;
 
 /// Why a readable report was thrown away all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -462,6 +464,9 @@ pub(super) async fn store_event(
     event: &NodeEvent,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
+    if event.kind == NodeEventKind::ExemptionEnds && !is_first_warning(conn, event).await? {
+        return Ok(());
+    }
     let done = sqlx::query(
         "INSERT INTO node_events (node, at, kind, received, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
@@ -485,4 +490,21 @@ pub(super) async fn store_event(
     .await?;
     effects.events.push(What::NodeEvent { node: node.clone(), event: Arc::new(event.clone()) });
     Ok(())
+}
+
+/// Whether the end of an exemption is told of for the first time: every node that has the tenant tells of it, in the same words.
+async fn is_first_warning(conn: &mut SqliteConnection, event: &NodeEvent) -> Result<bool, StoreError> {
+    sqlx::query(
+        "DELETE FROM exemption_warnings WHERE detail IN \
+         (SELECT detail FROM exemption_warnings ORDER BY at DESC LIMIT -1 OFFSET ?)",
+    )
+    .bind(WARNINGS_KEPT)
+    .execute(&mut *conn)
+    .await?;
+    let done = sqlx::query("INSERT INTO exemption_warnings (detail, at) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(event.detail.as_str())
+        .bind(nanos(event.at))
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() > 0)
 }
