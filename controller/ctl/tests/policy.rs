@@ -62,7 +62,7 @@ fn a_good_policy_is_told_so_and_a_bad_one_where_it_is_wrong() {
     let good = folder.file("good.toml", OURS);
     let bad =
         folder.file("bad.toml", &format!("{OURS}[[rule]]\nid = \"r\"\non = [\"flood.*\"]\nladder = []\n"));
-    check(&["policy", "check", &good], 0, &["good.toml: policy ours@2, 13 rules: good"], &[]);
+    check(&["policy", "check", &good], 0, &["good.toml: policy ours@2, 14 rules: good"], &[]);
     let told = check(&["--json", "policy", "check", &good], 0, &["\"good\":true"], &[]);
     assert_eq!(serde_json::from_str::<Value>(&told).unwrap()["version"], 2);
     let place = ["bad.toml:10:10: `rule[1].ladder`: found a list", "10 | ladder = []", "   |          ^"];
