@@ -141,6 +141,9 @@ struct Record {
     /// How many strikes counted with the last one here, where others were known of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     number: Option<u32>,
+    /// When the episode elsewhere opened that one here was taken to belong to, and when that one here did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    joined: Option<(Timestamp, Timestamp)>,
 }
 
 /// Decides by one policy for one node.

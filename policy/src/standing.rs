@@ -47,13 +47,14 @@ pub struct TenantStanding {
     pub tenant: TenantId,
     /// What other nodes saw, all of it: takes the place of what was told before.
     pub strikes: Vec<StrikeElsewhere>,
-    /// The decisions by policy that are in force, on whatever node they were made, all of them.
+    /// The decisions by policy that are in force, on whatever node they were made; none of a tenant that is known by addresses alone,
+    /// of which any node may be mistaken.
     pub decisions: Vec<Decision>,
 }
 
 impl TenantStanding {
     /// The most strikes of one tenant that are told.
     pub const MAX_STRIKES: usize = 1_024;
-    /// The most decisions of one tenant that are told.
-    pub const MAX_DECISIONS: usize = 1_024;
+    /// The most decisions of one tenant that are told, the newest of them.
+    pub const MAX_DECISIONS: usize = 32;
 }

@@ -174,6 +174,9 @@ pub struct Topology {
     by_owner: Map<ProcessOwner, TenantIx>,
     /// By [`TenantIx`]: whether some of them are its.
     is_local: Vec<bool>,
+    /// By [`TenantIx`]: whether it is placed on other nodes alone, and ports or processes are watched here. What leaves this node with its
+    /// source was sent by somebody else.
+    is_elsewhere: Vec<bool>,
 }
 
 impl Topology {
@@ -193,6 +196,7 @@ impl Topology {
             has_port: vec![false; tenants.len()],
             by_owner: Map::default(),
             is_local: vec![false; tenants.len()],
+            is_elsewhere: vec![false; tenants.len()],
         };
         for (index, tenant) in tenants.iter().enumerate() {
             topology.add(node, TenantIx(u32::try_from(index).expect("tenants fit 32 bits")), tenant);
@@ -205,6 +209,9 @@ impl Topology {
                     topology.is_local[ix.0 as usize] = true;
                 }
             }
+        }
+        if topology.vantages.iter().any(|one| matches!(one.kind, VantageKind::Port | VantageKind::Local)) {
+            topology.is_elsewhere = tenants.iter().map(|tenant| !tenant.may_be_on(node)).collect();
         }
         topology.tenants = tenants;
         topology
@@ -341,8 +348,8 @@ impl Topology {
                 // Where a frame still has its sender's hardware address, that is harder to lie about than an address: nobody
                 // is to be blamed for what a neighbour sends in their name.
                 let by_mac = self.by_mac(packet.source_mac);
-                let sender =
-                    by_mac.or_else(|| self.by_address(source)).filter(|ix| !self.is_seen_at_port(*ix));
+                let is_here = |ix: &TenantIx| !self.is_seen_at_port(*ix) && !self.is_elsewhere[ix.0 as usize];
+                let sender = by_mac.or_else(|| self.by_address(source)).filter(is_here);
                 let spoofed = sender.is_some_and(|ix| self.is_foreign(ix, source));
                 let by_link = sender.is_some() && by_mac.is_some();
                 Attribution { sender, spoofed, by_link, ..Attribution::default() }
@@ -582,12 +589,13 @@ mod tests {
     fn on_an_uplink_hardware_address_and_prefix_tell_and_ports_come_first() {
         use Passage::{In, Out};
         check(2, Out, 99, ("203.0.113.70", OUT), "d>");
-        check(2, Out, 99, ("203.0.113.130", OUT), "e>");
         check(2, Out, 14, ("198.51.100.1", OUT), "d>!");
         check(2, Out, 14, ("203.0.113.130", OUT), "d>!");
         check(2, Out, 99, ("198.51.100.1", OUT), ">");
         check(2, In, 99, (OUT, "203.0.113.130"), ">e");
         check(2, In, 99, ("203.0.113.70", "203.0.113.130"), ">e");
+        // One whose port is on another node did not send it through this one, whatever it bears.
+        check(2, Out, 99, ("203.0.113.130", OUT), ">");
         // Those who have a watched port are judged there alone.
         check(2, Out, 99, ("203.0.113.9", OUT), ">");
         check(2, Out, 11, ("203.0.113.130", OUT), ">");

@@ -85,10 +85,15 @@ fn lifted(decision: &Decision, reason: LiftReason) -> Report {
 
 /// Alice behind a port of a node.
 async fn place(channel: &Channel, node: &str) {
+    place_at(channel, &[node]).await;
+}
+
+/// Alice behind a port of each of these nodes; known by her address alone without any.
+async fn place_at(channel: &Channel, nodes: &[&str]) {
     let tenant = types::v1::Tenant {
         id: "alice".into(),
         addresses: vec!["203.0.113.10/32".into()],
-        interfaces: vec![format!("{node}/tap0")],
+        interfaces: nodes.iter().map(|node| format!("{node}/tap0")).collect(),
         ..Default::default()
     };
     let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
@@ -195,14 +200,7 @@ async fn what_a_node_lets_go_is_over_everywhere_if_it_was_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let controller = Running::start(dir.path()).await;
     let channel = controller.plain().await;
-    // Without a port she may be anywhere, and is held everywhere.
-    let tenant = types::v1::Tenant {
-        id: "alice".into(),
-        addresses: vec!["203.0.113.10/32".into()],
-        ..Default::default()
-    };
-    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
-    OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
+    place_at(&channel, &["n1", "n2", "n3"]).await;
     let (mut first, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
     let (mut second, _) = Agent::greet(channel.clone(), "n2", 2).await.unwrap();
     let open = violation("n1", 30, 1, None);
@@ -228,6 +226,53 @@ async fn what_a_node_lets_go_is_over_everywhere_if_it_was_its_own() {
     let (mut third, _) = Agent::greet(channel.clone(), "n3", 3).await.unwrap();
     assert_eq!(numbers(&told(&mut third).await), (vec![1], vec![&held.id]));
     first.report(4, lifted(&held, LiftReason::Verified)).await;
+    assert_eq!(numbers(&told(&mut third).await), (vec![1], vec![]));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_believed_about_tenants_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    place(&channel, "n1").await;
+    let (mut stranger, _) = Agent::greet(channel.clone(), "n9", 1).await.unwrap();
+    let made_up = violation("n9", 10, 9, None);
+    let held = decision(&made_up, Mode::Enforce);
+    let unseen = decision(&violation("n9", 11, 9, None), Mode::Enforce);
+    let reports = [
+        Report::Violation(made_up.clone()),
+        Report::Decision(held.clone()),
+        standing(&held),
+        Report::Decision(unseen.clone()),
+        standing(&unseen),
+    ];
+    for (number, report) in (1..).zip(reports) {
+        stranger.report(number, report).await;
+    }
+    stranger.acknowledged(5).await;
+    let (mut home, _) = Agent::greet(channel.clone(), "n1", 2).await.unwrap();
+    // By a clock that is ahead.
+    let ahead = violation("n1", u64::from(u32::MAX), 1, None);
+    let (own, here) = (violation("n1", 30, 1, None), decision(&violation("n1", 30, 1, None), Mode::Enforce));
+    let reports = [
+        Report::Violation(ahead.clone()),
+        Report::Decision(decision(&ahead, Mode::Enforce)),
+        Report::Violation(own),
+        Report::Decision(here.clone()),
+        standing(&here),
+    ];
+    for (number, report) in (1..).zip(reports) {
+        home.report(number, report).await;
+    }
+    home.acknowledged(5).await;
+    // She moves: her new node hears of what her old one saw and did, and of nothing else.
+    place(&channel, "n2").await;
+    let (mut second, _) = Agent::greet(channel.clone(), "n2", 3).await.unwrap();
+    assert_eq!(numbers(&told(&mut second).await), (vec![1], vec![&here.id]));
+    // Known by her address alone, strikes are hers anywhere, and what holds her holds her where she was seen.
+    place_at(&channel, &[]).await;
+    let (mut third, _) = Agent::greet(channel.clone(), "n3", 4).await.unwrap();
     assert_eq!(numbers(&told(&mut third).await), (vec![1], vec![]));
     controller.stop().await;
 }

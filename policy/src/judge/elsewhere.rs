@@ -1,14 +1,14 @@
 //! What other nodes saw of a tenant, as the controller told it: it counts as if it had been seen here.
 //!
-//! An episode that other nodes saw is one strike. What is seen here while it is open there belongs to it and is none of its own: a tenant that is moved in the
-//! midst of it, or seen by two nodes, has done it once. **Counting**: each strike says which one it was, by what was on record where it was
+//! An episode that other nodes saw is one strike. The first one here while it is open there belongs to it and is none of its own: a tenant that is moved in the
+//! midst of it, or seen by two nodes, has done it once. Another one here, after it was quiet, is a strike: nobody keeps one open there to be free here. **Counting**: each strike says which one it was, by what was on record where it was
 //! given; so of all that are known only as many count as the last of them says, and what faded there has faded here. What a node did not
 //! know of then is left out: never harsher than what is known for certain.
 
 use std::time::Duration;
 
 use super::{Judge, MAX_STRIKES, Record};
-use crate::decision::{Decision, DecisionId, Origin};
+use crate::decision::{Action, Decision, DecisionId, Origin, Scope};
 use crate::language::Rule;
 use crate::language::conditions::Escalation;
 use crate::standing::{StrikeElsewhere, TenantStanding};
@@ -21,9 +21,14 @@ impl Record {
     pub(super) fn strike(&mut self, rule: &Rule, at: Timestamp, mode: Mode) -> (u32, u32, Option<Duration>) {
         let opened = self.episode.as_ref().map_or(at, |episode| episode.violation.opened);
         let mut counted = self.counted();
-        if let Some(there) = self.elsewhere_at(opened) {
+        let joins = |there: &&StrikeElsewhere| {
+            self.joined.is_none_or(|(joined, here)| joined != there.opened || here == opened)
+        };
+        if let Some(there) = self.elsewhere_at(opened).filter(joins).cloned() {
+            self.joined = Some((there.opened, opened));
             let before = counted.iter().rev().find(|strike| **strike < there.opened);
-            return (there.number.max(1), 0, before.map(|last| there.opened.since(*last)));
+            let number = there.number.clamp(1, count(MAX_STRIKES));
+            return (number, 0, before.map(|last| there.opened.since(*last)));
         }
         let before = counted.len();
         let horizon = at.minus(rule.memory);
@@ -49,7 +54,13 @@ impl Record {
         if self.elsewhere.is_empty() {
             return self.strikes.iter().copied().collect();
         }
-        let own = self.strikes.iter().filter(|strike| self.elsewhere_at(**strike).is_none());
+        let is_there = |strike: Timestamp| {
+            let there = self.elsewhere_at(strike);
+            there.is_some_and(|there| {
+                self.joined.is_none_or(|(joined, here)| joined != there.opened || strike <= here)
+            })
+        };
+        let own = self.strikes.iter().filter(|strike| !is_there(**strike));
         let own_number = self.number.unwrap_or(count(self.strikes.len()));
         let mut all: Vec<(Timestamp, u32)> = own.map(|strike| (*strike, own_number)).collect();
         all.extend(self.elsewhere.iter().map(|strike| (strike.opened, strike.number)));
@@ -91,15 +102,21 @@ impl Judge {
         }
     }
 
-    /// Whether a decision that another node made by policy is to hold the tenant here too: not where this node would have done nothing.
+    /// Whether a decision that another node made by policy is to hold the tenant here too: not where this node would have done nothing, nor by a rule
+    /// that its policy does not have.
     #[must_use]
     pub fn may_follow(&self, decision: &Decision, tenant: &Tenant) -> bool {
         let Origin::Policy { rule, .. } = &decision.origin else { return false };
-        let rule = self.policy.rules.iter().find(|known| known.id == base(rule));
-        let modes =
-            [Some(self.node_mode), Some(self.policy.mode), rule.and_then(|rule| rule.mode), tenant.mode];
+        let Some(rule) = self.policy.rules.iter().find(|known| known.id == base(rule)) else { return false };
+        let modes = [Some(self.node_mode), Some(self.policy.mode), rule.mode, tenant.mode];
         let acts = modes.into_iter().flatten().all(|mode| mode == Mode::Enforce);
-        acts && self.paused.is_none() && !self.policy.protects(tenant)
+        let is_whole = match decision.action {
+            Action::Suspend => decision.scope == Scope::All,
+            Action::Limit => decision.rate.is_some(),
+            Action::Block => decision.rate.is_none(),
+            Action::Observe | Action::Notify => false,
+        };
+        is_whole && acts && self.paused.is_none() && !self.policy.protects(tenant)
     }
 
     /// The decisions of a tenant that came from elsewhere and hold it here.
@@ -218,6 +235,10 @@ mod tests {
         assert_eq!(scan(&mut here, 5_200), 2);
         tell(&mut here, &[(0, Some(700), 1), (5_000, Some(5_900), 2)]);
         assert_eq!(scan(&mut here, 9_000), 3);
+        // One that is kept open there is no leave for others here.
+        let mut kept = judge("n2");
+        tell(&mut kept, &[(0, None, 1)]);
+        assert_eq!([100, 2_000, 4_000].map(|secs| scan(&mut kept, secs)), [1, 2, 3]);
         // Whoever saw it first has gone and never told of the end.
         let mut alone = judge("n2");
         tell(&mut alone, &[(0, None, 1)]);

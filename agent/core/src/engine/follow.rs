@@ -4,8 +4,8 @@
 //! brake (whoever decided has asked), but neither do they hold where this node would do nothing: where it observes, is paused, or the tenant is protected. What
 //! is told no more is over and lets go, but for what this node decided itself, which ends by itself or by an order.
 //!
-//! A tenant that has left for another node by its ports, users or control groups is let go here. One that is known by addresses alone may be anywhere, and is
-//! held everywhere.
+//! A tenant that has left for another node by its ports, users or control groups is let go here. Of one that is known by addresses alone, and may be anywhere,
+//! the controller tells strikes and no decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 

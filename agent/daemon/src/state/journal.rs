@@ -279,7 +279,12 @@ fn begin(path: &Path, lines: &[u8]) -> io::Result<(File, u64)> {
     line(&mut bytes, &Line::Format(FORMAT))?;
     bytes.extend(lines);
     let made = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        // A person on the node writes it as root, in a folder that is not root's: through no link to somewhere else.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;

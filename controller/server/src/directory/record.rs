@@ -28,7 +28,7 @@ pub struct Strike {
 pub struct Record {
     /// What is held against it, oldest first.
     pub strikes: Vec<Strike>,
-    /// The decisions by policy that are in force somewhere, or were where it has left; and the nodes that let them go.
+    /// The decisions by policy that are in force somewhere, or were where it has left, newest first; and the nodes that let them go.
     pub decisions: Vec<(Decision, BTreeSet<NodeId>)>,
 }
 
@@ -39,15 +39,16 @@ impl Record {
         self.strikes.is_empty() && self.decisions.is_empty()
     }
 
-    /// What a node is told of it at `now`.
+    /// What a node is told of it at `now`. Measures follow a tenant to where its ports, users and control groups are. One that is known by
+    /// addresses alone is held where it was seen: whoever forges its addresses before one node is to have it cut off there at most.
     #[must_use]
-    pub fn told(&self, tenant: &TenantId, node: &NodeId, now: Timestamp) -> TenantStanding {
+    pub fn told(&self, tenant: &Tenant, node: &NodeId, now: Timestamp) -> TenantStanding {
         let is_in_force =
             |decision: &Decision| decision.until.expiry(decision.at).is_none_or(|end| now < end);
-        let decisions =
-            self.decisions.iter().filter(|(decision, gone)| is_in_force(decision) && !gone.contains(node));
+        let all = self.decisions.iter().filter(|_| tenant.is_placed());
+        let decisions = all.filter(|(decision, gone)| is_in_force(decision) && !gone.contains(node));
         TenantStanding {
-            tenant: tenant.clone(),
+            tenant: tenant.id.clone(),
             strikes: self.elsewhere(node),
             decisions: decisions
                 .map(|(decision, _)| decision.clone())
@@ -115,10 +116,10 @@ impl Records {
     }
 }
 
-/// Whether `node` is told what follows a tenant: where it is, or may be. Of one who is in the inventory no more, nobody.
+/// Whether `node` is told what follows a tenant: where it is, or may be.
 #[must_use]
-pub fn is_told(tenant: Option<&Arc<Tenant>>, node: &NodeId) -> bool {
-    tenant.is_some_and(|tenant| tenant.has_selectors() && tenant.may_be_on(node))
+pub fn is_told(tenant: &Tenant, node: &NodeId) -> bool {
+    tenant.has_selectors() && tenant.may_be_on(node)
 }
 
 #[cfg(test)]
@@ -138,7 +139,8 @@ mod tests {
     /// What `node` is told: rule, opened, closed and number of each strike.
     fn check(strikes: Vec<Strike>, node: &str, expected: &[(&str, u64, Option<u64>, u32)]) {
         let record = Record { strikes, decisions: Vec::new() };
-        let told = record.told(&"t".parse().unwrap(), &node.parse().unwrap(), Timestamp::from_secs(1_000));
+        let tenant = Tenant::new("t".parse().unwrap());
+        let told = record.told(&tenant, &node.parse().unwrap(), Timestamp::from_secs(1_000));
         let secs = |at: Timestamp| at.as_nanos() / 1_000_000_000;
         let told: Vec<_> = told
             .strikes

@@ -27,7 +27,7 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// Messages between the task and the transport.
 const WINDOW: usize = 256;
 /// Tenants in one message about what follows them: with all that is kept of each it is far below the largest message.
-const STANDINGS: usize = 64;
+const STANDINGS: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Service(pub House);
@@ -193,7 +193,6 @@ impl Session {
             let tenants = snapshot.tenants.all().values().map(|tenant| (**tenant).clone()).collect();
             self.send(Down::Order(Order::Tenants { version, tenants })).await?;
         }
-        self.send_standings(&snapshot).await?;
         let pending = self.house.store.orders_pending(&self.node).await.map_err(unreadable)?;
         for order in pending {
             if !self.protocol.knows(&order) {
@@ -205,7 +204,8 @@ impl Session {
                 self.send(Down::Order(order)).await?;
             }
         }
-        Ok(())
+        // Last: what people order waits for nothing.
+        self.send_standings(&snapshot).await
     }
 
     /// Sends what follows the tenants that are on the node, or may be: what changed, and all of it when the tenants are others.
@@ -219,7 +219,8 @@ impl Session {
         self.told = (version, snapshot.records.last());
         let now = clock::now();
         let changed = snapshot.records.since(after);
-        let here = changed.filter(|(tenant, _)| is_told(snapshot.tenants.by_id(tenant), &self.node));
+        let known = changed.filter_map(|(tenant, record)| Some((snapshot.tenants.by_id(tenant)?, record)));
+        let here = known.filter(|(tenant, _)| is_told(tenant, &self.node));
         let mut standings = Vec::new();
         for (tenant, record) in here {
             standings.push(record.told(tenant, &self.node, now));

@@ -1,16 +1,20 @@
 //! What follows tenants from node to node: read together for who is told, and taken back.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use reeve_policy::{Decision, LiftReason, NodeId, Origin, TenantId, Timestamp};
+use reeve_policy::{Decision, LiftReason, Mode, NodeId, Origin, TenantId, TenantStanding, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
 use super::super::StoreError;
 use super::super::row::{Body, name, nanos, time, uncount};
+use super::Effects;
 use crate::directory::{Record, Strike};
 
 /// The most strikes of one tenant that are looked at; agents remember fewer for each rule.
 const STRIKES: i64 = 1_024;
+/// The most decisions of one tenant that are looked at: more than are told.
+const DECISIONS: i64 = 2 * TenantStanding::MAX_DECISIONS as i64;
 
 /// What follows a tenant, as the transaction leaves it.
 ///
@@ -64,8 +68,8 @@ async fn strikes(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<S
         .collect()
 }
 
-/// The decisions by policy that a node carried out and that are not over: they stand somewhere, or stood where the tenant has left, or where the node
-/// has lost its memory.
+/// The decisions by policy upon what counts that a node carried out and that are not over, the newest first: they stand somewhere, or stood where the tenant
+/// has left, or where the node has lost its memory.
 async fn decisions(
     conn: &mut SqliteConnection,
     tenant: &TenantId,
@@ -74,10 +78,13 @@ async fn decisions(
     let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
         "SELECT d.id, d.body FROM decisions d WHERE d.tenant = ?1 AND d.operator IS NULL AND d.released IS NULL \
          AND (d.expires IS NULL OR d.expires > ?2) AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id \
-         AND (m.lifted IS NULL OR m.lift_reason IN ('departed', 'absent'))) ORDER BY d.made, d.id",
+         AND (m.lifted IS NULL OR m.lift_reason IN ('departed', 'absent'))) \
+         AND EXISTS (SELECT 1 FROM violations v WHERE v.id = d.violation AND v.tenant = d.tenant AND v.counts = 1) \
+         ORDER BY d.made DESC, d.id DESC LIMIT ?3",
     )
     .bind(tenant.as_str())
     .bind(nanos(now))
+    .bind(DECISIONS)
     .fetch_all(&mut *conn)
     .await?;
     let mut found = Vec::new();
@@ -98,11 +105,33 @@ async fn decisions(
     Ok(found)
 }
 
+/// A node's clock may be ahead of ours by this.
+pub(super) const SKEW: Duration = Duration::from_secs(300);
+
+/// Whether a node is believed in what is told to others of a tenant: it may be there. What a node says of somebody else's tenant (a stolen
+/// certificate, packets forged in the tenant's name) is that node's own affair.
+pub(super) fn is_believed(effects: &Effects, node: &NodeId, tenant: &TenantId) -> bool {
+    effects.desk.people.by_id(tenant).is_some_and(|tenant| tenant.has_selectors() && tenant.may_be_on(node))
+}
+
 /// Takes note whether a violation is held against the tenant: what is first decided upon it says so.
-pub(super) async fn note_counts(conn: &mut SqliteConnection, decision: &Decision) -> Result<(), StoreError> {
+pub(super) async fn note_counts(
+    conn: &mut SqliteConnection,
+    decision: &Decision,
+    effects: &Effects,
+) -> Result<(), StoreError> {
     let Some(violation) = &decision.violation else { return Ok(()) };
-    sqlx::query("UPDATE violations SET counts = ? WHERE id = ? AND counts IS NULL")
-        .bind(i64::from(decision.mode == reeve_policy::Mode::Enforce))
+    let seen: Option<(String, i64)> =
+        sqlx::query_as("SELECT node, opened FROM violations WHERE id = ? AND tenant = ? AND counts IS NULL")
+            .bind(violation.as_name().as_str())
+            .bind(decision.tenant.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some((node, opened)) = seen else { return Ok(()) };
+    let is_believed =
+        is_believed(effects, &name("node", &node)?, &decision.tenant) && time(opened) <= effects.now + SKEW;
+    sqlx::query("UPDATE violations SET counts = ? WHERE id = ?")
+        .bind(i64::from(decision.mode == Mode::Enforce && is_believed))
         .bind(violation.as_name().as_str())
         .execute(conn)
         .await?;

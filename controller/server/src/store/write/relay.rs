@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::StoreError;
 use super::super::row::{Body, nanos};
 use super::orders::{About, insert, is_tenant, nodes, remember, repeated};
-use super::{Effects, OrderTaken, Requested, reports};
+use super::{Effects, OrderTaken, Requested, follow, reports};
 
 /// An operator has a tenant's mail server asked, or was told by it.
 #[derive(Clone, Debug)]
@@ -53,6 +53,10 @@ pub(super) async fn checked(
     checked: &RelayChecked,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
+    // Operators release by what is kept; one from a clock ahead could never be replaced.
+    if !follow::is_believed(effects, node, &checked.tenant) || checked.at > effects.now + follow::SKEW {
+        return Ok(());
+    }
     let done = sqlx::query(
         "INSERT INTO relay_checks (tenant, at, received, body) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET \
          at = excluded.at, received = excluded.received, body = excluded.body WHERE excluded.at > at",

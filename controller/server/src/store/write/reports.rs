@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeEventKind, NodeHealth, NodeId, Origin,
-    Report, TenantId, Timestamp, Usage, Violation, ViolationState,
+    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeEventKind, NodeHealth,
+    NodeId, Origin, Report, TenantId, Timestamp, Usage, Violation, ViolationState,
 };
 use sqlx::sqlite::SqliteConnection;
 
@@ -260,7 +260,7 @@ pub(super) async fn store_decision(
     .execute(&mut *conn)
     .await?;
     if done.rows_affected() > 0 {
-        follow::note_counts(conn, decision).await?;
+        follow::note_counts(conn, decision, effects).await?;
         effects.touched.insert(decision.tenant.clone());
         effects.events.push(What::Decided(Arc::new(decision.clone())));
         // What an operator orders may fail or never be carried out: of that is told when a node has done it.
@@ -501,10 +501,11 @@ async fn is_first_warning(conn: &mut SqliteConnection, event: &NodeEvent) -> Res
     .bind(WARNINGS_KEPT)
     .execute(&mut *conn)
     .await?;
-    let done = sqlx::query("INSERT INTO exemption_warnings (detail, at) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(event.detail.as_str())
-        .bind(nanos(event.at))
-        .execute(conn)
-        .await?;
+    let done =
+        sqlx::query("INSERT INTO exemption_warnings (detail, at) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(event.detail.as_str())
+            .bind(nanos(event.at))
+            .execute(conn)
+            .await?;
     Ok(done.rows_affected() > 0)
 }
