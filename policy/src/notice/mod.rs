@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
 use crate::decision::{Decision, DecisionId, Origin, Until};
+use crate::language::conditions::Escalation;
 use crate::language::notices::Tell;
 use crate::language::{Policy, Rule, Step};
 use crate::tenant::{Mode, Name, Tenant, TenantId};
@@ -152,7 +153,9 @@ fn subject(decision: &Decision, class: Option<Class>) -> &'static str {
     match (class, &decision.origin, decision.until) {
         (Some(class), ..) => texts::subject(class),
         (None, Origin::Operator { .. }, Until::Paid) => texts::BILLING,
-        (None, ..) => texts::MANUAL,
+        (None, Origin::Operator { .. }, _) => texts::MANUAL,
+        // Never a person's words for what no person decided.
+        (None, Origin::Policy { .. }, _) => texts::AUTOMATIC,
     }
 }
 
@@ -236,7 +239,9 @@ impl<'a> Office<'a> {
     pub fn explain(self, decision: &Decision, class: Option<Class>, ends: Option<Timestamp>) -> Explained {
         let class = class.or_else(|| self.class_of(decision));
         let (language, texts) = self.texts((self.tenants)(&decision.tenant));
-        self.words(&texts, &decision.tenant).explain(language, decision, subject(decision, class), ends)
+        let subject = subject(decision, class);
+        let for_customers = self.is_for_customers(decision);
+        self.words(&texts, &decision.tenant).explain(language, decision, (subject, for_customers), ends)
     }
 
     fn notice(
@@ -256,6 +261,7 @@ impl<'a> Office<'a> {
             step: self.step(decision),
             kind,
             for_parent: recipient.is_parent,
+            for_customers: self.is_for_customers(decision),
         };
         let at = match matter {
             Matter::Decided { .. } => decision.at,
@@ -311,9 +317,20 @@ impl<'a> Office<'a> {
         Some((rule, ladder.get(index)?))
     }
 
-    /// What the rule of a decision is about, where the violation behind it is not known.
+    /// What the rule of a decision is about, where the violation behind it is not known. The policy at hand may be an older one that does not have the
+    /// step, or the rule; then the reason says it, which begins with the class.
     fn class_of(self, decision: &Decision) -> Option<Class> {
-        self.step(decision).and_then(|(rule, _)| rule.on.first().copied())
+        let Origin::Policy { rule, .. } = &decision.origin else { return None };
+        let of_step = self.step(decision).map(|(rule, _)| rule);
+        let of_rule = of_step.or_else(|| self.policy.rule(&base(rule)));
+        let said = || decision.reason.split_once(':').and_then(|(class, _)| class.parse().ok());
+        of_rule.and_then(|rule| rule.on.first().copied()).or_else(said)
+    }
+
+    /// Whether a decision is held against a reseller for what its customers did.
+    fn is_for_customers(self, decision: &Decision) -> bool {
+        let Origin::Policy { rule, .. } = &decision.origin else { return false };
+        base(rule) != *rule && self.policy.rule(rule).is_none()
     }
 
     /// What is told once a month is known by the month.
@@ -360,6 +377,11 @@ impl<'a> Office<'a> {
     {
         words::Words { texts, policy: self.policy, about, tenant: (self.tenants)(about) }
     }
+}
+
+/// The rule behind what is held against a reseller, and any other rule itself.
+fn base(rule: &Name) -> Name {
+    Escalation::rule_behind(rule).unwrap_or_else(|| rule.clone())
 }
 
 fn quota_key(usage: &Usage, mark: u8, limit: u64) -> String {

@@ -440,6 +440,12 @@ fn a_resellers_own_episode_is_told_by_the_rule_behind_it() {
     // By its own steps, not by the customers' first, of which nobody would be told.
     assert_eq!(kinds[0].1, NoticeKind::Information);
     assert_eq!(kinds[1].1, NoticeKind::Final);
+    // Neither its own machines did it, nor a person decided.
+    assert!(
+        kinds[0].0.contains("hvad dine kunder har gjort") && !kinds[0].0.contains("Din maskine"),
+        "{}",
+        kinds[0].0
+    );
     assert!(kinds[0].0.contains("22"), "the day on which its time is over: {}", kinds[0].0);
     // Where the violation is not known the rule still says what it is about.
     let alone = office.of_decision(&decision(&policy, &derived, 1, &violation), None);
@@ -448,4 +454,59 @@ fn a_resellers_own_episode_is_told_by_the_rule_behind_it() {
         alone[0].subject,
         office.of_decision(&decision(&policy, &derived, 1, &violation), Some(&violation))[0].subject
     );
+    // The numbers that count are those of its customers.
+    let mut counted = violation.clone();
+    let metric = |name: &'static str, value| Metric { name: name.into(), value, threshold: Some(1.0) };
+    counted.evidence.metrics = vec![metric("violations_of_customers", 5.0), metric("customers", 3.0)];
+    for language in texts::languages() {
+        let mut policy = policy.clone();
+        policy.notices.languages = vec![language.clone()];
+        let office = Office { policy: &policy, tenants: &|id| people.get(id) };
+        let one = decision(&policy, &derived, 0, &counted);
+        let [notice] = office.of_decision(&one, Some(&counted)).try_into().unwrap();
+        assert!(notice.text.contains(": 5; ") && notice.text.contains(": 3."), "{}", notice.text);
+        check_words(&notice);
+        if language.as_str() == "en" {
+            let expect =
+                "This is about what customers of yours did, not about machines of your own: bulk mail.";
+            assert!(notice.text.contains(expect) && !notice.text.contains("Your machine"), "{}", notice.text);
+            assert!(office.explain(&one, None, None).reason.starts_with(expect));
+        }
+    }
+}
+
+/// A policy that does not have the step, or the rule, behind a decision does not make it a person's.
+#[test]
+fn what_a_policy_decided_is_never_told_as_decided_by_a_person() {
+    let newer = policy(
+        "[[rule]]\nid = \"mail\"\non = [\"spam.*\"]\nparent = { violations = 1, within = \"30d\", \
+         ladder = [{ action = \"suspend\", until = \"released\" }] }\nladder = [{ action = \"notify\" }]\n",
+    );
+    let rule = newer.rule_for(Class::Spam).unwrap();
+    let (_, ladder) = newer.behind(&name("mail.parent")).unwrap();
+    let derived = Rule { id: name("mail.parent"), ladder: ladder.to_vec(), parent: None, ..rule.clone() };
+    let violation = violation("reseller", &derived, Class::Spam);
+    let people = tenants();
+    let without_ladder =
+        policy("[[rule]]\nid = \"mail\"\non = [\"spam.*\"]\nladder = [{ action = \"notify\" }]\n");
+    for language in texts::languages() {
+        for (older, knows_class) in [(&without_ladder, true), (&policy(""), true), (&policy(""), false)] {
+            let mut older = older.clone();
+            older.notices.languages = vec![language.clone()];
+            let texts = texts::of(language, &older.notices.texts).unwrap();
+            let office = Office { policy: &older, tenants: &|id| people.get(id) };
+            let mut one = decision(&newer, &derived, 0, &violation);
+            if !knows_class {
+                one.reason = "no longer on record".to_owned();
+            }
+            let [notice] = office.of_decision(&one, None).try_into().unwrap();
+            let explained = office.explain(&one, None, None).reason;
+            let short = texts.word("short", if knows_class { "spam" } else { "automatic" });
+            check_words(&notice);
+            for text in [&notice.text, &explained] {
+                assert!(text.contains(&short) && !text.contains(&one.reason), "{text}");
+                assert!(!text.contains(&texts.word("happened", "manual")), "{text}");
+            }
+        }
+    }
 }

@@ -8,7 +8,8 @@ use crate::class::Class;
 use crate::reader::{Document, Section};
 use crate::tenant::Name;
 
-/// The classes that have words of their own; others have those of their family. The last two are no classes: a person decided.
+/// The classes that have words of their own; others have those of their family. The last three are no classes: something that a
+/// policy decided of which the class is not known, and what a person decided.
 const SUBJECTS: &[&str] = &[
     "portscan",
     "flood",
@@ -27,9 +28,12 @@ const SUBJECTS: &[&str] = &[
     "spoof.routing",
     "malware",
     "quota",
+    AUTOMATIC,
     BILLING,
     MANUAL,
 ];
+/// The subject of what a policy decided, where nobody knows upon what.
+pub(super) const AUTOMATIC: &str = "automatic";
 /// The subject of a suspension until an invoice is paid.
 pub(super) const BILLING: &str = "billing";
 /// The subject of what a person decided.
@@ -55,6 +59,9 @@ const GROUPS: &[(&str, &[Row])] = &[
         &[
             (&["opening", "parent"], &["tenant", "addresses", "provider"]),
             (&["facts"], &["facts"]),
+            (&["customers"], &["short"]),
+            (&["customers_number"], &["count", "customers"]),
+            (&["customers_do"], &["do"]),
             (&["span"], &["from", "to"]),
             (&["number"], &["count", "what", "limit"]),
             (&["number_alone"], &["count", "what"]),
@@ -145,7 +152,7 @@ impl Texts {
 /// The subject whose words a class has.
 pub(super) fn subject(class: Class) -> &'static str {
     let is_one = |name: &&str| SUBJECTS.contains(name);
-    [class.name(), class.family()].into_iter().find(is_one).unwrap_or(MANUAL)
+    [class.name(), class.family()].into_iter().find(is_one).unwrap_or(AUTOMATIC)
 }
 
 static COMPILED_IN: LazyLock<BTreeMap<Name, Texts>> = LazyLock::new(|| {
@@ -262,7 +269,7 @@ mod tests {
             assert_eq!(texts.0.len(), all);
         }
         for class in Class::ALL {
-            assert_ne!(subject(class), MANUAL, "{class}");
+            assert_ne!(subject(class), AUTOMATIC, "{class}");
         }
     }
 

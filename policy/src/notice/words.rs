@@ -9,6 +9,7 @@ use super::template::Values;
 use super::texts::{BILLING, MANUAL, Texts};
 use crate::alert::Alert;
 use crate::decision::{Action, Decision, Origin, Scope, Until};
+use crate::language::conditions::Escalation;
 use crate::language::{Inbound, Policy, Rule, Step};
 use crate::rate::{Rate, Unit};
 use crate::tenant::{Name, Tenant, TenantId};
@@ -84,6 +85,8 @@ pub(super) struct About<'d> {
     pub kind: NoticeKind,
     /// Whether it is for the reseller above the tenant.
     pub for_parent: bool,
+    /// Whether it is held against the tenant for what its customers did.
+    pub for_customers: bool,
 }
 
 impl Words<'_> {
@@ -92,7 +95,8 @@ impl Words<'_> {
         let decision = about.decision;
         let is_by_person = matches!(about.subject, BILLING | MANUAL);
         let mut parts = self.opening(about.for_parent);
-        parts.push(self.texts.word("happened", about.subject));
+        parts.push(self.happened(about.subject, about.for_customers));
+        parts.extend(evidence.and_then(|alert| self.customers(alert)));
         match evidence {
             Some(alert) => parts.push(self.say("frame", "facts", &[("facts", self.facts(alert))])),
             // The reason is for the customer to read.
@@ -104,7 +108,11 @@ impl Words<'_> {
         parts.push(self.did(decision));
         parts.extend(self.until(decision, decision.until.expiry(decision.at)));
         parts.extend(self.what_next(about));
-        parts.push(self.help(about.subject));
+        let help = self.help(about.subject);
+        parts.push(match about.for_customers {
+            true => self.say("frame", "customers_do", &[("do", help)]),
+            false => help,
+        });
         if about.kind == NoticeKind::Final {
             parts.push(self.say("frame", "final", &[]));
         }
@@ -164,7 +172,7 @@ impl Words<'_> {
         &self,
         language: Name,
         decision: &Decision,
-        subject: &str,
+        (subject, for_customers): (&str, bool),
         ends: Option<Timestamp>,
     ) -> Explained {
         let staff = match subject {
@@ -173,7 +181,7 @@ impl Words<'_> {
             }
             _ => String::new(),
         };
-        let reason = [self.texts.word("happened", subject), staff, self.did(decision)];
+        let reason = [self.happened(subject, for_customers), staff, self.did(decision)];
         let reason = reason.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         Explained { language, reason, lifted_by: self.until(decision, ends).unwrap_or_default() }
     }
@@ -209,6 +217,22 @@ impl Words<'_> {
         let did_short = self.texts.word("did_short", about.decision.action.name());
         let values = [("short", short), ("did_short", did_short), ("reference", reference(about.decision))];
         self.say("subject", about.kind.name(), &values)
+    }
+
+    /// What happened, by the tenant itself or by customers of its own.
+    fn happened(&self, subject: &str, for_customers: bool) -> String {
+        if !for_customers {
+            return self.texts.word("happened", subject);
+        }
+        self.say("frame", "customers", &[("short", self.texts.word("short", subject))])
+    }
+
+    /// How many violations of how many customers an alert is about, if it is about a reseller's.
+    fn customers(&self, alert: &Alert) -> Option<String> {
+        let number =
+            |name| alert.metrics.iter().find(|metric| metric.name == name).map(|metric| whole(metric.value));
+        let values = [("count", number(Escalation::COUNTED)?), ("customers", number("customers")?)];
+        Some(self.say("frame", "customers_number", &values))
     }
 
     fn help(&self, subject: &str) -> String {
