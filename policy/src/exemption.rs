@@ -190,6 +190,16 @@ impl Exemption {
         let begins: Timestamp = format!("{text}T00:00:00Z").parse().ok()?;
         Some(if is_end { begins + DAY } else { begins })
     }
+
+    /// What [`Exemption::parse_time`] reads as this time: a day where it begins or ends with one, or else the point in time.
+    #[must_use]
+    pub fn tell_time(time: Timestamp, is_end: bool) -> String {
+        const SECOND: Duration = Duration::from_secs(1);
+        let within = if is_end { time.minus(SECOND) } else { time };
+        let mut text = within.to_string();
+        text.truncate("2026-12-31".len());
+        if Self::parse_time(&text, is_end) == Some(time) { text } else { time.to_string() }
+    }
 }
 
 impl fmt::Display for Exemption {
@@ -208,10 +218,10 @@ impl fmt::Display for Exemption {
         }
         write!(f, ", by {}", self.reference)?;
         if let Some(from) = self.from {
-            write!(f, ", from {from}")?;
+            write!(f, ", from {}", Self::tell_time(from, false))?;
         }
         match self.until {
-            Some(until) => write!(f, ", until {until}"),
+            Some(until) => write!(f, ", until {}", Self::tell_time(until, true)),
             None => f.write_str(", until it is revoked"),
         }
     }
@@ -307,7 +317,7 @@ mod tests {
     fn it_is_told_in_one_line() {
         assert_eq!(
             exemption(None, Some("2026-12-31")).to_string(),
-            "x/scan to 203.0.113.0/24, by ticket 4711, until 2027-01-01T00:00:00Z"
+            "x/scan to 203.0.113.0/24, by ticket 4711, until 2026-12-31"
         );
         assert!(!Exemption::is_reference(" ") && !Exemption::is_reference("a\u{1b}b"));
         assert!(Exemption::is_reference("letter of 3 May, J. Jansen"));

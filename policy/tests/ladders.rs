@@ -48,7 +48,7 @@ ports = [443]
 [[endpoint]]
 name = "accounts"
 kind = "signup"
-addresses = ["198.51.100.2/32"]
+addresses = ["198.51.100.2"]
 ports = [443]
 "#;
 

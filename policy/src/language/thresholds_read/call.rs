@@ -1,6 +1,9 @@
 //! The numbers of calls to protected endpoints, and of crawling. Read from a file.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::{Table, big_count, count, float_rate, share, span, steady};
 use crate::language::rules_read::NAME;
@@ -58,7 +61,8 @@ pub(in crate::language) fn endpoints(root: &Section<'_, '_>, numbers: &mut Thres
 }
 
 fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> {
-    const WHERE: &str = "1 to 16 prefixes like 192.0.2.0/24 or 192.0.2.1/32; or none, and `hosts`";
+    const WHERE: &str =
+        "1 to 16 addresses like 192.0.2.1 or prefixes like 2001:db8::/48; or none, and `hosts`";
     let name: Option<Name> = section.required("name", NAME);
     let kind = section.one_of("kind", &EndpointKind::ALL);
     let hosts: Option<Vec<Host>> = if section.has("hosts") {
@@ -67,7 +71,12 @@ fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> 
         Some(Vec::new())
     };
     let is_named = section.has("hosts") && !section.has("addresses");
-    let addresses = if is_named { Some(Vec::new()) } else { places(section, "addresses", WHERE) };
+    let place = |Place(net)| net;
+    let addresses = if is_named {
+        Some(Vec::new())
+    } else {
+        places(section, "addresses", WHERE).map(|all: Vec<Place>| all.into_iter().map(place).collect())
+    };
     let ports = places(section, "ports", "1 to 16 ports, 1 to 65535");
     if ports.as_ref().is_some_and(|ports: &Vec<u16>| ports.contains(&0)) {
         section.reject("ports", "1 to 16 ports, 1 to 65535");
@@ -92,6 +101,17 @@ fn endpoint(section: &Section<'_, '_>, defaults: &ApiBurst) -> Option<Endpoint> 
         paths: paths?,
         numbers,
     })
+}
+
+/// A prefix, or an address as a prefix of its own.
+struct Place(IpNet);
+
+impl std::str::FromStr for Place {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map(Self)
+    }
 }
 
 fn places<T: std::str::FromStr>(section: &Section<'_, '_>, key: &str, allowed: &str) -> Option<Vec<T>> {
