@@ -181,6 +181,24 @@ pub(crate) fn each_frame(file: &Path, mut sink: impl FnMut(&Frame<'_>)) -> Resul
     Ok(())
 }
 
+/// When the first frame of a capture was seen; `None` for standard input, which is read once, and for what has none that can be read.
+pub(crate) fn first_time(file: &Path) -> Option<Timestamp> {
+    if file == Path::new("-") {
+        return None;
+    }
+    let mut source = FileSource::open(file).ok()?;
+    let mut first = None;
+    while first.is_none() {
+        let polled = source.poll(&mut |frame| {
+            first.get_or_insert(frame.at);
+        });
+        if !matches!(polled, Ok(Progress::Frames(_))) {
+            break;
+        }
+    }
+    first
+}
+
 /// The tenant that sent it.
 fn sender(engine: &Engine, frame: &Frame<'_>) -> Option<TenantId> {
     let packet = packet::parse(frame.link, frame.data, frame.wire_len).ok()?;

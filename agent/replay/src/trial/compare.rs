@@ -15,8 +15,10 @@ pub enum Differs {
     Steps,
     /// When it is done.
     Times,
-    /// The clause that it rests on, beyond the policy's name.
+    /// The clause that it rests on, as whoever is told of it reads it.
     Clauses,
+    /// What would come next if it went on, or when.
+    Next,
     /// What is cut, though the steps are the same.
     Cut,
 }
@@ -29,6 +31,7 @@ impl Differs {
             Self::Steps => "steps",
             Self::Times => "times",
             Self::Clauses => "clauses",
+            Self::Next => "next step",
             Self::Cut => "cut",
         }
     }
@@ -106,16 +109,15 @@ fn differs(before: &Hit, after: &Hit) -> Vec<Differs> {
     if !at_once || before.first != after.first {
         all.push(Differs::Times);
     }
-    if !before.clauses.iter().map(|clause| bare(clause)).eq(after.clauses.iter().map(|clause| bare(clause))) {
+    if before.clauses != after.clauses {
         all.push(Differs::Clauses);
+    }
+    // Where other steps were taken, another is next as a matter of course.
+    if are_alike && !old.iter().zip(new).all(|(old, new)| old.goes_on_like(new)) {
+        all.push(Differs::Next);
     }
     if all.is_empty() && before.cut != after.cut {
         all.push(Differs::Cut);
     }
     all
-}
-
-/// A clause without its policy.
-fn bare(clause: &str) -> &str {
-    clause.split_once('/').map_or(clause, |(_, clause)| clause)
 }

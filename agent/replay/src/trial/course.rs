@@ -8,8 +8,8 @@ use reeve_core::packet::{self, Body};
 use reeve_core::{Frame, topology::TenantIx};
 use reeve_policy::judge::Standing as Judged;
 use reeve_policy::{
-    Action, Decision, DecisionId, DesiredState, Mode, Origin, PolicyVersion, Rate, Scope, Target, TenantId,
-    Timestamp, Until, Violation, ViolationId,
+    Action, Decision, DecisionId, DesiredState, Mode, Origin, PolicyVersion, Rate, Reckoning, Scope, Target,
+    TenantId, Timestamp, Until, Violation, ViolationId,
 };
 use serde::Serialize;
 
@@ -43,6 +43,25 @@ pub struct Step {
     /// Why it is milder than the ladder says, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub softened: Option<String>,
+    /// What comes next if it goes on; `None` where it is the ladder's last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// The step after one that was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Next {
+    /// When at the earliest.
+    pub at: Timestamp,
+    /// What, as the ladder says it.
+    pub told: String,
+}
+
+impl Next {
+    fn after(step: u32, reckoning: &Reckoning) -> Option<Self> {
+        let told = reckoning.ladder.get(usize::try_from(step).ok()?)?.clone();
+        Some(Self { at: reckoning.next?, told })
+    }
 }
 
 impl Step {
@@ -59,7 +78,14 @@ impl Step {
             until: decision.until,
             mode: decision.mode,
             softened: decision.softened.clone(),
+            next: decision.reckoning.as_ref().and_then(|reckoning| Next::after(*step, reckoning)),
         })
+    }
+
+    /// Whether the same comes next, after as long.
+    pub(super) fn goes_on_like(&self, other: &Self) -> bool {
+        let next = |step: &Self| step.next.as_ref().map(|next| (next.at.since(step.at), next.told.clone()));
+        next(self) == next(other)
     }
 
     /// The same, but for when and by which clause: what of it is felt.

@@ -26,7 +26,7 @@ use reeve_policy::{PolicyVersion, Timestamp};
 use serde::Serialize;
 
 use crate::capture::{CaptureFileError, FileError};
-use crate::scene::{Scene, TAIL, each_frame};
+use crate::scene::{Scene, TAIL, each_frame, first_time};
 pub use compare::{Change, Comparison, Differs};
 pub use course::{Course, Cut, Hit, Step};
 pub use history::{as_it_ran, history};
@@ -66,7 +66,15 @@ pub fn version(policy: &Policy) -> PolicyVersion {
     PolicyVersion { name: policy.name.clone(), version: policy.version }
 }
 
-/// Tries the scene's policy on captures, against another one.
+/// Captures by their first frames' times, whatever order they were named in; those that tell none last, as they were named. Beside each its
+/// time.
+fn by_time(files: &[PathBuf]) -> Vec<(Option<Timestamp>, &PathBuf)> {
+    let mut all: Vec<_> = files.iter().map(|file| (first_time(file), file)).collect();
+    all.sort_by_key(|(first, _)| (first.is_none(), *first));
+    all
+}
+
+/// Tries the scene's policy on captures, against another one. They are played by their times.
 ///
 /// # Errors
 /// When a file cannot be opened or is no capture. One that is cut off is played as far as it goes, and noted.
@@ -81,7 +89,15 @@ pub fn captures(scene: &Scene, against: &Arc<Policy>, files: &[PathBuf]) -> Resu
     };
     let (mut running, mut candidate) = (engine(&before), engine(scene));
     let (mut frames, mut span, mut notes) = (0, None, Vec::new());
-    for file in files {
+    for (first, file) in by_time(files) {
+        if let (Some(first), Some((_, last))) = (first, span)
+            && first < last
+        {
+            notes.push(format!(
+                "{} begins at {first}, before the capture ahead of it ends at {last}: one is played after the other",
+                file.display()
+            ));
+        }
         let played = each_frame(file, |frame| {
             frames += 1;
             let (first, last) = span.unwrap_or((frame.at, frame.at));

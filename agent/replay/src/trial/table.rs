@@ -58,6 +58,9 @@ fn of_hit(text: &mut String, label: &str, hit: &Hit) {
     for step in hit.steps.iter().take(STEPS) {
         let _ = writeln!(text, "      {}  step {}, {}", step.at, step.step, step.told());
     }
+    if let Some(next) = hit.steps.last().and_then(|step| step.next.as_ref()).filter(|_| hit.more_steps == 0) {
+        let _ = writeln!(text, "      next, if it goes on: {} at {} or later", next.told, next.at);
+    }
     let more = hit.steps.len().saturating_sub(STEPS) as u64 + hit.more_steps;
     if more > 0 {
         let _ = writeln!(text, "      and {more} more, the last at {}", hit.last);

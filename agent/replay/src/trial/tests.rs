@@ -15,13 +15,18 @@ const SECONDS: u16 = 50;
 
 /// A capture of SYNs from 203.0.113.10 and .20, one of each a second, to as many ports of one host; the second one's to one port.
 fn scan(seconds: u16) -> tempfile::NamedTempFile {
+    scan_from(BEGAN, seconds)
+}
+
+/// The same from another time on.
+fn scan_from(began: u32, seconds: u16) -> tempfile::NamedTempFile {
     let mut file = Vec::new();
     for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
         file.extend(word.to_le_bytes());
     }
     for number in 0..seconds {
         for (last, port) in [(10, 1_000 + number), (20, 443)] {
-            for word in [BEGAN + u32::from(number), 0, 40, 40] {
+            for word in [began + u32::from(number), 0, 40, 40] {
                 file.extend(word.to_le_bytes());
             }
             let mut packet = [0_u8; 40];
@@ -93,7 +98,7 @@ fn who_is_hit_otherwise_is_told_by_what_differs() {
     let (before, after) = (policy("a", 20, NOTIFY), policy("b", 20, SUSPEND));
     let trial = tried(&after, &before);
     assert_eq!(names(&trial.comparison.differently), ["scanner portscan"]);
-    assert_eq!(trial.comparison.differently[0].differs, [Differs::Steps]);
+    assert_eq!(trial.comparison.differently[0].differs, [Differs::Steps, Differs::Clauses]);
     let told = table(&trial);
     for part in [
         "b@1 against a@1: 100 frames from 2023-",
@@ -108,7 +113,44 @@ fn who_is_hit_otherwise_is_told_by_what_differs() {
     }
     // Later, but the same: only the number is higher.
     let trial = tried(&policy("b", 40, NOTIFY), &before);
-    assert_eq!(trial.comparison.differently[0].differs, [Differs::Times]);
+    assert_eq!(trial.comparison.differently[0].differs, [Differs::Times, Differs::Clauses]);
+}
+
+#[test]
+fn another_clause_and_another_next_step_are_told_though_the_same_is_done() {
+    let before = policy("a", 20, NOTIFY);
+    // Another policy's words for the same; the tenant reads them.
+    let trial = tried(&policy("b", 20, NOTIFY), &before);
+    assert_eq!(trial.comparison.differently[0].differs, [Differs::Clauses]);
+    assert!(table(&trial).contains("HIT OTHERWISE\n  scanner  portscan  (clauses)"), "{}", table(&trial));
+    let next = format!("{{ action = \"notify\" }}, {SUSPEND}");
+    let trial =
+        tried(&policy("a", 20, &format!("{{ action = \"notify\" }}, {NOTIFY}")), &policy("a", 20, &next));
+    assert_eq!(trial.comparison.differently[0].differs, [Differs::Next]);
+    let told = table(&trial);
+    assert!(told.contains("(next step)") && told.contains("next, if it goes on: suspend all"), "{told}");
+}
+
+#[test]
+fn captures_are_played_by_their_times_and_not_as_they_are_named() {
+    let strict = policy("strict", 20, SUSPEND);
+    let tenants = ["scanner=203.0.113.10", "friend=203.0.113.20"].map(|arg| arg.parse().unwrap());
+    let scene = Scene { policy: Arc::clone(&strict), ..Scene::bench(&tenants) };
+    let lax = policy("lax", 450, SUSPEND);
+    let (early, late) = (scan(SECONDS), scan_from(BEGAN + 600, SECONDS));
+    let paths = [early.path().to_owned(), late.path().to_owned()];
+    let played = |paths: &[PathBuf]| {
+        let trial = captures(&scene, &lax, paths).unwrap();
+        assert!(trial.notes.is_empty(), "{:?}", trial.notes);
+        trial.comparison
+    };
+    let forward = played(&paths);
+    assert!(forward.newly[0].after.as_ref().unwrap().cut.packets > u64::from(SECONDS));
+    assert_eq!(forward, played(&[paths[1].clone(), paths[0].clone()]));
+    // What overlaps cannot be put in order file by file, and is told.
+    let between = scan_from(BEGAN + 20, SECONDS);
+    let trial = captures(&scene, &lax, &[between.path().to_owned(), paths[0].clone()]).unwrap();
+    assert!(trial.notes[0].contains("before the capture ahead of it ends"), "{:?}", trial.notes);
 }
 
 #[test]
