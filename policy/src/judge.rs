@@ -38,13 +38,13 @@ mod ladders;
 mod properties;
 mod reckon;
 mod relay;
+mod spare;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, Loss, Metric};
@@ -67,6 +67,7 @@ pub use family::Escalated;
 use family::Families;
 use reckon::{Taken, reckon};
 pub use relay::{Warning, accepted_by_check};
+pub use spare::Spared;
 
 /// The most strikes that are remembered for a tenant and rule; no ladder has more steps.
 pub const MAX_STRIKES: usize = 64;
@@ -422,13 +423,9 @@ impl Judge {
         let Some((index, cause)) = episode.step_due(rule, &policy.calendar, alert, mode) else { return };
         let step = &rule.ladder[index];
         let targets: Vec<Target> = alert.targets.iter().map(|seen| seen.target).collect();
-        let (scope, is_empty, spared) = {
-            let scope = step.scope.resolve(&targets, &policy.thresholds.endpoints);
-            let whole = places(&scope);
-            let (scope, is_empty) = spare(scope, &policy.protected_destinations, &policy.own_addresses);
-            let left = places(&scope);
-            (scope, is_empty, whole - left)
-        };
+        let spared = policy.spare(step.scope.resolve(&targets, &policy.thresholds.endpoints));
+        let (is_empty, taken_out) = (spared.is_empty(), spared.taken.len());
+        let scope = spared.scope;
         let is_real = step.action.is_measure() && mode == Mode::Enforce;
         let mut softened =
             if step.action.is_measure() { soften(policy, alert, tenant, step, is_empty) } else { None };
@@ -457,7 +454,7 @@ impl Judge {
             index,
             cause,
             is_softened: softened.is_some(),
-            spared,
+            spared: taken_out,
         };
         let reckoning = Some(Box::new(reckon(taken, episode)));
         episode.decisions += 1;
@@ -557,42 +554,6 @@ fn soften(policy: &Policy, alert: &Alert, tenant: &Tenant, step: &Step, is_empty
         (true, true) => Some("no single destination stands out".to_owned()),
         (true, false) => Some("every destination is protected".to_owned()),
         _ => None,
-    }
-}
-
-/// Takes protected destinations out of a scope; whether nothing is left of it.
-fn spare(scope: Scope, protected: &[IpNet], own: &[IpNet]) -> (Scope, bool) {
-    let all = || protected.iter().chain(own);
-    let is_free = |address| !all().any(|prefix| prefix.contains(&address));
-    match scope {
-        Scope::Destinations { mut addresses } => {
-            addresses.retain(|address| is_free(*address));
-            let is_empty = addresses.is_empty();
-            (Scope::Destinations { addresses }, is_empty)
-        }
-        Scope::Endpoint { name, mut addresses, ports } => {
-            let is_free =
-                |prefix: &IpNet| !all().any(|other| other.contains(prefix) || prefix.contains(other));
-            addresses.retain(is_free);
-            let is_empty = addresses.is_empty();
-            (Scope::Endpoint { name, addresses, ports }, is_empty)
-        }
-        Scope::DestinationPorts { mut targets } => {
-            targets.retain(|target| is_free(target.address));
-            let is_empty = targets.is_empty();
-            (Scope::DestinationPorts { targets }, is_empty)
-        }
-        other => (other, false),
-    }
-}
-
-/// How many places a scope names.
-fn places(scope: &Scope) -> usize {
-    match scope {
-        Scope::Destinations { addresses } => addresses.len(),
-        Scope::Endpoint { addresses, .. } => addresses.len(),
-        Scope::DestinationPorts { targets } => targets.len(),
-        _ => 0,
     }
 }
 

@@ -215,12 +215,21 @@ pub enum OrderFailure {
     /// The node knows no such tenant.
     #[error("the node knows no such tenant")]
     UnknownTenant,
-    /// The node or the tenant is only to be observed.
+    /// The node is only to observe.
     #[error("the node only observes")]
     ObserveOnly,
+    /// The tenant is only to be observed, on a node that does more.
+    #[error("the tenant is only observed")]
+    TenantObserved,
     /// The tenant is on the list of those who are never measured.
     #[error("the tenant is protected")]
     Protected,
+    /// Nothing is done to some of the destinations, whoever orders it.
+    #[error("{detail}")]
+    ProtectedDestinations {
+        /// Which they are, as `203.0.113.1 is protected`.
+        detail: String,
+    },
     /// The kernel did not take the change, or did not show it when read back.
     #[error("the kernel refused: {detail}")]
     Kernel {

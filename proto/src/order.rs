@@ -157,7 +157,10 @@ impl From<&OrderFailure> for Failure {
         let (code, detail) = match failure {
             OrderFailure::UnknownTenant => (FailureCode::UnknownTenant, ""),
             OrderFailure::ObserveOnly => (FailureCode::ObserveOnly, ""),
+            // An older controller reads the code alone, and tells what it has words for.
+            OrderFailure::TenantObserved => (FailureCode::ObserveOnly, "the tenant"),
             OrderFailure::Protected => (FailureCode::Protected, ""),
+            OrderFailure::ProtectedDestinations { detail } => (FailureCode::Protected, detail.as_str()),
             OrderFailure::Kernel { detail } => (FailureCode::Kernel, detail.as_str()),
             OrderFailure::State { detail } => (FailureCode::State, detail.as_str()),
             OrderFailure::NotAsked { detail } => (FailureCode::NotAsked, detail.as_str()),
@@ -176,8 +179,10 @@ impl TryFrom<Failure> for OrderFailure {
             Some(match code {
                 FailureCode::Unspecified => return None,
                 FailureCode::UnknownTenant => Self::UnknownTenant,
-                FailureCode::ObserveOnly => Self::ObserveOnly,
-                FailureCode::Protected => Self::Protected,
+                FailureCode::ObserveOnly if detail.is_empty() => Self::ObserveOnly,
+                FailureCode::ObserveOnly => Self::TenantObserved,
+                FailureCode::Protected if detail.is_empty() => Self::Protected,
+                FailureCode::Protected => Self::ProtectedDestinations { detail: detail.clone() },
                 FailureCode::Kernel => Self::Kernel { detail: detail.clone() },
                 FailureCode::State => Self::State { detail: detail.clone() },
                 FailureCode::Unsupported => Self::Unsupported,

@@ -39,10 +39,17 @@ fn answers_and_orders_come_back_as_they_were() {
         assert_eq!(Order::try_from(agent::v1::Order::from(&order)).unwrap(), order);
         assert!(ProtocolVersion::CURRENT.knows(&order) && !OLD.knows(&order));
     }
-    let failure = OrderFailure::NotAsked { detail: "it was asked a moment ago".into() };
-    let result =
-        OrderResult { id: OrderId("O1".parse().unwrap()), at: Timestamp::from_secs(1), result: Err(failure) };
-    assert_eq!(OrderResult::try_from(agent::v1::OrderResult::from(&result)).unwrap(), result);
+    for failure in [
+        OrderFailure::NotAsked { detail: "it was asked a moment ago".into() },
+        OrderFailure::ObserveOnly,
+        OrderFailure::TenantObserved,
+        OrderFailure::Protected,
+        OrderFailure::ProtectedDestinations { detail: "203.0.113.1 is protected".into() },
+    ] {
+        let id = OrderId("O1".parse().unwrap());
+        let result = OrderResult { id, at: Timestamp::from_secs(1), result: Err(failure) };
+        assert_eq!(OrderResult::try_from(agent::v1::OrderResult::from(&result)).unwrap(), result);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a tenant's exemptions excuse by a policy: whole alerts for the judge, and targets class by class for whoever counts.
 
+use std::cmp::Ordering;
+
 use ipnet::IpNet;
 
 use super::Policy;
@@ -179,6 +181,60 @@ impl Policy {
         all
     }
 
+    /// Why this is not the next version of the policy that ran until now, in words; `None` where it is, is the same, or has another name.
+    #[must_use]
+    pub fn step_back(&self, running: &Self) -> Option<String> {
+        if self.name != running.name || self == running {
+            return None;
+        }
+        let (name, version, before) = (&self.name, self.version, running.version);
+        match version.cmp(&before) {
+            Ordering::Greater => None,
+            Ordering::Equal => Some(format!(
+                "policy {name} is not what it was and has version {version} as before: give it a higher one, or what was decided by which of \
+                 the two cannot be told apart"
+            )),
+            Ordering::Less => Some(format!(
+                "policy {name} has version {version}, and version {before} ran until now: versions only move forward; to go back, give the older \
+                 rules a higher version"
+            )),
+        }
+    }
+
+    /// Tenants that nothing is done to since a protected destination covers an address of theirs, in words. Those whom `sources` names
+    /// are meant to be.
+    #[must_use]
+    pub fn covered_tenants<'t>(&self, tenants: impl IntoIterator<Item = &'t Tenant>) -> Option<String> {
+        const NAMED: usize = 3;
+        let (mut names, mut nets, mut more) = (Vec::new(), Vec::new(), 0_usize);
+        let open = |tenant: &&Tenant| !self.protected_sources.contains(&tenant.id);
+        for tenant in tenants.into_iter().filter(open) {
+            let covers = |net: &&IpNet| tenant.addresses.iter().any(|address| net.contains(address));
+            let Some(net) = self.protected_destinations.iter().find(covers) else { continue };
+            if names.len() < NAMED {
+                names.push(format!("`{}`", tenant.id));
+            } else {
+                more += 1;
+            }
+            if nets.len() < NAMED && !nets.contains(net) {
+                nets.push(*net);
+            }
+        }
+        let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+        let (first, second) = match (names.len() + more, more) {
+            (0, _) => return None,
+            (1, _) => ("tenant", String::new()),
+            (_, 0) => ("tenants", String::new()),
+            _ => ("tenants", format!(" and {more} more")),
+        };
+        Some(format!(
+            "nothing is done to {first} {}{second}, only told: [protected] `destinations` cover their addresses ({}); leave those out, or name the \
+             tenants in `sources` if that is meant",
+            names.join(", "),
+            nets.join(", ")
+        ))
+    }
+
     /// What tenants' exemptions are from that this policy does not forbid, or cannot excuse for some targets only: a slip, in words.
     #[must_use]
     pub fn idle_exemptions(&self, tenants: &[Tenant]) -> Vec<String> {
@@ -343,6 +399,55 @@ mod tests {
             told[0]
                 .starts_with("198.51.100.0/24, which is protected, lies within 198.51.0.0/16 of tenant `a`")
         );
+    }
+
+    #[test]
+    fn a_policy_that_goes_back_or_changes_without_a_new_version_is_told() {
+        let version = |version: u32, clause: &str| {
+            let text = POLICY.replacen("version = 1", &format!("version = {version}"), 1);
+            Policy::parse("x.toml", &text.replacen("x/attack", clause, 1)).unwrap()
+        };
+        let running = version(3, "x/attack");
+        for (next, begins) in [
+            (version(3, "x/attack"), None),
+            (version(4, "x/other"), None),
+            (Policy { name: "y".parse().unwrap(), ..version(1, "x/other") }, None),
+            (version(3, "x/other"), Some("policy x is not what it was and has version 3 as before: ")),
+            (version(2, "x/attack"), Some("policy x has version 2, and version 3 ran until now: ")),
+        ] {
+            let told = next.step_back(&running);
+            assert_eq!(told.is_some(), begins.is_some(), "{told:?}");
+            assert!(told.is_none_or(|told| told.starts_with(begins.unwrap())));
+        }
+    }
+
+    #[test]
+    fn tenants_that_a_protected_destination_disarms_are_told() {
+        let mut policy = Policy::parse("x.toml", POLICY).unwrap();
+        policy.protected_destinations =
+            vec!["198.51.100.0/24".parse().unwrap(), "2001:db8:1::/48".parse().unwrap()];
+        let tenant = |id: usize, prefix: &str| {
+            let mut tenant = Tenant::new(format!("t-{id}").parse().unwrap());
+            tenant.addresses = vec!["192.0.2.0/28".parse().unwrap(), prefix.parse().unwrap()];
+            tenant
+        };
+        let free = [tenant(1, "203.0.113.1/32"), tenant(2, "198.51.0.0/16")];
+        assert_eq!(policy.covered_tenants(&free), None);
+        assert!(!policy.protects(&free[1]));
+        // Equal counts as well, and one address is enough.
+        let one = [tenant(3, "198.51.100.0/24")];
+        assert_eq!(
+            policy.covered_tenants(&one).unwrap(),
+            "nothing is done to tenant `t-3`, only told: [protected] `destinations` cover their addresses (198.51.100.0/24); leave those out, \
+             or name the tenants in `sources` if that is meant"
+        );
+        let mut many: Vec<Tenant> = (10..20).map(|id| tenant(id, "198.51.100.7/32")).collect();
+        many[1] = tenant(11, "2001:db8:1:2::/64");
+        let told = policy.covered_tenants(&many).unwrap();
+        let begins = "nothing is done to tenants `t-10`, `t-11`, `t-12` and 7 more, only told: ";
+        assert!(told.starts_with(begins) && told.contains("(198.51.100.0/24, 2001:db8:1::/48)"), "{told}");
+        policy.protected_sources.insert(one[0].id.clone());
+        assert_eq!(policy.covered_tenants(&one), None, "it is meant");
     }
 
     #[test]

@@ -198,6 +198,7 @@ impl Loaded {
         }
         all.extend(self.policy.idle_exemptions(&self.tenants));
         all.extend(self.policy.protected_within(&self.tenants));
+        all.extend(self.policy.covered_tenants(&self.tenants));
         if self.settings.local.is_none() {
             let node = &self.settings.node;
             let local = self.tenants.iter().filter(|tenant| tenant.is_local_on(node));

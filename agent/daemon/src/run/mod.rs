@@ -27,13 +27,14 @@ mod usage;
 mod watch;
 
 use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use reeve_core::blocklist::Blocklists;
 use reeve_core::detect::quota::Tally;
 use reeve_core::engine::{EngineConfig, MailWord};
 use reeve_core::topology::VantageKind;
+use reeve_policy::language::Policy;
 use reeve_policy::{Mode, Order, OrderResult, Pause, Report, Timestamp};
 use reeve_telemetry::metrics::Endpoint;
 use tokio::signal::unix::{SignalKind, signal};
@@ -125,7 +126,7 @@ pub(crate) enum Command {
     /// Somebody on the node releases the brakes.
     ReleaseBrakes(Pause),
     /// Other blocklists.
-    Blocklists(std::sync::Arc<Blocklists>),
+    Blocklists(Arc<Blocklists>),
     /// A mail server was asked, and this came of it.
     RelayChecked(asking::Answer),
     /// Settings that were read anew.
@@ -186,7 +187,7 @@ pub async fn run(
     ownership: Ownership,
 ) -> Result<(), RunError> {
     // As it is on every node that has it: without what this one lives by.
-    let written = std::sync::Arc::clone(&loaded.policy);
+    let written = Arc::clone(&loaded.policy);
     add_lifelines(&mut loaded);
     let settings = loaded.settings.clone();
     let clock = Clock::start();
@@ -274,7 +275,7 @@ pub async fn run(
     let streams =
         Streams { reports, results, greeting, finished: finished_sender, metrics, lists: wanted_sender };
     let life = Life { ended, ready, pulse };
-    let outcome = serve(config_path, &settings, &command_sender, streams, life).await;
+    let outcome = serve(config_path, (&settings, written), &command_sender, streams, life).await;
     let _ = command_sender.send(Command::Stop);
     let sensed = join(sensor);
     let _ = task_sender.send(Task::Stop);
@@ -304,7 +305,7 @@ struct Life {
 /// Talks to the controller and listens to signals until the end.
 async fn serve(
     config_path: &std::path::Path,
-    settings: &config::Settings,
+    (settings, mut policy): (&config::Settings, Arc<Policy>),
     commands: &mpsc::Sender<Command>,
     streams: Streams,
     mut life: Life,
@@ -355,7 +356,9 @@ async fn serve(
                 service::reloading();
                 match config::load(config_path) {
                     Ok(mut loaded) => {
-                        loaded.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+                        let step_back = loaded.policy.step_back(&policy);
+                        loaded.warnings().iter().chain(&step_back).for_each(|warning| tracing::warn!("{warning}"));
+                        policy = Arc::clone(&loaded.policy);
                         greeting.set_policy(&loaded.policy);
                         add_lifelines(&mut loaded);
                         let _ = streams.lists.send(wanted_lists(&loaded));
@@ -406,7 +409,7 @@ fn wanted_lists(loaded: &Loaded) -> Wanted {
 
 /// Adds what the node lives by to what is never cut off.
 fn add_lifelines(loaded: &mut Loaded) {
-    let policy = std::sync::Arc::make_mut(&mut loaded.policy);
+    let policy = Arc::make_mut(&mut loaded.policy);
     let controller = loaded.settings.controller.as_ref();
     let peers = controller.map(|controller| node::addresses_of(&controller.address)).unwrap_or_default();
     let node::Lifelines { vital, own } = node::lifelines(&peers);
@@ -452,7 +455,7 @@ fn engine_config(loaded: &Loaded, seed: u64) -> EngineConfig {
     EngineConfig {
         node: loaded.settings.node.clone(),
         mode: loaded.settings.mode,
-        policy: std::sync::Arc::clone(&loaded.policy),
+        policy: Arc::clone(&loaded.policy),
         flow_bytes: (loaded.settings.limits.flow_mib as usize) << 20,
         seed,
         shards: 1,

@@ -3,6 +3,7 @@
 mod brakes;
 mod exemptions;
 mod history;
+mod impose;
 mod log;
 mod verify;
 
@@ -14,8 +15,8 @@ use reeve_core::engine::{Engine, Input, Output};
 use reeve_policy::judge::BRAKE;
 use reeve_policy::language::{Inbound, check_tenants};
 use reeve_policy::{
-    CheckVerdict, Decision, DesiredState, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind,
-    NodeHealth, Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
+    CheckVerdict, DesiredState, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind, NodeHealth,
+    Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
 };
 
 pub(super) use log::behind;
@@ -377,18 +378,7 @@ impl Sensor {
                 }
                 self.changed = true;
             }
-            Order::Impose { id, decision } => match self.refusal(&decision) {
-                Some(failure) => self.refuse(id, &decision.tenant, failure, now),
-                None => {
-                    tracing::info!(
-                        tenant = %decision.tenant, violation = behind(&decision), order = %id, action = %decision.action,
-                        "an operator's order"
-                    );
-                    self.core.handle(Input::Impose { decision, at: engine_time(now) });
-                    self.awaiting.push(id);
-                    self.changed = true;
-                }
-            },
+            Order::Impose { id, decision } => self.impose(id, decision, now),
             Order::Release { id, tenant, by, reason, forgive } => {
                 tracing::info!(order = %id, %tenant, by, reason, strikes_taken_back = forgive, "an operator lets the tenant go");
                 self.core.handle(Input::Release { tenant, forgive, at: engine_time(now) });
@@ -420,19 +410,6 @@ impl Sensor {
         }
     }
 
-    /// Why an operator's decision is not carried out here, if it is not.
-    fn refusal(&self, decision: &Decision) -> Option<OrderFailure> {
-        let Some(ix) = self.engine().topology().index_of(&decision.tenant) else {
-            return Some(OrderFailure::UnknownTenant);
-        };
-        let observe = |mode: Option<Mode>| mode == Some(Mode::Observe);
-        if self.loaded.settings.mode == Mode::Observe || observe(self.engine().topology().tenant(ix).mode) {
-            return Some(OrderFailure::ObserveOnly);
-        }
-        let is_protected = self.loaded.policy.protects(self.engine().topology().tenant(ix));
-        is_protected.then_some(OrderFailure::Protected)
-    }
-
     fn refuse(&mut self, id: OrderId, tenant: &TenantId, failure: OrderFailure, now: Timestamp) {
         tracing::warn!(%tenant, order = %id, %failure, "an order is not carried out");
         let mut change = self.change(now);
@@ -444,11 +421,17 @@ impl Sensor {
         if version <= self.tenants_version {
             return;
         }
+        let disarmed_before = self.loaded.policy.covered_tenants(self.tenants.iter().map(AsRef::as_ref));
         if let Err(clash) = check_tenants(&tenants) {
             tracing::error!(version, %clash, "the controller's tenants are not sound; those before stay");
             return;
         }
         tracing::info!(version, tenants = tenants.len(), "tenants from the controller");
+        let disarmed = self.loaded.policy.covered_tenants(&tenants);
+        let is_new = |told: &&String| disarmed_before.as_ref() != Some(*told);
+        if let Some(told) = disarmed.as_ref().filter(is_new) {
+            tracing::warn!("{told}");
+        }
         self.tenants = tenants.into_iter().map(Arc::new).collect();
         self.tenants_version = version;
         self.set_topology(now);
