@@ -73,10 +73,33 @@ enum Broken {
     Version { ours: ProtocolVersion, theirs: ProtocolVersion },
     #[error("an unreadable message: {0}")]
     Unreadable(#[from] reeve_proto::WireError),
-    #[error("the policy is another: the controller is greeted anew")]
+    #[error("the policy is another: the controller is greeted anew, to tell it")]
     Policy,
     #[error("the agent stops")]
     Stopping,
+}
+
+/// How long to wait before the next attempt.
+#[derive(Debug)]
+struct Patience(Duration);
+
+impl Patience {
+    const fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+
+    /// After a connection that held for `lasted`; `None` where it was let go on purpose, which is no failure and counts as none.
+    fn after(&mut self, broken: &Broken, lasted: Duration) -> Option<Duration> {
+        if matches!(broken, Broken::Policy) {
+            return None;
+        }
+        if lasted >= GOOD_AFTER {
+            self.0 = FIRST_PAUSE;
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(LAST_PAUSE);
+        Some(pause)
+    }
 }
 
 impl Controller {
@@ -129,7 +152,7 @@ impl Controller {
     ) {
         self.finished = Some(finished);
         self.metrics = metrics;
-        let mut pause = FIRST_PAUSE;
+        let mut patience = Patience::new();
         let mut complaint = String::new();
         loop {
             let began = Instant::now();
@@ -138,9 +161,10 @@ impl Controller {
             if matches!(broken, Broken::Stopping) {
                 return;
             }
-            if began.elapsed() >= GOOD_AFTER {
-                pause = FIRST_PAUSE;
-            }
+            let Some(pause) = patience.after(&broken, began.elapsed()) else {
+                tracing::info!(controller = self.address, "{broken}");
+                continue;
+            };
             let told = broken.to_string();
             if told != complaint {
                 tracing::warn!(
@@ -151,7 +175,6 @@ impl Controller {
                 complaint = told;
             }
             let end = Instant::now() + jittered(pause);
-            pause = (pause * 2).min(LAST_PAUSE);
             // Reports and results keep coming while nobody listens.
             loop {
                 tokio::select! {
@@ -345,4 +368,26 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn jittered(pause: Duration) -> Duration {
     let random = std::hash::RandomState::new().build_hasher().finish();
     pause / 2 + pause.mul_f64((random % 1_000) as f64 / 2_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_grows_by_failures_and_not_by_what_is_done_on_purpose() {
+        let mut patience = Patience::new();
+        let short = Duration::from_secs(1);
+        for _ in 0..20 {
+            assert_eq!(patience.after(&Broken::Policy, short), None);
+        }
+        assert_eq!(patience.after(&Broken::Closed, short), Some(FIRST_PAUSE));
+        assert_eq!(patience.after(&Broken::Policy, GOOD_AFTER), None);
+        assert_eq!(patience.after(&Broken::NoWelcome, short), Some(FIRST_PAUSE * 2));
+        for _ in 0..20 {
+            assert!(patience.after(&Broken::Closed, short).unwrap() <= LAST_PAUSE);
+        }
+        assert_eq!(patience.after(&Broken::Closed, short), Some(LAST_PAUSE));
+        assert_eq!(patience.after(&Broken::Closed, GOOD_AFTER), Some(FIRST_PAUSE));
+    }
 }
