@@ -162,6 +162,14 @@ impl Class {
             )
     }
 
+    /// Whatever names classes: each family, and each class.
+    pub(crate) fn patterns() -> impl Iterator<Item = String> {
+        let mut families: Vec<&str> = Self::ALL.iter().map(|class| class.family()).collect();
+        families.dedup();
+        let families = families.into_iter().map(|family| format!("{family}.*"));
+        families.chain(Self::ALL.iter().map(|class| class.name().to_owned()))
+    }
+
     /// The classes that `pattern` names: a class by name, or a family as `portscan.*`. Empty if it names none.
     #[must_use]
     pub fn matching(pattern: &str) -> Vec<Self> {

@@ -51,6 +51,9 @@ impl Rate {
     /// What a rate may look like, for people.
     pub const SYNTAX: &str = "AMOUNT[ connections|packets|calls|bytes|kbytes|mbytes]/second|minute|hour|day[ burst AMOUNT], such as \"10/minute\"";
 
+    /// What every rate looks like, as a regular expression.
+    pub(crate) const PATTERN: &str = "^[0-9]+( (connections|packets|calls|bytes|kbytes|mbytes))?/(second|minute|hour|day)( burst [0-9]+)?$";
+
     /// Less than a full frame at once would let no full frame through.
     const SMALLEST_BURST_BYTES: u32 = 10 * 1_514;
     /// What slow rates let through at once.

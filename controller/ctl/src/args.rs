@@ -417,6 +417,12 @@ pub enum PolicyCommand {
         #[arg(long, value_enum, default_value_t = VantageArg::Mirror)]
         vantage: VantageArg,
     },
+    /// Prints the JSON Schema of policies, by which editors complete keys and underline mistakes while somebody writes
+    Schema {
+        /// Of what else that people write.
+        #[arg(long, value_enum, default_value_t = SchemaArg::Policy, value_name = "WHAT")]
+        of: SchemaArg,
+    },
     /// Tells key by key in what two policies differ; exit code 1 if they do
     Diff {
         /// A file, or the name of one that is compiled in.
@@ -426,6 +432,17 @@ pub enum PolicyCommand {
         #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
         after: String,
     },
+}
+
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SchemaArg {
+    /// Policies.
+    Policy,
+    /// Files of tenants.
+    Tenants,
+    /// The agent's settings.
+    Settings,
 }
 
 /// Where a capture was taken.

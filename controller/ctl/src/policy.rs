@@ -9,7 +9,7 @@ use reeve_policy::{Mode, Tenant};
 use reeve_replay::{Scene, TenantArg, VantageKind, from_args, trial};
 use serde_json::json;
 
-use crate::args::{PolicyCommand, VantageArg};
+use crate::args::{PolicyCommand, SchemaArg, VantageArg};
 use crate::client::CallError;
 
 /// Does what the command line says.
@@ -61,6 +61,14 @@ pub fn run(command: &PolicyCommand, is_json: bool) -> Result<(), CallError> {
                 let (newly, no_longer) = (all.newly.len(), all.no_longer.len());
                 return Err(CallError::Hits { newly, no_longer, differently: all.differently.len() });
             }
+        }
+        PolicyCommand::Schema { of } => {
+            let schema = match of {
+                SchemaArg::Policy => include_str!("../../../docs/schema/policy.schema.json"),
+                SchemaArg::Tenants => include_str!("../../../docs/schema/tenants.schema.json"),
+                SchemaArg::Settings => include_str!("../../../docs/schema/agent.schema.json"),
+            };
+            write!(out, "{schema}")?;
         }
         PolicyCommand::Diff { before, after } => {
             let differences = load(before)?.differences(&load(after)?);

@@ -196,3 +196,15 @@ fn a_policy_is_tried_on_a_capture_and_held_against_another() {
         &["the tenants: "],
     );
 }
+
+#[test]
+fn schemas_are_printed_for_editors() {
+    for (of, key) in [("policy", "rule"), ("tenants", "tenant"), ("settings", "vantage")] {
+        let schema: Value =
+            serde_json::from_str(&check(&["policy", "schema", "--of", of], 0, &["\"properties\""], &[]))
+                .unwrap();
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert!(schema["properties"][key].is_object(), "{of}");
+    }
+    check(&["policy", "schema"], 0, &["A policy of Reeve's"], &[]);
+}

@@ -94,6 +94,9 @@ impl Grace {
     pub const SYNTAX: &str =
         "a time such as \"10m\" or \"24h\", or working days such as \"2 working days\" (1 to 250)";
 
+    /// What all of them look like, as a regular expression.
+    pub(super) const PATTERN: &str = "^[0-9]+(ms|s|m|h|d| working days?)$";
+
     /// From what a policy says; `None` for anything that is neither.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

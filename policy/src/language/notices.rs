@@ -103,7 +103,7 @@ impl NoticeSettings {
 
     fn read_texts(&mut self, section: &Section<'_, '_>) {
         let Some(languages) = section.section("texts") else { return };
-        for key in languages.keys().map(str::to_owned).collect::<Vec<_>>() {
+        for key in languages.free_keys() {
             let Some(one) = languages.section(&key) else { continue };
             let Ok(language) = key.parse::<Name>() else {
                 languages.reject(&key, "a language tag such as nl");
@@ -130,6 +130,7 @@ pub(super) fn tell(section: &Section<'_, '_>) -> Option<Tell> {
         return None;
     }
     let words: Vec<String> = section.parsed_list("tell", allowed)?;
+    section.is_among("tell", Tell::BOTH.words());
     for (index, word) in words.iter().enumerate() {
         if word != "tenant" && word != "parent" {
             section.reject_item("tell", index, allowed);

@@ -111,6 +111,7 @@ impl Tailoring {
         if let Some(all) = root.section("profile") {
             for (word, profile) in Profile::ALL {
                 if let Some(section) = all.section(word) {
+                    section.is_a("factors");
                     own_numbers(&section, numbers, self.instead.entry(profile).or_default());
                     factors(&section, self.profiles.entry(profile).or_default());
                 }
@@ -123,9 +124,9 @@ impl Tailoring {
 
     fn read_tenants(&mut self, root: &Section<'_, '_>, numbers: &Thresholds) {
         let Some(all) = root.section("tenant") else { return };
-        let ids: Vec<String> = all.keys().map(ToOwned::to_owned).collect();
-        for id in ids {
+        for id in all.free_keys() {
             let Some(section) = all.section(&id) else { continue };
+            section.is_a("factors");
             match id.parse::<TenantId>() {
                 Ok(tenant) => {
                     own_numbers(&section, numbers, self.tenants.entry(tenant.clone()).or_default());

@@ -12,11 +12,24 @@ use super::rules_read::{NAME, override_rules, rules};
 use super::tenants::{prefixes, spared};
 use super::thresholds::Thresholds;
 use super::{Brakes, Inbound, Policy, RelayCheck, Rule, thresholds_read};
-use crate::reader::{ConfigErrors, Document, Section};
+use crate::reader::{ConfigErrors, Document, Schema, Section, Trace};
 use crate::tenant::Name;
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Policy, ConfigErrors> {
     Document::read(file, text, policy)
+}
+
+/// What policies may hold, by what is asked for where `samples` are read. See [`Trace`].
+///
+/// # Errors
+/// The tables that no sample holds.
+pub fn policy_schema(samples: &[&str]) -> Result<Schema, Vec<String>> {
+    let trace = Trace::default();
+    for sample in samples {
+        // Those that lack something show what is required.
+        let _ = trace.read(sample, policy);
+    }
+    trace.schema("A policy of Reeve's")
 }
 
 fn policy(root: &Section<'_, '_>) -> Option<Policy> {
@@ -33,6 +46,7 @@ fn policy(root: &Section<'_, '_>) -> Option<Policy> {
         head.integer("version", 1..=u64::from(u32::MAX)).and_then(|version| u32::try_from(version).ok());
     let language = head.parsed("language", "a language tag such as en, nl or da");
     let mode = head.one_of("mode", &super::rules_read::MODES);
+    head.is_among("extends", Policy::PRESETS.iter().map(|(name, _)| *name));
     let base = match head.text("extends") {
         None => None,
         Some(preset) => {
@@ -163,6 +177,11 @@ fn refuse_futile(root: &Section<'_, '_>, rules: &[Rule], (own, protected): (&[Ip
 }
 
 fn read_calendar(section: &Section<'_, '_>, calendar: &mut Calendar) {
+    section.looks_like(
+        "utc_offset",
+        "^[+-][0-9]{2}:[0-5][0-9]$",
+        "a difference such as \"+01:00\", of at most 14 hours",
+    );
     if let Some(text) = section.text("utc_offset") {
         match offset(text) {
             Some(seconds) => calendar.offset_seconds = seconds,
@@ -171,6 +190,7 @@ fn read_calendar(section: &Section<'_, '_>, calendar: &mut Calendar) {
     }
     if section.has("weekend") {
         let words = "a list of days: monday, tuesday, wednesday, thursday, friday, saturday, sunday";
+        section.is_among("weekend", Weekday::ALL.iter().map(|(word, _)| *word));
         let days: Vec<String> = section.parsed_list("weekend", words).unwrap_or_default();
         calendar.weekend.clear();
         for (index, text) in days.iter().enumerate() {
@@ -184,6 +204,7 @@ fn read_calendar(section: &Section<'_, '_>, calendar: &mut Calendar) {
         }
     }
     let dates = "days such as \"2026-12-25\"";
+    section.looks_like("holidays", "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", dates);
     for (index, text) in
         section.parsed_list::<String>("holidays", dates).unwrap_or_default().iter().enumerate()
     {

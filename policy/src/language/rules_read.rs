@@ -13,6 +13,7 @@ use crate::reader::{Section, parse_duration};
 use crate::tenant::{Mode, Name};
 
 pub(super) const NAME: &str = "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit";
+const CLAUSE: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 pub(super) const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("enforce", Mode::Enforce)];
 
 pub(super) fn rules(root: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thresholds) -> Vec<Rule> {
@@ -125,6 +126,7 @@ fn kind(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>) -> Option<Endpo
 }
 
 fn grace(section: &Section<'_, '_>) -> Option<Grace> {
+    section.looks_like("grace", Grace::PATTERN, Grace::SYNTAX);
     let text = section.text("grace")?;
     let grace = Grace::parse(text);
     if grace.is_none() {
@@ -193,6 +195,7 @@ fn parent(section: &Section<'_, '_>) -> Option<Escalation> {
 /// A step of the ladder, as a number from 1 on or as `"last"`; counted from 0.
 fn step_number(section: &Section<'_, '_>, key: &str, steps: usize) -> Option<usize> {
     let steps = steps.max(1);
+    section.looks_like(key, "^last$", "\"last\", or the number of a step");
     if section.is_text(key) {
         if section.text(key) == Some("last") {
             return Some(steps - 1);
@@ -206,6 +209,7 @@ fn step_number(section: &Section<'_, '_>, key: &str, steps: usize) -> Option<usi
 
 fn also(section: &Section<'_, '_>) -> Vec<String> {
     let allowed = "a list of POLICY/CLAUSE, both of them names";
+    section.looks_like("also", CLAUSE, "POLICY/CLAUSE");
     let clauses: Vec<String> = section.parsed_list("also", allowed).unwrap_or_default();
     for (index, clause) in clauses.iter().enumerate() {
         if !is_clause(clause) {
@@ -222,6 +226,7 @@ fn is_clause(text: &str) -> bool {
 
 /// `policy/clause`; left out, the rule's id stands for the clause.
 fn clause(section: &Section<'_, '_>, policy: Option<&Name>, id: Option<&Name>) -> Option<String> {
+    section.looks_like("clause", CLAUSE, "POLICY/CLAUSE; left out, the policy's name and the rule's id");
     let Some(text) = section.text("clause") else {
         return Some(format!("{}/{}", policy?, id?));
     };
@@ -251,6 +256,7 @@ fn subject(section: &Section<'_, '_>) -> Option<BTreeSet<Class>> {
 
 /// Classes, each by itself or with its family.
 pub(super) fn classes(section: &Section<'_, '_>, key: &str) -> BTreeSet<Class> {
+    section.is_among(key, Class::patterns());
     let patterns: Vec<String> = section.parsed_list(key, &known_classes()).unwrap_or_default();
     let mut classes = BTreeSet::new();
     for (index, pattern) in patterns.iter().enumerate() {
@@ -290,6 +296,7 @@ fn ladder(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>, notice_first:
 }
 
 fn step(section: &Section<'_, '_>, on: Option<&BTreeSet<Class>>) -> Option<Step> {
+    section.is_a("step");
     let actions = [Action::Observe, Action::Notify, Action::Limit, Action::Block, Action::Suspend];
     if !section.has("action") {
         section.reject("action", "observe, notify, limit, block, suspend");
@@ -357,11 +364,15 @@ fn rate(section: &Section<'_, '_>, action: Option<Action>, scope: Option<ScopeRu
     }
 }
 
+const SCOPES: &str = "all (to suspend or limit); dst, dst:port, targets, endpoint, forged, or a port like tcp/25 (to block or limit)";
+
 fn scope(
     section: &Section<'_, '_>,
     action: Option<Action>,
     on: Option<&BTreeSet<Class>>,
 ) -> Option<ScopeRule> {
+    const PATTERN: &str = "^(all|dst|targets|dst:port|endpoint|forged|[a-z0-9-]+/[0-9]{1,5})$";
+    section.looks_like("scope", PATTERN, SCOPES);
     let Some(text) = section.text("scope") else {
         // Without a word, the mildest scope that stops the abuse.
         let is_by_target = matches!(action, Some(Action::Block | Action::Limit));
@@ -392,10 +403,7 @@ fn scope(
         (_, scope) => scope,
     };
     if scope.is_none() {
-        section.reject(
-            "scope",
-            "all (to suspend or limit); dst, dst:port, targets, endpoint, forged, or a port like tcp/25 (to block or limit)",
-        );
+        section.reject("scope", SCOPES);
     }
     scope
 }
@@ -409,6 +417,7 @@ fn until(section: &Section<'_, '_>, action: Option<Action>, on: Option<&BTreeSet
     let is_only = |wanted: Class| on.is_none_or(|on| on.iter().all(|class| *class == wanted));
     let allowed =
         "\"released\", \"verified\", \"paid\", \"month\", or a time from \"1s\" on, such as \"15m\"";
+    section.looks_like("until", "^(released|verified|paid|month|[0-9]+(ms|s|m|h|d))$", allowed);
     let Some(text) = section.text("until") else {
         return match action {
             Some(action) if action.is_measure() => {

@@ -10,7 +10,7 @@ use super::rules_read::{MODES, NAME, classes};
 use super::tenants_local;
 use crate::exemption::{ClausePattern, Exemption};
 use crate::local::FIRST_USER;
-use crate::reader::{ConfigErrors, Document, Section};
+use crate::reader::{ConfigErrors, Document, Schema, Section, Trace};
 use crate::tenant::{Domain, InterfaceSelector, Name, Profile, Tenant, TenantId};
 use crate::time::Timestamp;
 
@@ -30,28 +30,43 @@ pub fn parse_tenants(file: &str, text: &str) -> Result<Vec<Tenant>, ConfigErrors
 /// # Errors
 /// All that is wrong with it, with places.
 pub fn parse_tenants_from(file: &str, text: &str, first_user: u32) -> Result<Vec<Tenant>, ConfigErrors> {
-    Document::read(file, text, |root| {
-        let sections = root.sections("tenant");
-        let mut tenants = Vec::new();
-        let mut places = Vec::new();
-        for section in &sections {
-            if let Some(tenant) = tenant(section, first_user) {
-                tenants.push(tenant);
-                places.push(section);
-            }
-            section.finish();
+    Document::read(file, text, |root| tenants(root, first_user))
+}
+
+/// What files of tenants may hold, by what is asked for where `samples` are read. See [`Trace`].
+///
+/// # Errors
+/// The tables that no sample holds.
+pub fn tenants_schema(samples: &[&str]) -> Result<Schema, Vec<String>> {
+    let trace = Trace::default();
+    for sample in samples {
+        // Those that lack something show what is required.
+        let _ = trace.read(sample, |root| tenants(root, FIRST_USER));
+    }
+    trace.schema("Tenants of a node or network that Reeve watches")
+}
+
+fn tenants(root: &Section<'_, '_>, first_user: u32) -> Option<Vec<Tenant>> {
+    let sections = root.sections("tenant");
+    let mut tenants = Vec::new();
+    let mut places = Vec::new();
+    for section in &sections {
+        if let Some(tenant) = tenant(section, first_user) {
+            tenants.push(tenant);
+            places.push(section);
         }
-        for clash in clashes(&tenants) {
-            let section = places[clash.second];
-            let other = &tenants[clash.first].id;
-            let allowed = format!("what tenant `{other}` does not have; {}", clash.what);
-            section.reject_item(clash.key, clash.item, &allowed);
-            if clash.key == "id" {
-                section.reject("id", "an id that no tenant above has");
-            }
+        section.finish();
+    }
+    for clash in clashes(&tenants) {
+        let section = places[clash.second];
+        let other = &tenants[clash.first].id;
+        let allowed = format!("what tenant `{other}` does not have; {}", clash.what);
+        section.reject_item(clash.key, clash.item, &allowed);
+        if clash.key == "id" {
+            section.reject("id", "an id that no tenant above has");
         }
-        Some(tenants)
-    })
+    }
+    Some(tenants)
 }
 
 /// Multicast has a length of 4, all of global IPv6 one of 3.
@@ -178,9 +193,13 @@ fn time(section: &Section<'_, '_>, key: &str, is_end: bool) -> Option<Timestamp>
     time
 }
 
+/// What addresses and prefixes are made of.
+const PREFIX: &str = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
+
 /// Addresses and prefixes. One with bits behind its length may be meant for the address or for the prefix: it is asked.
 pub(super) fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
     let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48 without bits behind their length";
+    section.looks_like(key, PREFIX, "an address like 192.0.2.1 or a prefix like 2001:db8::/48");
     let texts: Vec<String> = section.parsed_list(key, allowed).unwrap_or_default();
     let mut addresses = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {

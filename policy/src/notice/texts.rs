@@ -200,8 +200,8 @@ pub(crate) fn read(root: &Section<'_, '_>, is_needed: &dyn Fn(&str, &str) -> boo
         {
             let text = section
                 .as_ref()
-                .filter(|section| section.has(key))
-                .map(|section| (section, section.text(key)));
+                .map(|section| (section, section.text(key)))
+                .filter(|(section, _)| section.has(key));
             match text {
                 Some((section, Some(text))) => match Template::parse(text, places) {
                     Ok(_) => drop(own.insert(format!("{group}.{key}"), text.to_owned())),

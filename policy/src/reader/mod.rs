@@ -7,7 +7,9 @@
 //! Left out: opening files, which the caller does; and merging layers, which only policies do.
 
 mod duration;
+mod schema;
 mod section;
+mod trace;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,7 +17,9 @@ use std::fmt;
 use toml::de::DeTable;
 
 pub use duration::{about, format_duration, parse_duration};
+pub use schema::Schema;
 pub use section::Section;
+pub use trace::Trace;
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +112,8 @@ pub struct Document<'t> {
     file: String,
     text: &'t str,
     errors: RefCell<Vec<ConfigError>>,
+    /// What is asked for is taken down there.
+    trace: Option<Trace>,
 }
 
 impl<'t> Document<'t> {
@@ -124,7 +130,16 @@ impl<'t> Document<'t> {
         text: &'t str,
         read: impl FnOnce(&Section<'_, 't>) -> Option<T>,
     ) -> Result<T, ConfigErrors> {
-        let document = Self { file: file.to_owned(), text, errors: RefCell::default() };
+        Self::read_traced(file, text, None, read)
+    }
+
+    fn read_traced<T>(
+        file: &str,
+        text: &'t str,
+        trace: Option<Trace>,
+        read: impl FnOnce(&Section<'_, 't>) -> Option<T>,
+    ) -> Result<T, ConfigErrors> {
+        let document = Self { file: file.to_owned(), text, errors: RefCell::default(), trace };
         if text.len() > Self::MAX_BYTES {
             let allowed = format!("at most {} bytes", Self::MAX_BYTES);
             document.report(None, "", &format!("{} bytes", text.len()), &allowed);

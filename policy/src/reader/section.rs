@@ -1,6 +1,6 @@
 //! A table of a file: asked key by key, and told at the end what nobody asked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Document, parse_duration};
+use super::schema::{Bound, Schema};
+use super::{Document, Trace, parse_duration, trace};
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
@@ -22,16 +23,53 @@ pub struct Section<'d, 't> {
     /// Where it begins; the place of what is missing in it.
     start: usize,
     asked: RefCell<BTreeSet<String>>,
+    /// Keys whose absence was complained of.
+    missed: RefCell<BTreeSet<String>>,
+    /// Its place in the document's trace, if there is one.
+    traced: Cell<usize>,
 }
 
 impl<'d, 't> Section<'d, 't> {
     pub(super) fn root(document: &'d Document<'t>, table: &'d DeTable<'t>) -> Self {
-        Self { document, path: String::new(), table, start: 0, asked: RefCell::default() }
+        Self {
+            document,
+            path: String::new(),
+            table,
+            start: 0,
+            asked: RefCell::default(),
+            missed: RefCell::default(),
+            traced: Cell::default(),
+        }
     }
 
     /// The keys that stand here, for tables whose keys are names.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.table.keys().map(|key| key.get_ref().as_ref())
+    }
+
+    /// The same for a table whose keys may be any names.
+    #[must_use]
+    pub fn free_keys(&self) -> Vec<String> {
+        self.traced(Trace::note_free);
+        self.keys().map(str::to_owned).collect()
+    }
+
+    /// Says that this table is one of those called `name`, which all have the same keys. Before anything is asked of it.
+    pub fn is_a(&self, name: &'static str) {
+        self.traced(|trace, table| trace.note_name(table, name));
+    }
+
+    /// Says what texts under `key`, or in the list there, look like: as a regular expression that is true of all that may stand there, and
+    /// in words. Only schemas need it; what may not stand there is still the reader's to reject.
+    pub fn looks_like(&self, key: &str, pattern: &'static str, allowed: &'static str) {
+        self.traced(|trace, table| trace.note_pattern(table, key, (pattern, allowed)));
+    }
+
+    /// The same of texts that are among some words.
+    pub fn is_among(&self, key: &str, words: impl IntoIterator<Item = impl Into<String>>) {
+        self.traced(|trace, table| {
+            trace.note_words(table, key, words.into_iter().map(Into::into).collect());
+        });
     }
 
     /// Says that the other keys are of no account: what stands here cannot be read at all.
@@ -43,6 +81,7 @@ impl<'d, 't> Section<'d, 't> {
     /// Whether `key` stands here.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
+        self.traced(|trace, table| trace.note_asked(table, key));
         self.asked.borrow_mut().insert(key.to_owned());
         self.table.contains_key(key)
     }
@@ -56,6 +95,7 @@ impl<'d, 't> Section<'d, 't> {
     /// A text.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&'d str> {
+        self.note(key, || Schema::of("string"));
         let value = self.value(key)?;
         self.text_of(value, &self.key(key), "a text in quotes")
     }
@@ -63,6 +103,7 @@ impl<'d, 't> Section<'d, 't> {
     /// A text, or a date or time as TOML has them without quotes.
     #[must_use]
     pub fn moment(&self, key: &str) -> Option<String> {
+        self.note(key, || Schema::text("a date or time"));
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::Datetime(time) => Some(time.to_string()),
@@ -75,6 +116,7 @@ impl<'d, 't> Section<'d, 't> {
     /// A text that must be there.
     #[must_use]
     pub fn required_text(&self, key: &str, allowed: &str) -> Option<&'d str> {
+        self.note(key, || Schema::text(allowed));
         if !self.has(key) {
             self.missing(key, allowed);
             return None;
@@ -84,14 +126,16 @@ impl<'d, 't> Section<'d, 't> {
 
     /// A text that means a `T`.
     #[must_use]
-    pub fn parsed<T: FromStr>(&self, key: &str, allowed: &str) -> Option<T> {
+    pub fn parsed<T: FromStr + 'static>(&self, key: &str, allowed: &str) -> Option<T> {
+        self.note(key, || trace::written::<T>(allowed));
         let value = self.value(key)?;
         self.parse(value, &self.key(key), allowed)
     }
 
     /// A text that means a `T` and must be there.
     #[must_use]
-    pub fn required<T: FromStr>(&self, key: &str, allowed: &str) -> Option<T> {
+    pub fn required<T: FromStr + 'static>(&self, key: &str, allowed: &str) -> Option<T> {
+        self.note(key, || trace::written::<T>(allowed));
         if !self.has(key) {
             self.missing(key, allowed);
             return None;
@@ -101,15 +145,29 @@ impl<'d, 't> Section<'d, 't> {
 
     /// A list of texts (or numbers) that each mean a `T`. Those that do not are reported and left out.
     #[must_use]
-    pub fn parsed_list<T: FromStr>(&self, key: &str, allowed: &str) -> Option<Vec<T>> {
+    pub fn parsed_list<T: FromStr + 'static>(&self, key: &str, allowed: &str) -> Option<Vec<T>> {
+        self.note(key, || Schema::list(trace::written::<T>(allowed)));
         let items = self.array(key, &format!("a list of {allowed}"))?;
         let each = items.iter().enumerate();
         Some(each.filter_map(|(n, item)| self.parse(item, &self.item_key(key, n), allowed)).collect())
     }
 
+    /// How many there are in the list under `key`, whatever they are.
+    #[must_use]
+    pub fn count(&self, key: &str) -> usize {
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(items)) => items.len(),
+            _ => 0,
+        }
+    }
+
     /// One of some words.
     #[must_use]
     pub fn one_of<T: Clone>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        self.note(key, || Schema {
+            words: words.iter().map(|(word, _)| (*word).to_owned()).collect(),
+            ..Schema::of("string")
+        });
         let value = self.value(key)?;
         let found = match value.get_ref() {
             DeValue::String(text) => words.iter().find(|(word, _)| *word == text.as_ref()),
@@ -125,6 +183,11 @@ impl<'d, 't> Section<'d, 't> {
     /// A whole number.
     #[must_use]
     pub fn integer(&self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.note(key, || Schema {
+            minimum: Some(Bound::Whole(*range.start())),
+            maximum: Some(*range.end()).filter(|most| *most != u64::MAX).map(Bound::Whole),
+            ..Schema::of("integer")
+        });
         let value = self.value(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -144,6 +207,11 @@ impl<'d, 't> Section<'d, 't> {
     /// A number.
     #[must_use]
     pub fn float(&self, key: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        self.note(key, || Schema {
+            minimum: Some(Bound::Number(*range.start())),
+            maximum: Some(Bound::Number(*range.end())),
+            ..Schema::of("number")
+        });
         let value = self.value(key)?;
         let number = match value.get_ref() {
             DeValue::Float(number) => number.as_str().parse().ok(),
@@ -161,6 +229,7 @@ impl<'d, 't> Section<'d, 't> {
     /// `true` or `false`.
     #[must_use]
     pub fn boolean(&self, key: &str) -> Option<bool> {
+        self.note(key, || Schema::of("boolean"));
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(*flag),
@@ -180,6 +249,7 @@ impl<'d, 't> Section<'d, 't> {
     /// A time that `is_good`; `allowed` says which are.
     #[must_use]
     pub fn span(&self, key: &str, allowed: &str, is_good: impl Fn(&Duration) -> bool) -> Option<Duration> {
+        self.note(key, || Schema { pattern: Some(trace::DURATION), ..Schema::text(allowed) });
         let value = self.value(key)?;
         let span = match value.get_ref() {
             DeValue::String(text) => parse_duration(text).filter(is_good),
@@ -194,16 +264,19 @@ impl<'d, 't> Section<'d, 't> {
     /// The table under `key`.
     #[must_use]
     pub fn section(&self, key: &str) -> Option<Self> {
+        let traced =
+            self.document.trace.as_ref().map(|trace| trace.note_table(self.traced.get(), key, false));
         let value = self.value(key)?;
-        self.section_of(value, self.key(key))
+        self.section_of(value, self.key(key), traced)
     }
 
     /// The tables under `key` (`[[key]]`, or a list of inline tables).
     #[must_use]
     pub fn sections(&self, key: &str) -> Vec<Self> {
+        let traced = self.document.trace.as_ref().map(|trace| trace.note_table(self.traced.get(), key, true));
         let items = self.array(key, "a list of tables").unwrap_or_default();
         let each = items.iter().enumerate();
-        each.filter_map(|(n, item)| self.section_of(item, self.item_key(key, n))).collect()
+        each.filter_map(|(n, item)| self.section_of(item, self.item_key(key, n), traced)).collect()
     }
 
     /// Where `key` stands, as errors say it: file, line, column and the key with all that stand above it.
@@ -250,6 +323,12 @@ impl<'d, 't> Section<'d, 't> {
     /// Ends the reading of this table: every key that nobody asked for is an error.
     pub fn finish(&self) {
         let asked = self.asked.borrow();
+        self.traced(|trace, table| {
+            let missed = self.missed.borrow();
+            for key in asked.iter().filter(|key| !self.table.contains_key(key.as_str())) {
+                trace.note_absent(table, key, missed.contains(key));
+            }
+        });
         for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(key.get_ref().as_ref())) {
             let name = key.get_ref().as_ref();
             let all: Vec<&str> = asked.iter().map(String::as_str).collect();
@@ -284,15 +363,21 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    fn section_of(&self, value: &'d Value<'t>, path: String) -> Option<Self> {
+    fn section_of(&self, value: &'d Value<'t>, path: String, traced: Option<usize>) -> Option<Self> {
         match value.get_ref() {
-            DeValue::Table(table) => Some(Self {
-                document: self.document,
-                path,
-                table,
-                start: value.span().start,
-                asked: RefCell::default(),
-            }),
+            DeValue::Table(table) => {
+                let section = Self {
+                    document: self.document,
+                    path,
+                    table,
+                    start: value.span().start,
+                    asked: RefCell::default(),
+                    missed: RefCell::default(),
+                    traced: Cell::new(traced.unwrap_or_default()),
+                };
+                section.traced(Trace::note_read);
+                Some(section)
+            }
             _ => {
                 self.wrong(value, &path, "a table");
                 None
@@ -326,7 +411,20 @@ impl<'d, 't> Section<'d, 't> {
         self.document.report(Some(value.span().start), key, &describe(value.get_ref()), allowed);
     }
 
+    fn traced(&self, note: impl FnOnce(&Trace, usize)) {
+        if let Some(trace) = &self.document.trace {
+            note(trace, self.traced.get());
+        }
+    }
+
+    fn note(&self, key: &str, kind: impl FnOnce() -> Schema) {
+        self.traced(|trace, table| trace.note(table, key, kind()));
+    }
+
     fn missing(&self, key: &str, allowed: &str) {
+        if self.document.trace.is_some() {
+            self.missed.borrow_mut().insert(key.to_owned());
+        }
         self.document.report(Some(self.start), &self.key(key), "nothing", allowed);
     }
 

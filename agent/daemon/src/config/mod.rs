@@ -19,7 +19,7 @@ use reeve_core::ruleset::{Extras, Local};
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::{Policy, Rule, parse_tenants_from};
 use reeve_policy::local::FIRST_USER;
-use reeve_policy::reader::{ConfigErrors, Document};
+use reeve_policy::reader::{ConfigErrors, Document, Schema, Trace};
 use reeve_policy::{Mode, NodeId, Tenant, TenantId};
 use reeve_replay::history;
 
@@ -262,6 +262,19 @@ pub enum ConfigError {
 pub fn parse(file: &Path, text: &str) -> Result<Settings, ConfigErrors> {
     let base = file.parent().unwrap_or(Path::new(""));
     Document::read(&file.display().to_string(), text, |root| read::settings(root, base))
+}
+
+/// What settings may hold, by what is asked for where `samples` are read. See [`Trace`].
+///
+/// # Errors
+/// The tables that no sample holds.
+pub fn schema(samples: &[&str]) -> Result<Schema, Vec<String>> {
+    let trace = Trace::default();
+    for sample in samples {
+        // Those that lack something show what is required.
+        let _ = trace.read(sample, |root| read::settings(root, Path::new("")));
+    }
+    trace.schema("Settings of reeve-agent")
 }
 
 /// The settings of a file, with the policy and the tenants that it names.

@@ -255,6 +255,11 @@ fn history(section: &Section<'_, '_>) -> reeve_replay::history::Limits {
 /// Addresses and prefixes.
 fn prefixes(section: &Section<'_, '_>, key: &str) -> Vec<IpNet> {
     let allowed = "addresses like 192.0.2.1 or prefixes like 2001:db8::/48 without bits behind their length";
+    section.looks_like(
+        key,
+        "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$",
+        "an address like 192.0.2.1 or a prefix like 2001:db8::/48",
+    );
     let texts: Vec<String> = section.parsed_list(key, allowed).unwrap_or_default();
     let mut nets = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {

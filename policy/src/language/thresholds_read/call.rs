@@ -114,11 +114,14 @@ impl std::str::FromStr for Place {
     }
 }
 
-fn places<T: std::str::FromStr>(section: &Section<'_, '_>, key: &str, allowed: &str) -> Option<Vec<T>> {
+fn places<T: std::str::FromStr + 'static>(
+    section: &Section<'_, '_>,
+    key: &str,
+    allowed: &str,
+) -> Option<Vec<T>> {
     let list: Option<Vec<T>> = section.parsed_list(key, allowed);
     // What stands there and cannot be read has been told.
-    let written = section.parsed_list::<String>(key, allowed).map_or(0, |texts| texts.len());
-    if !section.has(key) || (list.is_some() && !(1..=MAX_PLACES).contains(&written)) {
+    if !section.has(key) || (list.is_some() && !(1..=MAX_PLACES).contains(&section.count(key))) {
         section.reject(key, allowed);
     }
     list

@@ -26,6 +26,7 @@ const SHARE: std::ops::RangeInclusive<f64> = 0.0..=1.0;
 
 /// Reads what `section` says into `numbers` and leaves the rest.
 pub(super) fn read(section: &Section<'_, '_>, numbers: &mut Thresholds) {
+    section.is_a("thresholds");
     for class in Class::ALL {
         let Some(table) = section.section(class.name()) else { continue };
         visit(class, &Table::File(&table), numbers);
