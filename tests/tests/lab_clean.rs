@@ -55,6 +55,26 @@ fn a_flushed_ruleset_is_mended() {
 }
 
 #[test]
+fn an_order_against_the_nodes_own_addresses_is_refused_by_name() {
+    let house = House::open(Lab::up().unwrap()).unwrap();
+    for (to, told) in [
+        (&["203.0.113.1"][..], "203.0.113.1 is protected"),
+        (&["2001:db8:10::1"], "2001:db8:10::1 is protected"),
+        (&["127.0.0.1"], "127.0.0.1 is protected"),
+        (&["20.80.7.7", "203.0.113.1"], "203.0.113.1 is protected; nothing was done to the others"),
+    ] {
+        let mut order = vec!["block", "alice", "--reason", "test"];
+        to.iter().for_each(|address| order.extend(["--to", address]));
+        let refused = house.reevectl(&order).unwrap();
+        assert_eq!(refused.code(), Some(1), "{}", refused.text());
+        assert!(refused.text().contains(told), "{}", refused.text());
+        assert!(!house.lab.rt.ruleset().unwrap().contains("20.80.7.7"));
+    }
+    house.reevectl(&["block", "alice", "--reason", "test", "--to", "20.80.7.7"]).unwrap().success().unwrap();
+    assert!(house.lab.rt.ruleset().unwrap().contains("20.80.7.7"));
+}
+
+#[test]
 fn an_observing_agent_touches_nothing() {
     let lab = Lab::up().unwrap();
     let before = lab.rt.ruleset().unwrap();

@@ -111,7 +111,7 @@ fn who_does_not_pay_is_cut_off_until_paid_whatever_else_is_lifted() {
     assert_eq!(causes(&house), ["abuse", "billing"]);
     let status = run(&house, &["status", "bob"]);
     assert!(
-        status.contains("billing: suspend until paid") && status.contains("abuse: suspend until released"),
+        status.contains(": suspend all until paid") && status.contains(": suspend all until released"),
         "{status}"
     );
 

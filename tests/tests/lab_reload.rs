@@ -83,6 +83,14 @@ fn a_broken_policy_leaves_the_one_in_force_and_a_good_one_keeps_what_was() {
     scan(&lab.bob, "1-60", &victim);
     wait_until("bob to be cut off", READY, || is_cut("203.0.113.138"))
         .unwrap_or_else(|error| panic!("{error}\n{}", agent.last_lines(40)));
+
+    // Back, and otherwise without another version: it is done, and told.
+    std::fs::write(path("ours.toml"), policy(2, SUSPEND)).unwrap();
+    agent.signal(libc::SIGHUP).unwrap();
+    hear(&agent, "policy ours has version 2, and version 3 ran until now");
+    std::fs::write(path("ours.toml"), policy(2, WARN)).unwrap();
+    agent.signal(libc::SIGHUP).unwrap();
+    hear(&agent, "policy ours is not what it was and has version 2 as before");
     agent.terminate(READY).unwrap().success().unwrap();
 
     // The other policy is in the record: elsewhere the same comes out.

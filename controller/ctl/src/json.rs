@@ -104,6 +104,9 @@ fn hold(hold: &Hold) -> Value {
         "cause": show::cause_word(hold.cause()),
         "action": action_word(hold.action()),
         "scope": scope.map(|scope| scope.to_string()),
+        "rate": none_if_empty(&hold.rate),
+        "connections": (hold.connections > 0).then_some(hold.connections),
+        "ordered_by": none_if_empty(&hold.ordered_by),
         "clause": none_if_empty(&hold.clause),
         "reason": none_if_empty(&hold.reason),
         "since": at(hold.since),
@@ -117,6 +120,7 @@ fn hold(hold: &Hold) -> Value {
 pub fn paid(tenant: &str, answer: &PaidResponse) -> Value {
     let mut value = order(tenant, &answer.order, &answer.nodes);
     value["decisions"] = answer.decisions.into();
+    value["ended"] = answer.ended.into();
     value
 }
 
@@ -235,6 +239,7 @@ pub fn node_order_of(target: &str, order: &str, nodes: &[NodeOrder]) -> Value {
 
 pub fn resumed(target: &str, answer: &ResumeResponse) -> Value {
     let mut value = node_order_of(target, &answer.order, &answer.nodes);
+    value["was_paused"] = answer.was_paused.into();
     value["still_paused"] = answer.still_paused.iter().map(paused_node).collect();
     value
 }
@@ -345,6 +350,8 @@ pub fn relay(
 
 pub fn released(tenant: &str, answer: &ReleaseResponse) -> Value {
     let mut value = order(tenant, &answer.order, &answer.nodes);
+    value["ended"] = answer.ended.into();
+    value["forgiven"] = answer.forgiven.into();
     value["relay_checked"] = answer.relay_checked.as_ref().map_or(Value::Null, relay_checked);
     value
 }

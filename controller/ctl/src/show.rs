@@ -440,14 +440,32 @@ pub fn order(tenant: &str, done: &str, nodes: &[NodeOrder]) -> String {
     format!("{tenant}:\n{}", table(&rows))
 }
 
+/// What became of an order that ends something, where there was nothing to end: the nodes are told all the same.
+pub fn nothing_done(whom: &str, what: &str, nodes: &[NodeOrder]) -> String {
+    if nodes.iter().all(|node| node.state() == node_order::State::Done) {
+        return format!("{whom}: {what}");
+    }
+    format!("{}\n{what}", order(whom, "told", nodes).trim_end())
+}
+
 /// What became of a release, and of the strikes.
 pub fn released(tenant: &str, forgive: bool, answer: &ReleaseResponse) -> String {
-    let strikes = if forgive {
-        "the strikes of what it ended are taken back"
+    let mut text = if answer.ended == Some(0) {
+        nothing_done(tenant, "nothing held it", &answer.nodes)
     } else {
-        "strikes stay; --forgive takes them back"
+        order(tenant, "released", &answer.nodes)
     };
-    let mut text = format!("{}\n{strikes}", order(tenant, "released", &answer.nodes));
+    let strikes = match (forgive, answer.forgiven) {
+        (true, None) => "the strikes of what it ended are taken back",
+        (true, Some(0)) => "no strike is taken back: it ended nothing that counts as one",
+        (true, Some(1)) => "1 strike is taken back",
+        (true, Some(many)) => &format!("{many} strikes are taken back"),
+        (false, _) if answer.ended == Some(0) => "",
+        (false, _) => "strikes stay; --forgive takes them back",
+    };
+    if !strikes.is_empty() {
+        let _ = write!(text, "\n{strikes}");
+    }
     if let Some(checked) = &answer.relay_checked {
         let _ = write!(text, "\n{}", last_check(checked));
     }
@@ -590,12 +608,24 @@ mod tests {
         };
         assert_eq!(order("a", "released", &[node("n1", node_order::State::Done, "")]), "a: released on n1");
         let nodes = vec![node("n1", node_order::State::Done, "")];
-        let mut done = ReleaseResponse { order: "O1".into(), nodes, relay_checked: None };
+        let mut done = ReleaseResponse { order: "O1".into(), nodes, ..ReleaseResponse::default() };
         assert_eq!(
             super::released("a", false, &done),
             "a: released on n1\nstrikes stay; --forgive takes them back"
         );
         assert!(super::released("a", true, &done).ends_with("\nthe strikes of what it ended are taken back"));
+        let ended = |ended, forgiven| {
+            let (ended, forgiven) = (Some(ended), Some(forgiven));
+            ReleaseResponse { ended, forgiven, ..done.clone() }
+        };
+        assert_eq!(super::released("a", false, &ended(0, 0)), "a: nothing held it");
+        assert_eq!(
+            super::released("a", true, &ended(0, 0)),
+            "a: nothing held it\nno strike is taken back: it ended nothing that counts as one"
+        );
+        assert_eq!(super::released("a", true, &ended(1, 2)), "a: released on n1\n2 strikes are taken back");
+        let away = [node("n1", node_order::State::Stored, "")];
+        assert!(super::nothing_done("a", "nothing held it", &away).ends_with("is\nnothing held it"));
         let checked = reeve_policy::RelayChecked {
             tenant: "a".parse().unwrap(),
             answer: reeve_policy::RelayAnswer {

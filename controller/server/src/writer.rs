@@ -17,8 +17,8 @@ use crate::clock;
 use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
 use crate::store::write::{
-    self, Asked, Desk, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken,
-    Requested, VerifyAsked,
+    self, Asked, Desk, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, PaidFor,
+    Released, Requested, VerifyAsked,
 };
 use crate::store::{Policies, StoreError};
 use crate::streams::Streams;
@@ -86,7 +86,7 @@ pub(crate) enum Job {
         by: String,
         reason: String,
         forgive: bool,
-        reply: Reply<OrderTaken>,
+        reply: Reply<(OrderTaken, Option<Released>)>,
     },
     Verify {
         requested: Requested,
@@ -99,7 +99,7 @@ pub(crate) enum Job {
         tenant: TenantId,
         by: String,
         reason: String,
-        reply: Reply<(OrderTaken, u32)>,
+        reply: Reply<(OrderTaken, Option<PaidFor>)>,
     },
     Pause {
         requested: Requested,
@@ -109,7 +109,7 @@ pub(crate) enum Job {
     Resume {
         requested: Requested,
         asked: Box<Asked>,
-        reply: Reply<OrderTaken>,
+        reply: Reply<(OrderTaken, Option<bool>)>,
     },
     Lift {
         requested: Requested,

@@ -321,7 +321,11 @@ async fn an_unpaid_invoice_and_abuse_hold_a_tenant_each_for_itself() {
     };
     causes(&[hold::Cause::Abuse, hold::Cause::Billing]).await;
 
-    operator.release(ReleaseRequest { tenant: "shop".into(), ..Default::default() }).await.unwrap();
+    let both = status(&channel, "shop").await.holds;
+    assert!(both.iter().all(|hold| !hold.ordered_by.is_empty() && hold.rate.is_empty()), "{both:?}");
+    let release = ReleaseRequest { tenant: "shop".into(), ..Default::default() };
+    let answer = operator.release(release).await.unwrap().into_inner();
+    assert_eq!((answer.ended, answer.forgiven), (Some(1), Some(0)), "the invoice stays");
     let released = agent.order().await;
     agent.done(&released).await;
     let left = causes(&[hold::Cause::Billing]).await;
@@ -339,7 +343,11 @@ async fn an_unpaid_invoice_and_abuse_hold_a_tenant_each_for_itself() {
     agent.done(&order).await;
     let clear = causes(&[]).await;
     assert_eq!(clear.state(), State::Clear);
-    assert_eq!(operator.paid(paid).await.unwrap().into_inner().decisions, 0, "once");
+    let again = operator.paid(paid).await.unwrap().into_inner();
+    assert_eq!((again.decisions, again.ended), (0, Some(0)), "once");
+    let release = ReleaseRequest { tenant: "shop".into(), forgive: true, ..Default::default() };
+    let again = operator.release(release).await.unwrap().into_inner();
+    assert_eq!((again.ended, again.forgiven), (Some(0), Some(0)), "nothing holds it any more");
     // Everything that was told went to the reseller, as the policy says of what is not urgent.
     let kinds: Vec<String> = told(&channel).await;
     assert_eq!(

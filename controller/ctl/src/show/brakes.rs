@@ -27,6 +27,8 @@ pub fn pause(target: &str, nodes: &[NodeOrder]) -> String {
 pub fn resumed(target: &str, answer: &ResumeResponse) -> String {
     let mut text = if answer.nodes.is_empty() {
         format!("{target}: resumed; no node has ever connected")
+    } else if answer.was_paused == Some(false) {
+        super::nothing_done(target, "it was not paused", &answer.nodes)
     } else {
         order(target, "resumed", &answer.nodes)
     };
@@ -115,7 +117,14 @@ mod tests {
             NodeOrder { node: "n1".into(), state: node_order::State::Done.into(), detail: String::new() };
         let pause = types::v1::Pause { by: "root".into(), reason: "disk".into(), time: None };
         let still = reeve_proto::status::v1::PausedNode { node: "n1".into(), pause: Some(pause) };
-        let answer = ResumeResponse { order: "o".into(), nodes: vec![done], still_paused: vec![still] };
+        let answer = ResumeResponse {
+            order: "o".into(),
+            nodes: vec![done],
+            still_paused: vec![still],
+            was_paused: None,
+        };
         assert_eq!(resumed("the fleet", &answer), "the fleet: resumed on n1\nn1 is still paused");
+        let again = ResumeResponse { was_paused: Some(false), ..answer };
+        assert_eq!(resumed("the fleet", &again), "the fleet: it was not paused\nn1 is still paused");
     }
 }

@@ -63,6 +63,15 @@ pub fn cause_word(cause: hold::Cause) -> &'static str {
     }
 }
 
+/// Whose doing a hold is: an operator's by name, else why a policy did it.
+fn held_by(hold: &Hold) -> String {
+    match (hold.cause(), hold.ordered_by.as_str()) {
+        (cause, "") => cause_word(cause).to_owned(),
+        (hold::Cause::Billing, operator) => format!("billing, ordered by {operator}"),
+        (_, operator) => format!("order of {operator}"),
+    }
+}
+
 /// What ends a hold that has no end in time, in the policy's words.
 pub fn ended_by(hold: &Hold) -> &'static str {
     let decided = hold.decided_until.and_then(|until| until.until);
@@ -73,9 +82,15 @@ pub fn ended_by(hold: &Hold) -> &'static str {
     }
 }
 
-/// All that holds a tenant, where it is more than what is told of already.
+/// All that holds a tenant: what, which of its traffic, how much is let through, until when, and who ordered it; where it is more than what is told of
+/// already.
 pub fn holds(holds: &[Hold]) -> Vec<(&'static str, String)> {
-    if holds.len() < 2 {
+    // Of a single one most is told already.
+    if let [only] = holds
+        && only.rate.is_empty()
+        && only.connections == 0
+        && only.ordered_by.is_empty()
+    {
         return Vec::new();
     }
     let one = |hold: &Hold| {
@@ -85,24 +100,30 @@ pub fn holds(holds: &[Hold]) -> Vec<(&'static str, String)> {
         };
         let action = reeve_proto::types::v1::Action::as_str_name(&hold.action());
         let action = action.trim_start_matches("ACTION_").to_lowercase();
+        let scope = hold.scope.clone().and_then(|scope| reeve_policy::Scope::try_from(scope).ok());
+        let scope = scope.map(|scope| format!(" {scope}")).unwrap_or_default();
+        let rate = if hold.rate.is_empty() { String::new() } else { format!(" at {}", hold.rate) };
+        let at_once = match hold.connections {
+            0 => String::new(),
+            number => format!(", {number} connections at a time,"),
+        };
         let clause = if hold.clause.is_empty() { String::new() } else { format!(", {}", hold.clause) };
-        ("held by", format!("{}{clause}: {action} {until}: {}", cause_word(hold.cause()), hold.reason))
+        let what = format!("{action}{scope}{rate}{at_once} {until}: {}", hold.reason);
+        ("held by", format!("{}{clause}: {what}", held_by(hold)))
     };
     holds.iter().map(one).collect()
 }
 
 pub fn paid(tenant: &str, answer: &PaidResponse) -> String {
-    if answer.decisions == 0 {
-        return format!(
-            "{}\nnothing was ordered until an invoice is paid",
-            order(tenant, "paid", &answer.nodes)
-        );
+    if answer.ended.unwrap_or(answer.decisions) == 0 {
+        return super::nothing_done(tenant, "nothing held it until an invoice is paid", &answer.nodes);
     }
     order(tenant, "paid, and open again as far as billing goes,", &answer.nodes)
 }
 
 #[cfg(test)]
 mod tests {
+    use reeve_proto::types;
     use reeve_proto::types::v1::Until;
 
     use super::*;
@@ -123,6 +144,32 @@ mod tests {
         let verified = until::Until::Verified(until::Verified {});
         let relay = Hold { decided_until: Some(Until { until: Some(verified) }), ..abuse };
         assert_eq!(ended_by(&relay), "verified");
+        // A single one that says more than the lines above it.
+        let scope = reeve_policy::Scope::Port { protocol: reeve_policy::Protocol::Tcp, port: 25 };
+        let by_hand = Hold {
+            scope: Some((&scope).into()),
+            rate: "10/minute".into(),
+            connections: 3,
+            ordered_by: "oncall".into(),
+            action: types::v1::Action::Limit.into(),
+            ..relay
+        };
+        let told: Vec<String> = holds(&[by_hand]).into_iter().map(|(_, text)| text).collect();
+        let expect =
+            "order of oncall: limit tcp/25 at 10/minute, 3 connections at a time, until verified: scan";
+        assert_eq!(told, [expect]);
+    }
+
+    #[test]
+    fn a_payment_that_ended_nothing_says_so() {
+        use reeve_proto::operator::v1::{NodeOrder, node_order};
+        let node =
+            NodeOrder { node: "n1".into(), state: node_order::State::Done.into(), detail: String::new() };
+        let answer = PaidResponse { nodes: vec![node], ..PaidResponse::default() };
+        assert_eq!(paid("a", &answer), "a: nothing held it until an invoice is paid");
+        // By a step of a policy.
+        let ended = PaidResponse { ended: Some(1), ..answer };
+        assert_eq!(paid("a", &ended), "a: paid, and open again as far as billing goes, on n1");
     }
 
     #[test]

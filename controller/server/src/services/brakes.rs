@@ -64,12 +64,13 @@ pub(super) async fn resume(
     let asked = Box::new(Asked { id, target, by: operator.to_string(), reason, lift: false });
     let mut events = house.events.subscribe();
     let done = house.writer.ask(|reply| Job::Resume { requested, asked, reply });
-    let (id, _) = taken(done.await.map_err(unwritable)?, &name)?;
+    let (done, was_paused) = done.await.map_err(unwritable)?;
+    let (id, _) = taken(done, &name)?;
     let nodes = outcome(house, &id, wait, &mut events).await?;
     let paused = &house.directory.snapshot().paused;
     let still_paused =
         nodes.iter().filter_map(|node| still_paused(paused, &node.node, ended.as_ref())).collect();
-    Ok(ResumeResponse { order: id.to_string(), nodes, still_paused })
+    Ok(ResumeResponse { order: id.to_string(), nodes, still_paused, was_paused })
 }
 
 /// The pause that a node has all the same: the other one of the controller's, or its own, as far as it has told. Its newest

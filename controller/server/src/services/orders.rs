@@ -188,7 +188,8 @@ pub(super) async fn release(
     let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
     let mut events = house.events.subscribe();
     let asked = house.writer.ask(|reply| Job::Release { requested, id, tenant, by, reason, forgive, reply });
-    let (id, _) = taken(asked.await.map_err(unwritable)?, &request.tenant)?;
+    let (done, released) = asked.await.map_err(unwritable)?;
+    let (id, _) = taken(done, &request.tenant)?;
     let nodes = outcome(house, &id, request.wait, &mut events).await?;
     // Whoever lets an open relay go wants to know whether it was closed.
     let checked = house.store.relay_check(&whom).await.map_err(unreadable)?;
@@ -196,6 +197,8 @@ pub(super) async fn release(
         order: id.to_string(),
         nodes,
         relay_checked: checked.map(|(checked, _)| (&checked).into()),
+        ended: released.map(|released| released.ended),
+        forgiven: released.map(|released| released.forgiven),
     })
 }
 
@@ -258,10 +261,15 @@ pub(super) async fn paid(
     let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
     let mut events = house.events.subscribe();
     let asked = house.writer.ask(|reply| Job::Paid { requested, id, tenant, by, reason, reply });
-    let (done, decisions) = asked.await.map_err(unwritable)?;
+    let (done, paid) = asked.await.map_err(unwritable)?;
     let (id, _) = taken(done, &request.tenant)?;
     let nodes = outcome(house, &id, request.wait, &mut events).await?;
-    Ok(PaidResponse { order: id.to_string(), nodes, decisions })
+    Ok(PaidResponse {
+        order: id.to_string(),
+        nodes,
+        decisions: paid.map_or(0, |paid| paid.decisions),
+        ended: paid.map(|paid| paid.ended),
+    })
 }
 
 fn tenant(text: &str) -> Result<TenantId, Status> {

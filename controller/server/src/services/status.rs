@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use reeve_policy::{InterfaceSelector, Tenant, TenantId};
+use reeve_policy::{InterfaceSelector, Origin, Tenant, TenantId};
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::status_service_server::StatusService;
 use reeve_proto::status::v1::{
@@ -161,5 +161,11 @@ fn hold(hold: &crate::directory::Hold) -> Hold {
         violation: decision.violation.as_ref().map(ToString::to_string).unwrap_or_default(),
         nodes: hold.nodes.iter().map(ToString::to_string).collect(),
         decided_until: Some(decision.until.into()),
+        rate: decision.rate.map(|rate| rate.to_string()).unwrap_or_default(),
+        connections: decision.connections.map_or(0, u32::from),
+        ordered_by: match &decision.origin {
+            Origin::Operator { name } => name.clone(),
+            Origin::Policy { .. } => String::new(),
+        },
     }
 }

@@ -160,9 +160,9 @@ pub(super) async fn note_let_go(
     Ok(())
 }
 
-/// Takes back the strikes of a tenant's open episodes and of those behind the measures that stand.
-pub(super) async fn forgive(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<(), StoreError> {
-    sqlx::query(
+/// Takes back the strikes of a tenant's open episodes and of those behind the measures that stand. How many.
+pub(super) async fn forgive(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<u32, StoreError> {
+    let done = sqlx::query(
         "UPDATE violations SET counts = 0 WHERE tenant = ?1 AND counts = 1 AND (state = 'open' OR id IN (\
          SELECT d.violation FROM measures m JOIN decisions d ON d.id = m.decision \
          WHERE m.tenant = ?1 AND m.lifted IS NULL AND d.violation IS NOT NULL))",
@@ -170,7 +170,7 @@ pub(super) async fn forgive(conn: &mut SqliteConnection, tenant: &TenantId) -> R
     .bind(tenant.as_str())
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
 }
 
 /// A person takes a decision by policy back, with the strike behind it.

@@ -25,7 +25,8 @@ pub use follow::{followed, record};
 pub use greet::{Greeting, greet, saw};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
-    LiftAsked, LiftTaken, OrderTaken, Requested, lift, order_result, paid, release, release_brakes, suspend,
+    LiftAsked, LiftTaken, OrderTaken, PaidFor, Released, Requested, lift, order_result, paid, release,
+    release_brakes, suspend,
 };
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};

@@ -163,8 +163,26 @@ pub async fn suspend(
     Ok(OrderTaken::Ordered { id, decision: Some(decision.id.clone()) })
 }
 
+/// What a release ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// Measures that stand, and orders that no node has answered.
+    pub ended: u32,
+    /// Strikes taken back.
+    pub forgiven: u32,
+}
+
+/// What a payment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaidFor {
+    /// Operators' decisions.
+    pub decisions: u32,
+    /// Measures that stand, and orders that no node has answered; those of a policy too.
+    pub ended: u32,
+}
+
 /// Orders a release on every node, takes back the operators' decisions about the tenant, and makes void the
-/// suspensions that nodes have not carried out yet.
+/// suspensions that nodes have not carried out yet. What it ends, of a request that is new.
 ///
 /// # Errors
 /// Where the database fails.
@@ -173,16 +191,15 @@ pub async fn release(
     requested: &Requested,
     (id, tenant, by, reason, forgive): (&OrderId, &TenantId, &str, &str, bool),
     effects: &mut Effects,
-) -> Result<OrderTaken, StoreError> {
+) -> Result<(OrderTaken, Option<Released>), StoreError> {
     if let Some(taken) = repeated(conn, requested).await? {
-        return Ok(taken);
+        return Ok((taken, None));
     }
     if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
-        return Ok(OrderTaken::UnknownTenant);
+        return Ok((OrderTaken::UnknownTenant, None));
     }
-    if forgive {
-        follow::forgive(conn, tenant).await?;
-    }
+    let ended = ends(conn, tenant, ends_by_release, effects.now).await?;
+    let forgiven = if forgive { follow::forgive(conn, tenant).await? } else { 0 };
     take_back(conn, tenant, ends_by_release, effects.now).await?;
     effects.touched.insert(tenant.clone());
     let order = Order::Release {
@@ -196,11 +213,12 @@ pub async fn release(
         insert(conn, &node, id, &order, About::Tenant(tenant, None), effects).await?;
     }
     remember(conn, requested, id, None, effects.now).await?;
-    Ok(OrderTaken::Ordered { id: id.clone(), decision: None })
+    let taken = OrderTaken::Ordered { id: id.clone(), decision: None };
+    Ok((taken, Some(Released { ended, forgiven })))
 }
 
 /// Orders on every node that what holds a tenant until an invoice is paid is lifted, and takes back the operators' decisions behind it; what
-/// else holds the tenant stays. How many decisions those were.
+/// else holds the tenant stays. What it ends, of a request that is new.
 ///
 /// # Errors
 /// Where the database fails.
@@ -209,13 +227,14 @@ pub async fn paid(
     requested: &Requested,
     (id, tenant, by, reason): (&OrderId, &TenantId, &str, &str),
     effects: &mut Effects,
-) -> Result<(OrderTaken, u32), StoreError> {
+) -> Result<(OrderTaken, Option<PaidFor>), StoreError> {
     if let Some(taken) = repeated(conn, requested).await? {
-        return Ok((taken, 0));
+        return Ok((taken, None));
     }
     if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
-        return Ok((OrderTaken::UnknownTenant, 0));
+        return Ok((OrderTaken::UnknownTenant, None));
     }
+    let ended = ends(conn, tenant, ends_when_paid, effects.now).await?;
     let decisions = take_back(conn, tenant, ends_when_paid, effects.now).await?;
     effects.touched.insert(tenant.clone());
     let (by, reason) = (by.to_owned(), reason.to_owned());
@@ -224,7 +243,31 @@ pub async fn paid(
         insert(conn, &node, id, &order, About::Tenant(tenant, None), effects).await?;
     }
     remember(conn, requested, id, None, effects.now).await?;
-    Ok((OrderTaken::Ordered { id: id.clone(), decision: None }, decisions))
+    let taken = OrderTaken::Ordered { id: id.clone(), decision: None };
+    Ok((taken, Some(PaidFor { decisions, ended })))
+}
+
+/// How many decisions about a tenant that are of this kind stand on some node, or are still to be carried out there.
+async fn ends(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    is_meant: fn(&Decision) -> bool,
+    now: Timestamp,
+) -> Result<u32, StoreError> {
+    let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT d.body FROM decisions d WHERE d.tenant = ?1 AND (EXISTS (SELECT 1 FROM measures m \
+         WHERE m.decision = d.id AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > ?2)) \
+         OR EXISTS (SELECT 1 FROM orders o WHERE o.decision = d.id AND o.state = 'pending'))",
+    )
+    .bind(tenant.as_str())
+    .bind(nanos(now))
+    .fetch_all(conn)
+    .await?;
+    let mut ended = 0;
+    for (body,) in rows {
+        ended += u32::from(is_meant(&Decision::decode(&body)?));
+    }
+    Ok(ended)
 }
 
 /// A release leaves an operator's suspension until an invoice is paid.

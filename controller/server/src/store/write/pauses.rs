@@ -90,7 +90,7 @@ pub async fn pause(
     Ok(OrderTaken::Ordered { id: asked.id.clone(), decision: None })
 }
 
-/// Orders the end of a pause; where there is none, the nodes are told all the same.
+/// Orders the end of a pause; where there is none, the nodes are told all the same. Whether there was one, of a request that is new.
 ///
 /// # Errors
 /// Where the database fails.
@@ -99,17 +99,21 @@ pub async fn resume(
     requested: &Requested,
     asked: &Asked,
     effects: &mut Effects,
-) -> Result<OrderTaken, StoreError> {
+) -> Result<(OrderTaken, Option<bool>), StoreError> {
     if let Some(taken) = repeated(conn, requested).await? {
-        return Ok(taken);
+        return Ok((taken, None));
     }
-    let Some((scope, nodes)) = reach(conn, &asked.target).await? else { return Ok(OrderTaken::UnknownNode) };
-    sqlx::query("DELETE FROM pauses WHERE node = ?").bind(key(&asked.target)).execute(&mut *conn).await?;
+    let Some((scope, nodes)) = reach(conn, &asked.target).await? else {
+        return Ok((OrderTaken::UnknownNode, None));
+    };
+    let ended =
+        sqlx::query("DELETE FROM pauses WHERE node = ?").bind(key(&asked.target)).execute(&mut *conn).await?;
     let (by, reason) = (asked.by.clone(), asked.reason.clone());
     let order = Order::Resume { id: asked.id.clone(), scope, by, reason };
     give_all(conn, &nodes, scope, &order, effects).await?;
     remember(conn, requested, &asked.id, None, effects.now).await?;
-    Ok(OrderTaken::Ordered { id: asked.id.clone(), decision: None })
+    let taken = OrderTaken::Ordered { id: asked.id.clone(), decision: None };
+    Ok((taken, Some(ended.rows_affected() > 0)))
 }
 
 /// Orders a node that connects what differs between the pauses that it holds and those in force.
