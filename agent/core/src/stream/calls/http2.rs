@@ -2,8 +2,9 @@
 //!
 //! Frames are followed in both directions. Headers that open a stream of the client's are a call; it is answered when the server's
 //! first headers come, or either side resets the stream. What comes behind, messages of a stream of gRPC among it, is no call. Where
-//! frames cannot be followed any more, since bytes were lost, a segment that begins with headers as the client would send
-//! them next is where reading goes on; from then on calls are counted and no longer told apart by path or host.
+//! frames cannot be followed any more, since bytes were lost, reading goes on where a segment begins with headers as the client
+//! would send them next, or holds two such frames one behind the other, as a client's do that has many to send; from then on calls
+//! are counted and no longer told apart by path or host.
 
 use super::super::order::Piece;
 use super::hpack::{Asked, Decoder};
@@ -26,7 +27,7 @@ const HEADERS_FLAGS: u8 = END_STREAM | END_HEADERS | PADDED | PRIORITY;
 const BLOCK_MAX: usize = 8_192;
 /// The most streams of which is known that they wait for an answer. Most servers allow between 100 and 250.
 const OPEN_MAX: usize = 256;
-/// How far ahead of the last stream one may be that is met after a loss.
+/// How far ahead of the last stream one may be that is met after a loss. One further ahead is believed once another follows it.
 const AHEAD_MAX: u32 = 2_000;
 
 /// What is told.
@@ -72,6 +73,8 @@ pub(super) struct Http2 {
     /// Whether the block at hand opens a stream.
     opens: bool,
     last_stream: u32,
+    /// After a loss: the last stream that a segment seemed to begin with, too far ahead to be believed by itself.
+    ahead: Option<u32>,
     waiting: Vec<u32>,
 }
 
@@ -86,6 +89,7 @@ impl Default for Http2 {
             payload: Vec::new(),
             opens: false,
             last_stream: 0,
+            ahead: None,
             waiting: Vec::new(),
         }
     }
@@ -123,10 +127,9 @@ impl Http2 {
         }
         let side = if from_client { &mut self.client } else { &mut self.server };
         if side.is_lost {
-            if !from_client || !begins_again(data, self.last_stream) {
-                return;
-            }
-            *side = Frames::default();
+            let begin = if from_client { self.begins_again(data) } else { None };
+            let Some(begin) = begin else { return };
+            (self.client, data) = (Frames::default(), &data[begin..]);
         }
         while !data.is_empty() {
             let side = if from_client { &mut self.client } else { &mut self.server };
@@ -156,6 +159,28 @@ impl Http2 {
             data = &data[taken..];
             self.pass(from_client, u32::try_from(taken).unwrap_or(u32::MAX), told);
         }
+    }
+
+    /// Where in a segment the client's frames can be followed again.
+    fn begins_again(&mut self, data: &[u8]) -> Option<usize> {
+        let first = opening(data).filter(|first| first.stream > self.last_stream);
+        if let Some(first) = first {
+            let is_next = |last: u32| (1..=AHEAD_MAX).contains(&first.stream.saturating_sub(last));
+            if is_next(self.last_stream) || self.ahead.is_some_and(is_next) {
+                self.ahead = None;
+                return Some(0);
+            }
+            self.ahead = Some(first.stream);
+        }
+        // A client with much to send cuts its bytes anywhere: two frames in a row, of a stream and the next, are no chance.
+        (0..data.len().saturating_sub(2 * FRAME_HEADER)).find(|at| {
+            let one = opening(&data[*at..]).filter(|one| one.stream > self.last_stream);
+            let next = one.and_then(|one| {
+                let behind = at + FRAME_HEADER + one.left as usize;
+                opening(data.get(behind..)?).filter(|next| next.stream == one.stream + 2)
+            });
+            next.is_some()
+        })
     }
 
     fn lost(&mut self, from_client: bool, len: u32, told: &mut impl FnMut(Told)) {
@@ -272,16 +297,14 @@ fn fragment(payload: &[u8], frame: Frame) -> Option<&[u8]> {
     rest.get(..rest.len().checked_sub(padding)?)
 }
 
-/// Whether `data` begins with headers that open one of the client's next streams.
-fn begins_again(data: &[u8], last_stream: u32) -> bool {
-    let Some(header) = data.first_chunk() else { return false };
-    let frame = Frame::parse(*header);
-    frame.kind == HEADERS
+/// The frame that `data` begins with, where it is headers that may open a stream of a client's.
+fn opening(data: &[u8]) -> Option<Frame> {
+    let frame = Frame::parse(*data.first_chunk()?);
+    let opens = frame.kind == HEADERS
         && frame.flags & !HEADERS_FLAGS == 0
         && frame.left <= BLOCK_MAX as u32
-        && frame.stream % 2 == 1
-        && frame.stream > last_stream
-        && frame.stream - last_stream <= AHEAD_MAX
+        && frame.stream % 2 == 1;
+    opens.then_some(frame)
 }
 
 #[cfg(test)]
@@ -374,6 +397,29 @@ pub(super) mod tests {
         assert_eq!(play(&said), "+1/v1/ +3? +5? ");
         let said = [(true, client), (false, Piece::Lost(900)), (true, Piece::Lost(400)), (true, next)];
         assert_eq!(play(&said), "+1/v1/ -1 +3/v1/ -3 +5/v1/ -5 ");
+    }
+
+    #[test]
+    fn a_client_in_a_hurry_is_followed_again_after_any_loss() {
+        let ask = |stream| frame(HEADERS, END_HEADERS, stream, &fields(GET, "a.example", "/v1/"));
+        let begin = [PREFACE.to_vec(), ask(1)].concat();
+        let counted = |segments: &[&[u8]]| {
+            let said = [(true, Piece::Data(&begin)), (true, Piece::Lost(900_000))];
+            let segments = segments.iter().map(|segment| (true, Piece::Data(segment)));
+            play(&said.into_iter().chain(segments).collect::<Vec<_>>()).matches('?').count()
+        };
+        // Ten thousand calls were lost, and segments end anywhere in a frame.
+        let many: Vec<u8> = (10_001..10_101).step_by(2).flat_map(ask).collect();
+        for cut in 1..60 {
+            let calls = counted(&[&many[cut..1_000], &many[1_000..]]);
+            assert!((47..=50).contains(&calls), "{calls} calls, cut at {cut}");
+        }
+        // One call a segment: the second is believed.
+        assert_eq!(counted(&[&ask(20_001), &ask(20_003), &ask(20_005)]), 2);
+        // What only looks like one is not, and streams do not go back.
+        assert_eq!(counted(&[&ask(20_001), &ask(90_001), &ask(30_001)]), 0);
+        assert_eq!(counted(&[&[&[9, 9][..], &ask(9), &[7; 40]].concat()]), 0);
+        assert_eq!(counted(&[&[ask(1), ask(1)].concat(), &ask(1)]), 0);
     }
 
     proptest! {
