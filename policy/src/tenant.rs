@@ -254,6 +254,12 @@ impl Tenant {
         self.is_placed_on(node) || !self.is_placed()
     }
 
+    /// Whether there is anything by which its packets could be told on `node`, and it may be there.
+    #[must_use]
+    pub fn may_be_told_on(&self, node: &NodeId) -> bool {
+        self.has_selectors() && self.may_be_on(node)
+    }
+
     /// A tenant of which nothing is known but its key.
     #[must_use]
     pub fn new(id: TenantId) -> Self {

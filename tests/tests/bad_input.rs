@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+#[path = "../data/syns.rs"]
+mod syns;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use reeve_tests::house::binary;
+use syns::pcap;
 
 /// Runs a binary until it ends by itself, ten seconds at most.
 fn run(name: &str, arguments: &[&str]) -> Output {
@@ -195,27 +199,6 @@ fn nobody_at_the_other_end_is_told_with_the_address() {
     check(&run("reevectl", &["--as", "x", "status", "a"]), 2, &["--dir and --as"]);
     check(&run("reevectl", &["status"]), 2, &["Usage"]);
     check(&run("reeve-agent", &["replay"]), 2, &["Usage"]);
-}
-
-/// A pcap with `frames` frames of a SYN each, to as many ports.
-fn pcap(frames: u16) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
-        file.extend(word.to_le_bytes());
-    }
-    for number in 0..frames {
-        for word in [1_700_000_000 + u32::from(number), 0, 40, 40] {
-            file.extend(word.to_le_bytes());
-        }
-        let mut packet = [0_u8; 40];
-        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
-        packet[12..20].copy_from_slice(&[203, 0, 113, 10, 20, 0, 0, 1]);
-        packet[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
-        packet[22..24].copy_from_slice(&(1_000 + number).to_be_bytes());
-        packet[32..34].copy_from_slice(&[0x50, 0x02]);
-        file.extend(packet);
-    }
-    file
 }
 
 #[test]

@@ -497,8 +497,8 @@ impl Engine {
     /// How many tenants decisions of policy hold, not those of people.
     fn occupancy(&self, tenant: &TenantId) -> Occupancy {
         let held = self.held_by_policy();
-        let is_here = |tenant: &&Arc<Tenant>| is_present(tenant) && tenant.may_be_on(&self.node);
-        let tenants = self.topology.tenants().iter().filter(is_here).count();
+        let tenants =
+            self.topology.tenants().iter().filter(|tenant| tenant.may_be_told_on(&self.node)).count();
         Occupancy { tenants, held: held.len(), is_held: held.contains(tenant) }
     }
 

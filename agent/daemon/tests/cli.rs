@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+#[path = "../../../tests/data/syns.rs"]
+mod syns;
+
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use syns::pcap;
 
 fn agent(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_reeve-agent")).args(arguments).output().unwrap()
@@ -71,27 +75,6 @@ fn a_policys_mistakes_are_told_with_their_place() {
         let config = folder.write("agent.toml", settings);
         check(&agent(&["check", "--files-only", "--config", &config]), 0, &["good"]);
     }
-}
-
-/// A pcap with `frames` SYNs of 203.0.113.10, to as many ports.
-fn pcap(frames: u16) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
-        file.extend(word.to_le_bytes());
-    }
-    for number in 0..frames {
-        for word in [1_700_000_000 + u32::from(number), 0, 40, 40] {
-            file.extend(word.to_le_bytes());
-        }
-        let mut packet = [0_u8; 40];
-        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
-        packet[12..20].copy_from_slice(&[203, 0, 113, 10, 20, 0, 0, 1]);
-        packet[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
-        packet[22..24].copy_from_slice(&(1_000 + number).to_be_bytes());
-        packet[32..34].copy_from_slice(&[0x50, 0x02]);
-        file.extend(packet);
-    }
-    file
 }
 
 #[test]

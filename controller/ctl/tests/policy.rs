@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
+#[path = "../../../tests/data/syns.rs"]
+mod syns;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use syns::pcap;
 
 const OURS: &str = "[policy]\nname = \"ours\"\nversion = 2\nextends = \"baseline\"\n\
                     [thresholds.\"flood.syn\"]\npackets_per_second = 900\n";
@@ -125,32 +129,11 @@ fn differences_are_told_and_show_in_the_exit_code() {
     assert_eq!(all["differences"][2]["after"], "900");
 }
 
-/// A capture of SYNs from 203.0.113.10, one a second, to as many ports.
-fn scan(ports: u16) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
-        file.extend(word.to_le_bytes());
-    }
-    for number in 0..ports {
-        for word in [1_700_000_000 + u32::from(number), 0, 40, 40] {
-            file.extend(word.to_le_bytes());
-        }
-        let mut packet = [0_u8; 40];
-        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
-        packet[12..20].copy_from_slice(&[203, 0, 113, 10, 20, 0, 0, 1]);
-        packet[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
-        packet[22..24].copy_from_slice(&(1_000 + number).to_be_bytes());
-        packet[32..34].copy_from_slice(&[0x50, 0x02]);
-        file.extend(packet);
-    }
-    file
-}
-
 #[test]
 fn a_policy_is_tried_on_a_capture_and_held_against_another() {
     let folder = Folder::new("try");
     let path = folder.0.join("scan.pcap");
-    std::fs::write(&path, scan(55)).unwrap();
+    std::fs::write(&path, pcap(55)).unwrap();
     let capture = text_of(&path);
     let tenants =
         folder.file("tenants.toml", "[[tenant]]\nid = \"t-1\"\naddresses = [\"203.0.113.10/32\"]\n");

@@ -21,10 +21,7 @@ impl Record {
     pub(super) fn strike(&mut self, rule: &Rule, at: Timestamp, mode: Mode) -> (u32, u32, Option<Duration>) {
         let opened = self.episode.as_ref().map_or(at, |episode| episode.violation.opened);
         let mut counted = self.counted();
-        let joins = |there: &&StrikeElsewhere| {
-            self.joined.is_none_or(|(joined, here)| joined != there.opened || here == opened)
-        };
-        if let Some(there) = self.elsewhere_at(opened).filter(joins).cloned() {
+        if let Some(there) = self.elsewhere_at(opened).cloned() {
             self.joined = Some((there.opened, opened));
             let before = counted.iter().rev().find(|strike| **strike < there.opened);
             let number = there.number.clamp(1, count(MAX_STRIKES));
@@ -54,13 +51,7 @@ impl Record {
         if self.elsewhere.is_empty() {
             return self.strikes.iter().copied().collect();
         }
-        let is_there = |strike: Timestamp| {
-            let there = self.elsewhere_at(strike);
-            there.is_some_and(|there| {
-                self.joined.is_none_or(|(joined, here)| joined != there.opened || strike <= here)
-            })
-        };
-        let own = self.strikes.iter().filter(|strike| !is_there(**strike));
+        let own = self.strikes.iter().filter(|strike| self.elsewhere_at(**strike).is_none());
         let own_number = self.number.unwrap_or(count(self.strikes.len()));
         let mut all: Vec<(Timestamp, u32)> = own.map(|strike| (*strike, own_number)).collect();
         all.extend(self.elsewhere.iter().map(|strike| (strike.opened, strike.number)));
@@ -69,9 +60,11 @@ impl Record {
         all.iter().skip(all.len().saturating_sub(counts)).map(|(opened, _)| *opened).collect()
     }
 
-    /// The episode elsewhere that what is seen here at `at` belongs to.
-    pub(super) fn elsewhere_at(&self, at: Timestamp) -> Option<&StrikeElsewhere> {
-        self.elsewhere.iter().rev().find(|strike| strike.covers(at))
+    /// The episode elsewhere that one here belongs to which opened at `opened`: of those that opened while it was open, the first.
+    fn elsewhere_at(&self, opened: Timestamp) -> Option<&StrikeElsewhere> {
+        let there = self.elsewhere.iter().rev().find(|strike| strike.covers(opened))?;
+        let is_later = self.joined.is_some_and(|(joined, first)| joined == there.opened && opened > first);
+        (!is_later).then_some(there)
     }
 
     /// Takes strikes back.

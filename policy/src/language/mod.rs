@@ -101,6 +101,14 @@ pub struct Suspension {
     pub inbound: Inbound,
 }
 
+impl Suspension {
+    /// Whether what others send to the tenant is refused.
+    #[must_use]
+    pub fn cuts_inbound(self) -> bool {
+        self.inbound == Inbound::Cut
+    }
+}
+
 /// What becomes of what others send to a suspended tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

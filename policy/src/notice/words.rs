@@ -10,7 +10,7 @@ use super::texts::{BILLING, MANUAL, Texts};
 use crate::alert::Alert;
 use crate::decision::{Action, Decision, Origin, Scope, Until};
 use crate::language::conditions::Escalation;
-use crate::language::{Inbound, Policy, Rule, Step};
+use crate::language::{Policy, Rule, Step};
 use crate::rate::{Rate, Unit};
 use crate::tenant::{Name, Tenant, TenantId};
 use crate::time::Timestamp;
@@ -242,7 +242,7 @@ impl Words<'_> {
     /// What was done.
     fn did(&self, decision: &Decision) -> String {
         let what = match (decision.action, &decision.scope) {
-            (Action::Suspend, _) if self.policy.suspension.inbound == Inbound::Cut => "_cut".to_owned(),
+            (Action::Suspend, _) if self.policy.suspension.cuts_inbound() => "_cut".to_owned(),
             (Action::Observe | Action::Notify | Action::Suspend, _) => String::new(),
             (_, Scope::All) => "_all".to_owned(),
             (_, Scope::Port { .. }) => "_port".to_owned(),

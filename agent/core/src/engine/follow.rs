@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_policy::{Decision, DecisionId, TenantId, TenantStanding, Timestamp};
 
-use super::{Engine, Topology, is_present};
+use super::{Engine, Topology};
 use crate::ledger::LedgerEvent;
 
 /// The decisions that were told, by tenant. Bounded by what the ledger takes of them.
@@ -59,7 +59,7 @@ impl Engine {
 
     fn follow(&mut self, id: &TenantId) {
         let Some(tenant) = self.topology.index_of(id).map(|ix| self.topology.tenant(ix)) else { return };
-        if !is_present(tenant) || !tenant.may_be_on(&self.node) {
+        if !tenant.may_be_told_on(&self.node) {
             return;
         }
         let mut events = Vec::new();

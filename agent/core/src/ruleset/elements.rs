@@ -602,20 +602,17 @@ fn beside(
                 .chain(sources.iter().filter(|_| is_cut).copied().map(Element::Cut))
                 .collect()
         }
+        (Action::Block | Action::Limit, Scope::Forged) if sources.is_empty() => Vec::new(),
         (Action::Block | Action::Limit, Scope::Forged) => {
             let own: Vec<IpNet> = sources.iter().copied().chain([LINK_LOCAL]).collect();
-            let vouched = |port: &Arc<str>| {
-                let vouch = |source: &IpNet| Element::Vouched { port: Arc::clone(port), source: *source };
-                IpNet::aggregate(&own).iter().map(vouch).collect::<Vec<_>>()
+            let own = IpNet::aggregate(&own);
+            let of_port = |port: &Arc<str>| {
+                let asked = [Element::VettedPort(Arc::clone(port)), Element::HeldPort(Arc::clone(port))];
+                let vouched =
+                    own.iter().map(|source| Element::Vouched { port: Arc::clone(port), source: *source });
+                asked.into_iter().chain(vouched).collect::<Vec<_>>()
             };
-            let is_told = !sources.is_empty();
-            let ports = ports.iter().filter(|_| is_told);
-            ports
-                .flat_map(|port| {
-                    let asked = [Element::VettedPort(Arc::clone(port)), Element::HeldPort(Arc::clone(port))];
-                    asked.into_iter().chain(vouched(port))
-                })
-                .collect()
+            ports.iter().flat_map(of_port).collect()
         }
         (Action::Block | Action::Limit, scope) => {
             let ports = ports.iter().cloned().map(Element::HeldPort);

@@ -7,7 +7,6 @@ use ipnet::IpNet;
 use reeve_core::ruleset::elements::{Manner, Spared};
 use reeve_core::ruleset::rendering::{self, Setting};
 use reeve_core::ruleset::{Elements, text};
-use reeve_policy::language::Inbound;
 use reeve_policy::{DesiredState, Timestamp};
 
 use super::{ClearArgs, RulesetArgs};
@@ -44,8 +43,8 @@ pub(super) fn wanted(loaded: &Loaded, roster: Roster, desired: &DesiredState, no
     let protected: Vec<IpNet> = loaded.policy.protected_destinations.iter().chain(&vital).copied().collect();
     let own: Vec<IpNet> = own.into_iter().collect();
     let manner = Manner {
-        counts_connections: loaded.settings.extras().conntrack,
-        cuts_inbound: loaded.policy.suspension.inbound == Inbound::Cut,
+        counts_connections: loaded.settings.conntrack,
+        cuts_inbound: loaded.policy.suspension.cuts_inbound(),
     };
     let spared = Spared { protected: &protected, own: &own, lifeline: &loaded.policy.lifeline, manner };
     let node = &loaded.settings.node;

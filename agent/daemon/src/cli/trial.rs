@@ -2,16 +2,17 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use reeve_policy::Mode;
 use reeve_policy::language::Policy;
-use reeve_policy::{Mode, Timestamp};
 use reeve_replay::Scene;
 use reeve_replay::history::History;
 use reeve_replay::trial::{self, Trial};
 
 use super::TryArgs;
 use super::play::{kind, tenants_of};
+use crate::capture::Clock;
 use crate::config;
 
 /// The two policies do not hit the same tenants in the same way. It was told whom.
@@ -53,21 +54,21 @@ fn on_history(args: &TryArgs, mut policy: Policy, span: Duration) -> anyhow::Res
         settings.protect(&mut against);
         Arc::new(against)
     });
-    let since = now().minus(span);
+    let since = Clock::start().now().minus(span);
     let history = History::open(&settings.history_dir(), Some(since))?;
     Ok(trial::history(&history, &Arc::new(policy), against.as_ref(), Some(since))?)
 }
 
 fn on_captures(args: &TryArgs, mut policy: Policy) -> anyhow::Result<Trial> {
     let has_tenants = args.tenants.is_some() || !args.tenant.is_empty();
-    let loaded = match &args.against {
-        Some(_) if has_tenants => None,
-        _ => Some(config::load(&args.config)?),
-    };
-    let against = match (&args.against, &loaded) {
-        (Some(name), _) => Arc::new(config::named_policy(name)?),
-        (None, Some(loaded)) => Arc::clone(&loaded.policy),
-        (None, None) => Arc::new(policy.clone()),
+    let named = args.against.as_deref().map(config::named_policy).transpose()?.map(Arc::new);
+    let (against, loaded) = match named {
+        // Then nothing of the settings is asked for.
+        Some(named) if has_tenants => (named, None),
+        named => {
+            let loaded = config::load(&args.config)?;
+            (named.unwrap_or_else(|| Arc::clone(&loaded.policy)), Some(loaded))
+        }
     };
     if let Some(loaded) = &loaded {
         loaded.settings.protect(&mut policy);
@@ -79,10 +80,4 @@ fn on_captures(args: &TryArgs, mut policy: Policy) -> anyhow::Result<Trial> {
     let scene =
         Scene { tenants, kind: kind(args.vantage), policy: Arc::new(policy), mode: Mode::Enforce, shards: 1 };
     Ok(trial::captures(&scene, &against, &args.pcap)?)
-}
-
-fn now() -> Timestamp {
-    // Before 1970 there is no history.
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

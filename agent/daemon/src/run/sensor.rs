@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use reeve_core::engine::{Engine, Input, Output};
 use reeve_policy::judge::BRAKE;
-use reeve_policy::language::{Inbound, check_tenants};
+use reeve_policy::language::check_tenants;
 use reeve_policy::{
     CheckVerdict, DesiredState, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind, NodeHealth,
     Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
@@ -533,7 +533,7 @@ impl Sensor {
             tenants_version: self.tenants_version,
             protected: self.loaded.policy.protected_destinations.clone(),
             lifeline: self.loaded.policy.lifeline.clone(),
-            cuts_inbound: self.loaded.policy.suspension.inbound == Inbound::Cut,
+            cuts_inbound: self.loaded.policy.suspension.cuts_inbound(),
             imposed: std::mem::take(&mut self.imposed),
             lifted: std::mem::take(&mut self.lifted),
             orders: std::mem::take(&mut self.awaiting),

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use reeve_policy::{InterfaceSelector, NodeId, Pause, Tenant, TenantId, Timestamp};
 
 use prefix::PrefixMap;
-pub use record::{Record, Records, Strike, is_told};
+pub use record::{Record, Records, Strike};
 pub use standing::{Held, Hold, Standing, State, Status};
 
 /// Every tenant, and whose an address or interface is.

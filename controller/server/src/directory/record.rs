@@ -116,12 +116,6 @@ impl Records {
     }
 }
 
-/// Whether `node` is told what follows a tenant: where it is, or may be.
-#[must_use]
-pub fn is_told(tenant: &Tenant, node: &NodeId) -> bool {
-    tenant.has_selectors() && tenant.may_be_on(node)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{House, unreadable, unsound, unwritable};
 use crate::clock;
-use crate::directory::{Snapshot, is_told};
+use crate::directory::Snapshot;
 use crate::events::What;
 use crate::streams::Place;
 use crate::writer::{Job, Numbered};
@@ -220,7 +220,7 @@ impl Session {
         let now = clock::now();
         let changed = snapshot.records.since(after);
         let known = changed.filter_map(|(tenant, record)| Some((snapshot.tenants.by_id(tenant)?, record)));
-        let here = known.filter(|(tenant, _)| is_told(tenant, &self.node));
+        let here = known.filter(|(tenant, _)| tenant.may_be_told_on(&self.node));
         let mut standings = Vec::new();
         for (tenant, record) in here {
             standings.push(record.told(tenant, &self.node, now));

@@ -111,7 +111,7 @@ pub(super) const SKEW: Duration = Duration::from_secs(300);
 /// Whether a node is believed in what is told to others of a tenant: it may be there. What a node says of somebody else's tenant (a stolen
 /// certificate, packets forged in the tenant's name) is that node's own affair.
 pub(super) fn is_believed(effects: &Effects, node: &NodeId, tenant: &TenantId) -> bool {
-    effects.desk.people.by_id(tenant).is_some_and(|tenant| tenant.has_selectors() && tenant.may_be_on(node))
+    effects.desk.people.by_id(tenant).is_some_and(|tenant| tenant.may_be_told_on(node))
 }
 
 /// Takes note whether a violation is held against the tenant: what is first decided upon it says so.
