@@ -16,7 +16,7 @@ use common::in_namespace;
 use reeve_agent::enforce::{EnforceError, Enforcer, Ownership, netlink};
 use reeve_core::ruleset::elements::{Spared, objects};
 use reeve_core::ruleset::{
-    Difference, Element, Elements, Extras, Family, Hold, Lasting, Pace, Rendering, Setting, text,
+    Difference, Element, Elements, Extras, Family, Garden, Hold, Lasting, Pace, Rendering, Setting, text,
 };
 use reeve_policy::{
     Action, Decision, DecisionId, DesiredState, Measure, Mode, Origin, Protocol, Scope, Tenant, Timestamp,
@@ -216,6 +216,41 @@ fn connections_at_a_time_are_counted_where_that_is_configured_and_nowhere_else()
         plain.install(every_kind(), now()).unwrap();
         assert!(holds(&mut plain, &every_kind()));
         assert!(!nft(&["-s", "list", "ruleset"]).contains("ct count"));
+    });
+}
+
+#[test]
+fn the_suspended_are_led_to_the_garden_where_there_is_one_and_nowhere_else() {
+    in_namespace(|| {
+        let garden = Garden {
+            v4: Some("192.0.2.80:8080".parse().unwrap()),
+            v6: Some("[2001:db8::80]:8081".parse().unwrap()),
+        };
+        let one = Garden { v4: None, ..garden };
+        for garden in [garden, one] {
+            let extras = Extras { conntrack: true, garden, ..Extras::default() };
+            let mut enforcer = Enforcer::open_with(Ownership::Plain, extras).unwrap();
+            enforcer.install(every_kind(), now()).unwrap();
+            assert!(holds(&mut enforcer, &every_kind()));
+            // Both printers, and nft's own reading of the text.
+            let by_netlink = nft(&["-s", "list", "ruleset"]);
+            assert!(by_netlink.contains("dnat ip6 to [2001:db8::80]:8081"), "{by_netlink}");
+            assert_eq!(
+                by_netlink.contains("dnat ip to 192.0.2.80:8080"),
+                garden.v4.is_some(),
+                "{by_netlink}"
+            );
+            nft(&["flush", "ruleset"]);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text::print_all_with(extras, &every_kind(), now())).unwrap();
+            nft(&["-f", file.path().to_str().unwrap()]);
+            assert_eq!(nft(&["-s", "list", "ruleset"]), by_netlink);
+            nft(&["flush", "ruleset"]);
+        }
+        // It takes connection tracking, which is never loaded unasked.
+        let extras = Extras { garden, ..Extras::default() };
+        Enforcer::open_with(Ownership::Plain, extras).unwrap().install(every_kind(), now()).unwrap();
+        assert!(!nft(&["-s", "list", "ruleset"]).contains("dnat"));
     });
 }
 

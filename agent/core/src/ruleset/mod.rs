@@ -23,17 +23,22 @@
 //! segments that open a connection and by all packets of protocols without connections; those of *calls* by
 //! segments with something in them as well.
 //!
+//! Where the node has a *walled garden* ([`Garden`]), what opens plain HTTP from the suspended is led there, so that a person behind it
+//! reads what happened: by address translation, on nodes alone that may load connection tracking. Nothing else of theirs goes on.
+//!
 //! Left out: the netdev family. Its chains bind to devices that must exist, know neither reject nor bridges' ports by name, and would
 //! see nothing that these two do not (docs/adr/0008).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub mod elements;
+pub mod garden;
 pub mod local;
 pub mod rendering;
 pub mod text;
 
 pub use elements::{Element, Elements, Hold, Lasting};
+pub use garden::{Garden, GardenRule};
 pub use local::{Local, LocalRule, OwnerSet};
 pub use rendering::{Difference, Rendering, Setting};
 
@@ -289,6 +294,8 @@ pub enum Rule {
     },
     /// Whatever comes here.
     Always(Verdict),
+    /// One of those about the walled garden.
+    Garden(GardenRule),
     /// One of those about the node's own processes.
     Local(LocalRule),
 }
@@ -318,6 +325,10 @@ pub enum ChainId {
     Held,
     /// What is refused.
     Refuse,
+    /// What opens a connection from anywhere, before it is routed.
+    Prerouting,
+    /// What does from the suspended.
+    Walled,
     /// What arrives for the node's own processes, to be logged.
     LocalInput,
     /// What they send.
@@ -358,11 +369,13 @@ pub struct Extras {
     pub local: Option<Local>,
     /// Whether the kernel's connection tracking is used; what asks it loads it.
     pub conntrack: bool,
+    /// Where plain HTTP of the suspended is led; nowhere without connection tracking.
+    pub garden: Garden,
 }
 
 impl From<Option<Local>> for Extras {
     fn from(local: Option<Local>) -> Self {
-        Self { local, conntrack: false }
+        Self { local, ..Self::default() }
     }
 }
 
@@ -615,6 +628,8 @@ impl ChainId {
             Self::Openings => "openings",
             Self::Held => "held",
             Self::Refuse => "refuse",
+            Self::Prerouting => "prerouting",
+            Self::Walled => "walled",
             Self::LocalInput => "local_input",
             Self::LocalOutput => "local_output",
             Self::Owned => "owned",
@@ -785,10 +800,11 @@ impl Ruleset {
     /// The same with what there is on some nodes only.
     #[must_use]
     pub fn with_local(family: Family, extras: impl Into<Extras>) -> Self {
-        let Extras { local, conntrack } = extras.into();
+        let Extras { local, conntrack, garden } = extras.into();
         let mut ruleset = Self::new(family);
         if conntrack && family == Family::Inet {
             ruleset.add_caps();
+            garden::add(&mut ruleset, garden);
         }
         if let Some(local) = local.filter(|_| family == Family::Inet) {
             ruleset.sets.extend(local::sets(local));

@@ -9,10 +9,11 @@ use reeve_policy::Timestamp;
 use reeve_policy::rate::{Rate, Unit};
 
 use super::elements::objects;
+use super::garden::{self, GardenRule};
 use super::local::{FIRST_PORT, LocalRule, Logged, MAIL_PORT, NAMES_SENDER, OwnerSet, RAW};
 use super::{
-    Chain, Element, Elements, Extras, Family, Field, HOST_BITS_6, LINK_HOPS, LOADED_ABOVE, Members, Rule,
-    Ruleset, SET_SIZE, Set, SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
+    Chain, ChainId, Element, Elements, Extras, Family, Field, HOST_BITS_6, LINK_HOPS, LOADED_ABOVE, Members,
+    Rule, Ruleset, SET_SIZE, Set, SetId, TABLE, UPKEEP_BELOW, Upkeep, Verdict, Version,
 };
 use crate::frame::Owner;
 
@@ -90,15 +91,18 @@ fn print_set(text: &mut String, set: &Set, elements: &Elements, now: Timestamp) 
 fn print_chain(text: &mut String, chain: &Chain) {
     line(text, 1, format_args!("chain {} {{", chain.id.name()));
     if let Some(priority) = chain.priority {
-        let (name, priority) =
-            if priority <= RAW + 10 { ("raw", priority - RAW) } else { ("filter", priority) };
+        let (kind, name, priority) = match chain.id {
+            ChainId::Prerouting => ("nat", "dstnat", priority - garden::DSTNAT),
+            _ if priority <= RAW + 10 => ("filter", "raw", priority - RAW),
+            _ => ("filter", "filter", priority),
+        };
         let sign = if priority < 0 { '-' } else { '+' };
         let distance = priority.unsigned_abs();
         let hook = chain.id.hook();
         line(
             text,
             2,
-            format_args!("type filter hook {hook} priority {name} {sign} {distance}; policy accept;"),
+            format_args!("type {kind} hook {hook} priority {name} {sign} {distance}; policy accept;"),
         );
     }
     for rule in &chain.rules {
@@ -184,10 +188,39 @@ fn print_chain(text: &mut String, chain: &Chain) {
                 ),
             ),
             Rule::Always(verdict) => line(text, 2, format_args!("{}", verdict_text(*verdict))),
+            Rule::Garden(rule) => line(text, 2, format_args!("{}", garden_rule(*rule))),
             Rule::Local(rule) => line(text, 2, format_args!("{}", local_rule(rule))),
         }
     }
     line(text, 1, format_args!("}}\n"));
+}
+
+fn garden_rule(rule: GardenRule) -> String {
+    let version = rule.version();
+    let (word, protocol) = match version {
+        Version::V4 => ("ip", "ipv4"),
+        Version::V6 => ("ip6", "ipv6"),
+    };
+    match rule {
+        GardenRule::Lead(to) => format!(
+            "meta nfproto {protocol} tcp dport {} limit rate {}/second burst {} packets dnat {word} to {to}",
+            garden::HTTP_PORT,
+            garden::LED_PER_SECOND,
+            garden::LED_BURST
+        ),
+        GardenRule::Enter(to) => format!(
+            "{} {} tcp dport {} limit rate {}/second burst {} packets accept",
+            expression(Field::Destination(version)),
+            to.ip(),
+            to.port(),
+            garden::PACKETS_PER_SECOND,
+            garden::PACKETS_BURST
+        ),
+        GardenRule::Answer(from) => {
+            let source = expression(Field::Source(version));
+            format!("{source} {} tcp sport {} return", from.ip(), from.port())
+        }
+    }
 }
 
 fn local_rule(rule: &LocalRule) -> String {

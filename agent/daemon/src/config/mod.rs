@@ -10,12 +10,12 @@ mod read;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reeve_core::ruleset::{Extras, Local};
+use reeve_core::ruleset::{Extras, Garden, Local};
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::{Policy, Rule, parse_tenants_from};
 use reeve_policy::local::FIRST_USER;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub local: Option<LocalSettings>,
     /// Whether measures may use the kernel's connection tracking, which it is then made to load.
     pub conntrack: bool,
+    /// Where plain HTTP of the suspended is led.
+    pub garden: Garden,
     /// Tenants to whom nothing is done, on this node.
     pub protected_sources: BTreeSet<TenantId>,
     /// Destinations that are never cut off, beside the node's own, its gateways, resolvers and controller.
@@ -69,7 +71,8 @@ impl Settings {
     pub fn extras(&self) -> Extras {
         // Who only observes holds nobody, and loads nothing for it.
         let conntrack = self.conntrack && self.mode == Mode::Enforce;
-        Extras { local: self.local.as_ref().map(LocalSettings::ruleset), conntrack }
+        let local = self.local.as_ref().map(LocalSettings::ruleset);
+        Extras { local, conntrack, garden: self.garden }
     }
 }
 
@@ -198,6 +201,7 @@ impl Loaded {
         }
         all.extend(self.policy.idle_exemptions(&self.tenants));
         all.extend(self.policy.protected_within(&self.tenants));
+        all.extend(self.garden_within());
         all.extend(self.policy.covered_tenants(&self.tenants));
         if self.settings.local.is_none() {
             let node = &self.settings.node;
@@ -210,6 +214,20 @@ impl Loaded {
             }));
         }
         all
+    }
+}
+
+impl Loaded {
+    /// Places of the walled garden that are a tenant's, in words: whoever is suspended would be led to that tenant.
+    fn garden_within(&self) -> impl Iterator<Item = String> {
+        let within = |address: IpAddr| {
+            let covers = |tenant: &&Tenant| tenant.addresses.iter().any(|prefix| prefix.contains(&address));
+            let tenant = &self.tenants.iter().find(covers)?.id;
+            Some(format!(
+                "{address}, the walled garden, is an address of tenant `{tenant}`: all other tenants' plain HTTP would be led to it while they are suspended"
+            ))
+        };
+        self.settings.garden.addresses().filter_map(within)
     }
 }
 
@@ -391,6 +409,42 @@ mod tests {
             &["7:10: `metrics.listen`: found \"9464\"; allowed: ADDRESS:PORT"],
         );
         check(&format!("{GOOD}[metrics]\n"), &["6:1: `metrics.listen`: found nothing"]);
+    }
+
+    #[test]
+    fn the_suspended_are_led_only_where_connections_are_tracked() {
+        let with = |lines: &str| format!("{GOOD}[enforcement]\n{lines}\n");
+        let tracked = |places: &str| with(&format!("conntrack = true\nwalled_garden = {places}"));
+        check(&tracked("[\"192.0.2.80:8080\", \"[2001:db8::80]:8080\"]"), &[]);
+        check(&tracked("[\"[2001:db8::80]:80\"]"), &[]);
+        check(
+            &with("walled_garden = [\"192.0.2.80:8080\"]"),
+            &["7:17: `enforcement.walled_garden`: found a list; allowed: none without `conntrack = true`"],
+        );
+        check(
+            &tracked("[\"192.0.2.80\"]"),
+            &["8:18: `enforcement.walled_garden[1]`: found \"192.0.2.80\"; allowed: ADDRESS:PORT"],
+        );
+        check(
+            &tracked("[\"192.0.2.80:80\", \"192.0.2.81:80\"]"),
+            &[
+                "8:35: `enforcement.walled_garden[2]`: found \"192.0.2.81:80\"; allowed: one place of IPv4 and one of IPv6",
+            ],
+        );
+        for place in
+            ["192.0.2.80:0", "127.0.0.1:80", "0.0.0.0:80", "[::1]:80", "[fe80::1]:80", "[ff02::1]:80"]
+        {
+            check(
+                &tracked(&format!("[\"{place}\"]")),
+                &[&format!(
+                    "8:18: `enforcement.walled_garden[1]`: found \"{place}\"; allowed: a port from 1 on"
+                )],
+            );
+        }
+        // Who only observes leads nobody anywhere, and loads nothing for it.
+        let text = tracked("[\"192.0.2.80:8080\"]");
+        let settings = parse(Path::new("/etc/reeve/a.toml"), &text).unwrap();
+        assert!(!settings.garden.is_empty() && !settings.extras().conntrack);
     }
 
     #[test]

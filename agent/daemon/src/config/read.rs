@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_core::blocklist::{Blocklists, ListKind};
+use reeve_core::ruleset::Garden;
 use reeve_core::topology::VantageKind;
 use reeve_policy::language::Policy;
 use reeve_policy::reader::Section;
@@ -28,11 +29,8 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         root.text("state_dir").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |path| base.join(path));
     let local = root.section("local").map(|section| local(&section));
     let vantages = vantages(root, local.is_some());
-    let mut conntrack = false;
-    if let Some(enforcement) = root.section("enforcement") {
-        conntrack = enforcement.boolean("conntrack").unwrap_or_default();
-        enforcement.finish();
-    }
+    let (conntrack, garden) =
+        root.section("enforcement").map(|section| enforcement(&section)).unwrap_or_default();
     let (mut sources, mut destinations): (Vec<_>, Vec<IpNet>) = (Vec::new(), Vec::new());
     if let Some(protected) = root.section("protected") {
         sources = protected.parsed_list("sources", "tenant ids").unwrap_or_default();
@@ -70,6 +68,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         vantages,
         local,
         conntrack,
+        garden,
         protected_sources: sources.into_iter().collect(),
         protected_destinations: destinations,
         controller: match controller {
@@ -90,6 +89,49 @@ fn policy(root: &Section<'_, '_>, base: &Path) -> Option<PolicySource> {
         root.reject("policy", &policies());
     }
     source
+}
+
+/// Whether connection tracking may be used, and where the suspended are led.
+fn enforcement(section: &Section<'_, '_>) -> (bool, Garden) {
+    const KEY: &str = "walled_garden";
+    let conntrack = section.boolean("conntrack").unwrap_or_default();
+    let places: Vec<SocketAddr> = section
+        .parsed_list(KEY, "ADDRESS:PORT, such as 192.0.2.80:8080 or [2001:db8::80]:8080")
+        .unwrap_or_default();
+    let mut garden = Garden::default();
+    for (index, place) in places.into_iter().enumerate() {
+        let is_reached = match place.ip() {
+            IpAddr::V4(v4) => {
+                !(v4.is_unspecified()
+                    || v4.is_loopback()
+                    || v4.is_multicast()
+                    || v4.is_broadcast()
+                    || v4.is_link_local())
+            }
+            IpAddr::V6(v6) => {
+                !(v6.is_unspecified()
+                    || v6.is_loopback()
+                    || v6.is_multicast()
+                    || v6.is_unicast_link_local()
+                    || v6.to_ipv4_mapped().is_some())
+            }
+        };
+        if place.port() == 0 || !is_reached {
+            section.reject_item(KEY, index, "a port from 1 on of an address that packets are routed to");
+        }
+        let is_second = match place {
+            SocketAddr::V4(v4) => garden.v4.replace(v4).is_some(),
+            SocketAddr::V6(v6) => garden.v6.replace(v6).is_some(),
+        };
+        if is_second {
+            section.reject_item(KEY, index, "one place of IPv4 and one of IPv6");
+        }
+    }
+    if !conntrack && !garden.is_empty() {
+        section.reject(KEY, "none without `conntrack = true`: leading connections elsewhere takes the kernel's connection tracking");
+    }
+    section.finish();
+    (conntrack, garden)
 }
 
 /// A preset's name, or what looks like a path.

@@ -338,7 +338,7 @@ impl Sensor {
             ("controller", new.controller != old.controller),
             ("limits", new.limits != old.limits),
             ("local", new.local != old.local),
-            ("enforcement", new.conntrack != old.conntrack),
+            ("enforcement", (new.conntrack, new.garden) != (old.conntrack, old.garden)),
             ("history", new.history != old.history),
             ("metrics", new.metrics != old.metrics),
         ] {

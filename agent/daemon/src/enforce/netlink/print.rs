@@ -14,6 +14,7 @@ use reeve_core::ruleset::{
 use reeve_policy::rate::{Rate, Unit};
 use reeve_policy::{Protocol, Timestamp};
 
+use super::garden;
 use super::local;
 use super::object::{self, BRIDGE, Expression, INET, Member};
 use super::socket::Batch;
@@ -64,6 +65,7 @@ const CMP_LT: u32 = 2;
 const CMP_GT: u32 = 4;
 const BYTEORDER_HTON: u32 = 1;
 /// Hooks have the same numbers in both families; ordinary filters are not at the same place.
+const HOOK_PREROUTING: i32 = 0;
 const HOOK_INPUT: i32 = 1;
 const HOOK_FORWARD: i32 = 2;
 const HOOK_OUTPUT: i32 = 3;
@@ -316,12 +318,14 @@ fn chain_object(chain: &Chain, family: Family) -> object::Chain {
     object.number(sys::NFTNL_CHAIN_FAMILY, protocol_family(family).into());
     if let Some(priority) = chain.priority {
         let hook = match chain.id {
+            ChainId::Prerouting => HOOK_PREROUTING,
             ChainId::Input | ChainId::LocalInput => HOOK_INPUT,
             ChainId::Output | ChainId::LocalOutput => HOOK_OUTPUT,
             _ => HOOK_FORWARD,
         };
         let filter = if family == Family::Bridge { BRIDGE_FILTER_PRIORITY } else { 0 };
-        object.text(sys::NFTNL_CHAIN_TYPE, "filter");
+        let kind = if chain.id == ChainId::Prerouting { "nat" } else { "filter" };
+        object.text(sys::NFTNL_CHAIN_TYPE, kind);
         object.number(sys::NFTNL_CHAIN_HOOKNUM, hook);
         object.number(sys::NFTNL_CHAIN_PRIO, filter + priority);
         object.number(sys::NFTNL_CHAIN_POLICY, NF_ACCEPT);
@@ -406,6 +410,7 @@ fn rule_object(chain: ChainId, rule: &Rule, ruleset: &Ruleset) -> object::Rule {
             object.push(reject);
         }
         Rule::Always(verdict) => object.push(verdict_expression(*verdict)),
+        Rule::Garden(rule) => garden::push_rule(&mut object, *rule, ruleset.family),
         Rule::Local(rule) => local::push_rule(&mut object, rule, ruleset),
     }
     object
@@ -490,7 +495,7 @@ pub(super) fn push_protocol(rule: &mut object::Rule, protocol: u8) {
 }
 
 /// The header is one of two, or in a bridge of many; which must be asked before it is read.
-fn push_version(rule: &mut object::Rule, version: Version, family: Family) {
+pub(super) fn push_version(rule: &mut object::Rule, version: Version, family: Family) {
     match family {
         Family::Inet => {
             let number = match version {
