@@ -9,8 +9,7 @@ use std::sync::Arc;
 use reeve_policy::{Decision, NodeId, OrderId, OrderResult, Report, Tenant, TenantId};
 use reeve_proto::WireError;
 use reeve_proto::session::Hello;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Executor as _};
+use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
@@ -20,7 +19,7 @@ use crate::store::write::{
     self, Asked, Desk, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, PaidFor,
     Released, Requested, VerifyAsked,
 };
-use crate::store::{Policies, StoreError};
+use crate::store::{Connection, Policies, StoreError};
 use crate::streams::Streams;
 
 /// How many jobs may wait; those who have more wait with them.
@@ -161,7 +160,7 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) struct Task {
     jobs: mpsc::Receiver<Job>,
-    connection: SqliteConnection,
+    connection: Connection,
     directory: Arc<Directory>,
     events: Events,
     streams: Streams,
@@ -174,7 +173,7 @@ type Told = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 impl Task {
     /// The task and the way to it. The directory is filled from the database.
     pub async fn new(
-        mut connection: SqliteConnection,
+        mut connection: Connection,
         directory: Arc<Directory>,
         events: Events,
         streams: Streams,
@@ -319,11 +318,7 @@ fn nobody() -> Told {
     Box::new(|_| {})
 }
 
-async fn run(
-    conn: &mut SqliteConnection,
-    job: Job,
-    effects: &mut Effects,
-) -> Result<Told, (StoreError, Told)> {
+async fn run(conn: &mut Connection, job: Job, effects: &mut Effects) -> Result<Told, (StoreError, Told)> {
     match job {
         Job::Greet { hello, reply } => match write::greet(conn, &hello, effects).await {
             Ok(greeting) => Ok(answer(reply, greeting)),
@@ -445,7 +440,7 @@ async fn run(
 /// Stores a report unless it was stored before; one that cannot be read, or that is not the node's to make, is counted
 /// and thrown away, since sent again it would be the same.
 async fn store_report(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     numbered: &Numbered,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reeve_policy::language::Policy;
 use reeve_policy::{Decision, NodeId, Origin, Timestamp};
-use sqlx::sqlite::SqliteConnection;
 
-use super::StoreError;
 use super::row::nanos;
+use super::{Connection, StoreError};
 
 /// How many policies are remembered of a node.
 const KEPT_OF_NODE: i64 = 4;
@@ -28,7 +27,7 @@ pub struct Policies(Arc<Mutex<BTreeMap<i64, Option<Arc<Policy>>>>>);
 /// # Errors
 /// Where the database fails.
 pub(super) async fn take(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     text: &str,
     now: Timestamp,
@@ -36,7 +35,7 @@ pub(super) async fn take(
     if text.is_empty() {
         return Ok(());
     }
-    let known: Option<(i64,)> = sqlx::query_as("SELECT id FROM policies WHERE body = ? LIMIT 1")
+    let known: Option<(i64,)> = sqlx::query_as("SELECT id FROM policies WHERE body = $1 LIMIT 1")
         .bind(text)
         .fetch_optional(&mut *conn)
         .await?;
@@ -51,18 +50,19 @@ pub(super) async fn take(
                     return Ok(());
                 }
             };
-            sqlx::query("INSERT INTO policies (name, version, body) VALUES (?, ?, ?)")
-                .bind(policy.name.as_str())
-                .bind(i64::from(policy.version))
-                .bind(text)
-                .execute(&mut *conn)
-                .await?
-                .last_insert_rowid()
+            let (id,): (i64,) =
+                sqlx::query_as("INSERT INTO policies (name, version, body) VALUES ($1, $2, $3) RETURNING id")
+                    .bind(policy.name.as_str())
+                    .bind(i64::from(policy.version))
+                    .bind(text)
+                    .fetch_one(&mut *conn)
+                    .await?;
+            id
         }
     };
     sqlx::query(
-        "INSERT INTO node_policies (node, policy, told) VALUES (?, ?, ?) \
-         ON CONFLICT DO UPDATE SET told = excluded.told",
+        "INSERT INTO node_policies (node, policy, told) VALUES ($1, $2, $3) \
+         ON CONFLICT (node, policy) DO UPDATE SET told = excluded.told",
     )
     .bind(node.as_str())
     .bind(id)
@@ -70,8 +70,8 @@ pub(super) async fn take(
     .execute(&mut *conn)
     .await?;
     let forgotten = sqlx::query(
-        "DELETE FROM node_policies WHERE node = ?1 AND policy NOT IN \
-         (SELECT policy FROM node_policies WHERE node = ?1 ORDER BY told DESC, policy DESC LIMIT ?2)",
+        "DELETE FROM node_policies WHERE node = $1 AND policy NOT IN \
+         (SELECT policy FROM node_policies WHERE node = $1 ORDER BY told DESC, policy DESC LIMIT $2)",
     )
     .bind(node.as_str())
     .bind(KEPT_OF_NODE)
@@ -93,14 +93,14 @@ impl Policies {
     /// Where the database fails.
     pub async fn behind(
         &self,
-        conn: &mut SqliteConnection,
+        conn: &mut Connection,
         decision: &Decision,
         node: Option<&NodeId>,
     ) -> Result<Arc<Policy>, StoreError> {
         if let Origin::Policy { policy, version, .. } = &decision.origin {
             let found: Option<(i64,)> = sqlx::query_as(
                 "SELECT p.id FROM policies p JOIN node_policies n ON n.policy = p.id \
-                 WHERE p.name = ? AND p.version = ? ORDER BY (n.node = ?) DESC, n.told DESC, p.id DESC LIMIT 1",
+                 WHERE p.name = $1 AND p.version = $2 ORDER BY (n.node = $3) DESC, n.told DESC, p.id DESC LIMIT 1",
             )
             .bind(policy.as_str())
             .bind(i64::from(*version))
@@ -126,11 +126,11 @@ impl Policies {
     /// Where the database fails.
     pub async fn latest(
         &self,
-        conn: &mut SqliteConnection,
+        conn: &mut Connection,
         node: Option<&NodeId>,
     ) -> Result<Arc<Policy>, StoreError> {
         let found: Option<(i64,)> = sqlx::query_as(
-            "SELECT policy FROM node_policies ORDER BY (node = ?) DESC, told DESC, policy DESC LIMIT 1",
+            "SELECT policy FROM node_policies ORDER BY (node = $1) DESC, told DESC, policy DESC LIMIT 1",
         )
         .bind(node.map_or("", |node| node.as_str()))
         .fetch_optional(&mut *conn)
@@ -142,12 +142,12 @@ impl Policies {
         Ok(known.unwrap_or_else(|| Arc::new(Policy::preset(STAND_IN).expect("it is compiled in"))))
     }
 
-    async fn read(&self, conn: &mut SqliteConnection, id: i64) -> Result<Option<Arc<Policy>>, StoreError> {
+    async fn read(&self, conn: &mut Connection, id: i64) -> Result<Option<Arc<Policy>>, StoreError> {
         if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(known.clone());
         }
         let row: Option<(String,)> =
-            sqlx::query_as("SELECT body FROM policies WHERE id = ?").bind(id).fetch_optional(conn).await?;
+            sqlx::query_as("SELECT body FROM policies WHERE id = $1").bind(id).fetch_optional(conn).await?;
         let policy = row.and_then(|(body,)| Policy::parse("policy", &body).ok()).map(Arc::new);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= IN_MEMORY {

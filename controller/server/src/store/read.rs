@@ -9,13 +9,12 @@ use reeve_policy::{
     NodeHealth, NodeId, Notice, Order, OrderId, RelayChecked, Tenant, TenantId, Timestamp, Violation,
     ViolationId, ViolationState,
 };
-use sqlx::QueryBuilder;
-use sqlx::sqlite::{Sqlite, SqliteConnection};
 
+use super::query::{Select, total};
 use super::row::{Body, name, nanos, time, uncount};
 use super::write::Desk;
 use super::write::pauses;
-use super::{Policies, Store, StoreError};
+use super::{Connection, Policies, Store, StoreError};
 use crate::directory::{Held, Paused, Records, Snapshot, Standing, Tenants};
 
 /// Which violations to list.
@@ -172,18 +171,18 @@ impl OrderRow {
 
 /// One tenant's standing.
 pub(super) async fn standing(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     tenant: &TenantId,
     desk: &Desk,
 ) -> Result<Standing, StoreError> {
     let measures: Vec<(String, i64, Vec<u8>)> =
-        sqlx::query_as("SELECT node, since, body FROM measures WHERE tenant = ? AND lifted IS NULL")
+        sqlx::query_as("SELECT node, since, body FROM measures WHERE tenant = $1 AND lifted IS NULL")
             .bind(tenant.as_str())
             .fetch_all(&mut *conn)
             .await?;
     let decided: Vec<(Vec<u8>,)> = sqlx::query_as(
         "SELECT d.body FROM violations v JOIN decisions d ON d.violation = v.id \
-         WHERE v.tenant = ? AND v.state = 'open' ORDER BY d.made, d.id",
+         WHERE v.tenant = $1 AND v.state = 'open' ORDER BY d.made, d.id",
     )
     .bind(tenant.as_str())
     .fetch_all(&mut *conn)
@@ -208,12 +207,12 @@ pub(super) async fn standing(
 
 /// Why a tenant stands where a decision leaves it, in its own language.
 async fn explained(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     decision: &Decision,
     ends: Option<Timestamp>,
     desk: &Desk,
 ) -> Result<Explained, StoreError> {
-    let class: Option<(Option<String>,)> = sqlx::query_as("SELECT class FROM decisions WHERE id = ?")
+    let class: Option<(Option<String>,)> = sqlx::query_as("SELECT class FROM decisions WHERE id = $1")
         .bind(decision.id.0.as_str())
         .fetch_optional(&mut *conn)
         .await?;
@@ -224,7 +223,7 @@ async fn explained(
 }
 
 /// Every tenant, with the version of them.
-pub(super) async fn tenants(conn: &mut SqliteConnection) -> Result<Tenants, StoreError> {
+pub(super) async fn tenants(conn: &mut Connection) -> Result<Tenants, StoreError> {
     let version: Option<(i64,)> = sqlx::query_as("SELECT value FROM meta WHERE key = 'tenants_version'")
         .fetch_optional(&mut *conn)
         .await?;
@@ -235,10 +234,7 @@ pub(super) async fn tenants(conn: &mut SqliteConnection) -> Result<Tenants, Stor
 }
 
 /// Everything that is kept in memory, as it is on disk.
-pub(crate) async fn snapshot(
-    conn: &mut SqliteConnection,
-    policies: &Policies,
-) -> Result<Snapshot, StoreError> {
+pub(crate) async fn snapshot(conn: &mut Connection, policies: &Policies) -> Result<Snapshot, StoreError> {
     let people = Arc::new(tenants(conn).await?);
     let desk = Desk { people: Arc::clone(&people), policies: policies.clone() };
     let held_against: Vec<(String,)> = sqlx::query_as(
@@ -265,7 +261,7 @@ pub(crate) async fn snapshot(
 }
 
 /// Where policy takes no new measure.
-pub(super) async fn paused(conn: &mut SqliteConnection) -> Result<Paused, StoreError> {
+pub(super) async fn paused(conn: &mut Connection) -> Result<Paused, StoreError> {
     let mut paused = Paused::default();
     for (target, row) in pauses(conn).await? {
         match target {
@@ -285,18 +281,17 @@ pub(super) async fn paused(conn: &mut SqliteConnection) -> Result<Paused, StoreE
 
 /// The measures that stand and that a lift would take, by node and decision; at most `limit` of them, and how many there are.
 pub(super) async fn liftable(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     lift: &Lift,
     node: Option<&NodeId>,
     limit: usize,
 ) -> Result<(Vec<(NodeId, Measure)>, u64), StoreError> {
-    let mut query =
-        QueryBuilder::<Sqlite>::new("SELECT m.node, m.body FROM measures m WHERE m.lifted IS NULL");
+    let mut query = Select::new("SELECT m.node, m.body FROM measures m WHERE m.lifted IS NULL");
     if let Some(node) = node {
-        query.push(" AND m.node = ").push_bind(node.as_str().to_owned());
+        query.push(" AND m.node = ").push_bind(node.as_str());
     }
     query.push(" ORDER BY m.node, m.decision");
-    let rows: Vec<(String, Vec<u8>)> = query.build_query_as().fetch_all(conn).await?;
+    let rows: Vec<(String, Vec<u8>)> = query.fetch_all(conn).await?;
     let (mut found, mut total) = (Vec::new(), 0);
     for (node, body) in rows {
         let measure = Measure::decode(&body)?;
@@ -343,8 +338,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("SELECT id, node, received, body FROM node_events WHERE 1");
+        let mut query = Select::new("SELECT id, node, received, body FROM node_events WHERE 1 = 1");
         if let Some(node) = &filter.node {
             query.push(" AND node = ").push_bind(node.as_str());
         }
@@ -354,8 +348,8 @@ impl Store {
         if let Some(before) = filter.before {
             query.push(" AND id < ").push_bind(before);
         }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
-        let rows: Vec<(i64, String, i64, Vec<u8>)> = query.build_query_as().fetch_all(&self.readers).await?;
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(filter.limit));
+        let rows: Vec<(i64, String, i64, Vec<u8>)> = query.fetch_all(&self.readers).await?;
         rows.into_iter()
             .map(|(id, node, received, body)| {
                 let event = NodeEvent::decode(&body)?;
@@ -369,7 +363,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT number, made, body FROM notices WHERE 1");
+        let mut query = Select::new("SELECT number, made, body FROM notices WHERE 1 = 1");
         if let Some(tenant) = &filter.tenant {
             query.push(" AND (tenant = ").push_bind(tenant.as_str());
             query.push(" OR recipient = ").push_bind(tenant.as_str()).push(")");
@@ -384,8 +378,8 @@ impl Store {
             Some(after) => query.push(" AND number > ").push_bind(after).push(" ORDER BY number"),
             None => query.push(" ORDER BY number DESC"),
         };
-        query.push(" LIMIT ").push_bind(filter.limit);
-        let rows: Vec<(i64, i64, Vec<u8>)> = query.build_query_as().fetch_all(&self.readers).await?;
+        query.push(" LIMIT ").push_bind(i64::from(filter.limit));
+        let rows: Vec<(i64, i64, Vec<u8>)> = query.fetch_all(&self.readers).await?;
         let row = |(number, made, body): (i64, i64, Vec<u8>)| {
             Ok(NoticeRow { number: uncount(number), notice: Notice::decode(&body)?, made: time(made) })
         };
@@ -397,11 +391,13 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn usage(&self, filter: &UsageFilter) -> Result<Vec<UsageRow>, StoreError> {
-        // SQLite's sum fails beyond 63 bits; total() does not, and is exact to 53, nine petabytes.
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT tenant, CAST(total(bytes_in) AS INTEGER), CAST(total(bytes_out) AS INTEGER), count(*), \
-             max(updated) FROM usage WHERE month = ",
-        );
+        let mut query = Select::new(concat!(
+            "SELECT tenant, ",
+            total!("bytes_in"),
+            ", ",
+            total!("bytes_out"),
+            ", count(*), max(updated) FROM usage WHERE month = "
+        ));
         query.push_bind(filter.month.to_string());
         if let Some(tenant) = &filter.tenant {
             query.push(" AND tenant = ").push_bind(tenant.as_str());
@@ -409,8 +405,8 @@ impl Store {
         if let Some(after) = &filter.after {
             query.push(" AND tenant > ").push_bind(after.as_str());
         }
-        query.push(" GROUP BY tenant ORDER BY tenant LIMIT ").push_bind(filter.limit);
-        let rows: Vec<(String, i64, i64, i64, i64)> = query.build_query_as().fetch_all(&self.readers).await?;
+        query.push(" GROUP BY tenant ORDER BY tenant LIMIT ").push_bind(i64::from(filter.limit));
+        let rows: Vec<(String, i64, i64, i64, i64)> = query.fetch_all(&self.readers).await?;
         rows.into_iter()
             .map(|(tenant, received, sent, nodes, updated)| {
                 Ok(UsageRow {
@@ -429,7 +425,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn is_node(&self, node: &NodeId) -> Result<bool, StoreError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM nodes WHERE name = ?")
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM nodes WHERE name = $1")
             .bind(node.as_str())
             .fetch_optional(&self.readers)
             .await?;
@@ -455,7 +451,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn violations(&self, filter: &ViolationFilter) -> Result<Vec<Violation>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT body FROM violations WHERE 1");
+        let mut query = Select::new("SELECT body FROM violations WHERE 1 = 1");
         if let Some(tenant) = &filter.tenant {
             query.push(" AND tenant = ").push_bind(tenant.as_str());
         }
@@ -468,8 +464,8 @@ impl Store {
         if let Some(before) = &filter.before {
             query.push(" AND id < ").push_bind(before.as_name().as_str());
         }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
-        let rows: Vec<(Vec<u8>,)> = query.build_query_as().fetch_all(&self.readers).await?;
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(filter.limit));
+        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.readers).await?;
         rows.iter().map(|(body,)| Violation::decode(body)).collect()
     }
 
@@ -478,7 +474,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn violation(&self, id: &ViolationId) -> Result<Option<Violation>, StoreError> {
-        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = ?")
+        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = $1")
             .bind(id.as_name().as_str())
             .fetch_optional(&self.readers)
             .await?;
@@ -492,7 +488,7 @@ impl Store {
     pub async fn dossier(&self, id: &ViolationId) -> Result<Option<Dossier>, StoreError> {
         let Some(violation) = self.violation(id).await? else { return Ok(None) };
         let rows: Vec<(Option<String>, Vec<u8>)> =
-            sqlx::query_as("SELECT decision, body FROM evidence WHERE violation = ? ORDER BY raised, class")
+            sqlx::query_as("SELECT decision, body FROM evidence WHERE violation = $1 ORDER BY raised, class")
                 .bind(id.as_name().as_str())
                 .fetch_all(&self.readers)
                 .await?;
@@ -512,7 +508,7 @@ impl Store {
         tenant: &TenantId,
     ) -> Result<Option<(RelayChecked, Timestamp)>, StoreError> {
         let row: Option<(i64, Vec<u8>)> =
-            sqlx::query_as("SELECT received, body FROM relay_checks WHERE tenant = ?")
+            sqlx::query_as("SELECT received, body FROM relay_checks WHERE tenant = $1")
                 .bind(tenant.as_str())
                 .fetch_optional(&self.readers)
                 .await?;
@@ -525,14 +521,14 @@ impl Store {
     /// Where the database fails.
     pub async fn answers(&self, id: &ViolationId) -> Result<(Vec<Decision>, Vec<MeasureRow>), StoreError> {
         let decisions: Vec<(Vec<u8>,)> =
-            sqlx::query_as("SELECT body FROM decisions WHERE violation = ? ORDER BY made, id")
+            sqlx::query_as("SELECT body FROM decisions WHERE violation = $1 ORDER BY made, id")
                 .bind(id.as_name().as_str())
                 .fetch_all(&self.readers)
                 .await?;
         type Row = (String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64);
         let measures: Vec<Row> = sqlx::query_as(
             "SELECT m.node, m.decision, m.since, m.expires, m.lifted, m.lift_reason, m.packets, m.bytes \
-             FROM decisions d JOIN measures m ON m.decision = d.id WHERE d.violation = ? ORDER BY m.since, m.node",
+             FROM decisions d JOIN measures m ON m.decision = d.id WHERE d.violation = $1 ORDER BY m.since, m.node",
         )
         .bind(id.as_name().as_str())
         .fetch_all(&self.readers)
@@ -561,7 +557,7 @@ impl Store {
     /// Where the database fails.
     pub async fn orders_pending(&self, node: &NodeId) -> Result<Vec<Order>, StoreError> {
         let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
-            "SELECT body FROM orders WHERE node = ? AND state = 'pending' ORDER BY created, id",
+            "SELECT body FROM orders WHERE node = $1 AND state = 'pending' ORDER BY created, id",
         )
         .bind(node.as_str())
         .fetch_all(&self.readers)
@@ -575,7 +571,7 @@ impl Store {
     /// Where the database fails.
     pub async fn order(&self, id: &OrderId) -> Result<BTreeMap<NodeId, OrderRow>, StoreError> {
         let rows: Vec<(String, String, String)> =
-            sqlx::query_as("SELECT node, state, detail FROM orders WHERE id = ?")
+            sqlx::query_as("SELECT node, state, detail FROM orders WHERE id = $1")
                 .bind(id.0.as_str())
                 .fetch_all(&self.readers)
                 .await?;

@@ -2,20 +2,19 @@
 
 use reeve_policy::evidence::{self, MAX_KEPT};
 use reeve_policy::{Alert, Decision, DecisionId, Violation};
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::row::{Body, nanos};
+use super::super::{Connection, StoreError};
 
 /// Keeps the alert by which a violation was opened. `before` is what is stored of it, which may be from a time when nothing was kept
 /// beside a violation.
 pub(super) async fn keep_opening(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     violation: &Violation,
     before: Option<&[u8]>,
 ) -> Result<(), StoreError> {
     let id = violation.id.as_name().as_str();
-    let kept: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM evidence WHERE violation = ? LIMIT 1")
+    let kept: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM evidence WHERE violation = $1 LIMIT 1")
         .bind(id)
         .fetch_optional(&mut *conn)
         .await?;
@@ -26,10 +25,11 @@ pub(super) async fn keep_opening(
         None => keep(conn, violation, &violation.evidence, None).await,
         Some(body) => {
             let before = Violation::decode(body)?;
-            let decisions: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM decisions WHERE violation = ?")
-                .bind(id)
-                .fetch_all(&mut *conn)
-                .await?;
+            let decisions: Vec<(Vec<u8>,)> =
+                sqlx::query_as("SELECT body FROM decisions WHERE violation = $1")
+                    .bind(id)
+                    .fetch_all(&mut *conn)
+                    .await?;
             let decisions: Vec<Decision> =
                 decisions.iter().map(|(body,)| Decision::decode(body)).collect::<Result<_, _>>()?;
             let behind = decisions.iter().find(|decision| evidence::is_behind(&before.evidence, decision));
@@ -39,9 +39,9 @@ pub(super) async fn keep_opening(
 }
 
 /// Keeps the alert that a decision rests on: the violation was told with it just before.
-pub(super) async fn keep_behind(conn: &mut SqliteConnection, decision: &Decision) -> Result<(), StoreError> {
+pub(super) async fn keep_behind(conn: &mut Connection, decision: &Decision) -> Result<(), StoreError> {
     let Some(id) = &decision.violation else { return Ok(()) };
-    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = ?")
+    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = $1")
         .bind(id.as_name().as_str())
         .fetch_optional(&mut *conn)
         .await?;
@@ -54,18 +54,18 @@ pub(super) async fn keep_behind(conn: &mut SqliteConnection, decision: &Decision
 }
 
 async fn keep(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     violation: &Violation,
     alert: &Alert,
     decision: Option<&DecisionId>,
 ) -> Result<(), StoreError> {
     // What opened it is stored before anything is decided; then the decision takes the alert for its own.
     sqlx::query(
-        "INSERT INTO evidence (violation, raised, class, decision, body) SELECT ?1, ?2, ?3, ?4, ?5 \
-         WHERE (SELECT count(*) FROM evidence WHERE violation = ?1) < ?6 \
-         OR EXISTS (SELECT 1 FROM evidence WHERE violation = ?1 AND raised = ?2 AND class = ?3) \
-         ON CONFLICT DO UPDATE SET decision = excluded.decision, body = excluded.body \
-         WHERE decision IS NULL AND excluded.decision IS NOT NULL",
+        "INSERT INTO evidence (violation, raised, class, decision, body) SELECT $1, $2, $3, $4, $5 \
+         WHERE (SELECT count(*) FROM evidence WHERE violation = $1) < $6 \
+         OR EXISTS (SELECT 1 FROM evidence WHERE violation = $1 AND raised = $2 AND class = $3) \
+         ON CONFLICT (violation, raised, class) DO UPDATE SET decision = excluded.decision, body = excluded.body \
+         WHERE evidence.decision IS NULL AND excluded.decision IS NOT NULL",
     )
     .bind(violation.id.as_name().as_str())
     .bind(nanos(alert.at))

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reeve_policy::{Decision, LiftReason, Mode, NodeId, Origin, TenantId, TenantStanding, Timestamp};
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::row::{Body, name, nanos, time, uncount};
+use super::super::{Connection, StoreError};
 use super::Effects;
 use crate::directory::{Record, Strike};
 
@@ -20,11 +19,7 @@ const DECISIONS: i64 = 2 * TenantStanding::MAX_DECISIONS as i64;
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn record(
-    conn: &mut SqliteConnection,
-    tenant: &TenantId,
-    now: Timestamp,
-) -> Result<Record, StoreError> {
+pub async fn record(conn: &mut Connection, tenant: &TenantId, now: Timestamp) -> Result<Record, StoreError> {
     Ok(Record { strikes: strikes(conn, tenant).await?, decisions: decisions(conn, tenant, now).await? })
 }
 
@@ -32,11 +27,11 @@ pub async fn record(
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn followed(conn: &mut SqliteConnection, now: Timestamp) -> Result<Vec<TenantId>, StoreError> {
+pub async fn followed(conn: &mut Connection, now: Timestamp) -> Result<Vec<TenantId>, StoreError> {
     let rows: Vec<(String,)> = sqlx::query_as(
         "SELECT tenant FROM violations WHERE counts = 1 UNION SELECT d.tenant FROM decisions d \
          JOIN measures m ON m.decision = d.id \
-         WHERE d.operator IS NULL AND d.released IS NULL AND (d.expires IS NULL OR d.expires > ?)",
+         WHERE d.operator IS NULL AND d.released IS NULL AND (d.expires IS NULL OR d.expires > $1)",
     )
     .bind(nanos(now))
     .fetch_all(conn)
@@ -44,11 +39,11 @@ pub async fn followed(conn: &mut SqliteConnection, now: Timestamp) -> Result<Vec
     rows.iter().map(|(tenant,)| name("tenant", tenant)).collect()
 }
 
-async fn strikes(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<Strike>, StoreError> {
+async fn strikes(conn: &mut Connection, tenant: &TenantId) -> Result<Vec<Strike>, StoreError> {
     type Row = (String, String, i64, Option<i64>, i64);
     let mut rows: Vec<Row> = sqlx::query_as(
         "SELECT node, rule, opened, closed, strike FROM violations \
-         WHERE tenant = ? AND counts = 1 AND strike > 0 AND rule IS NOT NULL ORDER BY opened DESC, id DESC LIMIT ?",
+         WHERE tenant = $1 AND counts = 1 AND strike > 0 AND rule IS NOT NULL ORDER BY opened DESC, id DESC LIMIT $2",
     )
     .bind(tenant.as_str())
     .bind(STRIKES)
@@ -71,16 +66,16 @@ async fn strikes(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<Vec<S
 /// The decisions by policy upon what counts that a node carried out and that are not over, the newest first: they stand somewhere, or stood where the tenant
 /// has left, or where the node has lost its memory.
 async fn decisions(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     tenant: &TenantId,
     now: Timestamp,
 ) -> Result<Vec<(Decision, BTreeSet<NodeId>)>, StoreError> {
     let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "SELECT d.id, d.body FROM decisions d WHERE d.tenant = ?1 AND d.operator IS NULL AND d.released IS NULL \
-         AND (d.expires IS NULL OR d.expires > ?2) AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id \
+        "SELECT d.id, d.body FROM decisions d WHERE d.tenant = $1 AND d.operator IS NULL AND d.released IS NULL \
+         AND (d.expires IS NULL OR d.expires > $2) AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id \
          AND (m.lifted IS NULL OR m.lift_reason IN ('departed', 'absent'))) \
          AND EXISTS (SELECT 1 FROM violations v WHERE v.id = d.violation AND v.tenant = d.tenant AND v.counts = 1) \
-         ORDER BY d.made DESC, d.id DESC LIMIT ?3",
+         ORDER BY d.made DESC, d.id DESC LIMIT $3",
     )
     .bind(tenant.as_str())
     .bind(nanos(now))
@@ -94,7 +89,7 @@ async fn decisions(
             continue;
         }
         let gone: Vec<(String,)> = sqlx::query_as(
-            "SELECT node FROM measures WHERE decision = ? AND lift_reason IN ('expired', 'released', 'verified')",
+            "SELECT node FROM measures WHERE decision = $1 AND lift_reason IN ('expired', 'released', 'verified')",
         )
         .bind(id)
         .fetch_all(&mut *conn)
@@ -116,21 +111,22 @@ pub(super) fn is_believed(effects: &Effects, node: &NodeId, tenant: &TenantId) -
 
 /// Takes note whether a violation is held against the tenant: what is first decided upon it says so.
 pub(super) async fn note_counts(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     decision: &Decision,
     effects: &Effects,
 ) -> Result<(), StoreError> {
     let Some(violation) = &decision.violation else { return Ok(()) };
-    let seen: Option<(String, i64)> =
-        sqlx::query_as("SELECT node, opened FROM violations WHERE id = ? AND tenant = ? AND counts IS NULL")
-            .bind(violation.as_name().as_str())
-            .bind(decision.tenant.as_str())
-            .fetch_optional(&mut *conn)
-            .await?;
+    let seen: Option<(String, i64)> = sqlx::query_as(
+        "SELECT node, opened FROM violations WHERE id = $1 AND tenant = $2 AND counts IS NULL",
+    )
+    .bind(violation.as_name().as_str())
+    .bind(decision.tenant.as_str())
+    .fetch_optional(&mut *conn)
+    .await?;
     let Some((node, opened)) = seen else { return Ok(()) };
     let is_believed =
         is_believed(effects, &name("node", &node)?, &decision.tenant) && time(opened) <= effects.now + SKEW;
-    sqlx::query("UPDATE violations SET counts = ? WHERE id = ?")
+    sqlx::query("UPDATE violations SET counts = $1 WHERE id = $2")
         .bind(i64::from(decision.mode == Mode::Enforce && is_believed))
         .bind(violation.as_name().as_str())
         .execute(conn)
@@ -140,7 +136,7 @@ pub(super) async fn note_counts(
 
 /// A decision by policy that a node let go before its time is over: everywhere, if it was that node's own or nobody else holds it.
 pub(super) async fn note_let_go(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     (decision, reason, at): (&str, &str, Timestamp),
 ) -> Result<(), StoreError> {
@@ -148,9 +144,9 @@ pub(super) async fn note_let_go(
         return Ok(());
     }
     sqlx::query(
-        "UPDATE decisions SET released = ?1 WHERE id = ?2 AND operator IS NULL AND released IS NULL AND (\
-         EXISTS (SELECT 1 FROM violations v WHERE v.id = decisions.violation AND v.node = ?3) \
-         OR NOT EXISTS (SELECT 1 FROM measures m WHERE m.decision = ?2 AND m.lifted IS NULL))",
+        "UPDATE decisions SET released = $1 WHERE id = $2 AND operator IS NULL AND released IS NULL AND (\
+         EXISTS (SELECT 1 FROM violations v WHERE v.id = decisions.violation AND v.node = $3) \
+         OR NOT EXISTS (SELECT 1 FROM measures m WHERE m.decision = $2 AND m.lifted IS NULL))",
     )
     .bind(nanos(at))
     .bind(decision)
@@ -161,11 +157,11 @@ pub(super) async fn note_let_go(
 }
 
 /// Takes back the strikes of a tenant's open episodes and of those behind the measures that stand. How many.
-pub(super) async fn forgive(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<u32, StoreError> {
+pub(super) async fn forgive(conn: &mut Connection, tenant: &TenantId) -> Result<u32, StoreError> {
     let done = sqlx::query(
-        "UPDATE violations SET counts = 0 WHERE tenant = ?1 AND counts = 1 AND (state = 'open' OR id IN (\
+        "UPDATE violations SET counts = 0 WHERE tenant = $1 AND counts = 1 AND (state = 'open' OR id IN (\
          SELECT d.violation FROM measures m JOIN decisions d ON d.id = m.decision \
-         WHERE m.tenant = ?1 AND m.lifted IS NULL AND d.violation IS NOT NULL))",
+         WHERE m.tenant = $1 AND m.lifted IS NULL AND d.violation IS NOT NULL))",
     )
     .bind(tenant.as_str())
     .execute(conn)
@@ -175,17 +171,17 @@ pub(super) async fn forgive(conn: &mut SqliteConnection, tenant: &TenantId) -> R
 
 /// A person takes a decision by policy back, with the strike behind it.
 pub(super) async fn take_back(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     decision: &Decision,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE decisions SET released = ? WHERE id = ? AND operator IS NULL AND released IS NULL")
+    sqlx::query("UPDATE decisions SET released = $1 WHERE id = $2 AND operator IS NULL AND released IS NULL")
         .bind(nanos(now))
         .bind(decision.id.0.as_str())
         .execute(&mut *conn)
         .await?;
     if let Some(violation) = &decision.violation {
-        sqlx::query("UPDATE violations SET counts = 0 WHERE id = ?")
+        sqlx::query("UPDATE violations SET counts = 0 WHERE id = $1")
             .bind(violation.as_name().as_str())
             .execute(conn)
             .await?;
@@ -194,9 +190,9 @@ pub(super) async fn take_back(
 }
 
 /// Whether a decision is one that this controller told nodes of: what stands on a node by it is no other node's secret.
-pub(super) async fn is_told(conn: &mut SqliteConnection, decision: &Decision) -> Result<bool, StoreError> {
+pub(super) async fn is_told(conn: &mut Connection, decision: &Decision) -> Result<bool, StoreError> {
     let row: Option<(Vec<u8>,)> =
-        sqlx::query_as("SELECT body FROM decisions WHERE id = ? AND operator IS NULL")
+        sqlx::query_as("SELECT body FROM decisions WHERE id = $1 AND operator IS NULL")
             .bind(decision.id.0.as_str())
             .fetch_optional(conn)
             .await?;

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use reeve_policy::{Decision, DecisionId, NodeId, Timestamp};
 use reeve_proto::session::Hello;
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::row::{Body, count, epoch, name, nanos};
+use super::super::{Connection, StoreError};
 use super::orders::impose_on;
 use super::pauses::order_pauses;
 use super::reports::{Lift, cursor, lifted, set_cursor, stands};
@@ -29,14 +28,14 @@ pub struct Greeting {
 /// # Errors
 /// Where the database fails.
 pub async fn greet(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     hello: &Hello,
     effects: &mut Effects,
 ) -> Result<Greeting, StoreError> {
     let node = &hello.node;
     sqlx::query(
-        "INSERT INTO nodes (name, agent_version, first_seen, last_seen, tenants_version) VALUES (?1, ?2, ?3, ?3, ?4) \
-         ON CONFLICT DO UPDATE SET agent_version = excluded.agent_version, last_seen = excluded.last_seen, \
+        "INSERT INTO nodes (name, agent_version, first_seen, last_seen, tenants_version) VALUES ($1, $2, $3, $3, $4) \
+         ON CONFLICT (name) DO UPDATE SET agent_version = excluded.agent_version, last_seen = excluded.last_seen, \
          tenants_version = excluded.tenants_version",
     )
     .bind(node.as_str())
@@ -45,7 +44,7 @@ pub async fn greet(
     .bind(count(hello.tenants_version))
     .execute(&mut *conn)
     .await?;
-    let known: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM cursors WHERE node = ? AND epoch = ?")
+    let known: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM cursors WHERE node = $1 AND epoch = $2")
         .bind(node.as_str())
         .bind(epoch(hello.epoch))
         .fetch_optional(&mut *conn)
@@ -64,8 +63,8 @@ pub async fn greet(
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn saw(conn: &mut SqliteConnection, node: &NodeId, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query("UPDATE nodes SET last_seen = ? WHERE name = ?")
+pub async fn saw(conn: &mut Connection, node: &NodeId, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("UPDATE nodes SET last_seen = $1 WHERE name = $2")
         .bind(nanos(now))
         .bind(node.as_str())
         .execute(conn)
@@ -75,7 +74,7 @@ pub async fn saw(conn: &mut SqliteConnection, node: &NodeId, now: Timestamp) -> 
 
 /// What the node says is in force stands; what we thought stood there and it does not name was lifted unseen.
 async fn take_measures(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     hello: &Hello,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
@@ -87,7 +86,7 @@ async fn take_measures(
         }
         named.insert(measure.decision.id.clone());
         let known: Option<(Option<i64>,)> =
-            sqlx::query_as("SELECT lifted FROM measures WHERE node = ? AND decision = ?")
+            sqlx::query_as("SELECT lifted FROM measures WHERE node = $1 AND decision = $2")
                 .bind(hello.node.as_str())
                 .bind(measure.decision.id.0.as_str())
                 .fetch_optional(&mut *conn)
@@ -100,7 +99,7 @@ async fn take_measures(
         }
     }
     let standing: Vec<(String, String, Option<i64>)> =
-        sqlx::query_as("SELECT decision, tenant, expires FROM measures WHERE node = ? AND lifted IS NULL")
+        sqlx::query_as("SELECT decision, tenant, expires FROM measures WHERE node = $1 AND lifted IS NULL")
             .bind(hello.node.as_str())
             .fetch_all(&mut *conn)
             .await?;
@@ -125,15 +124,15 @@ async fn take_measures(
 /// Orders every operator's suspension in force that the node was never told of, and, for an agent that started
 /// anew, those that it carried out before but does not hold any more.
 async fn order_missing(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     hello: &Hello,
     started_anew: bool,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let rows: Vec<(Vec<u8>, Option<String>, Option<String>)> = sqlx::query_as(
         "SELECT d.body, o.id, o.state FROM decisions d \
-         LEFT JOIN orders o ON o.node = ? AND o.kind = 'impose' AND o.decision = d.id \
-         WHERE d.operator IS NOT NULL AND d.released IS NULL AND (d.expires IS NULL OR d.expires > ?) \
+         LEFT JOIN orders o ON o.node = $1 AND o.kind = 'impose' AND o.decision = d.id \
+         WHERE d.operator IS NOT NULL AND d.released IS NULL AND (d.expires IS NULL OR d.expires > $2) \
          ORDER BY d.made, d.id",
     )
     .bind(hello.node.as_str())
@@ -146,11 +145,13 @@ async fn order_missing(
         match (order, state.as_deref()) {
             (None, _) if !held => impose_on(conn, &hello.node, &decision, effects).await?,
             (Some(order), Some("done")) if started_anew && !held => {
-                sqlx::query("UPDATE orders SET state = 'pending', answered = NULL WHERE node = ? AND id = ?")
-                    .bind(hello.node.as_str())
-                    .bind(order)
-                    .execute(&mut *conn)
-                    .await?;
+                sqlx::query(
+                    "UPDATE orders SET state = 'pending', answered = NULL WHERE node = $1 AND id = $2",
+                )
+                .bind(hello.node.as_str())
+                .bind(order)
+                .execute(&mut *conn)
+                .await?;
             }
             _ => {}
         }

@@ -19,7 +19,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use reeve_policy::{NodeId, TenantId, Timestamp};
-use sqlx::sqlite::SqliteConnection;
 
 pub use follow::{followed, record};
 pub use greet::{Greeting, greet, saw};
@@ -33,7 +32,7 @@ pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
 pub use tenants::{ImportMethod, Imported, import_tenants};
 
-use super::{Policies, StoreError};
+use super::{Connection, Policies, StoreError};
 use crate::directory::{Paused, Standing, Tenants};
 use crate::events::What;
 
@@ -91,11 +90,7 @@ impl Effects {
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn standing(
-    conn: &mut SqliteConnection,
-    tenant: &TenantId,
-    desk: &Desk,
-) -> Result<Standing, StoreError> {
+pub async fn standing(conn: &mut Connection, tenant: &TenantId, desk: &Desk) -> Result<Standing, StoreError> {
     super::read::standing(conn, tenant, desk).await
 }
 
@@ -103,7 +98,7 @@ pub async fn standing(
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn paused(conn: &mut SqliteConnection) -> Result<Paused, StoreError> {
+pub async fn paused(conn: &mut Connection) -> Result<Paused, StoreError> {
     super::read::paused(conn).await
 }
 
@@ -111,6 +106,6 @@ pub async fn paused(conn: &mut SqliteConnection) -> Result<Paused, StoreError> {
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn tenants(conn: &mut SqliteConnection) -> Result<Tenants, StoreError> {
+pub async fn tenants(conn: &mut Connection) -> Result<Tenants, StoreError> {
     super::read::tenants(conn).await
 }

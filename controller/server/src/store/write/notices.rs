@@ -11,10 +11,10 @@ use reeve_policy::notice::{Office, QUOTA_MARKS};
 use reeve_policy::{
     Class, Decision, DecisionId, Month, NodeId, Notice, NoticeKind, TenantId, Timestamp, Usage, Violation,
 };
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
+use super::super::query::total;
 use super::super::row::{Body, nanos, uncount};
+use super::super::{Connection, StoreError};
 use super::Effects;
 use crate::events::What;
 
@@ -34,7 +34,7 @@ pub struct Ended {
 
 /// Tells of a policy's decision that is new, or of an operator's that is carried out.
 pub(super) async fn tell_decision(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     decision: &Decision,
     violation: Option<&Violation>,
     effects: &mut Effects,
@@ -49,13 +49,13 @@ pub(super) async fn tell_decision(
 }
 
 /// Whether a decision only extends to further targets what the same step upon the same violation holds already.
-async fn extends_another(conn: &mut SqliteConnection, decision: &Decision) -> Result<bool, StoreError> {
+async fn extends_another(conn: &mut Connection, decision: &Decision) -> Result<bool, StoreError> {
     let Some(violation) = decision.violation.as_ref().filter(|_| decision.action.is_measure()) else {
         return Ok(false);
     };
     let standing: Vec<(Vec<u8>,)> = sqlx::query_as(
         "SELECT d.body FROM decisions d JOIN measures m ON m.decision = d.id \
-         WHERE d.violation = ? AND d.id <> ? AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > ?)",
+         WHERE d.violation = $1 AND d.id <> $2 AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > $3)",
     )
     .bind(violation.as_name().as_str())
     .bind(decision.id.0.as_str())
@@ -74,26 +74,22 @@ async fn extends_another(conn: &mut SqliteConnection, decision: &Decision) -> Re
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn tell_ends(conn: &mut SqliteConnection, effects: &mut Effects) -> Result<(), StoreError> {
+pub async fn tell_ends(conn: &mut Connection, effects: &mut Effects) -> Result<(), StoreError> {
     for ended in std::mem::take(&mut effects.ended) {
         tell_end(conn, &ended, effects).await?;
     }
     Ok(())
 }
 
-async fn tell_end(
-    conn: &mut SqliteConnection,
-    ended: &Ended,
-    effects: &mut Effects,
-) -> Result<(), StoreError> {
-    let row: Option<(Option<String>,)> = sqlx::query_as("SELECT violation FROM decisions WHERE id = ?")
+async fn tell_end(conn: &mut Connection, ended: &Ended, effects: &mut Effects) -> Result<(), StoreError> {
+    let row: Option<(Option<String>,)> = sqlx::query_as("SELECT violation FROM decisions WHERE id = $1")
         .bind(ended.decision.0.as_str())
         .fetch_optional(&mut *conn)
         .await?;
     let violation = row.and_then(|(violation,)| violation).unwrap_or_default();
     let standing: Vec<(String, Option<String>)> = sqlx::query_as(
         "SELECT m.decision, d.violation FROM measures m LEFT JOIN decisions d ON d.id = m.decision \
-         WHERE m.tenant = ? AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > ?)",
+         WHERE m.tenant = $1 AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > $2)",
     )
     .bind(ended.tenant.as_str())
     .bind(nanos(ended.at))
@@ -109,7 +105,7 @@ async fn tell_end(
     // Whoever was told of it, is told of its end: of the last of them, where several follow each other.
     let told: Option<(Vec<u8>, Option<String>)> = sqlx::query_as(
         "SELECT d.body, d.class FROM notices n JOIN decisions d ON d.id = n.decision \
-         WHERE n.kind <> 'lifted' AND (n.decision = ?1 OR (?2 <> '' AND n.violation = ?2)) \
+         WHERE n.kind <> 'lifted' AND (n.decision = $1 OR ($2 <> '' AND n.violation = $2)) \
          AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id) ORDER BY n.number DESC LIMIT 1",
     )
     .bind(ended.decision.0.as_str())
@@ -119,7 +115,7 @@ async fn tell_end(
     let Some((body, class)) = told else { return Ok(()) };
     let decision = Decision::decode(&body)?;
     let recipients: Vec<(String,)> =
-        sqlx::query_as("SELECT recipient FROM notices WHERE decision = ? AND kind <> 'lifted'")
+        sqlx::query_as("SELECT recipient FROM notices WHERE decision = $1 AND kind <> 'lifted'")
             .bind(decision.id.0.as_str())
             .fetch_all(&mut *conn)
             .await?;
@@ -134,7 +130,7 @@ async fn tell_end(
 
 /// Tells when a part of a month's plan is used up, over all nodes.
 pub(super) async fn tell_usage(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     tenant: &TenantId,
     month: Month,
@@ -148,10 +144,13 @@ pub(super) async fn tell_usage(
     if limit == 0 {
         return Ok(());
     }
-    let (received, sent): (i64, i64) = sqlx::query_as(
-        "SELECT CAST(total(bytes_in) AS INTEGER), CAST(total(bytes_out) AS INTEGER) FROM usage \
-         WHERE month = ? AND tenant = ?",
-    )
+    let (received, sent): (i64, i64) = sqlx::query_as(concat!(
+        "SELECT ",
+        total!("bytes_in"),
+        ", ",
+        total!("bytes_out"),
+        " FROM usage WHERE month = $1 AND tenant = $2"
+    ))
     .bind(month.to_string())
     .bind(tenant.as_str())
     .fetch_one(&mut *conn)
@@ -173,18 +172,14 @@ fn with_office<T>(effects: &Effects, policy: &Arc<Policy>, make: impl FnOnce(Off
 }
 
 /// Keeps notices that are new, and forgets the oldest about the tenant.
-async fn keep(
-    conn: &mut SqliteConnection,
-    notices: Vec<Notice>,
-    effects: &mut Effects,
-) -> Result<(), StoreError> {
+async fn keep(conn: &mut Connection, notices: Vec<Notice>, effects: &mut Effects) -> Result<(), StoreError> {
     for notice in notices {
         if notice.kind == NoticeKind::None {
             continue;
         }
-        let done = sqlx::query(
+        let kept: Option<(i64,)> = sqlx::query_as(
             "INSERT INTO notices (id, recipient, tenant, decision, violation, kind, made, body) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING RETURNING number",
         )
         .bind(notice.id.0.as_str())
         .bind(notice.recipient.as_str())
@@ -194,20 +189,18 @@ async fn keep(
         .bind(notice.kind.name())
         .bind(nanos(effects.now))
         .bind(notice.encode())
-        .execute(&mut *conn)
+        .fetch_optional(&mut *conn)
         .await?;
-        if done.rows_affected() == 0 {
-            continue;
-        }
+        let Some((number,)) = kept else { continue };
         sqlx::query(
-            "DELETE FROM notices WHERE tenant = ?1 AND number <= \
-             (SELECT number FROM notices WHERE tenant = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+            "DELETE FROM notices WHERE tenant = $1 AND number <= \
+             (SELECT number FROM notices WHERE tenant = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)",
         )
         .bind(notice.tenant.as_str())
         .bind(KEPT_ABOUT_TENANT)
         .execute(&mut *conn)
         .await?;
-        let number = uncount(done.last_insert_rowid());
+        let number = uncount(number);
         effects.events.push(What::Notice { number, notice: Arc::new(notice) });
     }
     Ok(())
@@ -215,11 +208,11 @@ async fn keep(
 
 /// The class of abuse behind a violation's key, and the violation.
 pub(super) async fn violation(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     decision: &Decision,
 ) -> Result<Option<Violation>, StoreError> {
     let Some(id) = &decision.violation else { return Ok(None) };
-    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = ?")
+    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = $1")
         .bind(id.as_name().as_str())
         .fetch_optional(conn)
         .await?;

@@ -6,11 +6,10 @@ use reeve_policy::{
     Decision, DecisionId, Lift, Measure, NodeId, Order, OrderFailure, OrderId, OrderResult, PauseScope,
     PolicyVersion, TenantId, Timestamp, Until, Violation, ViolationState,
 };
-use sqlx::sqlite::SqliteConnection;
 
 use super::super::read::liftable;
 use super::super::row::{Body, name, nanos};
-use super::super::{OrderRow, StoreError};
+use super::super::{Connection, OrderRow, StoreError};
 use super::reports::{Lift as Lifting, lift_all, lifted, stands, store_decision};
 use super::{Effects, follow};
 use crate::events::What;
@@ -75,7 +74,7 @@ pub struct LiftTaken {
 /// # Errors
 /// Where the database fails.
 pub async fn lift(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     asked: &LiftAsked,
     effects: &mut Effects,
@@ -117,7 +116,7 @@ pub async fn lift(
 /// # Errors
 /// Where the database fails.
 pub async fn release_brakes(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     (id, node, by, reason): (&OrderId, &NodeId, &str, &str),
     effects: &mut Effects,
@@ -139,7 +138,7 @@ pub async fn release_brakes(
 /// # Errors
 /// Where the database fails.
 pub async fn suspend(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     decision: &Decision,
     effects: &mut Effects,
@@ -187,7 +186,7 @@ pub struct PaidFor {
 /// # Errors
 /// Where the database fails.
 pub async fn release(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     (id, tenant, by, reason, forgive): (&OrderId, &TenantId, &str, &str, bool),
     effects: &mut Effects,
@@ -223,7 +222,7 @@ pub async fn release(
 /// # Errors
 /// Where the database fails.
 pub async fn paid(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     (id, tenant, by, reason): (&OrderId, &TenantId, &str, &str),
     effects: &mut Effects,
@@ -249,14 +248,14 @@ pub async fn paid(
 
 /// How many decisions about a tenant that are of this kind stand on some node, or are still to be carried out there.
 async fn ends(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     tenant: &TenantId,
     is_meant: fn(&Decision) -> bool,
     now: Timestamp,
 ) -> Result<u32, StoreError> {
     let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
-        "SELECT d.body FROM decisions d WHERE d.tenant = ?1 AND (EXISTS (SELECT 1 FROM measures m \
-         WHERE m.decision = d.id AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > ?2)) \
+        "SELECT d.body FROM decisions d WHERE d.tenant = $1 AND (EXISTS (SELECT 1 FROM measures m \
+         WHERE m.decision = d.id AND m.lifted IS NULL AND (m.expires IS NULL OR m.expires > $2)) \
          OR EXISTS (SELECT 1 FROM orders o WHERE o.decision = d.id AND o.state = 'pending'))",
     )
     .bind(tenant.as_str())
@@ -283,33 +282,33 @@ fn ends_when_paid(decision: &Decision) -> bool {
 /// Takes back the decisions about a tenant that are of this kind, and makes void what nodes have not carried out yet. How many
 /// operators' decisions those were.
 async fn take_back(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     tenant: &TenantId,
     is_meant: fn(&Decision) -> bool,
     now: Timestamp,
 ) -> Result<u32, StoreError> {
-    let given: Vec<(String, bool, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, operator IS NOT NULL, body FROM decisions WHERE tenant = ? AND released IS NULL \
-         AND (expires IS NULL OR expires > ?)",
+    let given: Vec<(String, Option<String>, Vec<u8>)> = sqlx::query_as(
+        "SELECT id, operator, body FROM decisions WHERE tenant = $1 AND released IS NULL \
+         AND (expires IS NULL OR expires > $2)",
     )
     .bind(tenant.as_str())
     .bind(nanos(now))
     .fetch_all(&mut *conn)
     .await?;
     let mut taken = 0;
-    for (id, is_operators, body) in given {
+    for (id, operator, body) in given {
         if !is_meant(&Decision::decode(&body)?) {
             continue;
         }
-        sqlx::query("UPDATE decisions SET released = ? WHERE id = ?")
+        sqlx::query("UPDATE decisions SET released = $1 WHERE id = $2")
             .bind(nanos(now))
             .bind(id)
             .execute(&mut *conn)
             .await?;
-        taken += u32::from(is_operators);
+        taken += u32::from(operator.is_some());
     }
     let pending: Vec<(String, String, Vec<u8>)> =
-        sqlx::query_as("SELECT node, id, body FROM orders WHERE tenant = ? AND state = 'pending'")
+        sqlx::query_as("SELECT node, id, body FROM orders WHERE tenant = $1 AND state = 'pending'")
             .bind(tenant.as_str())
             .fetch_all(&mut *conn)
             .await?;
@@ -320,7 +319,7 @@ async fn take_back(
             _ => false,
         };
         if is_void {
-            sqlx::query("UPDATE orders SET state = 'superseded', answered = ? WHERE node = ? AND id = ?")
+            sqlx::query("UPDATE orders SET state = 'superseded', answered = $1 WHERE node = $2 AND id = $3")
                 .bind(nanos(now))
                 .bind(node)
                 .bind(id)
@@ -338,7 +337,7 @@ fn order_id(decision: &DecisionId) -> OrderId {
 
 /// Orders one node to carry out an operator's decision.
 pub(super) async fn impose_on(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     decision: &Decision,
     effects: &mut Effects,
@@ -360,7 +359,7 @@ pub(super) enum About<'a> {
 }
 
 pub(super) async fn insert(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     id: &OrderId,
     order: &Order,
@@ -374,7 +373,7 @@ pub(super) async fn insert(
     };
     sqlx::query(
         "INSERT INTO orders (node, id, kind, tenant, decision, scope, created, state, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8) ON CONFLICT DO NOTHING",
     )
     .bind(node.as_str())
     .bind(id.0.as_str())
@@ -396,13 +395,13 @@ pub(super) async fn insert(
 /// # Errors
 /// Where the database fails.
 pub async fn order_result(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     result: &OrderResult,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let row: Option<(String, Vec<u8>)> =
-        sqlx::query_as("SELECT state, body FROM orders WHERE node = ? AND id = ?")
+        sqlx::query_as("SELECT state, body FROM orders WHERE node = $1 AND id = $2")
             .bind(node.as_str())
             .bind(result.id.0.as_str())
             .fetch_optional(&mut *conn)
@@ -419,7 +418,7 @@ pub async fn order_result(
         return Ok(());
     }
     let order = Order::decode(&body)?;
-    sqlx::query("UPDATE orders SET state = ?, answered = ?, detail = ? WHERE node = ? AND id = ?")
+    sqlx::query("UPDATE orders SET state = $1, answered = $2, detail = $3 WHERE node = $4 AND id = $5")
         .bind(state)
         .bind(nanos(effects.now))
         .bind(detail.as_str())
@@ -475,7 +474,7 @@ pub async fn order_result(
 
 /// What policy did on a node until `at` is undone there: the measures stand no longer, and the episodes behind them are closed.
 async fn lift_policy(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     lift: &Lift,
     at: Timestamp,
@@ -488,7 +487,7 @@ async fn lift_policy(
         lifted(conn, node, lifting, None, effects).await?;
         let Some(violation) = &measure.decision.violation else { continue };
         let open: Option<(Vec<u8>,)> =
-            sqlx::query_as("SELECT body FROM violations WHERE id = ? AND state = 'open' AND node = ?")
+            sqlx::query_as("SELECT body FROM violations WHERE id = $1 AND state = 'open' AND node = $2")
                 .bind(violation.as_name().as_str())
                 .bind(node.as_str())
                 .fetch_optional(&mut *conn)
@@ -502,14 +501,14 @@ async fn lift_policy(
 
 /// Closes the tenant's episodes on one node that were open at `at`.
 async fn close_open(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     tenant: &TenantId,
     at: Timestamp,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let open: Vec<(Vec<u8>,)> = sqlx::query_as(
-        "SELECT body FROM violations WHERE tenant = ? AND state = 'open' AND node = ? AND opened <= ?",
+        "SELECT body FROM violations WHERE tenant = $1 AND state = 'open' AND node = $2 AND opened <= $3",
     )
     .bind(tenant.as_str())
     .bind(node.as_str())
@@ -524,14 +523,14 @@ async fn close_open(
 
 /// Closes an episode as released.
 async fn close(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     mut violation: Violation,
     at: Timestamp,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     violation.state = ViolationState::Released;
     violation.closed = Some(at);
-    sqlx::query("UPDATE violations SET state = ?, closed = ?, body = ? WHERE id = ?")
+    sqlx::query("UPDATE violations SET state = $1, closed = $2, body = $3 WHERE id = $4")
         .bind(violation.state.name())
         .bind(nanos(at))
         .bind(violation.encode())
@@ -543,13 +542,13 @@ async fn close(
     Ok(())
 }
 
-pub(super) async fn nodes(conn: &mut SqliteConnection) -> Result<Vec<NodeId>, StoreError> {
+pub(super) async fn nodes(conn: &mut Connection) -> Result<Vec<NodeId>, StoreError> {
     let rows: Vec<(String,)> = sqlx::query_as("SELECT name FROM nodes ORDER BY name").fetch_all(conn).await?;
     rows.iter().map(|(node,)| name("node", node)).collect()
 }
 
-pub(super) async fn is_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool, StoreError> {
-    let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM tenants WHERE id = ?")
+pub(super) async fn is_tenant(conn: &mut Connection, tenant: &TenantId) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM tenants WHERE id = $1")
         .bind(tenant.as_str())
         .fetch_optional(conn)
         .await?;
@@ -557,9 +556,9 @@ pub(super) async fn is_tenant(conn: &mut SqliteConnection, tenant: &TenantId) ->
 }
 
 /// Whether something still holds a tenant that is not in the inventory any more: it can be let go all the same.
-async fn is_held(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool, StoreError> {
+async fn is_held(conn: &mut Connection, tenant: &TenantId) -> Result<bool, StoreError> {
     let row: Option<(i64,)> =
-        sqlx::query_as("SELECT 1 FROM measures WHERE tenant = ? AND lifted IS NULL LIMIT 1")
+        sqlx::query_as("SELECT 1 FROM measures WHERE tenant = $1 AND lifted IS NULL LIMIT 1")
             .bind(tenant.as_str())
             .fetch_optional(conn)
             .await?;
@@ -568,14 +567,14 @@ async fn is_held(conn: &mut SqliteConnection, tenant: &TenantId) -> Result<bool,
 
 /// What was ordered under the same key before.
 pub(super) async fn repeated(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
 ) -> Result<Option<OrderTaken>, StoreError> {
     if requested.key.is_empty() {
         return Ok(None);
     }
     let row: Option<(String, String, String)> =
-        sqlx::query_as("SELECT meaning, order_id, decision FROM requests WHERE key = ?")
+        sqlx::query_as("SELECT meaning, order_id, decision FROM requests WHERE key = $1")
             .bind(requested.key.as_str())
             .fetch_optional(conn)
             .await?;
@@ -588,7 +587,7 @@ pub(super) async fn repeated(
 }
 
 pub(super) async fn remember(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     id: &OrderId,
     decision: Option<&DecisionId>,
@@ -597,13 +596,15 @@ pub(super) async fn remember(
     if requested.key.is_empty() {
         return Ok(());
     }
-    sqlx::query("INSERT INTO requests (key, meaning, order_id, decision, created) VALUES (?, ?, ?, ?, ?)")
-        .bind(requested.key.as_str())
-        .bind(requested.meaning.as_str())
-        .bind(id.0.as_str())
-        .bind(decision.map_or("", |decision| decision.0.as_str()))
-        .bind(nanos(now))
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "INSERT INTO requests (key, meaning, order_id, decision, created) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(requested.key.as_str())
+    .bind(requested.meaning.as_str())
+    .bind(id.0.as_str())
+    .bind(decision.map_or("", |decision| decision.0.as_str()))
+    .bind(nanos(now))
+    .execute(conn)
+    .await?;
     Ok(())
 }

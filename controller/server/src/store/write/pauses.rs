@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 
 use reeve_policy::{NodeId, Order, OrderId, Pause, PauseScope, Timestamp};
 use reeve_proto::session::Hello;
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::row::{name, nanos, time};
+use super::super::{Connection, StoreError};
 use super::Effects;
 use super::orders::{About, OrderTaken, Requested, insert, nodes, remember, repeated};
 
@@ -46,7 +45,7 @@ pub struct PauseRow {
 
 /// Which nodes a target is, and in what scope; `None` where there is no such node.
 async fn reach(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     target: &Target,
 ) -> Result<Option<(PauseScope, Vec<NodeId>)>, StoreError> {
     let all = nodes(conn).await?;
@@ -61,7 +60,7 @@ async fn reach(
 /// # Errors
 /// Where the database fails.
 pub async fn pause(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     asked: &Asked,
     effects: &mut Effects,
@@ -72,8 +71,8 @@ pub async fn pause(
     let Some((scope, nodes)) = reach(conn, &asked.target).await? else { return Ok(OrderTaken::UnknownNode) };
     let pause = Pause::new(&asked.by, &asked.reason, effects.now);
     sqlx::query(
-        "INSERT INTO pauses (node, order_id, operator, reason, since, lift) VALUES (?, ?, ?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET order_id = excluded.order_id, operator = excluded.operator, \
+        "INSERT INTO pauses (node, order_id, operator, reason, since, lift) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (node) DO UPDATE SET order_id = excluded.order_id, operator = excluded.operator, \
          reason = excluded.reason, since = excluded.since, lift = excluded.lift",
     )
     .bind(key(&asked.target))
@@ -81,7 +80,7 @@ pub async fn pause(
     .bind(pause.by.as_str())
     .bind(pause.reason.as_str())
     .bind(nanos(pause.at))
-    .bind(asked.lift)
+    .bind(i64::from(asked.lift))
     .execute(&mut *conn)
     .await?;
     let order = Order::Pause { id: asked.id.clone(), scope, pause, lift: asked.lift };
@@ -95,7 +94,7 @@ pub async fn pause(
 /// # Errors
 /// Where the database fails.
 pub async fn resume(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     asked: &Asked,
     effects: &mut Effects,
@@ -106,8 +105,10 @@ pub async fn resume(
     let Some((scope, nodes)) = reach(conn, &asked.target).await? else {
         return Ok((OrderTaken::UnknownNode, None));
     };
-    let ended =
-        sqlx::query("DELETE FROM pauses WHERE node = ?").bind(key(&asked.target)).execute(&mut *conn).await?;
+    let ended = sqlx::query("DELETE FROM pauses WHERE node = $1")
+        .bind(key(&asked.target))
+        .execute(&mut *conn)
+        .await?;
     let (by, reason) = (asked.by.clone(), asked.reason.clone());
     let order = Order::Resume { id: asked.id.clone(), scope, by, reason };
     give_all(conn, &nodes, scope, &order, effects).await?;
@@ -118,7 +119,7 @@ pub async fn resume(
 
 /// Orders a node that connects what differs between the pauses that it holds and those in force.
 pub(super) async fn order_pauses(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     hello: &Hello,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
@@ -151,7 +152,7 @@ pub(super) async fn order_pauses(
 
 /// See [`give`]: all of `nodes`, and whoever watches is told.
 async fn give_all(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     nodes: &[NodeId],
     scope: PauseScope,
     order: &Order,
@@ -167,7 +168,7 @@ async fn give_all(
 /// Gives a node an order of a scope, in the place of those that it has not carried out. One that it was given before, and
 /// does not hold to, is given again.
 async fn give(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     scope: PauseScope,
     order: &Order,
@@ -175,8 +176,8 @@ async fn give(
 ) -> Result<(), StoreError> {
     let Some(id) = order.id() else { return Ok(()) };
     sqlx::query(
-        "UPDATE orders SET state = 'superseded', answered = ? \
-         WHERE node = ? AND scope = ? AND state = 'pending' AND id <> ?",
+        "UPDATE orders SET state = 'superseded', answered = $1 \
+         WHERE node = $2 AND scope = $3 AND state = 'pending' AND id <> $4",
     )
     .bind(nanos(effects.now))
     .bind(node.as_str())
@@ -185,7 +186,7 @@ async fn give(
     .execute(&mut *conn)
     .await?;
     sqlx::query(
-        "UPDATE orders SET state = 'pending', answered = NULL, detail = '' WHERE node = ? AND id = ?",
+        "UPDATE orders SET state = 'pending', answered = NULL, detail = '' WHERE node = $1 AND id = $2",
     )
     .bind(node.as_str())
     .bind(id.0.as_str())
@@ -195,12 +196,12 @@ async fn give(
 }
 
 async fn is_resumed_soon(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     scope: PauseScope,
 ) -> Result<bool, StoreError> {
     let row: Option<(i64,)> = sqlx::query_as(
-        "SELECT 1 FROM orders WHERE node = ? AND scope = ? AND kind = 'resume' AND state = 'pending' LIMIT 1",
+        "SELECT 1 FROM orders WHERE node = $1 AND scope = $2 AND kind = 'resume' AND state = 'pending' LIMIT 1",
     )
     .bind(node.as_str())
     .bind(scope.name())
@@ -213,8 +214,8 @@ async fn is_resumed_soon(
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn pauses(conn: &mut SqliteConnection) -> Result<BTreeMap<Target, PauseRow>, StoreError> {
-    type Row = (String, String, String, String, i64, bool);
+pub async fn pauses(conn: &mut Connection) -> Result<BTreeMap<Target, PauseRow>, StoreError> {
+    type Row = (String, String, String, String, i64, i64);
     let rows: Vec<Row> = sqlx::query_as("SELECT node, order_id, operator, reason, since, lift FROM pauses")
         .fetch_all(conn)
         .await?;
@@ -223,7 +224,7 @@ pub async fn pauses(conn: &mut SqliteConnection) -> Result<BTreeMap<Target, Paus
             let target = if node.is_empty() { None } else { Some(name("node", &node)?) };
             let since: Timestamp = time(since);
             let pause = Pause::new(&by, &reason, since);
-            Ok((target, PauseRow { order: OrderId(name("order", &order)?), pause, lift }))
+            Ok((target, PauseRow { order: OrderId(name("order", &order)?), pause, lift: lift != 0 }))
         })
         .collect()
 }

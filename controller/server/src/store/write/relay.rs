@@ -1,10 +1,9 @@
 //! What mail servers say that are asked whether they are open relays, and operators who have them asked.
 
 use reeve_policy::{NodeEvent, NodeEventKind, NodeId, Order, OrderId, RelayAnswer, RelayChecked, TenantId};
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::row::{Body, nanos};
+use super::super::{Connection, StoreError};
 use super::orders::{About, insert, is_tenant, nodes, remember, repeated};
 use super::{Effects, OrderTaken, Requested, follow, reports};
 
@@ -26,7 +25,7 @@ pub struct VerifyAsked {
 /// # Errors
 /// Where the database fails.
 pub async fn verify(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     requested: &Requested,
     asked: &VerifyAsked,
     effects: &mut Effects,
@@ -48,7 +47,7 @@ pub async fn verify(
 
 /// Keeps what a mail server said, unless something later is known, and tells it as an event of the node's.
 pub(super) async fn checked(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     checked: &RelayChecked,
     effects: &mut Effects,
@@ -58,8 +57,8 @@ pub(super) async fn checked(
         return Ok(());
     }
     let done = sqlx::query(
-        "INSERT INTO relay_checks (tenant, at, received, body) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET \
-         at = excluded.at, received = excluded.received, body = excluded.body WHERE excluded.at > at",
+        "INSERT INTO relay_checks (tenant, at, received, body) VALUES ($1, $2, $3, $4) ON CONFLICT (tenant) DO UPDATE SET \
+         at = excluded.at, received = excluded.received, body = excluded.body WHERE excluded.at > relay_checks.at",
     )
     .bind(checked.tenant.as_str())
     .bind(nanos(checked.at))

@@ -7,10 +7,9 @@ use reeve_policy::{
     Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeEventKind, NodeHealth,
     NodeId, Origin, Report, TenantId, Timestamp, Usage, Violation, ViolationState,
 };
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::row::{Body, count, epoch, nanos};
+use super::super::{Connection, StoreError};
 use super::{Effects, Ended, evidence, follow, notices, relay};
 use crate::events::What;
 
@@ -37,8 +36,8 @@ pub enum Refusal {
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn cursor(conn: &mut SqliteConnection, node: &NodeId, life: u64) -> Result<u64, StoreError> {
-    let row: Option<(i64,)> = sqlx::query_as("SELECT sequence FROM cursors WHERE node = ? AND epoch = ?")
+pub async fn cursor(conn: &mut Connection, node: &NodeId, life: u64) -> Result<u64, StoreError> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT sequence FROM cursors WHERE node = $1 AND epoch = $2")
         .bind(node.as_str())
         .bind(epoch(life))
         .fetch_optional(conn)
@@ -51,15 +50,16 @@ pub async fn cursor(conn: &mut SqliteConnection, node: &NodeId, life: u64) -> Re
 /// # Errors
 /// Where the database fails.
 pub async fn set_cursor(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     life: u64,
     sequence: u64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO cursors (node, epoch, sequence, updated) VALUES (?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence), updated = excluded.updated",
+        "INSERT INTO cursors (node, epoch, sequence, updated) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (node, epoch) DO UPDATE SET updated = excluded.updated, \
+         sequence = CASE WHEN excluded.sequence > cursors.sequence THEN excluded.sequence ELSE cursors.sequence END",
     )
     .bind(node.as_str())
     .bind(epoch(life))
@@ -69,8 +69,8 @@ pub async fn set_cursor(
     .await?;
     if sequence == 0 {
         sqlx::query(
-            "DELETE FROM cursors WHERE node = ?1 AND epoch NOT IN \
-             (SELECT epoch FROM cursors WHERE node = ?1 ORDER BY updated DESC LIMIT ?2)",
+            "DELETE FROM cursors WHERE node = $1 AND epoch NOT IN \
+             (SELECT epoch FROM cursors WHERE node = $1 ORDER BY updated DESC LIMIT $2)",
         )
         .bind(node.as_str())
         .bind(EPOCHS_KEPT)
@@ -84,8 +84,8 @@ pub async fn set_cursor(
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn refuse(conn: &mut SqliteConnection, node: &NodeId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE nodes SET reports_refused = reports_refused + 1 WHERE name = ?")
+pub async fn refuse(conn: &mut Connection, node: &NodeId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE nodes SET reports_refused = reports_refused + 1 WHERE name = $1")
         .bind(node.as_str())
         .execute(conn)
         .await?;
@@ -97,7 +97,7 @@ pub async fn refuse(conn: &mut SqliteConnection, node: &NodeId) -> Result<(), St
 /// # Errors
 /// Where the database fails.
 pub async fn report(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     report: &Report,
     effects: &mut Effects,
@@ -137,17 +137,18 @@ pub async fn report(
 
 /// Stores what tenants used on a node. Sums only grow: what comes twice, or late, changes nothing.
 async fn store_usage(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     tallies: &[Usage],
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     for Usage { tenant, month, received, sent } in tallies {
         let done = sqlx::query(
-            "INSERT INTO usage (node, tenant, month, bytes_in, bytes_out, updated) VALUES (?, ?, ?, ?, ?, ?) \
-             ON CONFLICT DO UPDATE SET bytes_in = max(bytes_in, excluded.bytes_in), \
-             bytes_out = max(bytes_out, excluded.bytes_out), updated = excluded.updated \
-             WHERE excluded.bytes_in > bytes_in OR excluded.bytes_out > bytes_out",
+            "INSERT INTO usage (node, tenant, month, bytes_in, bytes_out, updated) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (node, tenant, month) DO UPDATE SET updated = excluded.updated, \
+             bytes_in = CASE WHEN excluded.bytes_in > usage.bytes_in THEN excluded.bytes_in ELSE usage.bytes_in END, \
+             bytes_out = CASE WHEN excluded.bytes_out > usage.bytes_out THEN excluded.bytes_out ELSE usage.bytes_out END \
+             WHERE excluded.bytes_in > usage.bytes_in OR excluded.bytes_out > usage.bytes_out",
         )
         .bind(node.as_str())
         .bind(tenant.as_str())
@@ -165,13 +166,13 @@ async fn store_usage(
 }
 
 async fn store_violation(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     violation: &Violation,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let id = violation.id.as_name().as_str();
     let known: Option<(String, String, Vec<u8>)> =
-        sqlx::query_as("SELECT node, state, body FROM violations WHERE id = ?")
+        sqlx::query_as("SELECT node, state, body FROM violations WHERE id = $1")
             .bind(id)
             .fetch_optional(&mut *conn)
             .await?;
@@ -187,7 +188,7 @@ async fn store_violation(
     }
     sqlx::query(
         "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
          last_seen = excluded.last_seen, closed = excluded.closed, rule = excluded.rule, strike = excluded.strike, \
          body = excluded.body",
     )
@@ -218,17 +219,17 @@ async fn store_violation(
 
 /// Whether a decision is this node's to report: one upon a violation of its own, or an operator's that this controller
 /// gave. What a node makes up about another's violation, or in an operator's name, is refused.
-async fn is_own(conn: &mut SqliteConnection, node: &NodeId, decision: &Decision) -> Result<bool, StoreError> {
+async fn is_own(conn: &mut Connection, node: &NodeId, decision: &Decision) -> Result<bool, StoreError> {
     if let Origin::Operator { .. } = decision.origin {
         let given: Option<(Vec<u8>,)> =
-            sqlx::query_as("SELECT body FROM decisions WHERE id = ? AND operator IS NOT NULL")
+            sqlx::query_as("SELECT body FROM decisions WHERE id = $1 AND operator IS NOT NULL")
                 .bind(decision.id.0.as_str())
                 .fetch_optional(&mut *conn)
                 .await?;
         return Ok(given.is_some_and(|(body,)| body == decision.encode()));
     }
     let Some(violation) = &decision.violation else { return Ok(false) };
-    let seen_by: Option<(String,)> = sqlx::query_as("SELECT node FROM violations WHERE id = ?")
+    let seen_by: Option<(String,)> = sqlx::query_as("SELECT node FROM violations WHERE id = $1")
         .bind(violation.as_name().as_str())
         .fetch_optional(&mut *conn)
         .await?;
@@ -239,7 +240,7 @@ async fn is_own(conn: &mut SqliteConnection, node: &NodeId, decision: &Decision)
 /// Stores a decision unless it is known: decisions never change. `operator` is who gave it to this controller; whatever a
 /// node says of a decision's origin, it is never ordered on other nodes for that.
 pub(super) async fn store_decision(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     decision: &Decision,
     operator: Option<&str>,
     effects: &mut Effects,
@@ -247,7 +248,7 @@ pub(super) async fn store_decision(
     let violation = notices::violation(conn, decision).await?;
     let done = sqlx::query(
         "INSERT INTO decisions (id, tenant, violation, made, expires, operator, class, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
     )
     .bind(decision.id.0.as_str())
     .bind(decision.tenant.as_str())
@@ -272,8 +273,8 @@ pub(super) async fn store_decision(
 }
 
 /// Whether a node ever carried a decision out.
-async fn was_done(conn: &mut SqliteConnection, decision: &Decision) -> Result<bool, StoreError> {
-    let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM measures WHERE decision = ? LIMIT 1")
+async fn was_done(conn: &mut Connection, decision: &Decision) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM measures WHERE decision = $1 LIMIT 1")
         .bind(decision.id.0.as_str())
         .fetch_optional(conn)
         .await?;
@@ -282,7 +283,7 @@ async fn was_done(conn: &mut SqliteConnection, decision: &Decision) -> Result<bo
 
 /// Notes that a measure stands on a node since `at`, unless it was lifted there since. Of an operator's decision is told when it first stands.
 pub(super) async fn stands(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     measure: &Measure,
     at: Timestamp,
@@ -291,7 +292,7 @@ pub(super) async fn stands(
     store_decision(conn, &measure.decision, None, effects).await?;
     let key = measure.decision.id.0.as_str();
     let known: Option<(Option<i64>,)> =
-        sqlx::query_as("SELECT lifted FROM measures WHERE node = ? AND decision = ?")
+        sqlx::query_as("SELECT lifted FROM measures WHERE node = $1 AND decision = $2")
             .bind(node.as_str())
             .bind(key)
             .fetch_optional(&mut *conn)
@@ -306,9 +307,9 @@ pub(super) async fn stands(
         notices::tell_decision(conn, &measure.decision, None, effects).await?;
     }
     sqlx::query(
-        "INSERT INTO measures (node, decision, tenant, since, expires, body) VALUES (?, ?, ?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET since = CASE WHEN lifted IS NULL THEN min(since, excluded.since) \
-         ELSE excluded.since END, expires = excluded.expires, lifted = NULL, lift_reason = NULL, body = excluded.body",
+        "INSERT INTO measures (node, decision, tenant, since, expires, body) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (node, decision) DO UPDATE SET since = CASE WHEN measures.lifted IS NULL \
+         AND measures.since < excluded.since THEN measures.since ELSE excluded.since END, expires = excluded.expires, lifted = NULL, lift_reason = NULL, body = excluded.body",
     )
     .bind(node.as_str())
     .bind(key)
@@ -337,14 +338,14 @@ pub(super) struct Lift<'a> {
 
 /// Notes that a measure stands no longer on a node.
 pub(super) async fn lifted(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     lift: Lift<'_>,
     counters: Option<MeasureCounters>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let known: Option<(Option<i64>, i64, i64)> =
-        sqlx::query_as("SELECT lifted, packets, bytes FROM measures WHERE node = ? AND decision = ?")
+        sqlx::query_as("SELECT lifted, packets, bytes FROM measures WHERE node = $1 AND decision = $2")
             .bind(node.as_str())
             .bind(lift.decision.0.as_str())
             .fetch_optional(&mut *conn)
@@ -353,8 +354,8 @@ pub(super) async fn lifted(
     let counted =
         counters.map_or((packets, bytes), |counters| (count(counters.packets), count(counters.bytes)));
     sqlx::query(
-        "UPDATE measures SET lifted = coalesce(lifted, ?), lift_reason = ?, packets = ?, bytes = ? \
-         WHERE node = ? AND decision = ?",
+        "UPDATE measures SET lifted = coalesce(lifted, $1), lift_reason = $2, packets = $3, bytes = $4 \
+         WHERE node = $5 AND decision = $6",
     )
     .bind(nanos(lift.at))
     .bind(lift.reason)
@@ -389,7 +390,7 @@ pub(super) async fn lifted(
 
 /// Lifts what stands of one tenant on a node since `at` or longer, as far as a release or a payment `ends` it.
 pub(super) async fn lift_all(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     tenant: &TenantId,
     at: Timestamp,
@@ -397,7 +398,7 @@ pub(super) async fn lift_all(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let standing: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "SELECT decision, body FROM measures WHERE node = ? AND tenant = ? AND lifted IS NULL AND since <= ?",
+        "SELECT decision, body FROM measures WHERE node = $1 AND tenant = $2 AND lifted IS NULL AND since <= $3",
     )
     .bind(node.as_str())
     .bind(tenant.as_str())
@@ -416,13 +417,13 @@ pub(super) async fn lift_all(
 }
 
 async fn count_up(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     counters: &BTreeMap<DecisionId, MeasureCounters>,
 ) -> Result<(), StoreError> {
     for (decision, counters) in counters {
         sqlx::query(
-            "UPDATE measures SET packets = ?, bytes = ? WHERE node = ? AND decision = ? AND lifted IS NULL",
+            "UPDATE measures SET packets = $1, bytes = $2 WHERE node = $3 AND decision = $4 AND lifted IS NULL",
         )
         .bind(count(counters.packets))
         .bind(count(counters.bytes))
@@ -435,19 +436,19 @@ async fn count_up(
 }
 
 async fn store_health(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     health: &NodeHealth,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let before: Option<(Option<Vec<u8>>,)> = sqlx::query_as("SELECT health FROM nodes WHERE name = ?")
+    let before: Option<(Option<Vec<u8>>,)> = sqlx::query_as("SELECT health FROM nodes WHERE name = $1")
         .bind(node.as_str())
         .fetch_optional(&mut *conn)
         .await?;
     // What cannot be read back is as good as nothing.
     let before = before.and_then(|(body,)| NodeHealth::decode(&body?).ok());
     effects.pauses_changed |= before.and_then(|before| before.paused) != health.paused;
-    sqlx::query("UPDATE nodes SET health = ?, agent_version = ?, last_seen = ? WHERE name = ?")
+    sqlx::query("UPDATE nodes SET health = $1, agent_version = $2, last_seen = $3 WHERE name = $4")
         .bind(health.encode())
         .bind(health.agent_version.as_str())
         .bind(nanos(effects.now))
@@ -459,7 +460,7 @@ async fn store_health(
 
 /// Stores an event unless it is known, and forgets the oldest of the node.
 pub(super) async fn store_event(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     node: &NodeId,
     event: &NodeEvent,
     effects: &mut Effects,
@@ -468,7 +469,7 @@ pub(super) async fn store_event(
         return Ok(());
     }
     let done = sqlx::query(
-        "INSERT INTO node_events (node, at, kind, received, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO node_events (node, at, kind, received, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     )
     .bind(node.as_str())
     .bind(nanos(event.at))
@@ -481,8 +482,8 @@ pub(super) async fn store_event(
         return Ok(());
     }
     sqlx::query(
-        "DELETE FROM node_events WHERE node = ?1 AND (at, kind) IN \
-         (SELECT at, kind FROM node_events WHERE node = ?1 ORDER BY at DESC, kind DESC LIMIT -1 OFFSET ?2)",
+        "DELETE FROM node_events WHERE node = $1 AND (at, kind) <= \
+         (SELECT at, kind FROM node_events WHERE node = $1 ORDER BY at DESC, kind DESC LIMIT 1 OFFSET $2)",
     )
     .bind(node.as_str())
     .bind(EVENTS_KEPT)
@@ -493,16 +494,16 @@ pub(super) async fn store_event(
 }
 
 /// Whether the end of an exemption is told of for the first time: every node that has the tenant tells of it, in the same words.
-async fn is_first_warning(conn: &mut SqliteConnection, event: &NodeEvent) -> Result<bool, StoreError> {
+async fn is_first_warning(conn: &mut Connection, event: &NodeEvent) -> Result<bool, StoreError> {
     sqlx::query(
-        "DELETE FROM exemption_warnings WHERE detail IN \
-         (SELECT detail FROM exemption_warnings ORDER BY at DESC LIMIT -1 OFFSET ?)",
+        "DELETE FROM exemption_warnings WHERE (at, detail) <= \
+         (SELECT at, detail FROM exemption_warnings ORDER BY at DESC, detail DESC LIMIT 1 OFFSET $1)",
     )
     .bind(WARNINGS_KEPT)
     .execute(&mut *conn)
     .await?;
     let done =
-        sqlx::query("INSERT INTO exemption_warnings (detail, at) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO exemption_warnings (detail, at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(event.detail.as_str())
             .bind(nanos(event.at))
             .execute(conn)

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use reeve_policy::{Tenant, TenantId};
-use sqlx::sqlite::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::row::{Body, count};
+use super::super::{Connection, StoreError};
 use super::Effects;
 use crate::directory::Tenants;
 
@@ -39,7 +38,7 @@ pub struct Imported {
 /// # Errors
 /// Where the database fails.
 pub async fn import_tenants(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     current: &Tenants,
     wanted: &BTreeMap<TenantId, Tenant>,
     effects: &mut Effects,
@@ -55,7 +54,7 @@ pub async fn import_tenants(
             None => done.added += 1,
         }
         sqlx::query(
-            "INSERT INTO tenants (id, body) VALUES (?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+            "INSERT INTO tenants (id, body) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
         )
         .bind(id.as_str())
         .bind(tenant.encode())
@@ -63,7 +62,7 @@ pub async fn import_tenants(
         .await?;
     }
     for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
-        sqlx::query("DELETE FROM tenants WHERE id = ?").bind(id.as_str()).execute(&mut *conn).await?;
+        sqlx::query("DELETE FROM tenants WHERE id = $1").bind(id.as_str()).execute(&mut *conn).await?;
         done.removed += 1;
     }
     // The first import counts even if it is empty: from then on the controller answers for the tenants.
@@ -73,8 +72,8 @@ pub async fn import_tenants(
         let millis = effects.now.as_nanos() / 1_000_000;
         done.version = millis.max(current.version() + 1);
         sqlx::query(
-            "INSERT INTO meta (key, value) VALUES ('tenants_version', ?) \
-             ON CONFLICT DO UPDATE SET value = excluded.value",
+            "INSERT INTO meta (key, value) VALUES ('tenants_version', $1) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         )
         .bind(count(done.version))
         .execute(&mut *conn)
