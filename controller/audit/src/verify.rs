@@ -263,7 +263,7 @@ mod tests {
             all.push(seal);
         };
         check(&cut, 5, "stands behind entry 4");
-        check(&|all| _ = link(&mut all[0]).before = Hash([1; 32]), 1, "entry 1 follows something");
+        check(&|all| link(&mut all[0]).before = Hash([1; 32]), 1, "entry 1 follows something");
         let mut verify = Verify::new([]);
         assert!(verify.take("").is_ok());
         assert_eq!(verify.take("{\"entry\":3}").unwrap_err().line, 2);
