@@ -319,6 +319,24 @@ pub enum Command {
         /// Only of this tenant.
         #[arg(long, value_name = "ID")]
         tenant: Option<Name>,
+        /// CSV for spreadsheets and billing, with a line of headings.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+    /// Lists for how long tenants were suspended in a month
+    ///
+    /// For whoever promised them how much of it they would be served. Time in which a tenant was suspended on several nodes, or for several
+    /// reasons, counts once; what is still going on counts until now. Months are those of UTC.
+    Suspensions {
+        /// The month, such as 2026-01; by default the one at hand.
+        #[arg(long, value_name = "YYYY-MM")]
+        month: Option<Month>,
+        /// Only of this tenant.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<Name>,
+        /// CSV for spreadsheets and billing, with a line of headings.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
     },
     /// Tells what happens from now on, a line an event
     Watch {
@@ -642,6 +660,8 @@ mod tests {
         assert!(parse("reevectl events --node n1 --since 2026-01-31T12:00:00Z").is_ok());
         assert!(parse("reevectl usage --month 2026-01 --tenant a --json").is_ok());
         assert!(parse("reevectl usage --month 2026-13").is_err());
+        assert!(parse("reevectl suspensions --month 2026-01 --tenant a --csv").is_ok());
+        assert!(parse("reevectl suspensions --csv --json").is_err());
         assert!(parse("reevectl violations --since yesterday").is_err());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c@d.example").is_ok());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c").is_err());

@@ -10,10 +10,10 @@ use reeve_policy::language::parse_tenants;
 use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, Tenant, evidence};
 use reeve_proto::operator::v1::{
     GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
-    ListNodesRequest, ListNoticesRequest, ListTenantsRequest, ListUsageRequest, ListViolationsRequest,
-    NodeOrder, PaidRequest, PauseRequest, PauseTarget, ReleaseBrakesRequest, ReleaseRequest, ResumeRequest,
-    SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest, import_tenants_request, node_order,
-    pause_target,
+    ListNodesRequest, ListNoticesRequest, ListSuspensionsRequest, ListTenantsRequest, ListUsageRequest,
+    ListViolationsRequest, NodeOrder, PaidRequest, PauseRequest, PauseTarget, ReleaseBrakesRequest,
+    ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest,
+    import_tenants_request, node_order, pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -158,9 +158,13 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             };
             call.events(request).await
         }
-        Command::Usage { month, tenant } => {
+        Command::Usage { month, tenant, csv } => {
             let month = month.map(|month| month.to_string()).unwrap_or_default();
-            call.usage(month, tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
+            call.usage(month, tenant.map(|tenant| tenant.to_string()).unwrap_or_default(), csv).await
+        }
+        Command::Suspensions { month, tenant, csv } => {
+            let month = month.map(|month| month.to_string()).unwrap_or_default();
+            call.suspensions(month, tenant.map(|tenant| tenant.to_string()).unwrap_or_default(), csv).await
         }
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
@@ -239,7 +243,7 @@ impl Call {
         self.tell(|| json::tenants(&all, version), || show::tenants(&all))
     }
 
-    async fn usage(&self, mut month: String, tenant: String) -> Result<(), CallError> {
+    async fn usage(&self, mut month: String, tenant: String, csv: bool) -> Result<(), CallError> {
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
             let (tenant, asked) = (tenant.clone(), month.clone());
@@ -253,7 +257,29 @@ impl Call {
                 break;
             }
         }
+        if csv {
+            return self.tell(|| Value::Null, || show::usage_csv(&month, &all));
+        }
         self.tell(|| json::usage(&month, &all), || show::usage(&month, &all))
+    }
+
+    async fn suspensions(&self, mut month: String, tenant: String, csv: bool) -> Result<(), CallError> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let (tenant, asked) = (tenant.clone(), month.clone());
+            let request = ListSuspensionsRequest { month: asked, tenant, page_size: 1_000, page_token };
+            let page = self.controller.operator().list_suspensions(self.request(request)).await?.into_inner();
+            all.extend(page.entries);
+            month = page.month;
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        if csv {
+            return self.tell(|| Value::Null, || show::suspensions_csv(&month, &all));
+        }
+        self.tell(|| json::suspensions(&month, &all), || show::suspensions(&month, &all))
     }
 
     async fn import(&self, tenants: &[Tenant], replace: bool) -> Result<(), CallError> {

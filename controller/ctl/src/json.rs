@@ -6,8 +6,8 @@ use reeve_policy::{Decision, Evidence, Measure, NodeEvent, Pause, Timestamp, Vio
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
     EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
-    NoticeEntry, PaidResponse, ReleaseResponse, ResumeResponse, TenantEntry, UsageEntry, VerifyResponse,
-    WatchResponse,
+    NoticeEntry, PaidResponse, ReleaseResponse, ResumeResponse, SuspensionEntry, TenantEntry, UsageEntry,
+    VerifyResponse, WatchResponse,
 };
 use reeve_proto::status::v1::{GetStatusResponse, Hold, PausedNode, State};
 use reeve_proto::{time, types};
@@ -17,7 +17,7 @@ use crate::case::Case;
 use crate::show::{self, node_order_word, state_word};
 
 /// A time in RFC 3339, or nothing.
-fn at(value: Option<prost_types::Timestamp>) -> Option<String> {
+pub(crate) fn at(value: Option<prost_types::Timestamp>) -> Option<String> {
     time("time", value).ok().map(|at: Timestamp| at.to_string())
 }
 
@@ -275,6 +275,19 @@ pub fn usage(month: &str, entries: &[UsageEntry]) -> Value {
         })
     };
     json!({ "month": month, "usage": entries.iter().map(one).collect::<Vec<_>>() })
+}
+
+pub fn suspensions(month: &str, entries: &[SuspensionEntry]) -> Value {
+    let one = |entry: &SuspensionEntry| {
+        json!({
+            "tenant": entry.tenant,
+            "suspended_seconds": show::seconds(entry.suspended),
+            "unpaid_seconds": show::seconds(entry.unpaid),
+            "times": entry.times,
+            "standing": entry.standing,
+        })
+    };
+    json!({ "month": month, "suspensions": entries.iter().map(one).collect::<Vec<_>>() })
 }
 
 fn entry(entry: &EventEntry) -> Value {

@@ -27,7 +27,7 @@ use crate::case::Case;
 pub use notices::{cause_word, ended_by, notices, paid};
 use relay::last_check;
 pub use relay::{relay, verified};
-pub use usage::usage;
+pub use usage::{seconds, suspensions, suspensions_csv, usage, usage_csv};
 
 /// Targets of a violation that are listed; all are in the JSON.
 const TARGETS_SHOWN: usize = 12;

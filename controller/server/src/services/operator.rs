@@ -8,12 +8,12 @@ use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
     Evidence, GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse,
     ImposeRequest, ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse,
-    ListNodesRequest, ListNodesResponse, ListNoticesRequest, ListNoticesResponse, ListTenantsRequest,
-    ListTenantsResponse, ListUsageRequest, ListUsageResponse, ListViolationsRequest, ListViolationsResponse,
-    MeasureRecord, Node, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
-    ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
-    SuspendResponse, TenantEntry, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
-    import_tenants_request,
+    ListNodesRequest, ListNodesResponse, ListNoticesRequest, ListNoticesResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest, ListUsageResponse,
+    ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PaidRequest, PaidResponse,
+    PauseRequest, PauseResponse, ReleaseBrakesRequest, ReleaseBrakesResponse, ReleaseRequest,
+    ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, TenantEntry,
+    VerifyRequest, VerifyResponse, WatchRequest, WatchResponse, import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
@@ -292,6 +292,14 @@ impl OperatorService for Service {
     ) -> Result<Response<ListUsageResponse>, Status> {
         self.0.protection.operator(&request)?;
         usage::list(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_suspensions(
+        &self,
+        request: Request<ListSuspensionsRequest>,
+    ) -> Result<Response<ListSuspensionsResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        usage::suspensions(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_notices(

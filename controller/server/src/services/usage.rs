@@ -1,14 +1,19 @@
 //! What tenants have sent and received, for operators and for whoever bills.
 
+use std::time::Duration;
+
 use reeve_policy::{Month, TenantId};
-use reeve_proto::operator::v1::{ListUsageRequest, ListUsageResponse, UsageEntry};
-use reeve_proto::time_to_wire;
+use reeve_proto::operator::v1::{
+    ListSuspensionsRequest, ListSuspensionsResponse, ListUsageRequest, ListUsageResponse, SuspensionEntry,
+    UsageEntry,
+};
+use reeve_proto::{duration_to_wire, time_to_wire};
 use tonic::Status;
 
 use super::operator::{page_size, parsed};
 use super::{House, unreadable};
 use crate::clock;
-use crate::store::{UsageFilter, UsageRow};
+use crate::store::{Suspended, UsageFilter, UsageRow};
 
 /// Lists what tenants used in a month.
 pub(super) async fn list(house: &House, request: ListUsageRequest) -> Result<ListUsageResponse, Status> {
@@ -41,4 +46,34 @@ pub(super) async fn list(house: &House, request: ListUsageRequest) -> Result<Lis
     };
     let entries = rows.into_iter().map(entry).collect();
     Ok(ListUsageResponse { month: month.to_string(), entries, next_page_token })
+}
+
+/// Tells who was suspended for how long in a month.
+pub(super) async fn suspensions(
+    house: &House,
+    request: ListSuspensionsRequest,
+) -> Result<ListSuspensionsResponse, Status> {
+    let limit = page_size(request.page_size, 500, 1_000)? as usize;
+    let now = clock::now();
+    let month = parsed("month", &request.month)?.unwrap_or_else(|| Month::of(now));
+    let after: Option<TenantId> = parsed("page_token", &request.page_token)?;
+    let tenant: Option<TenantId> = parsed("tenant", &request.tenant)?;
+    let all = house.store.suspensions(month, tenant.as_ref(), now).await.map_err(unreadable)?;
+    if let Some(tenant) = tenant.filter(|_| all.is_empty())
+        && house.directory.snapshot().tenants.by_id(&tenant).is_none()
+    {
+        return Err(Status::not_found(format!("there is no tenant {tenant}")));
+    }
+    let entry = |(tenant, suspended): (TenantId, Suspended)| SuspensionEntry {
+        tenant: tenant.to_string(),
+        suspended: Some(duration_to_wire(Duration::from_nanos(suspended.total))),
+        unpaid: Some(duration_to_wire(Duration::from_nanos(suspended.unpaid))),
+        times: suspended.times,
+        standing: suspended.standing,
+    };
+    let mut rest = all.into_iter().filter(|(tenant, _)| after.as_ref().is_none_or(|after| tenant > after));
+    let entries: Vec<SuspensionEntry> = rest.by_ref().take(limit).map(entry).collect();
+    let last = entries.last().filter(|_| rest.next().is_some());
+    let next_page_token = last.map(|last| last.tenant.clone()).unwrap_or_default();
+    Ok(ListSuspensionsResponse { month: month.to_string(), entries, next_page_token })
 }

@@ -12,6 +12,7 @@ pub(crate) mod policies;
 mod query;
 mod read;
 mod row;
+mod suspensions;
 pub mod write;
 
 use std::io;
@@ -27,6 +28,7 @@ pub use read::{
     EventFilter, EventRow, MeasureRow, NodeRow, NoticeFilter, NoticeRow, OrderRow, UsageFilter, UsageRow,
     ViolationFilter,
 };
+pub use suspensions::Suspended;
 
 /// Why the database would not do what was asked.
 #[derive(Debug, thiserror::Error)]
