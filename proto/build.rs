@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::fs;
 
+use protox::prost::Message as _;
+
 /// Where packages begin.
 const ROOT: &str = "proto";
 
 /// The files, in the order of their dependence.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "reeve/types/v1/tenant.proto",
     "reeve/types/v1/violation.proto",
     "reeve/types/v1/decision.proto",
@@ -19,6 +21,7 @@ const FILES: [&str; 11] = [
     "reeve/agent/v1/agent_service.proto",
     "reeve/status/v1/status_service.proto",
     "reeve/operator/v1/operator_service.proto",
+    "reeve/operator/v1/access_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,6 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let descriptors = protox::compile(FILES, [ROOT])?;
+    // What methods there are, for whoever decides who may call them.
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    fs::write(std::path::Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         // Its `connect` constructor would collide with the call of that name; callers bring a channel of their own.
         .build_transport(false)

@@ -1,6 +1,9 @@
 //! What the protocol files generate, nested as their packages are. Its documentation is the comments there.
 #![allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated code")]
 
+/// All protocol files, as a `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The vocabulary.
 pub mod types {
     /// Version 1.

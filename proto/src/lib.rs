@@ -26,7 +26,7 @@ mod tenant;
 mod violation;
 
 pub use error::WireError;
-pub use generated::{agent, operator, status, types};
+pub use generated::{DESCRIPTORS, agent, operator, status, types};
 pub use read::{clip, duration, duration_to_wire, time, time_to_wire};
 
 /// The longest text in a message, in bytes; names are shorter by their own rule.

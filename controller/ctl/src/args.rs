@@ -1,8 +1,11 @@
 //! The command line.
 
+mod access;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access::{RoleArg, TokenCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
@@ -10,7 +13,8 @@ use reeve_policy::{Month, Name, PolicyVersion, Protocol, Scope, Target, Timestam
 
 /// Asks and steers a Reeve controller.
 ///
-/// With credentials (--dir and --as, made by `reeve-controller init`) it speaks TLS and the controller knows who you are.
+/// With credentials (--dir and --as, made by `reeve-controller init`; or --dir and --token-file, made by `reevectl token create`) it
+/// speaks TLS and the controller knows who you are.
 /// Without, it reaches a controller on this machine that has no certificates either.
 #[derive(Debug, Parser)]
 #[command(name = "reevectl", version, max_term_width = 100, after_long_help = AFTER)]
@@ -49,7 +53,7 @@ Exit codes:
  65  a file holds what it must not
  69  the controller cannot be reached
  74  reading or writing failed
- 77  not permitted: the certificate is not accepted";
+ 77  not permitted: the certificate or token is not accepted, or its role may not do that";
 
 /// How to reach the controller.
 #[derive(Debug, Args)]
@@ -63,6 +67,11 @@ pub struct Connection {
     /// The operator whose certificate is shown.
     #[arg(long = "as", global = true, value_name = "NAME", env = "REEVE_AS")]
     pub operator: Option<Name>,
+    /// A file that holds a token and nothing else; --dir then needs ca.crt alone.
+    ///
+    /// With --as too, the certificate is shown as well, and what the token may do holds.
+    #[arg(long, global = true, value_name = "FILE", env = "REEVE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
     /// How long to wait for an answer.
     #[arg(long, global = true, value_name = "TIME", default_value = "15s", value_parser = span)]
     pub timeout: Duration,
@@ -83,6 +92,14 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<TenantsCommand>,
     },
+    /// Makes, lists and revokes the tokens of programs; for administrators
+    Token {
+        /// What to do.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Tells who the controller takes you for
+    Whoami,
     /// Lists nodes and how their agents fare
     Nodes,
     /// Lists violations, newest first, or shows one with its evidence
@@ -668,5 +685,9 @@ mod tests {
         assert!(parse("reevectl check-relay 192.0.2.1").is_err());
         assert!(parse("reevectl verify alice").is_ok());
         assert!(parse("reevectl verify").is_err());
+        assert!(parse("reevectl token create x --role billing --from 192.0.2.0/24 --expires 30d").is_ok());
+        assert!(parse("reevectl token create x").is_err(), "a role is never taken for granted");
+        assert!(parse("reevectl token create ../x --role admin").is_err());
+        assert!(parse("reevectl status a --token-file t --dir d").is_ok());
     }
 }

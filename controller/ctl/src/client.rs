@@ -4,11 +4,15 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
 use reeve_proto::MAX_MESSAGE_BYTES;
+use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_replay::FileError;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use crate::args::Connection;
 
@@ -27,8 +31,14 @@ pub enum CallError {
         number: u32,
     },
     /// Half of the credentials were given.
-    #[error("--dir and --as belong together")]
+    #[error("--dir belongs with --as or --token-file, and --as with --dir")]
     HalfCredentials,
+    /// A file holds no token.
+    #[error("{path} holds no token: one line that begins with `reeve_`", path = path.display())]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -150,7 +160,7 @@ impl CallError {
                 FileError::Read { .. } => 74,
                 _ => 65,
             },
-            Self::Content(_) | Self::NoTenants { .. } | Self::Clashing(_) => 65,
+            Self::Content(_) | Self::NoToken { .. } | Self::NoTenants { .. } | Self::Clashing(_) => 65,
             Self::Address { .. } => 2,
             Self::Unreachable { .. } => 69,
             Self::Refused(status) => match status.code() {
@@ -207,13 +217,30 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// A connection to the controller.
 pub struct Controller {
-    channel: Channel,
+    channel: Shown,
+}
+
+/// A channel over which a token is shown with each call, if there is one.
+type Shown = InterceptedService<Channel, Bearer>;
+
+/// Shows a token.
+#[derive(Clone)]
+pub struct Bearer(Option<AsciiMetadataValue>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl Controller {
     /// Connects.
     pub async fn connect(connection: &Connection) -> Result<Self, CallError> {
         let tls = credentials(connection)?;
+        let bearer = Bearer(connection.token_file.as_deref().map(token).transpose()?);
         let address = connection.controller.clone().unwrap_or_else(|| {
             let scheme = if tls.is_some() { "https" } else { "http" };
             format!("{scheme}://127.0.0.1:7443")
@@ -224,12 +251,12 @@ impl Controller {
         };
         if tls.is_none() && address.starts_with("http:") && !is_on_this_machine(&address) {
             let reason =
-                "without credentials only a controller on this machine is reached: give --dir and --as"
+                "without credentials only a controller on this machine is reached: give --dir, and --as or --token-file"
                     .to_owned();
             return Err(CallError::Address { address, reason });
         }
         if tls.is_none() && address.starts_with("https:") {
-            let reason = "https takes credentials: give --dir and --as".to_owned();
+            let reason = "https takes credentials: give --dir, and --as or --token-file".to_owned();
             return Err(CallError::Address { address, reason });
         }
         let mut endpoint = Endpoint::from_shared(address.clone())
@@ -244,16 +271,22 @@ impl Controller {
             address: address.clone(),
             reason: chain(&error),
         };
-        Ok(Self { channel: endpoint.connect().await.map_err(unreachable)? })
+        let channel = endpoint.connect().await.map_err(unreachable)?;
+        Ok(Self { channel: InterceptedService::new(channel, bearer) })
     }
 
     /// Asks where tenants stand.
-    pub fn status(&self) -> StatusServiceClient<Channel> {
+    pub fn status(&self) -> StatusServiceClient<Shown> {
         StatusServiceClient::new(self.channel.clone())
     }
 
+    /// Says who may call.
+    pub fn access(&self) -> AccessServiceClient<Shown> {
+        AccessServiceClient::new(self.channel.clone())
+    }
+
     /// Steers.
-    pub fn operator(&self) -> OperatorServiceClient<Channel> {
+    pub fn operator(&self) -> OperatorServiceClient<Shown> {
         OperatorServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
@@ -269,9 +302,13 @@ fn is_on_this_machine(address: &str) -> bool {
 }
 
 fn credentials(connection: &Connection) -> Result<Option<ClientTlsConfig>, CallError> {
-    let (dir, name) = match (&connection.dir, &connection.operator) {
-        (None, None) => return Ok(None),
-        (Some(dir), Some(name)) => (dir, name),
+    let (dir, name) = match (&connection.dir, &connection.operator, &connection.token_file) {
+        (None, None, _) => return Ok(None),
+        (Some(dir), None, Some(_)) => {
+            let ca = Certificate::from_pem(read(&dir.join("ca.crt"))?);
+            return Ok(Some(ClientTlsConfig::new().ca_certificate(ca)));
+        }
+        (Some(dir), Some(name), _) => (dir, name),
         _ => return Err(CallError::HalfCredentials),
     };
     let operators = dir.join("operators");
@@ -282,6 +319,18 @@ fn credentials(connection: &Connection) -> Result<Option<ClientTlsConfig>, CallE
         .ca_certificate(Certificate::from_pem(ca))
         .identity(Identity::from_pem(certificate, key));
     Ok(Some(tls))
+}
+
+/// The token of a file, as it is shown.
+fn token(path: &Path) -> Result<AsciiMetadataValue, CallError> {
+    let none = || CallError::NoToken { path: path.to_owned() };
+    let text = String::from_utf8(read(path)?).map_err(|_| none())?;
+    let text = text.trim();
+    let is_token = text.starts_with("reeve_") && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut shown: AsciiMetadataValue =
+        is_token.then(|| format!("Bearer {text}").parse().ok()).flatten().ok_or_else(none)?;
+    shown.set_sensitive(true);
+    Ok(shown)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CallError> {

@@ -67,6 +67,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Tenants { command: Some(TenantsCommand::Import { replace, .. }) } => {
             call.import(&import, replace).await
         }
+        Command::Token { command } => call.token(command).await,
+        Command::Whoami => call.who_am_i().await,
         Command::Nodes => call.nodes().await,
         Command::Violations { command: Some(ViolationsCommand::Show { id }), .. } => {
             call.violation(id.to_string()).await
@@ -176,21 +178,25 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
 /// The port on which a server takes mail from others; what is said elsewhere is told to nobody.
 const PORT_SMTP: u16 = 25;
 
-struct Call {
-    controller: Controller,
+pub(crate) struct Call {
+    pub(crate) controller: Controller,
     timeout: std::time::Duration,
     json: bool,
 }
 
 impl Call {
-    fn request<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
         request
     }
 
     /// One of the two, on standard output.
-    fn tell(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), CallError> {
+    pub(crate) fn tell(
+        &self,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), CallError> {
         let mut out = std::io::stdout().lock();
         if self.json {
             writeln!(out, "{}", json())?;

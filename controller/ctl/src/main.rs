@@ -1,5 +1,6 @@
 //! `reevectl`: the operators' command line.
 
+mod access;
 mod args;
 mod case;
 mod client;

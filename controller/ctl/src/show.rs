@@ -54,12 +54,12 @@ pub fn node_order_word(state: node_order::State) -> &'static str {
     }
 }
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Timestamp::EPOCH + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// `2026-01-31T12:00:00Z (5 min ago)`, or a dash.
-fn when(value: Option<prost_types::Timestamp>) -> String {
+pub fn when(value: Option<prost_types::Timestamp>) -> String {
     match time("time", value) {
         Ok(at) => when_from(at, now()),
         Err(_) => "-".to_owned(),
@@ -76,7 +76,7 @@ fn when_from(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn table(rows: &[Vec<String>]) -> String {
+pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -96,12 +96,12 @@ fn plain(cell: &str) -> String {
     cell.chars().map(|c| if is_plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
 /// Facts, the names of which stand in a column.
-fn facts(facts: &[(&str, String)]) -> String {
+pub fn facts(facts: &[(&str, String)]) -> String {
     let rows: Vec<Vec<String>> = facts
         .iter()
         .filter(|(_, value)| !value.is_empty())

@@ -100,7 +100,8 @@ impl ControllerError {
             Self::Store(StoreError::Io { source, .. }) => of_io(source, 74),
             Self::Store(StoreError::Sql(_)) => 74,
             Self::Pki(PkiError::File { source, .. }) => of_io(source, 74),
-            Self::Pki(PkiError::Certificate { .. } | PkiError::NoKey { .. }) => 78,
+            Self::Pki(PkiError::Name { .. }) => 2,
+            Self::Pki(PkiError::Certificate { .. } | PkiError::NoKey { .. } | PkiError::Role { .. }) => 78,
             Self::Signal(_) => 1,
         }
     }

@@ -7,14 +7,15 @@
 //!                                 │
 //!                                 ├─▶ directory (who is who and where they stand, in memory) ─▶ services::status
 //!                                 └─▶ events ─▶ services::operator (watch)
-//! operators ─▶ services::operator ─▶ writer ─▶ orders ─▶ services::agent ─▶ agents
+//! operators ─▶ auth ─▶ services::operator ─▶ writer ─▶ orders ─▶ services::agent ─▶ agents
 //! ```
 //!
 //! Invariants: only the [`writer`] writes, so everything happens in one order; nothing is acknowledged, published
 //! or sent before it is on disk; what is told of a tenant's state is what agents read back from their kernels.
 //!
-//! Left out: several controllers on one database, notices and cases, roles finer than agent and operator.
+//! Left out: several controllers on one database, notices and cases.
 
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod directory;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use reeve_controller::auth::Role;
 use reeve_controller::config::{Config, DEFAULT_DIR, DEFAULT_LISTEN};
 use reeve_controller::error::ControllerError;
 use reeve_controller::pki::{self, Wanted};
@@ -35,10 +36,11 @@ const EXIT_CODES: &str = "Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes the folder, the authority, and certificates for the controller, its nodes and its operators
+    /// Makes the folder, the authority, and certificates for the controller, its nodes and its people
     ///
-    /// Running it again adds what is missing and changes nothing else: name new nodes and operators as they come. Copy
-    /// ca.crt and nodes/NAME.crt and .key to the node NAME, ca.crt and operators/NAME.crt and .key to the operator NAME.
+    /// Running it again adds what is missing and changes nothing else: name new nodes and people as they come. Copy
+    /// ca.crt and nodes/NAME.crt and .key to the node NAME, ca.crt and operators/NAME.crt and .key to whoever is NAME.
+    /// Programs do better with tokens, which an administrator makes: reevectl token create.
     /// ca.key is needed for signing only; keep it safe.
     Init(InitArgs),
     /// Runs the controller until SIGTERM or SIGINT
@@ -79,9 +81,15 @@ struct InitArgs {
     /// A node to make a certificate for. May be given several times.
     #[arg(long, value_name = "NAME")]
     node: Vec<Name>,
-    /// An operator to make a certificate for. May be given several times.
+    /// Somebody to make an administrator's certificate for: everything, and who else may call. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    admin: Vec<Name>,
+    /// Somebody to make an operator's certificate for: reading and ordering. May be given several times.
     #[arg(long, value_name = "NAME")]
     operator: Vec<Name>,
+    /// Somebody to make a certificate for who reads everything and orders nothing. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    viewer: Vec<Name>,
 }
 
 #[derive(Debug, Args)]
@@ -145,8 +153,11 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn init(args: &InitArgs) -> anyhow::Result<()> {
-    let wanted =
-        Wanted { hosts: args.host.clone(), nodes: args.node.clone(), operators: args.operator.clone() };
+    let of = |role, names: &[Name]| names.iter().map(|name| (role, name.clone())).collect::<Vec<_>>();
+    let mut people = of(Role::Admin, &args.admin);
+    people.extend(of(Role::Operator, &args.operator));
+    people.extend(of(Role::Viewer, &args.viewer));
+    let wanted = Wanted { hosts: args.host.clone(), nodes: args.node.clone(), people };
     let made = pki::init(&args.dir.dir, &wanted).map_err(ControllerError::from)?;
     let mut out = std::io::stdout().lock();
     for path in &made {

@@ -15,7 +15,8 @@ use rcgen::{
 };
 use reeve_policy::Name;
 
-use crate::clock;
+use crate::auth::Role;
+use crate::{clock, identity};
 
 /// How long the authority holds, and how long what it signs does, in days.
 const CA_DAYS: u64 = 3_650;
@@ -50,6 +51,22 @@ pub enum PkiError {
         /// What is wrong.
         source: rcgen::Error,
     },
+    /// Somebody has a certificate for another role than is wanted.
+    #[error("{path} is for the role {found}, not {role}: remove it and its key first", path = path.display())]
+    Role {
+        /// The certificate.
+        path: PathBuf,
+        /// Its role.
+        found: Role,
+        /// The role that is wanted.
+        role: Role,
+    },
+    /// A name that nobody may have.
+    #[error("`{name}` is what the controller calls others: `local`, and what begins with `token.`")]
+    Name {
+        /// The name.
+        name: Name,
+    },
     /// The authority's certificate is there, but not its key.
     #[error("{path} is missing: without the authority's key nothing can be signed", path = path.display())]
     NoKey {
@@ -65,8 +82,8 @@ pub struct Wanted {
     pub hosts: Vec<String>,
     /// Nodes.
     pub nodes: Vec<Name>,
-    /// Operators.
-    pub operators: Vec<Name>,
+    /// People and programs, each with a role: operators most of all.
+    pub people: Vec<(Role, Name)>,
 }
 
 /// Makes what is wanted and not there yet; returns what was made.
@@ -91,12 +108,11 @@ pub fn init(dir: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>, PkiError> {
         }
         sign(&authority, params, dir, SERVER, SERVER_KEY, &mut made)?;
     }
-    for (folder, kind, names) in
-        [("nodes", "node", &wanted.nodes), ("operators", "operator", &wanted.operators)]
-    {
-        for name in names {
-            client(&authority, &dir.join(folder), kind, name, &mut made)?;
-        }
+    for name in &wanted.nodes {
+        client(&authority, &dir.join("nodes"), Role::Node, name, &mut made)?;
+    }
+    for (role, name) in &wanted.people {
+        client(&authority, &dir.join("operators"), *role, name, &mut made)?;
     }
     Ok(made)
 }
@@ -104,18 +120,25 @@ pub fn init(dir: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>, PkiError> {
 fn client(
     authority: &Issuer<'_, KeyPair>,
     folder: &Path,
-    kind: &str,
+    role: Role,
     name: &Name,
     made: &mut Vec<PathBuf>,
 ) -> Result<(), PkiError> {
     make_dir(folder)?;
     let (certificate_file, key_file) = (format!("{name}.crt"), format!("{name}.key"));
     let path = folder.join(&certificate_file);
-    if path.exists() {
-        return Ok(());
+    let uri = format!("reeve://{role}/{name}");
+    if identity::parse(&uri).is_none() {
+        return Err(PkiError::Name { name: name.clone() });
     }
-    let mut params = certificate(&path, &format!("{kind} {name}"), DAYS)?;
-    let uri = format!("reeve://{kind}/{name}");
+    if path.exists() {
+        let found = read_pem(&path).and_then(|der| identity::read(&der));
+        return match found {
+            Some((found, _)) if found != role => Err(PkiError::Role { path, found, role }),
+            _ => Ok(()),
+        };
+    }
+    let mut params = certificate(&path, &format!("{role} {name}"), DAYS)?;
     let uri = uri.try_into().map_err(|source| PkiError::Certificate { path: path.clone(), source })?;
     params.subject_alt_names = vec![SanType::URI(uri)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -173,6 +196,12 @@ fn certificate(path: &Path, name: &str, days: u64) -> Result<CertificateParams, 
     params.not_before = at(today.saturating_sub(DAY_SECS));
     params.not_after = at(today + days * DAY_SECS);
     Ok(params)
+}
+
+/// The first certificate of a file, as DER.
+fn read_pem(path: &Path) -> Option<Vec<u8>> {
+    let bytes = fs::read(path).ok()?;
+    Some(x509_parser::pem::parse_x509_pem(&bytes).ok()?.1.contents)
 }
 
 /// The names that the controller's certificate has now.
@@ -256,8 +285,14 @@ mod tests {
         assert_eq!(init(dir.path(), &wanted).unwrap().len(), 6);
         let before = fs::read(dir.path().join(CA)).unwrap();
         assert_eq!(init(dir.path(), &wanted).unwrap(), Vec::<PathBuf>::new());
-        let more = Wanted { operators: vec!["oncall".parse().unwrap()], ..wanted };
+        let more = Wanted { people: vec![(Role::Operator, "oncall".parse().unwrap())], ..wanted };
         assert_eq!(init(dir.path(), &more).unwrap().len(), 2);
+        let raised = Wanted { people: vec![(Role::Admin, "oncall".parse().unwrap())], ..Wanted::default() };
+        assert!(matches!(init(dir.path(), &raised), Err(PkiError::Role { found: Role::Operator, .. })));
+        for name in ["local", "token.x"] {
+            let taken = Wanted { people: vec![(Role::Admin, name.parse().unwrap())], ..Wanted::default() };
+            assert!(matches!(init(dir.path(), &taken), Err(PkiError::Name { .. })), "{name}");
+        }
         assert_eq!(fs::read(dir.path().join(CA)).unwrap(), before);
         for key in [CA_KEY, SERVER_KEY, "nodes/n1.key", "operators/oncall.key"] {
             let mode = fs::metadata(dir.path().join(key)).unwrap().permissions().mode();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::agent::v1::agent_service_server::AgentServiceServer;
+use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::status::v1::status_service_server::StatusServiceServer;
 use reeve_telemetry::metrics::Endpoint;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use crate::auth::{Book, Gate, GateLayer};
 use crate::clock;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -22,12 +24,14 @@ use crate::events::Events;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
 use crate::services::{self, House};
-use crate::store::Store;
+use crate::store::{Store, access};
 use crate::streams::Streams;
 use crate::writer::Task;
 
 /// A peer that answers no keep-alive for this long is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A handshake takes no longer than this.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Streams that do not end by themselves are cut off this long after the controller was told to stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -81,9 +85,11 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let protection = self.config.protection();
         let _only = claim_folder(&self.config.dir)?;
-        let (store, connection) = Store::open(&self.config.dir).await?;
+        let (store, mut connection) = Store::open(&self.config.dir).await?;
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
+        let book = Book::new(access::load(&mut connection).await?);
+        let gate = Gate::new(protection, book.clone());
         let (task, writer) =
             Task::new(connection, Arc::clone(&directory), events.clone(), streams.clone()).await?;
         let writing = tokio::spawn(task.run());
@@ -95,7 +101,8 @@ impl Controller {
             let refresh = move || metrics.refresh(&directory, &streams, clock::now());
             [counting, tokio::spawn(endpoint.serve(registry, refresh))]
         });
-        let house = House { protection, directory, store: store.clone(), writer, events, streams, metrics };
+        let house =
+            House { protection, book, directory, store: store.clone(), writer, events, streams, metrics };
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -103,18 +110,23 @@ impl Controller {
         if let Some(credentials) = &self.config.credentials {
             let tls = ServerTlsConfig::new()
                 .identity(Identity::from_pem(&credentials.certificate, &credentials.key))
-                .client_ca_root(Certificate::from_pem(&credentials.ca));
+                .client_ca_root(Certificate::from_pem(&credentials.ca))
+                // Programs show a token instead. Whoever shows nothing is refused at the gate.
+                .client_auth_optional(true)
+                .timeout(HANDSHAKE);
             server = server.tls_config(tls)?;
         }
         announce(self.address, protection);
         ready();
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = server
+            .layer(GateLayer(gate))
             .add_service(
                 AgentServiceServer::new(services::agent::Service(house.clone()))
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
+            .add_service(AccessServiceServer::new(services::access::Service(house.clone())))
             .add_service(StatusServiceServer::new(services::status::Service::new(house.clone())))
             .add_service(
                 OperatorServiceServer::new(services::operator::Service(house))

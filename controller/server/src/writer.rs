@@ -12,6 +12,7 @@ use reeve_proto::session::Hello;
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::auth::{Book, Change, Taken};
 use crate::clock;
 use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
@@ -19,7 +20,7 @@ use crate::store::write::{
     self, Asked, Desk, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, PaidFor,
     Released, Requested, VerifyAsked,
 };
-use crate::store::{Connection, Policies, StoreError};
+use crate::store::{Connection, Policies, StoreError, access};
 use crate::streams::Streams;
 
 /// How many jobs may wait; those who have more wait with them.
@@ -125,6 +126,12 @@ pub(crate) enum Job {
     },
     NodeChange {
         what: What,
+    },
+    /// Who may call. The book has it before whoever asked is answered, whether or not they still wait.
+    Access {
+        change: Box<Change>,
+        book: Book,
+        reply: Reply<Taken>,
     },
 }
 
@@ -430,6 +437,16 @@ async fn run(conn: &mut Connection, job: Job, effects: &mut Effects) -> Result<T
                 Err(error) => Err((error, failed(reply))),
             }
         }
+        Job::Access { change, book, reply } => match access::change(conn, &change, effects.now).await {
+            Ok(taken) => Ok(Box::new(move |result: Result<(), WriteError>| {
+                if result.is_ok() && taken == Taken::Done {
+                    book.enter(&change);
+                }
+                // Whoever asked may have given up waiting.
+                let _ = reply.send(result.map(|()| taken));
+            })),
+            Err(error) => Err((error, failed(reply))),
+        },
         Job::NodeChange { what } => {
             effects.events.push(what);
             Ok(nobody())

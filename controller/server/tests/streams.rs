@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Agent, Running};
+use reeve_controller::auth::Role;
 use reeve_controller::pki::{self, Wanted};
 use reeve_policy::{Loss, OrderResult, Report, Timestamp, Violation, ViolationId, ViolationState, Window};
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
@@ -207,7 +208,7 @@ async fn certificates_say_who_may_do_what() {
     let (dir, foreign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let wanted = Wanted {
         nodes: vec!["n1".parse().unwrap()],
-        operators: vec!["oncall".parse().unwrap()],
+        people: vec![(Role::Operator, "oncall".parse().unwrap())],
         ..Wanted::default()
     };
     for folder in [dir.path(), foreign.path()] {

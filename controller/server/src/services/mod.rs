@@ -1,5 +1,6 @@
-//! The three services, each a thin layer between messages and the directory, the store and the writer.
+//! The services, each a thin layer between messages and the directory, the store and the writer.
 
+pub(crate) mod access;
 pub(crate) mod agent;
 mod brakes;
 mod notices;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use reeve_proto::WireError;
 use tonic::Status;
 
+use crate::auth::Book;
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::identity::Protection;
@@ -26,6 +28,7 @@ use crate::writer::{WriteError, Writer};
 #[derive(Clone, Debug)]
 pub(crate) struct House {
     pub protection: Protection,
+    pub book: Book,
     pub directory: Arc<Directory>,
     pub store: Store,
     pub writer: Writer,

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::status::state_to_wire;
 use super::{House, brakes, notices, orders, unreadable, unsound, unwritable, usage, watch};
+use crate::auth::{Caller, Role};
 use crate::clock;
 use crate::identity::Protection;
 use crate::store::write::ImportMethod;
@@ -216,7 +217,12 @@ impl OperatorService for Service {
 
     async fn suspend(&self, request: Request<SuspendRequest>) -> Result<Response<SuspendResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
+        let role = Caller::of(request.extensions())?.role;
         let request = request.into_inner();
+        if role == Role::Billing && !request.until_paid {
+            let text = "billing suspends until an invoice is paid (until_paid), and not otherwise";
+            return Err(Status::permission_denied(text));
+        }
         tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an operator suspends");
         orders::suspend(&self.0, operator, request).await.map(Response::new)
     }

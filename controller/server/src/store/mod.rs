@@ -7,6 +7,7 @@
 //! All of it speaks to a [`Connection`], whatever the engine behind it, in statements that SQLite and PostgreSQL read alike
 //! (`query`). What differs between engines is in `engine` and in the migrations, and nowhere else.
 
+pub(crate) mod access;
 mod engine;
 pub(crate) mod policies;
 mod query;

@@ -64,6 +64,29 @@ impl Running {
         let endpoint = Endpoint::from_shared(format!("https://{}", self.address)).unwrap();
         endpoint.tls_config(tls).unwrap().connect().await.unwrap()
     }
+
+    /// A channel over TLS without a certificate of its own.
+    pub async fn bare(&self, authority: &Path) -> Channel {
+        let ca = std::fs::read(authority.join("ca.crt")).unwrap();
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+        let endpoint = Endpoint::from_shared(format!("https://{}", self.address)).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+    }
+}
+
+/// What becomes of a call of `path` with an empty message, showing a token if there is one.
+pub async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Result<(), tonic::Status> {
+    let mut request = tonic::Request::new(());
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    let path = tonic::codegen::http::uri::PathAndQuery::try_from(path).unwrap();
+    // Also a method with one answer can be called so: what matters is how it begins.
+    let answered = tokio::time::timeout(PATIENCE, client.server_streaming(request, path, codec));
+    answered.await.expect("an answer in time").map(drop)
 }
 
 /// An agent's end of a stream.

@@ -1,0 +1,106 @@
+//! Who may call, on disk.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use reeve_policy::Timestamp;
+
+use super::row::{name, nanos, time};
+use super::{Connection, StoreError};
+use crate::auth::{Change, Hash, Records, Role, Taken, Token};
+
+/// The most good tokens at a time.
+const MAX_TOKENS: i64 = 10_000;
+/// How long a token that ended is listed.
+const REMEMBERED_SECS: u64 = 400 * 86_400;
+
+type TokenRow = (Vec<u8>, String, String, String, i64, String, i64, Option<i64>, String);
+
+/// All of it.
+///
+/// # Errors
+/// Where the database fails, or holds what cannot be read.
+pub async fn load(conn: &mut Connection) -> Result<Records, StoreError> {
+    let rows: Vec<TokenRow> = sqlx::query_as(
+        "SELECT hash, name, role, beginning, created, created_by, expires, revoked, addresses FROM api_tokens",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut records = Records::default();
+    for row in rows {
+        let token = token(row)?;
+        records.tokens.insert(token.hash, Arc::new(token));
+    }
+    Ok(records)
+}
+
+fn token(row: TokenRow) -> Result<Token, StoreError> {
+    let (hash, token_name, role, beginning, created, created_by, expires, revoked, addresses) = row;
+    let wrong = |detail: String| StoreError::Body { kind: "token", detail };
+    let prefixes = addresses.split_whitespace().map(str::parse::<IpNet>).collect::<Result<Vec<_>, _>>();
+    Ok(Token {
+        hash: Hash::from_bytes(&hash).ok_or_else(|| wrong("its hash has another length".to_owned()))?,
+        name: name("token", &token_name)?,
+        role: role.parse::<Role>().map_err(|error| wrong(error.to_string()))?,
+        beginning,
+        created: time(created),
+        created_by,
+        expires: time(expires),
+        revoked: revoked.map(time),
+        addresses: prefixes.map_err(|error| wrong(error.to_string()))?,
+    })
+}
+
+/// Makes a change.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn change(conn: &mut Connection, change: &Change, now: Timestamp) -> Result<Taken, StoreError> {
+    match change {
+        Change::TokenMade(token) => make_token(conn, token, now).await,
+        Change::TokenRevoked { hash, at } => {
+            let done = sqlx::query("UPDATE api_tokens SET revoked = $1 WHERE hash = $2 AND revoked IS NULL")
+                .bind(nanos(*at))
+                .bind(hash.as_bytes())
+                .execute(&mut *conn)
+                .await?;
+            Ok(if done.rows_affected() == 0 { Taken::Gone } else { Taken::Done })
+        }
+    }
+}
+
+async fn make_token(conn: &mut Connection, token: &Token, now: Timestamp) -> Result<Taken, StoreError> {
+    let old = Timestamp::from_nanos(now.as_nanos().saturating_sub(REMEMBERED_SECS * 1_000_000_000));
+    sqlx::query("DELETE FROM api_tokens WHERE expires < $1 OR revoked < $1")
+        .bind(nanos(old))
+        .execute(&mut *conn)
+        .await?;
+    let good: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM api_tokens WHERE revoked IS NULL AND expires > $1")
+            .bind(nanos(now))
+            .fetch_all(&mut *conn)
+            .await?;
+    if good.iter().any(|(name,)| name == token.name.as_str()) {
+        return Ok(Taken::Exists);
+    }
+    if i64::try_from(good.len()).unwrap_or(i64::MAX) >= MAX_TOKENS {
+        return Ok(Taken::Full);
+    }
+    let addresses: Vec<String> = token.addresses.iter().map(ToString::to_string).collect();
+    sqlx::query(
+        "INSERT INTO api_tokens (hash, name, role, beginning, created, created_by, expires, revoked, addresses) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(token.hash.as_bytes())
+    .bind(token.name.as_str())
+    .bind(token.role.as_str())
+    .bind(&token.beginning)
+    .bind(nanos(token.created))
+    .bind(&token.created_by)
+    .bind(nanos(token.expires))
+    .bind(token.revoked.map(nanos))
+    .bind(addresses.join(" "))
+    .execute(&mut *conn)
+    .await?;
+    Ok(Taken::Done)
+}
