@@ -1,4 +1,4 @@
-//! How the controller is set up: a folder, and where to listen.
+//! How the controller is set up: a folder, what its settings say, and where to listen.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use crate::clock;
 use crate::error::ControllerError;
 use crate::identity::Protection;
 use crate::pki::{CA, SERVER, SERVER_KEY};
+use crate::settings::Settings;
 
 /// Where the controller keeps everything, if nobody says otherwise.
 pub const DEFAULT_DIR: &str = "/var/lib/reeve/controller";
@@ -42,23 +43,26 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What it shows; `None` without certificates.
     pub credentials: Option<Credentials>,
+    /// What `controller.toml` says.
+    pub settings: Settings,
 }
 
 impl Config {
     /// The set-up of a folder.
     ///
     /// # Errors
-    /// When the folder is not there, some but not all of the certificates are, or one without is to listen to others than
+    /// When the folder is not there, some but not all of the certificates are, the settings cannot be read, or one without is to listen to others than
     /// this machine.
     pub fn load(dir: &Path, listen: SocketAddr) -> Result<Self, ControllerError> {
         if !dir.is_dir() {
             return Err(ControllerError::NoFolder { path: dir.to_owned() });
         }
+        let settings = Settings::load(dir)?;
         let credentials = credentials(dir)?;
         if credentials.is_none() && !listen.ip().is_loopback() {
             return Err(ControllerError::Unprotected { listen, dir: dir.to_owned() });
         }
-        Ok(Self { dir: dir.to_owned(), listen, credentials })
+        Ok(Self { dir: dir.to_owned(), listen, credentials, settings })
     }
 
     /// How peers are told apart.

@@ -40,6 +40,14 @@ pub enum ControllerError {
         /// The folder.
         path: PathBuf,
     },
+    /// The settings say what is not understood.
+    #[error("{path}: {reason}", path = path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// Where, what, and what is allowed.
+        reason: String,
+    },
     /// A certificate is none, or holds no longer.
     #[error("{path}: {reason}", path = path.display())]
     Certificate {
@@ -88,7 +96,7 @@ impl ControllerError {
         };
         match self {
             Self::NoFolder { .. } | Self::IncompleteCredentials { .. } | Self::Unprotected { .. } => 78,
-            Self::Certificate { .. } => 78,
+            Self::Certificate { .. } | Self::Setting { .. } => 78,
             Self::InUse { .. } => 69,
             Self::File { source, .. } => of_io(source, 74),
             Self::Listen { source, .. } => of_io(source, 69),
@@ -98,6 +106,7 @@ impl ControllerError {
             ) => 65,
             Self::Store(StoreError::Permission { .. }) => 77,
             Self::Store(StoreError::Io { source, .. }) => of_io(source, 74),
+            Self::Store(error @ StoreError::Sql(_)) if error.is_disconnected() => 69,
             Self::Store(StoreError::Sql(_)) => 74,
             Self::Pki(PkiError::File { source, .. }) => of_io(source, 74),
             Self::Pki(PkiError::Name { .. }) => 2,

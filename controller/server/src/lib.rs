@@ -1,6 +1,6 @@
 //! Reeve's controller: where agents report, where operators steer, and where billing and portals ask.
 //!
-//! One process, one SQLite file. The way of the data:
+//! One process and one SQLite file, or several on one PostgreSQL database. The way of the data:
 //!
 //! ```text
 //! agents ─▶ services::agent ─▶ writer ─▶ store (one transaction for many reports) ─▶ acknowledgement
@@ -10,10 +10,10 @@
 //! operators ─▶ auth ─▶ services::operator ─▶ writer ─▶ orders ─▶ services::agent ─▶ agents
 //! ```
 //!
-//! Invariants: only the [`writer`] writes, so everything happens in one order; nothing is acknowledged, published
+//! Invariants: only the [`writer`] writes, and those of several controllers one after the other, so everything happens in one order; nothing is acknowledged, published
 //! or sent before it is on disk; what is told of a tenant's state is what agents read back from their kernels.
 //!
-//! Left out: several controllers on one database, notices and cases.
+//! Left out: cases.
 
 pub mod auth;
 pub mod clock;
@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod pki;
 pub mod server;
 mod services;
+pub mod settings;
 pub mod store;
 pub mod streams;
 pub mod writer;

@@ -29,7 +29,7 @@ const EXIT_CODES: &str = "Exit codes:
   1  it failed for another reason than those below
   2  the command line is wrong
  65  the database is damaged or of a newer version
- 69  the port is in use
+ 69  the port is in use, or the database's server cannot be reached
  74  reading or writing failed
  77  not permitted
  78  the folder or its certificates are not as they must be";
@@ -225,10 +225,10 @@ fn tell_manager(states: &[sd_notify::NotifyState<'_>]) {
 fn check(args: &DirArgs) -> anyhow::Result<()> {
     let config = Config::load(&args.dir, DEFAULT_LISTEN.parse()?)?;
     runtime()?.block_on(async {
-        let (store, connection) = Store::open(&args.dir).await?;
+        let (store, writing) = Store::open(&config.settings.database, &args.dir).await?;
         store.check().await?;
-        drop(connection);
         store.close().await;
+        writing.close().await;
         Ok::<(), ControllerError>(())
     })?;
     let certificates = match &config.credentials {

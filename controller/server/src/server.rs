@@ -24,9 +24,9 @@ use crate::events::Events;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
 use crate::services::{self, House};
-use crate::store::{Store, access};
+use crate::store::Store;
 use crate::streams::Streams;
-use crate::writer::Task;
+use crate::writer::{Job, Task};
 
 /// A peer that answers no keep-alive for this long is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -85,14 +85,17 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let protection = self.config.protection();
         let _only = claim_folder(&self.config.dir)?;
-        let (store, mut connection) = Store::open(&self.config.dir).await?;
+        let (store, writing) = Store::open(&self.config.settings.database, &self.config.dir).await?;
+        tracing::info!(database = store.place(), "the database is open");
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
-        let book = Book::new(access::load(&mut connection).await?);
+        let book = Book::default();
         let gate = Gate::new(protection, book.clone());
         let (task, writer) =
-            Task::new(connection, Arc::clone(&directory), events.clone(), streams.clone()).await?;
+            Task::new(writing, Arc::clone(&directory), events.clone(), streams.clone(), book.clone()).await?;
+        let listening = tokio::spawn(task.listen());
         let writing = tokio::spawn(task.run());
+        let leaving = writer.clone();
         let metrics = Metrics::default();
         let watching = self.endpoint.map(|endpoint| {
             let (directory, streams, metrics) = (Arc::clone(&directory), streams.clone(), metrics.clone());
@@ -148,6 +151,9 @@ impl Controller {
         for task in watching.into_iter().flatten() {
             task.abort();
         }
+        listening.abort();
+        // The others need not wait until we are taken for gone.
+        let _ = tokio::time::timeout(FAREWELL, leaving.ask(|reply| Job::Leave { reply })).await;
         store.close().await;
         // Sessions hold the way to the writer; what they hand over now is not acknowledged and comes again.
         writing.abort();
@@ -155,7 +161,7 @@ impl Controller {
     }
 }
 
-/// Two controllers on one database would each be deaf to the other's agents.
+/// Two controllers on one file would each be deaf to the other's agents. Those that share a database on a server have a folder each.
 fn claim_folder(dir: &std::path::Path) -> Result<std::fs::File, ControllerError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = dir.join("lock");

@@ -1,8 +1,9 @@
 //! Which nodes are connected, and how to wake the task that serves each.
 //!
-//! A node has one stream: a newer one takes over and the older is told to end.
+//! A node has one stream: a newer one takes over and the older is told to end, be it at this controller or at another one
+//! on the same database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reeve_policy::NodeId;
@@ -15,6 +16,8 @@ pub struct Streams(Arc<Mutex<Registry>>);
 #[derive(Debug, Default)]
 struct Registry {
     by_node: HashMap<NodeId, Entry>,
+    /// Nodes that are connected to other controllers.
+    elsewhere: HashSet<NodeId>,
     last: u64,
 }
 
@@ -50,13 +53,40 @@ impl Streams {
         Place { streams: self.clone(), node: node.clone(), number, wake, taken_over }
     }
 
-    /// Whether a node is connected.
+    /// Whether a node is connected, here or elsewhere.
     #[must_use]
     pub fn is_connected(&self, node: &NodeId) -> bool {
-        self.lock().by_node.contains_key(node)
+        let registry = self.lock();
+        registry.by_node.contains_key(node) || registry.elsewhere.contains(node)
     }
 
-    /// How many nodes are connected.
+    /// The nodes that are connected here, and the numbers of their streams.
+    #[must_use]
+    pub fn own(&self) -> Vec<(NodeId, u64)> {
+        self.lock().by_node.iter().map(|(node, entry)| (node.clone(), entry.number)).collect()
+    }
+
+    /// These nodes and no others are connected elsewhere.
+    pub fn connected_elsewhere(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        let mut registry = self.lock();
+        registry.elsewhere = nodes.into_iter().collect();
+        let Registry { by_node, elsewhere, .. } = &mut *registry;
+        by_node.retain(|node, _| !elsewhere.contains(node));
+    }
+
+    /// A node has connected elsewhere: a stream of it here is told to end.
+    pub fn taken_elsewhere(&self, node: &NodeId) {
+        let mut registry = self.lock();
+        registry.elsewhere.insert(node.clone());
+        registry.by_node.remove(node);
+    }
+
+    /// A node is not connected elsewhere any more.
+    pub fn gone_elsewhere(&self, node: &NodeId) {
+        self.lock().elsewhere.remove(node);
+    }
+
+    /// How many nodes are connected here.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().by_node.len()
@@ -93,6 +123,12 @@ impl Streams {
 }
 
 impl Place {
+    /// Which of the controller's streams it is; a later one has a higher number.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether this is still the node's stream.
     #[must_use]
     pub fn is_current(&self) -> bool {
@@ -127,5 +163,23 @@ mod tests {
         assert!(streams.is_connected(&node));
         drop(second);
         assert!(!streams.is_connected(&node));
+    }
+
+    #[test]
+    fn a_stream_at_another_controller_takes_over_as_well() {
+        let (streams, node) = (Streams::default(), "n1".parse().unwrap());
+        let mut here = streams.enter(&node);
+        streams.taken_elsewhere(&node);
+        assert!(here.taken_over.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert!(!here.is_current() && streams.is_connected(&node) && streams.own().is_empty());
+        drop(here);
+        assert!(streams.is_connected(&node));
+        streams.gone_elsewhere(&node);
+        assert!(!streams.is_connected(&node));
+        let here = streams.enter(&node);
+        streams.connected_elsewhere(["n2".parse().unwrap()]);
+        assert!(here.is_current() && streams.is_connected(&"n2".parse().unwrap()));
+        streams.connected_elsewhere([node.clone()]);
+        assert!(!here.is_current() && streams.is_connected(&node));
     }
 }

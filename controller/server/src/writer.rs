@@ -1,32 +1,32 @@
 //! The writer: the one task that changes the database.
 //!
-//! Jobs that wait are taken together into one transaction, each in a savepoint of its own, so that one that fails does
-//! not take the others with it. Only when the transaction is on disk is anything told: acknowledgements, replies, the
-//! directory, events, orders for streams. So everything happens in one order, and nothing that was told can be lost.
+//! Jobs that wait are taken together into one transaction. Where one fails, all are done again with a savepoint for each,
+//! so that it does not take the others with it. Only when the transaction is on disk is anything told: acknowledgements, replies, the
+//! directory, events, orders for streams. So everything happens in one order, and nothing that was told can be lost. With
+//! other controllers on the same database it is one order for all of them (`store::share`).
+//!
+//! A report that could not be stored ends the stream that it came by, and nothing after it is taken from there: the agent
+//! connects again and sends it again.
 
+mod task;
+
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 
 use reeve_policy::{Decision, NodeId, OrderId, OrderResult, Report, Tenant, TenantId};
 use reeve_proto::WireError;
 use reeve_proto::session::Hello;
-use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::{Book, Change, Taken};
-use crate::clock;
-use crate::directory::{Directory, Snapshot};
-use crate::events::{Event, Events, What};
+use crate::store::share;
 use crate::store::write::{
-    self, Asked, Desk, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, PaidFor,
+    self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, PaidFor,
     Released, Requested, VerifyAsked,
 };
-use crate::store::{Connection, Policies, StoreError, access};
-use crate::streams::Streams;
+use crate::store::{Connection, StoreError, access};
 
-/// How many jobs may wait; those who have more wait with them.
-const QUEUE: usize = 1_024;
-/// How many jobs one transaction takes.
-const BATCH: usize = 512;
+pub(crate) use task::Task;
 
 /// Why a job was not done.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -51,8 +51,51 @@ impl From<StoreError> for WriteError {
     }
 }
 
-/// Where the answer to a job goes.
-type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
+/// Where the answer to a job goes, and what it will be when the transaction is on disk.
+#[derive(Debug)]
+pub(crate) struct Reply<T> {
+    to: oneshot::Sender<Result<T, WriteError>>,
+    answer: Option<Result<T, WriteError>>,
+}
+
+impl<T> Reply<T> {
+    /// Takes what a change came to; an error is whoever's it is who runs the job.
+    fn put(&mut self, done: Result<T, StoreError>) -> Result<(), StoreError> {
+        self.answer = Some(Ok(done?));
+        Ok(())
+    }
+
+    /// It is not done, for a reason that is the caller's.
+    fn refuse(&mut self, error: WriteError) {
+        self.answer = Some(Err(error));
+    }
+
+    /// Answers: what was put, if the transaction is on disk.
+    fn send(self, result: Result<(), WriteError>) {
+        let answer = match result {
+            Ok(()) => self.answer.unwrap_or(Err(WriteError::Stopping)),
+            Err(error) => Err(error),
+        };
+        // Whoever asked may have given up waiting.
+        let _ = self.to.send(answer);
+    }
+}
+
+/// How far a stream's reports are stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Up to this number.
+    pub acknowledged: u64,
+    /// One could not be stored, so none after it is.
+    pub is_broken: bool,
+}
+
+/// A key of this controller's life, by which others know it: made anew at each start.
+fn controller_key() -> String {
+    // A fresh hasher is keyed at random.
+    let random = || std::hash::RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
+}
 
 /// Something to be written.
 #[derive(Debug)]
@@ -124,8 +167,10 @@ pub(crate) enum Job {
         reason: String,
         reply: Reply<OrderTaken>,
     },
-    NodeChange {
-        what: What,
+    /// A node is connected by a stream.
+    Up {
+        node: NodeId,
+        stream: u64,
     },
     /// Who may call. The book has it before whoever asked is answered, whether or not they still wait.
     Access {
@@ -133,6 +178,82 @@ pub(crate) enum Job {
         book: Book,
         reply: Reply<Taken>,
     },
+    /// A stream ended.
+    Down {
+        node: NodeId,
+        stream: u64,
+        reason: String,
+    },
+    /// Another controller has not beaten since.
+    Bury {
+        controller: String,
+        beat: i64,
+    },
+    /// This one goes.
+    Leave {
+        reply: Reply<()>,
+    },
+    /// Changes that all have read are of no more use.
+    Forget,
+}
+
+impl Job {
+    /// What could not be stored is not acknowledged, and nothing after it by the same stream.
+    fn give_up(&self) {
+        if let Self::Report(numbered) = self {
+            numbered.progress.send_modify(|progress| progress.is_broken = true);
+        }
+    }
+
+    /// Takes a report for one that can never be stored; whether it is a report, and new as such.
+    fn refuse(&mut self) -> bool {
+        match self {
+            Self::Report(numbered) => !std::mem::replace(&mut numbered.is_refused, true),
+            _ => false,
+        }
+    }
+
+    /// Tells whoever waits.
+    fn tell(self, result: Result<(), WriteError>) {
+        if result.is_err() {
+            self.give_up();
+        }
+        match self {
+            Self::Report(numbered) => {
+                let Numbered { progress, sequence, .. } = *numbered;
+                progress.send_if_modified(|progress| {
+                    let newer = result.is_ok() && !progress.is_broken && sequence > progress.acknowledged;
+                    if newer {
+                        progress.acknowledged = sequence;
+                    }
+                    newer
+                });
+            }
+            Self::Greet { reply, .. } => reply.send(result),
+            Self::Import { reply, .. } => reply.send(result),
+            Self::Suspend { reply, .. } => reply.send(result),
+            Self::Release { reply, .. } => reply.send(result),
+            Self::Verify { reply, .. } => reply.send(result),
+            Self::Paid { reply, .. } => reply.send(result),
+            Self::Pause { reply, .. } => reply.send(result),
+            Self::Resume { reply, .. } => reply.send(result),
+            Self::Lift { reply, .. } => reply.send(result),
+            Self::ReleaseBrakes { reply, .. } => reply.send(result),
+            Self::Access { change, book, reply } => {
+                if result.is_ok() && matches!(reply.answer, Some(Ok(Taken::Done))) {
+                    book.enter(&change);
+                }
+                reply.send(result);
+            }
+            Self::Leave { reply } => reply.send(result),
+            Self::OrderResult { .. }
+            | Self::Saw { .. }
+            | Self::Up { .. }
+            | Self::Down { .. }
+            | Self::Bury { .. }
+            | Self::Forget => {}
+        }
+    }
 }
 
 /// A report with its number, and whom to tell when it is on disk.
@@ -142,7 +263,9 @@ pub(crate) struct Numbered {
     pub epoch: u64,
     pub sequence: u64,
     pub report: Result<Report, WireError>,
-    pub acknowledge: watch::Sender<u64>,
+    pub progress: watch::Sender<Progress>,
+    /// It was tried, and what it holds does not fit the database.
+    pub is_refused: bool,
 }
 
 /// The way to the writer.
@@ -157,144 +280,9 @@ impl Writer {
 
     /// Hands a job over and waits until it is on disk.
     pub(crate) async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        self.submit(job(reply)).await?;
+        let (to, answer) = oneshot::channel();
+        self.submit(job(Reply { to, answer: None })).await?;
         answer.await.map_err(|_| WriteError::Stopping)?
-    }
-}
-
-/// The task.
-#[derive(Debug)]
-pub(crate) struct Task {
-    jobs: mpsc::Receiver<Job>,
-    connection: Connection,
-    directory: Arc<Directory>,
-    events: Events,
-    streams: Streams,
-    policies: Policies,
-}
-
-/// What is told once the transaction is on disk.
-type Told = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-
-impl Task {
-    /// The task and the way to it. The directory is filled from the database.
-    pub async fn new(
-        mut connection: Connection,
-        directory: Arc<Directory>,
-        events: Events,
-        streams: Streams,
-    ) -> Result<(Self, Writer), StoreError> {
-        let policies = Policies::default();
-        directory.publish(crate::store::snapshot(&mut connection, &policies).await?);
-        let (sender, jobs) = mpsc::channel(QUEUE);
-        Ok((Self { jobs, connection, directory, events, streams, policies }, Writer(sender)))
-    }
-
-    /// Works until every way to it is gone.
-    pub async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while self.jobs.recv_many(&mut batch, BATCH).await > 0 {
-            self.write(std::mem::take(&mut batch)).await;
-        }
-        if let Err(error) = self.connection.close().await {
-            tracing::error!(%error, "closing the database failed");
-        }
-    }
-
-    async fn write(&mut self, jobs: Vec<Job>) {
-        let people = Arc::clone(&self.directory.snapshot().tenants);
-        let desk = Desk { people, policies: self.policies.clone() };
-        let mut effects = Effects::new(clock::now(), desk);
-        let mut told: Vec<Told> = Vec::with_capacity(jobs.len());
-        let result = self.transaction(jobs, &mut effects, &mut told).await;
-        let result = match result {
-            Ok(snapshot) => {
-                self.tell(snapshot, effects);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a transaction failed; nothing of it was acknowledged");
-                Err(WriteError::from(error))
-            }
-        };
-        told.into_iter().for_each(|tell| tell(result.clone()));
-    }
-
-    async fn transaction(
-        &mut self,
-        jobs: Vec<Job>,
-        effects: &mut Effects,
-        told: &mut Vec<Told>,
-    ) -> Result<Option<Snapshot>, StoreError> {
-        let mut transaction = self.connection.begin().await?;
-        for job in jobs {
-            transaction.execute("SAVEPOINT job").await?;
-            let mut own = Effects::new(effects.now, effects.desk.clone());
-            let tell = match run(&mut transaction, job, &mut own).await {
-                Ok(tell) => {
-                    merge(effects, own);
-                    tell
-                }
-                Err((error, tell)) => {
-                    transaction.execute("ROLLBACK TO job").await?;
-                    tracing::error!(%error, "a change could not be stored");
-                    let error = WriteError::from(error);
-                    Box::new(move |_| tell(Err(error)))
-                }
-            };
-            transaction.execute("RELEASE job").await?;
-            told.push(tell);
-        }
-        let snapshot = self.directory.snapshot();
-        let mut changed = None;
-        if effects.tenants_changed {
-            let mut next = Snapshot::clone(&snapshot);
-            next.tenants = Arc::new(write::tenants(&mut transaction).await?);
-            // Who reads why it is held may read another language now.
-            effects.desk.people = Arc::clone(&next.tenants);
-            effects.touched.extend(snapshot.standings.keys().cloned());
-            changed = Some(next);
-        }
-        write::tell_ends(&mut transaction, effects).await?;
-        if effects.pauses_changed {
-            let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
-            next.paused = Arc::new(write::paused(&mut transaction).await?);
-        }
-        for tenant in &std::mem::take(&mut effects.touched) {
-            let standing = write::standing(&mut transaction, tenant, &effects.desk).await?;
-            let next = changed.get_or_insert_with(|| Snapshot::clone(&snapshot));
-            if standing.is_empty() {
-                next.standings.remove(tenant);
-            } else {
-                next.standings.insert(tenant.clone(), Arc::new(standing));
-            }
-            let record = write::record(&mut transaction, tenant, effects.now).await?;
-            let before = next.records.get(tenant);
-            if before.map_or(!record.is_empty(), |before| **before != record) {
-                Arc::make_mut(&mut next.records).set(tenant.clone(), record);
-                effects.followed.insert(tenant.clone());
-            }
-        }
-        transaction.commit().await?;
-        Ok(changed)
-    }
-
-    fn tell(&self, snapshot: Option<Snapshot>, effects: Effects) {
-        if let Some(snapshot) = snapshot {
-            let people = Arc::clone(&snapshot.tenants);
-            self.directory.publish(snapshot);
-            for tenant in effects.followed.iter().filter_map(|id| people.by_id(id)) {
-                self.streams.wake_where(|node| tenant.may_be_on(node));
-            }
-        }
-        for what in effects.events {
-            self.events.publish(Event { at: effects.now, what });
-        }
-        if effects.tenants_changed {
-            self.streams.wake_all();
-        }
-        effects.ordered.iter().for_each(|node| self.streams.wake(node));
     }
 }
 
@@ -305,153 +293,100 @@ fn merge(all: &mut Effects, mut own: Effects) {
     all.ordered.append(&mut own.ordered);
     all.tenants_changed |= own.tenants_changed;
     all.pauses_changed |= own.pauses_changed;
+    all.access_changed |= own.access_changed;
 }
 
-/// An answer that is sent when the transaction is on disk, or an error in its place.
-fn answer<T: Send + 'static>(reply: Reply<T>, value: T) -> Told {
-    // Whoever asked may have given up waiting.
-    Box::new(move |result| _ = reply.send(result.map(|()| value)))
-}
-
-fn failed<T: Send + 'static>(reply: Reply<T>) -> Told {
-    Box::new(move |result| {
-        if let Err(error) = result {
-            let _ = reply.send(Err(error));
-        }
-    })
-}
-
-fn nobody() -> Told {
-    Box::new(|_| {})
-}
-
-async fn run(conn: &mut Connection, job: Job, effects: &mut Effects) -> Result<Told, (StoreError, Told)> {
+/// Does a job; it may be done again, in another transaction.
+async fn run(
+    conn: &mut Connection,
+    job: &mut Job,
+    own: &str,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
     match job {
-        Job::Greet { hello, reply } => match write::greet(conn, &hello, effects).await {
-            Ok(greeting) => Ok(answer(reply, greeting)),
-            Err(error) => Err((error, failed(reply))),
-        },
-        Job::Report(numbered) => {
-            let stored = store_report(conn, &numbered, effects).await;
-            stored.map_err(|error| (error, nobody()))?;
-            let (acknowledge, sequence) = (numbered.acknowledge, numbered.sequence);
-            Ok(Box::new(move |result| {
-                if result.is_ok() {
-                    acknowledge.send_if_modified(|last| {
-                        let newer = sequence > *last;
-                        *last = sequence.max(*last);
-                        newer
-                    });
-                }
-            }))
-        }
-        Job::OrderResult { node, result } => {
-            let stored = write::order_result(conn, &node, &result, effects).await;
-            stored.map(|()| nobody()).map_err(|error| (error, nobody()))
-        }
-        Job::Saw { node } => {
-            let stored = write::saw(conn, &node, effects.now).await;
-            stored.map(|()| nobody()).map_err(|error| (error, nobody()))
-        }
-        Job::Import { tenants, method, reply } => {
-            // The directory may be behind: another import may be in this very transaction.
-            let current = match write::tenants(conn).await {
-                Ok(current) => current,
-                Err(error) => return Err((error, failed(reply))),
-            };
-            let mut wanted: std::collections::BTreeMap<TenantId, Tenant> = match method {
-                ImportMethod::Replace => std::collections::BTreeMap::new(),
-                ImportMethod::Upsert => {
-                    current.all().iter().map(|(id, tenant)| (id.clone(), Tenant::clone(tenant))).collect()
-                }
-            };
-            wanted.extend(tenants.into_iter().map(|tenant| (tenant.id.clone(), tenant)));
-            let all: Vec<Tenant> = wanted.values().cloned().collect();
-            if let Err(clash) = reeve_policy::language::check_tenants(&all) {
-                let error = WriteError::Clash(clash.to_string());
-                return Ok(Box::new(move |_| _ = reply.send(Err(error))));
-            }
-            let mut held = Vec::new();
-            for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
-                match write::standing(conn, id, &effects.desk).await {
-                    Ok(standing) if !standing.held.is_empty() => held.push(id.to_string()),
-                    Ok(_) => {}
-                    Err(error) => return Err((error, failed(reply))),
-                }
-            }
-            if !held.is_empty() {
-                let error = WriteError::Held(held.join(", "));
-                return Ok(Box::new(move |_| _ = reply.send(Err(error))));
-            }
-            match write::import_tenants(conn, &current, &wanted, effects).await {
-                Ok(imported) => Ok(answer(reply, imported)),
-                Err(error) => Err((error, failed(reply))),
-            }
-        }
+        Job::Greet { hello, reply } => reply.put(write::greet(conn, hello, effects).await),
+        Job::Report(numbered) => store_report(conn, numbered, effects).await,
+        Job::OrderResult { node, result } => write::order_result(conn, node, result, effects).await,
+        Job::Saw { node } => write::saw(conn, node, effects.now).await,
+        Job::Import { tenants, method, reply } => import(conn, tenants, *method, reply, effects).await,
         Job::Suspend { requested, decision, reply } => {
-            match write::suspend(conn, &requested, &decision, effects).await {
-                Ok(taken) => Ok(answer(reply, taken)),
-                Err(error) => Err((error, failed(reply))),
-            }
+            reply.put(write::suspend(conn, requested, decision, effects).await)
         }
         Job::Release { requested, id, tenant, by, reason, forgive, reply } => {
-            let what = (&id, &tenant, by.as_str(), reason.as_str(), forgive);
-            match write::release(conn, &requested, what, effects).await {
-                Ok(taken) => Ok(answer(reply, taken)),
-                Err(error) => Err((error, failed(reply))),
-            }
+            let what = (&*id, &*tenant, by.as_str(), reason.as_str(), *forgive);
+            reply.put(write::release(conn, requested, what, effects).await)
         }
         Job::Verify { requested, asked, reply } => {
-            match write::verify(conn, &requested, &asked, effects).await {
-                Ok(taken) => Ok(answer(reply, taken)),
-                Err(error) => Err((error, failed(reply))),
-            }
+            reply.put(write::verify(conn, requested, asked, effects).await)
         }
         Job::Paid { requested, id, tenant, by, reason, reply } => {
-            let what = (&id, &tenant, by.as_str(), reason.as_str());
-            match write::paid(conn, &requested, what, effects).await {
-                Ok(taken) => Ok(answer(reply, taken)),
-                Err(error) => Err((error, failed(reply))),
-            }
+            let what = (&*id, &*tenant, by.as_str(), reason.as_str());
+            reply.put(write::paid(conn, requested, what, effects).await)
         }
         Job::Pause { requested, asked, reply } => {
-            match write::pause(conn, &requested, &asked, effects).await {
-                Ok(taken) => Ok(answer(reply, taken)),
-                Err(error) => Err((error, failed(reply))),
-            }
+            reply.put(write::pause(conn, requested, asked, effects).await)
         }
         Job::Resume { requested, asked, reply } => {
-            match write::resume(conn, &requested, &asked, effects).await {
-                Ok(taken) => Ok(answer(reply, taken)),
-                Err(error) => Err((error, failed(reply))),
-            }
+            reply.put(write::resume(conn, requested, asked, effects).await)
         }
-        Job::Lift { requested, asked, reply } => match write::lift(conn, &requested, &asked, effects).await {
-            Ok(taken) => Ok(answer(reply, taken)),
-            Err(error) => Err((error, failed(reply))),
-        },
+        Job::Lift { requested, asked, reply } => {
+            reply.put(write::lift(conn, requested, asked, effects).await)
+        }
         Job::ReleaseBrakes { requested, id, node, by, reason, reply } => {
-            let what = (&id, &node, by.as_str(), reason.as_str());
-            match write::release_brakes(conn, &requested, what, effects).await {
-                Ok(taken) => Ok(answer(reply, taken)),
-                Err(error) => Err((error, failed(reply))),
-            }
+            let what = (&*id, &*node, by.as_str(), reason.as_str());
+            reply.put(write::release_brakes(conn, requested, what, effects).await)
         }
-        Job::Access { change, book, reply } => match access::change(conn, &change, effects.now).await {
-            Ok(taken) => Ok(Box::new(move |result: Result<(), WriteError>| {
-                if result.is_ok() && taken == Taken::Done {
-                    book.enter(&change);
-                }
-                // Whoever asked may have given up waiting.
-                let _ = reply.send(result.map(|()| taken));
-            })),
-            Err(error) => Err((error, failed(reply))),
-        },
-        Job::NodeChange { what } => {
-            effects.events.push(what);
-            Ok(nobody())
+        Job::Access { change, reply, .. } => {
+            let taken = access::change(conn, change, effects.now).await?;
+            effects.access_changed |= taken == Taken::Done;
+            reply.put(Ok(taken))
+        }
+        Job::Up { node, stream } => share::up(conn, node, (own, *stream), effects).await,
+        Job::Down { node, stream, reason } => share::down(conn, node, (own, *stream), reason, effects).await,
+        Job::Bury { controller, beat } => {
+            if share::bury(conn, controller, Some(*beat), effects).await? {
+                tracing::warn!(controller, "another controller is gone");
+            }
+            Ok(())
+        }
+        Job::Leave { reply } => reply.put(share::bury(conn, own, None, effects).await.map(|_| ())),
+        Job::Forget => share::forget(conn).await,
+    }
+}
+
+/// Takes over tenants, unless they clash or forget one that is held.
+async fn import(
+    conn: &mut Connection,
+    tenants: &[Tenant],
+    method: ImportMethod,
+    reply: &mut Reply<Imported>,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    // The directory may be behind: another import may be in this very transaction.
+    let current = write::tenants(conn).await?;
+    let mut wanted: std::collections::BTreeMap<TenantId, Tenant> = match method {
+        ImportMethod::Replace => std::collections::BTreeMap::new(),
+        ImportMethod::Upsert => {
+            current.all().iter().map(|(id, tenant)| (id.clone(), Tenant::clone(tenant))).collect()
+        }
+    };
+    wanted.extend(tenants.iter().map(|tenant| (tenant.id.clone(), tenant.clone())));
+    let all: Vec<Tenant> = wanted.values().cloned().collect();
+    if let Err(clash) = reeve_policy::language::check_tenants(&all) {
+        reply.refuse(WriteError::Clash(clash.to_string()));
+        return Ok(());
+    }
+    let mut held = Vec::new();
+    for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
+        if !write::standing(conn, id, &effects.desk).await?.held.is_empty() {
+            held.push(id.to_string());
         }
     }
+    if !held.is_empty() {
+        reply.refuse(WriteError::Held(held.join(", ")));
+        return Ok(());
+    }
+    reply.put(write::import_tenants(conn, &current, &wanted, effects).await)
 }
 
 /// Stores a report unless it was stored before; one that cannot be read, or that is not the node's to make, is counted
@@ -462,8 +397,13 @@ async fn store_report(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let Numbered { node, epoch, sequence, report, .. } = numbered;
-    if *sequence <= write::cursor(conn, node, *epoch).await? {
+    if numbered.progress.borrow().is_broken || *sequence <= write::cursor(conn, node, *epoch).await? {
         return Ok(());
+    }
+    if numbered.is_refused {
+        tracing::warn!(%node, sequence, "a report that the database does not take was thrown away");
+        write::refuse(conn, node).await?;
+        return write::set_cursor(conn, node, *epoch, *sequence, effects.now).await;
     }
     match report {
         Ok(report) => {

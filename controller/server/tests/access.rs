@@ -177,14 +177,8 @@ async fn a_token_is_taken_from_its_addresses_and_until_its_end_alone() {
     controller.stop().await;
 
     // What is over is over: the end is moved to the past, as no clock can be here.
-    let url = format!("sqlite://{}", dir.path().join("reeve.db").display());
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-    sqlx::query("UPDATE api_tokens SET expires = 1 WHERE name = $1")
-        .bind("here")
-        .execute(&pool)
-        .await
-        .unwrap();
-    pool.close().await;
+    let ended = "UPDATE api_tokens SET expires = 1 WHERE name = 'here'";
+    assert_eq!(common::execute(dir.path(), ended).await, 1);
     let controller = Running::start(dir.path()).await;
     let refused = call(&controller.bare(dir.path()).await, WHO, Some(&here)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);

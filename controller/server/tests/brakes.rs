@@ -245,10 +245,11 @@ async fn events_are_kept_once_and_only_the_newest() {
     assert_eq!(page, ["second"]);
     assert_eq!(list(ListEventsRequest { page_token: token, ..Default::default() }).await.0, ["first"]);
 
-    for number in 3..=10_012 {
+    // The oldest are forgotten now and then.
+    for number in 3..=10_112 {
         agent.report(number, event(number, "more")).await;
     }
-    agent.acknowledged(10_012).await;
+    agent.acknowledged(10_112).await;
     let (mut all, mut page_token) = (0, String::new());
     loop {
         let (page, next) =
@@ -260,7 +261,7 @@ async fn events_are_kept_once_and_only_the_newest() {
             break;
         }
     }
-    assert_eq!(all, 10_000);
+    assert!((10_000..=10_100).contains(&all), "{all}");
     controller.stop().await;
 }
 

@@ -11,7 +11,6 @@ use reeve_policy::{
 };
 use reeve_proto::operator::v1::GetViolationRequest;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
-use sqlx::Connection as _;
 use tonic::transport::Channel;
 
 fn at(second: u64) -> Timestamp {
@@ -141,11 +140,7 @@ async fn of_a_violation_from_before_is_kept_what_it_holds() {
     drop(agent);
     controller.stop().await;
     // As a controller left it that kept nothing beside the violation.
-    let file = dir.path().join("reeve.db");
-    let mut conn = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-    let forgotten = sqlx::query("DELETE FROM evidence").execute(&mut conn).await.unwrap();
-    assert_eq!(forgotten.rows_affected(), 1);
-    conn.close().await.unwrap();
+    assert_eq!(common::execute(dir.path(), "DELETE FROM evidence").await, 1);
 
     let controller = Running::start(dir.path()).await;
     let channel = controller.plain().await;

@@ -103,6 +103,11 @@ impl Book {
         Self(Arc::new(RwLock::new(records)))
     }
 
+    /// Begins anew with what the database holds.
+    pub(crate) fn replace(&self, records: Records) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = records;
+    }
+
     /// Enters a change that is on disk.
     pub(crate) fn enter(&self, change: &Change) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).enter(change);

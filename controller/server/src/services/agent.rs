@@ -16,9 +16,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{House, unreadable, unsound, unwritable};
 use crate::clock;
 use crate::directory::Snapshot;
-use crate::events::What;
 use crate::streams::Place;
-use crate::writer::{Job, Numbered};
+use crate::writer::{Job, Numbered, Progress};
 
 /// A peer that connects says who it is within this time.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +38,7 @@ struct Session {
     epoch: u64,
     place: Place,
     out: mpsc::Sender<Result<ConnectResponse, Status>>,
-    acknowledge: watch::Sender<u64>,
+    progress: watch::Sender<Progress>,
     tenants_version: u64,
     /// How far it was told what follows tenants, and by which version of them.
     told: (u64, u64),
@@ -107,7 +106,7 @@ impl Service {
             epoch,
             place,
             out,
-            acknowledge: watch::Sender::new(greeting.acknowledged),
+            progress: watch::Sender::new(Progress { acknowledged: greeting.acknowledged, is_broken: false }),
             tenants_version,
             told: (0, 0),
             protocol,
@@ -123,14 +122,14 @@ impl Service {
 impl Session {
     async fn run(mut self, mut incoming: Streaming<ConnectRequest>) {
         let writer = self.house.writer.clone();
-        let up = What::NodeUp { node: self.node.clone() };
-        let _ = writer.submit(Job::NodeChange { what: up }).await;
+        let (node, stream) = (self.node.clone(), self.place.number());
+        let _ = writer.submit(Job::Up { node, stream }).await;
         let reason = self.serve(&mut incoming).await;
         let is_current = self.place.is_current();
         tracing::info!(node = %self.node, reason = reason.message(), "a node's stream ended");
         if is_current {
-            let what = What::NodeDown { node: self.node.clone(), reason: reason.message().to_owned() };
-            let _ = writer.submit(Job::NodeChange { what }).await;
+            let (node, reason) = (self.node.clone(), reason.message().to_owned());
+            let _ = writer.submit(Job::Down { node, stream, reason }).await;
         }
         // The peer may be gone.
         let _ = self.out.try_send(Err(reason));
@@ -138,7 +137,7 @@ impl Session {
 
     /// Serves the stream until it ends, and says why it did.
     async fn serve(&mut self, incoming: &mut Streaming<ConnectRequest>) -> Status {
-        let mut acknowledged = self.acknowledge.subscribe();
+        let mut progress = self.progress.subscribe();
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.reset();
         self.place.wake.notify_one();
@@ -149,9 +148,13 @@ impl Session {
                     Some(Err(_)) => Err(Status::unavailable("the connection broke off")),
                     None => Err(Status::cancelled("the agent hung up")),
                 },
-                Ok(()) = acknowledged.changed() => {
-                    let number = *acknowledged.borrow_and_update();
-                    self.send(Down::Ack(number)).await
+                Ok(()) = progress.changed() => {
+                    let Progress { acknowledged, is_broken } = *progress.borrow_and_update();
+                    if is_broken {
+                        Err(Status::unavailable("a report could not be stored; it is to be sent again"))
+                    } else {
+                        self.send(Down::Ack(acknowledged)).await
+                    }
                 }
                 () = async { self.place.wake.notified().await } => self.send_orders().await,
                 _ = &mut self.place.taken_over => {
@@ -178,7 +181,8 @@ impl Session {
                 epoch: self.epoch,
                 sequence,
                 report: report.map(|report| *report),
-                acknowledge: self.acknowledge.clone(),
+                progress: self.progress.clone(),
+                is_refused: false,
             })),
         };
         self.house.writer.submit(job).await.map_err(unwritable)

@@ -4,12 +4,17 @@ use std::fs::{OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::postgres::PgListener;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyPool, ConnectOptions as _};
+use tokio::sync::Notify;
 
 use super::StoreError;
+use crate::settings::Server;
 
 /// A connection to the database, whatever its engine.
 pub type Connection = sqlx::AnyConnection;
@@ -20,17 +25,144 @@ pub const FILE_NAME: &str = "reeve.db";
 /// Connections that read. Answers to operators and orders for streams are short; status never asks the disk.
 const READERS: u32 = 4;
 
+/// An answer waits this long for a connection to read by.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// After so long a database is listened to again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
 static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/postgres");
 
 /// A database that was opened.
 pub(super) struct Opened {
-    /// What to call it in errors.
-    pub place: String,
     /// The one connection that writes.
-    pub writing: Connection,
+    pub writing: Writing,
     /// Those that read.
     pub readers: AnyPool,
 }
+
+/// The connection that writes, made again where it breaks.
+pub struct Writing {
+    connection: Option<Connection>,
+    options: AnyConnectOptions,
+    place: String,
+    server: Option<Server>,
+}
+
+impl std::fmt::Debug for Writing {
+    /// The options hold the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Writing").field(&self.place).finish()
+    }
+}
+
+impl Writing {
+    /// The connection; made again if the last one broke.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached.
+    pub async fn connection(&mut self) -> Result<&mut Connection, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.options, &self.place, self.server.is_some()).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Takes the connection for broken.
+    pub fn drop_connection(&mut self) {
+        self.connection = None;
+    }
+
+    /// Whether other controllers may be on the same database.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Whether controllers tell each other when there is something to read.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.listens)
+    }
+
+    /// Closes the connection.
+    pub async fn close(self) {
+        if let Some(connection) = self.connection
+            && let Err(error) = sqlx::Connection::close(connection).await
+        {
+            tracing::error!(%error, "closing the database failed");
+        }
+    }
+
+    /// Tells `wake` when other controllers have written, for as long as it is polled. An engine without notifications is left
+    /// to be looked at.
+    pub fn listen(&self, wake: Arc<Notify>) -> impl Future<Output = ()> + Send + 'static {
+        let server = self.server.clone().filter(|server| server.listens);
+        async move {
+            let Some(Server { url, place, .. }) = server else { return };
+            loop {
+                match hear(&url, &wake).await {
+                    Ok(()) => {}
+                    Err(error) if code_of(&error).as_deref() == Some("0A000") => {
+                        tracing::info!(
+                            place,
+                            "the database has no notifications; it is looked at every second"
+                        );
+                        return;
+                    }
+                    Err(error) => tracing::debug!(place, %error, "the database cannot be listened to"),
+                }
+                tokio::time::sleep(LISTEN_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn connect(
+    options: &AnyConnectOptions,
+    place: &str,
+    is_shared: bool,
+) -> Result<Connection, StoreError> {
+    let failed = |error| opening(place, error);
+    let mut connection = options.connect().await.map_err(failed)?;
+    if is_shared {
+        for setting in SERVER_SETTINGS {
+            // An engine that speaks PostgreSQL's protocol need not know all of them.
+            if let Err(error) = sqlx::raw_sql(setting).execute(&mut connection).await {
+                tracing::debug!(%error, setting, "the database does not take a setting");
+            }
+        }
+    } else {
+        for setting in FILE_SETTINGS {
+            sqlx::raw_sql(setting).execute(&mut connection).await.map_err(failed)?;
+        }
+    }
+    Ok(connection)
+}
+
+/// Listens until the connection breaks.
+async fn hear(url: &str, wake: &Notify) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect(url).await?;
+    listener.listen(super::share::CHANNEL).await?;
+    // There may have been something before.
+    wake.notify_one();
+    while listener.try_recv().await?.is_some() {
+        wake.notify_one();
+    }
+    Ok(())
+}
+
+/// Every commit is on the disk before it is acknowledged to an agent, which then forgets.
+const FILE_SETTINGS: [&str; 2] = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"];
+
+/// The same for a server that was told otherwise; and a controller that is gone with its machine, in the middle of a transaction,
+/// holds the others up for no longer than it is taken for alive.
+const SERVER_SETTINGS: [&str; 3] = [
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+    "SET idle_in_transaction_session_timeout = '15s'",
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3",
+];
 
 /// Opens the SQLite file in `dir`, making or upgrading it where needed.
 ///
@@ -48,13 +180,29 @@ pub(super) async fn open_file(dir: &Path) -> Result<Opened, StoreError> {
         AnyConnectOptions::from_url(&options.to_url_lossy())
             .map(|options| options.disable_statement_logging())
     };
-    let writing = url(options.clone())?;
-    let mut writing = writing.connect().await.map_err(|error| opening(&place, error))?;
-    // Every commit is on the disk before it is acknowledged to an agent, which then forgets.
-    for setting in ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
-        sqlx::raw_sql(setting).execute(&mut writing).await.map_err(|error| opening(&place, error))?;
-    }
-    if let Err(source) = SQLITE.run(&mut writing).await {
+    let writing = Writing { connection: None, options: url(options.clone())?, place, server: None };
+    open(writing, url(options.read_only(true))?, &SQLITE).await
+}
+
+/// Opens a database on a server, laying it out or upgrading it where needed.
+///
+/// # Errors
+/// Where the server cannot be reached, or the database is of another version.
+pub(super) async fn open_server(server: &Server) -> Result<Opened, StoreError> {
+    sqlx::any::install_default_drivers();
+    let options = server.url.parse::<AnyConnectOptions>()?.disable_statement_logging();
+    let place = server.place.clone();
+    let writing = Writing { connection: None, options: options.clone(), place, server: Some(server.clone()) };
+    open(writing, options, &POSTGRES).await
+}
+
+async fn open(
+    mut writing: Writing,
+    reading: AnyConnectOptions,
+    migrations: &sqlx::migrate::Migrator,
+) -> Result<Opened, StoreError> {
+    let place = writing.place.clone();
+    if let Err(source) = migrations.run(writing.connection().await?).await {
         return Err(match source {
             sqlx::migrate::MigrateError::Execute(error) => opening(&place, error),
             source => StoreError::Migration { place, source },
@@ -62,17 +210,23 @@ pub(super) async fn open_file(dir: &Path) -> Result<Opened, StoreError> {
     }
     let readers = AnyPoolOptions::new()
         .max_connections(READERS)
-        .connect_with(url(options.read_only(true))?)
+        .acquire_timeout(ACQUIRE)
+        .connect_with(reading)
         .await
         .map_err(|error| opening(&place, error))?;
-    Ok(Opened { place, writing, readers })
+    Ok(Opened { writing, readers })
 }
 
 /// Looks at every page of the database.
 ///
 /// # Errors
 /// Where something does not fit.
-pub(super) async fn check(place: &str, readers: &AnyPool) -> Result<(), StoreError> {
+pub(super) async fn check(place: &str, readers: &AnyPool, is_shared: bool) -> Result<(), StoreError> {
+    if is_shared {
+        // A server looks after its pages itself (data_checksums, pg_amcheck); that it answers is what can be asked of it.
+        sqlx::query("SELECT count(*) FROM nodes").execute(readers).await?;
+        return Ok(());
+    }
     let found: Vec<(String,)> = sqlx::query_as("PRAGMA integrity_check(10)")
         .fetch_all(readers)
         .await
@@ -96,14 +250,50 @@ mod code {
     pub const NOTADB: i32 = 26;
 }
 
+fn code_of(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+}
+
+impl StoreError {
+    /// Whether the same may go well if it is tried again: another transaction came first (SQLSTATE 40001, 40P01).
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Sql(error) if matches!(code_of(error).as_deref(), Some("40001" | "40P01")))
+    }
+
+    /// Whether the connection is gone: the network, or a server that ends, begins, or lost patience (SQLSTATE classes 08 and 57P,
+    /// and 25P03).
+    pub(crate) fn is_disconnected(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        let is_transport = matches!(
+            error,
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
+        );
+        is_transport
+            || code_of(error).is_some_and(|code| {
+                code.len() == 5 && (code.starts_with("08") || code.starts_with("57P") || code == "25P03")
+            })
+    }
+
+    /// Whether it is what was to be stored that does not fit, so that it never will: SQLSTATE classes 22 and 23, SQLite's CONSTRAINT
+    /// and MISMATCH, and messages that cannot be read back.
+    pub(crate) fn is_about_data(&self) -> bool {
+        match self {
+            Self::Body { .. } => true,
+            Self::Sql(sqlx::Error::Encode(_)) => true,
+            Self::Sql(error) => code_of(error).is_some_and(|code| match code.len() {
+                5 => code.starts_with("22") || code.starts_with("23"),
+                _ => code.parse::<i32>().is_ok_and(|code| [19, 20].contains(&(code & 0xff))),
+            }),
+            _ => false,
+        }
+    }
+}
+
 /// Turns an error met while opening into one that says what is wrong with the file.
 fn opening(place: &str, error: sqlx::Error) -> StoreError {
-    let primary = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .and_then(|code| code.parse::<i32>().ok())
-        .map(|code| code & 0xff);
-    match primary {
+    // PostgreSQL's codes have five places, of which few are numbers; none that it tells on opening is one of these.
+    let primary = code_of(&error).filter(|code| code.len() < 5).and_then(|code| code.parse::<i32>().ok());
+    match primary.map(|code| code & 0xff) {
         Some(code::CORRUPT | code::NOTADB) => {
             StoreError::Corrupt { place: place.to_owned(), detail: error.to_string() }
         }

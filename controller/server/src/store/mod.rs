@@ -1,4 +1,4 @@
-//! What is on disk: one SQLite file in write-ahead mode.
+//! What is on disk: one SQLite file in write-ahead mode, or a database on a PostgreSQL server, which several controllers may share.
 //!
 //! [`Store`] opens it and answers questions over a few reading connections; [`write`] holds the changes, each a
 //! function over the one writing connection's transaction. Messages are kept whole as they came (protocol
@@ -13,6 +13,7 @@ pub(crate) mod policies;
 mod query;
 mod read;
 mod row;
+pub(crate) mod share;
 mod suspensions;
 pub mod write;
 
@@ -22,7 +23,9 @@ use std::path::Path;
 use reeve_proto::WireError;
 use sqlx::AnyPool;
 
-pub use engine::{Connection, FILE_NAME};
+use crate::settings::Database;
+
+pub use engine::{Connection, FILE_NAME, Writing};
 pub use policies::Policies;
 pub(crate) use read::snapshot;
 pub use read::{
@@ -92,25 +95,37 @@ impl StoreError {
 #[derive(Clone, Debug)]
 pub struct Store {
     place: String,
+    is_shared: bool,
     readers: AnyPool,
 }
 
 impl Store {
-    /// Opens the database in `dir`, making or upgrading it where needed; gives it and its one writing connection.
+    /// Opens the database, a file in `dir` or one on a server, making or upgrading it where needed; gives it and its one
+    /// writing connection.
     ///
     /// # Errors
-    /// Where the file is damaged, of another version, or may not be used.
-    pub async fn open(dir: &Path) -> Result<(Self, Connection), StoreError> {
-        let engine::Opened { place, writing, readers } = engine::open_file(dir).await?;
-        Ok((Self { place, readers }, writing))
+    /// Where it is damaged, of another version, cannot be reached or may not be used.
+    pub async fn open(database: &Database, dir: &Path) -> Result<(Self, Writing), StoreError> {
+        let (place, opened) = match database {
+            Database::File => (dir.join(FILE_NAME).display().to_string(), engine::open_file(dir).await?),
+            Database::Server(server) => (server.place.clone(), engine::open_server(server).await?),
+        };
+        let is_shared = opened.writing.is_shared();
+        Ok((Self { place, is_shared, readers: opened.readers }, opened.writing))
     }
 
-    /// Looks at every page of the database.
+    /// What the database is called in messages.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Looks at every page of the database, as far as that is ours to do.
     ///
     /// # Errors
     /// Where something does not fit.
     pub async fn check(&self) -> Result<(), StoreError> {
-        engine::check(&self.place, &self.readers).await
+        engine::check(&self.place, &self.readers, self.is_shared).await
     }
 
     /// Closes the reading connections.

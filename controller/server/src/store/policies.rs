@@ -86,6 +86,11 @@ pub(super) async fn take(
 }
 
 impl Policies {
+    /// Reads each again when it is needed next.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The policy that a decision was made by, as the node that made it told it, or another one; for a person's, and where nobody told of it, the
     /// one that was told of last.
     ///

@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use reeve_cluster::Cluster;
 use reeve_controller::config::Config;
 use reeve_controller::server::Controller;
+use reeve_controller::settings;
+use reeve_controller::store::Store;
 use reeve_policy::{OrderId, OrderResult, PauseScope, Report, Timestamp};
 use reeve_proto::agent::v1::agent_service_client::AgentServiceClient;
 use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
@@ -26,8 +29,34 @@ pub struct Running {
     thread: std::thread::JoinHandle<()>,
 }
 
+/// Whether these are the tests of `postgres.rs`, which plays all the others once more.
+const IS_ON_POSTGRES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"postgres");
+
+/// Gives a folder a database on a server, if that is what is tested.
+fn settle(dir: &Path) {
+    if IS_ON_POSTGRES && !dir.join(settings::FILE_NAME).exists() {
+        share(dir, &Cluster::of_this_process().database().unwrap());
+    }
+}
+
+/// Sets a folder's controller on this database.
+pub fn share(dir: &Path, url: &str) {
+    std::fs::write(dir.join(settings::FILE_NAME), format!("[database]\nurl = \"{url}\"\n")).unwrap();
+}
+
+/// Does something to the database of a folder whose controller does not run; how many rows it was about.
+pub async fn execute(dir: &Path, statement: &'static str) -> u64 {
+    let settings = settings::Settings::load(dir).unwrap();
+    let (store, mut writing) = Store::open(&settings.database, dir).await.unwrap();
+    let done = sqlx::query(statement).execute(writing.connection().await.unwrap()).await.unwrap();
+    store.close().await;
+    writing.close().await;
+    done.rows_affected()
+}
+
 impl Running {
     pub async fn start(dir: &Path) -> Self {
+        settle(dir);
         let config = Config::load(dir, "127.0.0.1:0".parse().unwrap()).unwrap();
         let (told, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();

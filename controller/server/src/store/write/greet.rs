@@ -13,7 +13,7 @@ use super::reports::{Lift, cursor, lifted, set_cursor, stands};
 use super::{Effects, Refusal};
 
 /// Why a measure ended that nobody reported lifted: the node connected without it.
-pub(super) const ABSENT: &str = "absent";
+pub(in super::super) const ABSENT: &str = "absent";
 
 /// What the controller has of a node that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use reeve_policy::{NodeId, TenantId, Timestamp};
 
 pub use follow::{followed, record};
+pub(super) use greet::ABSENT;
 pub use greet::{Greeting, greet, saw};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
@@ -66,6 +67,8 @@ pub struct Effects {
     pub tenants_changed: bool,
     /// Whether what is paused, or what a node says of it, changed.
     pub pauses_changed: bool,
+    /// Whether somebody else may call now.
+    pub access_changed: bool,
 }
 
 impl Effects {
@@ -82,6 +85,7 @@ impl Effects {
             followed: BTreeSet::new(),
             tenants_changed: false,
             pauses_changed: false,
+            access_changed: false,
         }
     }
 }

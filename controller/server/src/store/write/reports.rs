@@ -16,8 +16,10 @@ use crate::events::What;
 /// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
 const EPOCHS_KEPT: i64 = 8;
 
-/// How many events of a node are kept.
+/// How many events of a node are kept, and some more until they are next counted.
 const EVENTS_KEPT: i64 = 10_000;
+/// Finding the oldest costs a walk past all that are kept, so it is done once for so many events.
+const FORGET_EVENTS_EVERY: i64 = 100;
 /// So many ends of exemptions are remembered.
 const WARNINGS_KEPT: i64 = 10_000;
 
@@ -458,7 +460,7 @@ async fn store_health(
     Ok(())
 }
 
-/// Stores an event unless it is known, and forgets the oldest of the node.
+/// Stores an event unless it is known.
 pub(super) async fn store_event(
     conn: &mut Connection,
     node: &NodeId,
@@ -468,28 +470,42 @@ pub(super) async fn store_event(
     if event.kind == NodeEventKind::ExemptionEnds && !is_first_warning(conn, event).await? {
         return Ok(());
     }
-    let done = sqlx::query(
-        "INSERT INTO node_events (node, at, kind, received, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    let kept: Option<(i64,)> = sqlx::query_as(
+        "INSERT INTO node_events (node, at, kind, received, body) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT DO NOTHING RETURNING id",
     )
     .bind(node.as_str())
     .bind(nanos(event.at))
     .bind(event.kind.name())
     .bind(nanos(effects.now))
     .bind(event.encode())
-    .execute(&mut *conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    if done.rows_affected() == 0 {
-        return Ok(());
+    let Some((id,)) = kept else { return Ok(()) };
+    if id % FORGET_EVENTS_EVERY == 0 {
+        forget_events(conn, node).await?;
     }
-    sqlx::query(
-        "DELETE FROM node_events WHERE node = $1 AND (at, kind) <= \
-         (SELECT at, kind FROM node_events WHERE node = $1 ORDER BY at DESC, kind DESC LIMIT 1 OFFSET $2)",
+    effects.events.push(What::NodeEvent { node: node.clone(), event: Arc::new(event.clone()) });
+    Ok(())
+}
+
+/// Forgets the oldest events of a node.
+async fn forget_events(conn: &mut Connection, node: &NodeId) -> Result<(), StoreError> {
+    let last: Option<(i64, String)> = sqlx::query_as(
+        "SELECT at, kind FROM node_events WHERE node = $1 ORDER BY at DESC, kind DESC LIMIT 1 OFFSET $2",
     )
     .bind(node.as_str())
     .bind(EVENTS_KEPT)
-    .execute(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    effects.events.push(What::NodeEvent { node: node.clone(), event: Arc::new(event.clone()) });
+    if let Some((at, kind)) = last {
+        sqlx::query("DELETE FROM node_events WHERE node = $1 AND (at, kind) <= ($2, $3)")
+            .bind(node.as_str())
+            .bind(at)
+            .bind(kind)
+            .execute(conn)
+            .await?;
+    }
     Ok(())
 }
 

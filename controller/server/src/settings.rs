@@ -1,0 +1,259 @@
+//! What is set in `controller.toml`, which nobody needs who runs one controller on one file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::ControllerError;
+
+/// The file's name in the controller's folder.
+pub const FILE_NAME: &str = "controller.toml";
+/// The credential that systemd hands over (`LoadCredential=`), where no file of the password is named.
+const CREDENTIAL: &str = "database-password";
+/// The longest password that is read, in bytes.
+const MAX_PASSWORD: usize = 4_096;
+/// What is kept of the past, if nobody says otherwise.
+const RETENTION_DAYS: u32 = 30;
+/// The longest that may be asked for: a hundred years.
+const MAX_DAYS: u32 = 36_500;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// All settings.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where the database is.
+    pub database: Database,
+    /// What is kept of the past.
+    pub retention: Retention,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug, Default)]
+pub enum Database {
+    /// A SQLite file in the controller's folder.
+    #[default]
+    File,
+    /// A server that speaks PostgreSQL's protocol.
+    Server(Server),
+}
+
+/// A database on a server.
+#[derive(Clone)]
+pub struct Server {
+    /// With the password, so it is shown to nobody.
+    pub(crate) url: String,
+    /// What to call it.
+    pub place: String,
+    /// Whether what other controllers change is listened for, and not only looked for.
+    pub listens: bool,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.place)
+    }
+}
+
+/// What is kept of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long what is over is kept; `None` for ever.
+    pub keep: Option<Duration>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { keep: Some(DAY * RETENTION_DAYS) }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Text {
+    database: Option<DatabaseText>,
+    retention: Option<RetentionText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatabaseText {
+    url: String,
+    password_file: Option<PathBuf>,
+    #[serde(default = "yes")]
+    listen: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionText {
+    days: u32,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Settings {
+    /// The settings of a folder; the usual ones where there is no file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or says what is not understood, and where the password cannot be had.
+    pub fn load(dir: &Path) -> Result<Self, ControllerError> {
+        let path = dir.join(FILE_NAME);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&path, &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ControllerError::File { path, source }),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ControllerError> {
+        let wrong = |reason: String| ControllerError::Setting { path: path.to_owned(), reason };
+        // The text of the line stays out of the message: it may hold what belongs into no log.
+        let read: Text = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            wrong(format!("line {}: {}", before.matches('\n').count() + 1, error.message()))
+        })?;
+        let database = match read.database {
+            None => Database::File,
+            Some(read) => Database::Server(server(read).map_err(wrong)?),
+        };
+        let retention = match read.retention {
+            None => Retention::default(),
+            Some(RetentionText { days: 0 }) => Retention { keep: None },
+            Some(RetentionText { days }) if days <= MAX_DAYS => Retention { keep: Some(DAY * days) },
+            Some(RetentionText { days }) => {
+                return Err(wrong(format!("retention.days: {days} is not 0 (for ever) to {MAX_DAYS}")));
+            }
+        };
+        Ok(Self { database, retention })
+    }
+}
+
+fn server(read: DatabaseText) -> Result<Server, String> {
+    const FORM: &str = "database.url: postgres://USER@HOST[:PORT]/DATABASE[?sslmode=...&sslrootcert=FILE]";
+    let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| read.url.strip_prefix(scheme));
+    let rest = rest.ok_or(FORM)?;
+    let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if user.contains(':') || tail.contains("password=") {
+        return Err("database.url: it holds a password, which belongs into a file of its own (database.password_file)".into());
+    }
+    let options = read.url.parse::<sqlx::postgres::PgConnectOptions>();
+    let options = options.map_err(|error| format!("{FORM}: {error}"))?;
+    let database = options.get_database().ok_or_else(|| format!("{FORM}: it names no database"))?;
+    let is_here = options.get_socket().is_some()
+        || ["localhost", "127.0.0.1", "[::1]", "::1"].contains(&options.get_host());
+    let place = match options.get_socket() {
+        Some(socket) => format!("PostgreSQL at {}, database {database}", socket.display()),
+        None => format!("PostgreSQL at {}:{}, database {database}", options.get_host(), options.get_port()),
+    };
+    let secret = password(read.password_file)?;
+    let mut url = String::from("postgres://");
+    match secret {
+        Some(_) if user.is_empty() => {
+            return Err(format!("{FORM}: it names no user, but there is a password"));
+        }
+        Some(secret) => {
+            url.push_str(user);
+            url.push(':');
+            secret.bytes().for_each(|byte| url.push_str(&format!("%{byte:02X}")));
+            url.push('@');
+        }
+        None if user.is_empty() => {}
+        None => url.push_str(&format!("{user}@")),
+    }
+    url.push_str(host);
+    url.push_str(tail);
+    // Who is not on this machine shows who it is, unless the settings say that it need not.
+    if !is_here && !tail.contains("sslmode=") && !tail.contains("ssl-mode=") {
+        url.push_str(if tail.contains('?') { "&sslmode=verify-full" } else { "?sslmode=verify-full" });
+    }
+    Ok(Server { url, place, listens: read.listen })
+}
+
+/// The password: of the file that is named, else of the credential that systemd hands over, else none.
+fn password(named: Option<PathBuf>) -> Result<Option<String>, String> {
+    let credential = || {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+        Some(Path::new(&folder).join(CREDENTIAL)).filter(|path| path.exists())
+    };
+    let Some(path) = named.or_else(credential) else { return Ok(None) };
+    let wrong = |reason: String| format!("database.password_file: {}: {reason}", path.display());
+    let read = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    let secret = read.strip_suffix('\n').unwrap_or(&read);
+    if secret.is_empty() || secret.len() > MAX_PASSWORD || secret.contains('\n') {
+        return Err(wrong(format!("one line of 1 to {MAX_PASSWORD} bytes is expected")));
+    }
+    Ok(Some(secret.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(Path::new("controller.toml"), text).map_err(|error| error.to_string())
+    }
+
+    fn url(text: &str) -> String {
+        match parse(&format!("[database]\n{text}")).unwrap().database {
+            Database::Server(server) => server.url,
+            Database::File => panic!("a file"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line_and_without_its_text() {
+        let refused = |text: &str, words: &[&str]| {
+            let error = parse(text).unwrap_err();
+            words.iter().for_each(|word| assert!(error.contains(word), "{error}"));
+            assert!(!error.contains("geheim"), "{error}");
+        };
+        refused("[retention]\ndays = 40000", &["retention.days", "40000", "36500"]);
+        refused("[retention]\ndays = -1", &["line 2"]);
+        refused("[database]\n\nurls = 'postgres://u:geheim@h/d'", &["line 3", "`urls`", "`password_file`"]);
+        refused("[database]\nurl = 'postgres://u:geheim@h/d'", &["database.url", "password_file"]);
+        refused("[database]\nurl = 'postgres://u@h/d?password=geheim'", &["database.url", "password_file"]);
+        refused("[database]\nurl = 'mysql://u@h/d'", &["postgres://USER@HOST"]);
+        refused("[database]\nurl = 'postgres://u@h'", &["names no database"]);
+        refused(
+            "[database]\nurl = 'postgres://u@h/d'\npassword_file = '/nowhere/x'",
+            &["password_file", "/nowhere/x"],
+        );
+    }
+
+    #[test]
+    fn who_is_not_on_this_machine_shows_who_it_is() {
+        assert!(url("url = 'postgres://u@db.example/d'").ends_with("/d?sslmode=verify-full"));
+        assert!(url("url = 'postgres://u@db.example/d?sslrootcert=/x'").ends_with("=/x&sslmode=verify-full"));
+        assert!(url("url = 'postgres://u@db.example/d?sslmode=require'").ends_with("?sslmode=require"));
+        for here in ["127.0.0.1", "[::1]", "localhost", "%2Frun%2Fpostgresql"] {
+            assert_eq!(url(&format!("url = 'postgres://u@{here}/d'")), format!("postgres://u@{here}/d"));
+        }
+    }
+
+    #[test]
+    fn the_password_is_read_from_a_file_and_shown_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "geh@im/%\n").unwrap();
+        let text =
+            format!("[database]\nurl = 'postgres://u@localhost/d'\npassword_file = '{}'", file.display());
+        let settings = parse(&text).unwrap();
+        assert!(!format!("{settings:?}").contains("geh"), "{settings:?}");
+        let Database::Server(server) = settings.database else { panic!("a file") };
+        assert_eq!(server.url, "postgres://u:%67%65%68%40%69%6D%2F%25@localhost/d");
+        std::fs::write(&file, "a\nb\n").unwrap();
+        assert!(parse(&text).unwrap_err().contains("one line"));
+    }
+
+    #[test]
+    fn without_a_file_all_is_as_usual() {
+        let settings = Settings::load(tempfile::tempdir().unwrap().path()).unwrap();
+        assert!(matches!(settings.database, Database::File));
+        assert_eq!(settings.retention.keep, Some(DAY * 30));
+        assert_eq!(parse("[retention]\ndays = 0").unwrap().retention.keep, None);
+    }
+}

@@ -1,0 +1,451 @@
+//! The task that writes, and that follows what other controllers write.
+//!
+//! One task does both, so that what is in memory goes forward commit by commit: before it writes, it takes in what was
+//! committed since it last looked, in the same transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{Connection as _, Executor as _};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::{Job, WriteError, Writer};
+use crate::auth::{Book, Records};
+use crate::clock;
+use crate::directory::{Directory, Snapshot};
+use crate::events::{Event, Events, What};
+use crate::store::share::{self, Change, Heard};
+use crate::store::write::{self, Desk, Effects};
+use crate::store::{Connection, Policies, StoreError, Writing, access};
+use crate::streams::Streams;
+
+/// How many jobs may wait; those who have more wait with them.
+const QUEUE: usize = 1_024;
+/// How many jobs one transaction takes.
+const BATCH: usize = 512;
+/// How often a transaction is tried that the engine gave up for another one's sake, or whose connection broke.
+const ATTEMPTS: u32 = 4;
+/// How long is waited before that, and so much longer each time.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often is looked for what others wrote, where nobody tells, and how often a controller beats.
+const LOOK: Duration = Duration::from_secs(1);
+/// A controller that has not beaten for so long is gone.
+const GONE: Duration = Duration::from_secs(10);
+/// Changes are forgotten every so many looks.
+const FORGET_EVERY: u64 = 60;
+
+/// The task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    jobs: mpsc::Receiver<Job>,
+    writing: Writing,
+    directory: Arc<Directory>,
+    events: Events,
+    streams: Streams,
+    book: Book,
+    policies: Policies,
+    /// Who this controller is to the others.
+    own: String,
+    /// Up to which commit everything is in memory.
+    seen: u64,
+    /// Told when others may have written.
+    wake: Arc<Notify>,
+    /// The beats of the others, and since when they are what they are.
+    beats: BTreeMap<String, (i64, Instant)>,
+    looks: u64,
+}
+
+/// What a transaction came to.
+struct Committed {
+    number: u64,
+    snapshot: Option<Snapshot>,
+    /// What this one changed.
+    own: Effects,
+    /// What others changed before it.
+    others: Vec<Change>,
+    /// By which controller each node is connected, where all was read anew.
+    presence: Option<BTreeMap<reeve_policy::NodeId, String>>,
+    /// Who may call, where others changed it.
+    access: Option<Records>,
+}
+
+impl Task {
+    /// The task and the way to it. The directory is filled from the database.
+    pub async fn new(
+        mut writing: Writing,
+        directory: Arc<Directory>,
+        events: Events,
+        streams: Streams,
+        book: Book,
+    ) -> Result<(Self, Writer), StoreError> {
+        let policies = Policies::default();
+        let own = super::controller_key();
+        let is_shared = writing.is_shared();
+        let conn = writing.connection().await?;
+        // First the number, then the state: what comes between is read twice, not missed.
+        let seen = share::last(conn).await?;
+        if is_shared {
+            share::beat(conn, &own).await?;
+            streams.connected_elsewhere(elsewhere(share::presence(conn).await?, &own));
+        } else {
+            share::alone(conn).await?;
+        }
+        book.replace(access::load(conn).await?);
+        directory.publish(crate::store::snapshot(conn, &policies).await?);
+        let (sender, jobs) = mpsc::channel(QUEUE);
+        let (wake, beats) = (Arc::new(Notify::new()), BTreeMap::new());
+        let task = Self {
+            jobs,
+            writing,
+            directory,
+            events,
+            streams,
+            book,
+            policies,
+            own,
+            seen,
+            wake,
+            beats,
+            looks: 0,
+        };
+        Ok((task, Writer(sender)))
+    }
+
+    /// Hears, for as long as it is polled, when others have written.
+    pub fn listen(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.writing.listen(Arc::clone(&self.wake))
+    }
+
+    /// Works until every way to it is gone.
+    pub async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (wake, is_shared) = (Arc::clone(&self.wake), self.writing.is_shared());
+        loop {
+            tokio::select! {
+                count = self.jobs.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.write(std::mem::take(&mut batch)).await;
+                }
+                () = wake.notified(), if is_shared => self.look(false).await,
+                _ = look.tick(), if is_shared => self.look(true).await,
+            }
+        }
+        self.writing.close().await;
+    }
+
+    async fn write(&mut self, mut jobs: Vec<Job>) {
+        let mut failed: Vec<Option<WriteError>> = Vec::new();
+        let mut is_careful = false;
+        let mut attempt = 0;
+        let result = loop {
+            attempt += 1;
+            failed.clear();
+            failed.resize(jobs.len(), None);
+            let error = match self.attempt(&mut jobs, is_careful, &mut failed).await {
+                Ok(committed) => {
+                    self.tell(committed);
+                    break Ok(());
+                }
+                Err(error) => error,
+            };
+            // What was read of policies in a transaction that is no more may never have been.
+            self.policies.forget();
+            let is_broken = error.is_disconnected();
+            if is_broken {
+                self.writing.drop_connection();
+            }
+            if (is_broken || error.is_transient()) && attempt < ATTEMPTS {
+                tracing::warn!(%error, "a transaction is tried again");
+                tokio::time::sleep(PAUSE * attempt).await;
+            } else if !is_broken && !is_careful {
+                // Once more, so that one that fails takes no other with it.
+                is_careful = true;
+            } else {
+                tracing::error!(%error, "a transaction failed; nothing of it was acknowledged");
+                break Err(WriteError::from(error));
+            }
+        };
+        for (job, failed) in jobs.into_iter().zip(failed) {
+            job.tell(failed.map_or_else(|| result.clone(), Err));
+        }
+    }
+
+    /// One transaction. Where `is_careful`, each job has a savepoint of its own, and what fails is noted in `failed`.
+    async fn attempt(
+        &mut self,
+        jobs: &mut [Job],
+        is_careful: bool,
+        failed: &mut [Option<WriteError>],
+    ) -> Result<Committed, StoreError> {
+        let (is_shared, listens) = (self.writing.is_shared(), self.writing.listens());
+        let mut transaction = self.writing.connection().await?.begin().await?;
+        let conn = &mut *transaction;
+        let number = share::number(conn).await?;
+        let base = self.directory.snapshot();
+        let mut next: Option<Snapshot> = None;
+        let mut theirs = Effects::new(clock::now(), Desk::default());
+        let (mut others, mut presence) = (Vec::new(), None);
+        if number > self.seen + 1 {
+            match share::since(conn, self.seen).await? {
+                Heard::Changes(changes, _) => others = changes,
+                Heard::TooMuch(_) => {
+                    next = Some(crate::store::snapshot(conn, &self.policies).await?);
+                    presence = Some(share::presence(conn).await?);
+                }
+            }
+        }
+        let desk = Desk { people: Arc::clone(&base.tenants), policies: self.policies.clone() };
+        theirs.desk = desk;
+        note(&others, &mut theirs);
+        if let Some(next) = &next {
+            theirs.desk.people = Arc::clone(&next.tenants);
+            theirs.tenants_changed = true;
+            theirs.access_changed = true;
+        }
+        let access = access_of(conn, &theirs).await?;
+        refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
+        let mut effects = Effects::new(theirs.now, theirs.desk.clone());
+        for (job, failed) in jobs.iter_mut().zip(failed) {
+            if !is_careful {
+                super::run(conn, job, &self.own, &mut effects).await?;
+                continue;
+            }
+            conn.execute("SAVEPOINT job").await?;
+            let mut own = Effects::new(effects.now, effects.desk.clone());
+            match super::run(conn, job, &self.own, &mut own).await {
+                Ok(()) => super::merge(&mut effects, own),
+                Err(error) if error.is_transient() || error.is_disconnected() => return Err(error),
+                Err(error) => {
+                    conn.execute("ROLLBACK TO SAVEPOINT job").await?;
+                    tracing::error!(%error, "a change could not be stored");
+                    if error.is_about_data() && job.refuse() {
+                        // It would be the same each time that it is sent: it is counted and let go, so that others come after it.
+                        super::run(conn, job, &self.own, &mut effects).await?;
+                    } else {
+                        job.give_up();
+                        *failed = Some(WriteError::from(error));
+                    }
+                }
+            }
+            conn.execute("RELEASE SAVEPOINT job").await?;
+        }
+        refresh_tenants(conn, &base, &mut next, &mut effects).await?;
+        write::tell_ends(conn, &mut effects).await?;
+        let mut followed = refresh(conn, &base, &mut next, &mut effects).await?;
+        if is_shared {
+            let is_told = share::tell(conn, number, &self.own, &effects).await?;
+            if is_told && listens {
+                share::notify(conn).await?;
+            }
+        }
+        theirs.desk = effects.desk.clone();
+        followed.append(&mut refresh(conn, &base, &mut next, &mut theirs).await?);
+        effects.followed = followed;
+        transaction.commit().await?;
+        Ok(Committed { number, snapshot: next, own: effects, others, presence, access })
+    }
+}
+
+impl Task {
+    /// Takes in what other controllers wrote, and, `is_due`, beats and sees who is gone.
+    async fn look(&mut self, is_due: bool) {
+        let mut gone = Vec::new();
+        if is_due {
+            self.looks += 1;
+            match self.see_others().await {
+                Ok(found) => gone = found,
+                Err(error) => return self.lost(&error),
+            }
+        }
+        match self.catch_up().await {
+            Ok(Some(committed)) => self.tell(committed),
+            Ok(None) => {}
+            Err(error) => return self.lost(&error),
+        }
+        let mut jobs: Vec<Job> =
+            gone.into_iter().map(|(controller, beat)| Job::Bury { controller, beat }).collect();
+        if is_due && self.looks.is_multiple_of(FORGET_EVERY) {
+            jobs.push(Job::Forget);
+        }
+        if !jobs.is_empty() {
+            self.write(jobs).await;
+        }
+    }
+
+    fn lost(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "what other controllers wrote cannot be read");
+        self.writing.drop_connection();
+    }
+
+    /// Beats, and gives the controllers whose beats have stood still.
+    async fn see_others(&mut self) -> Result<Vec<(String, i64)>, StoreError> {
+        let conn = self.writing.connection().await?;
+        let was_known = share::beat(conn, &self.own).await?;
+        let beats = share::beats(conn).await?;
+        if !was_known && self.looks > 1 {
+            // The others took us for gone, and our nodes with us.
+            tracing::warn!("other controllers took this one for gone; its nodes are told anew");
+            let jobs = self.streams.own().into_iter();
+            let jobs: Vec<Job> = jobs.map(|(node, stream)| Job::Up { node, stream }).collect();
+            Box::pin(self.write(jobs)).await;
+        }
+        let now = Instant::now();
+        let mut known = std::mem::take(&mut self.beats);
+        for (controller, beat) in beats.into_iter().filter(|(controller, _)| *controller != self.own) {
+            let since = known.remove(&controller).filter(|(before, _)| *before == beat);
+            self.beats.insert(controller, since.unwrap_or((beat, now)));
+        }
+        let is_gone = |(_, (_, since)): &(&String, &(i64, Instant))| now.duration_since(*since) >= GONE;
+        Ok(self.beats.iter().filter(is_gone).map(|(id, (beat, _))| (id.clone(), *beat)).collect())
+    }
+
+    /// What others committed, without writing anything.
+    async fn catch_up(&mut self) -> Result<Option<Committed>, StoreError> {
+        let conn = self.writing.connection().await?;
+        let heard = share::since(conn, self.seen).await?;
+        let (others, number, is_whole) = match heard {
+            Heard::Changes(_, number) if number == self.seen => return Ok(None),
+            Heard::Changes(changes, number) => (changes, number, false),
+            Heard::TooMuch(number) => (Vec::new(), number, true),
+        };
+        let base = self.directory.snapshot();
+        let mut next: Option<Snapshot> = None;
+        let desk = Desk { people: Arc::clone(&base.tenants), policies: self.policies.clone() };
+        let mut theirs = Effects::new(clock::now(), desk);
+        note(&others, &mut theirs);
+        let mut presence = None;
+        if is_whole {
+            next = Some(crate::store::snapshot(conn, &self.policies).await?);
+            presence = Some(share::presence(conn).await?);
+            theirs.tenants_changed = true;
+            theirs.access_changed = true;
+        }
+        let access = access_of(conn, &theirs).await?;
+        refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
+        let followed = refresh(conn, &base, &mut next, &mut theirs).await?;
+        let mut own = Effects::new(theirs.now, theirs.desk);
+        own.followed = followed;
+        Ok(Some(Committed { number, snapshot: next, own, others, presence, access }))
+    }
+
+    /// After the commit: what is in memory goes forward, and everybody is told.
+    fn tell(&mut self, committed: Committed) {
+        let Committed { number, snapshot, own, others, presence, access } = committed;
+        self.seen = number;
+        if let Some(access) = access {
+            self.book.replace(access);
+        }
+        let is_anew = presence.is_some();
+        if let Some(snapshot) = snapshot {
+            let people = Arc::clone(&snapshot.tenants);
+            self.directory.publish(snapshot);
+            for tenant in own.followed.iter().filter_map(|id| people.by_id(id)) {
+                self.streams.wake_where(|node| tenant.may_be_on(node));
+            }
+        }
+        if let Some(presence) = presence {
+            self.streams.connected_elsewhere(elsewhere(presence, &self.own));
+        }
+        let mut tenants_changed = own.tenants_changed;
+        for change in others {
+            tenants_changed |= change.tenants_changed;
+            let is_ours = change.controller == self.own;
+            for what in change.events {
+                match &what {
+                    What::NodeUp { node } if !is_ours => self.streams.taken_elsewhere(node),
+                    What::NodeDown { node, .. } if !is_ours => self.streams.gone_elsewhere(node),
+                    _ => {}
+                }
+                self.events.publish(Event { at: change.at, what });
+            }
+            change.ordered.iter().for_each(|node| self.streams.wake(node));
+        }
+        for what in own.events {
+            match &what {
+                What::NodeUp { node } | What::NodeDown { node, .. } => self.streams.gone_elsewhere(node),
+                _ => {}
+            }
+            self.events.publish(Event { at: own.now, what });
+        }
+        if tenants_changed || is_anew {
+            self.streams.wake_all();
+        }
+        own.ordered.iter().for_each(|node| self.streams.wake(node));
+    }
+}
+
+fn elsewhere(
+    presence: BTreeMap<reeve_policy::NodeId, String>,
+    own: &str,
+) -> impl Iterator<Item = reeve_policy::NodeId> {
+    presence.into_iter().filter(move |(_, controller)| controller != own).map(|(node, _)| node)
+}
+
+/// Notes what others changed among what is to be read again.
+fn note(others: &[Change], theirs: &mut Effects) {
+    for change in others {
+        theirs.touched.extend(change.touched.iter().cloned());
+        theirs.tenants_changed |= change.tenants_changed;
+        theirs.pauses_changed |= change.pauses_changed;
+        theirs.access_changed |= change.access_changed;
+    }
+}
+
+/// Reads again who may call, where others changed it.
+async fn access_of(conn: &mut Connection, theirs: &Effects) -> Result<Option<Records>, StoreError> {
+    if theirs.access_changed { access::load(conn).await.map(Some) } else { Ok(None) }
+}
+
+/// Reads the tenants again where they changed.
+async fn refresh_tenants(
+    conn: &mut Connection,
+    base: &Snapshot,
+    next: &mut Option<Snapshot>,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    if !effects.tenants_changed {
+        return Ok(());
+    }
+    let next = next.get_or_insert_with(|| base.clone());
+    next.tenants = Arc::new(write::tenants(conn).await?);
+    // Who reads why it is held may read another language now.
+    effects.desk.people = Arc::clone(&next.tenants);
+    effects.touched.extend(next.standings.keys().cloned());
+    Ok(())
+}
+
+/// Reads again what else changed. The tenants of whom nodes are to be told something else.
+async fn refresh(
+    conn: &mut Connection,
+    base: &Snapshot,
+    next: &mut Option<Snapshot>,
+    effects: &mut Effects,
+) -> Result<std::collections::BTreeSet<reeve_policy::TenantId>, StoreError> {
+    let mut followed = std::collections::BTreeSet::new();
+    if effects.pauses_changed {
+        let next = next.get_or_insert_with(|| base.clone());
+        next.paused = Arc::new(write::paused(conn).await?);
+    }
+    for tenant in &effects.touched {
+        let standing = write::standing(conn, tenant, &effects.desk).await?;
+        let next = next.get_or_insert_with(|| base.clone());
+        if standing.is_empty() {
+            next.standings.remove(tenant);
+        } else {
+            next.standings.insert(tenant.clone(), Arc::new(standing));
+        }
+        let record = write::record(conn, tenant, effects.now).await?;
+        let before = next.records.get(tenant);
+        if before.map_or(!record.is_empty(), |before| **before != record) {
+            Arc::make_mut(&mut next.records).set(tenant.clone(), record);
+            followed.insert(tenant.clone());
+        }
+    }
+    Ok(followed)
+}

@@ -1,0 +1,34 @@
+#![allow(clippy::unwrap_used, clippy::duplicate_mod, reason = "each file of tests brings what all share")]
+//! Everything that the other files test, once more, on PostgreSQL: `common` sees whose binary it is in.
+
+#[path = "access.rs"]
+mod access;
+#[path = "brakes.rs"]
+mod brakes;
+#[path = "evidence.rs"]
+mod evidence;
+#[path = "notices.rs"]
+mod notices;
+#[path = "standing.rs"]
+mod standing;
+#[path = "streams.rs"]
+mod streams;
+#[path = "suspensions.rs"]
+mod suspensions;
+#[path = "usage.rs"]
+mod usage;
+
+/// What is about one engine, or about several controllers, and not to be played on both.
+const APART: [&str; 3] = ["postgres", "engines", "several"];
+
+#[test]
+fn no_file_of_tests_is_left_out() {
+    let own = include_str!("postgres.rs");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if path.is_file() && !APART.contains(&name.as_str()) {
+            assert!(own.contains(&format!("mod {name};")), "{name} is not played on PostgreSQL");
+        }
+    }
+}
