@@ -40,6 +40,14 @@ pub enum ControllerError {
         /// The folder.
         path: PathBuf,
     },
+    /// What is asked for is done by the database's server.
+    #[error(
+        "the database is not in a file of ours, but {place}: copy it with pg_dump and bring it back with pg_restore"
+    )]
+    OnServer {
+        /// Where.
+        place: String,
+    },
     /// The settings say what is not understood.
     #[error("{path}: {reason}", path = path.display())]
     Setting {
@@ -96,7 +104,7 @@ impl ControllerError {
         };
         match self {
             Self::NoFolder { .. } | Self::IncompleteCredentials { .. } | Self::Unprotected { .. } => 78,
-            Self::Certificate { .. } | Self::Setting { .. } => 78,
+            Self::Certificate { .. } | Self::OnServer { .. } | Self::Setting { .. } => 78,
             Self::InUse { .. } => 69,
             Self::File { source, .. } => of_io(source, 74),
             Self::Listen { source, .. } => of_io(source, 69),

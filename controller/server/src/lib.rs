@@ -24,6 +24,7 @@ pub mod events;
 pub mod identity;
 pub mod metrics;
 pub mod pki;
+mod retention;
 pub mod server;
 mod services;
 pub mod settings;

@@ -10,8 +10,9 @@ use reeve_controller::auth::Role;
 use reeve_controller::config::{Config, DEFAULT_DIR, DEFAULT_LISTEN};
 use reeve_controller::error::ControllerError;
 use reeve_controller::pki::{self, Wanted};
-use reeve_controller::server::Controller;
-use reeve_controller::store::Store;
+use reeve_controller::server::{Controller, claim_folder};
+use reeve_controller::settings::{Database, Settings};
+use reeve_controller::store::{self, Store};
 use reeve_policy::Name;
 use reeve_telemetry::logs::LogFormat;
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +51,16 @@ enum Command {
     Run(RunArgs),
     /// Says whether the folder, the certificates and the database can be used
     Check(DirArgs),
+    /// Writes a copy of the database to a new file, while the controller runs or not
+    ///
+    /// The copy is the database at one moment. Certificates and ca.key are files beside it, which do not change: copy them once.
+    /// A database on a server is copied with pg_dump.
+    Backup(FileArgs),
+    /// Puts a copy in the place of the database, while the controller does not run
+    ///
+    /// What was there is kept beside it. What happened since the copy was made is not known to it: agents tell again what
+    /// they hold when they connect, and orders given since are to be given again.
+    Restore(FileArgs),
     /// Prints the completions of a shell
     Completion {
         /// The shell.
@@ -69,6 +80,15 @@ struct DirArgs {
     /// Where the controller keeps everything.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR, env = "REEVE_CONTROLLER_DIR")]
     dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct FileArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// The copy.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +163,8 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Init(args) => init(&args),
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
+        Command::Backup(args) => backup(&args),
+        Command::Restore(args) => restore(&args),
         Command::Completion { shell } => {
             Ok(reeve_manual::completions(Cli::command(), shell, &mut std::io::stdout())?)
         }
@@ -220,6 +242,37 @@ fn tell_manager(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager cannot be told");
     }
+}
+
+/// The folder, if its database is a file.
+fn folder_of_file(args: &FileArgs) -> Result<&std::path::Path, ControllerError> {
+    let dir = &args.dir.dir;
+    if !dir.is_dir() {
+        return Err(ControllerError::NoFolder { path: dir.clone() });
+    }
+    match Settings::load(dir)?.database {
+        Database::File => Ok(dir),
+        Database::Server(server) => Err(ControllerError::OnServer { place: server.place }),
+    }
+}
+
+fn backup(args: &FileArgs) -> anyhow::Result<()> {
+    let dir = folder_of_file(args)?;
+    runtime()?.block_on(store::backup::backup(dir, &args.file)).map_err(ControllerError::from)?;
+    writeln!(std::io::stdout(), "{} holds the database as it is now", args.file.display())?;
+    Ok(())
+}
+
+fn restore(args: &FileArgs) -> anyhow::Result<()> {
+    let dir = folder_of_file(args)?;
+    let _only = claim_folder(dir)?;
+    let kept = runtime()?.block_on(store::backup::restore(dir, &args.file)).map_err(ControllerError::from)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} is the database now", args.file.display())?;
+    if let Some(kept) = kept {
+        writeln!(out, "{} is what it was before", kept.display())?;
+    }
+    Ok(())
 }
 
 fn check(args: &DirArgs) -> anyhow::Result<()> {

@@ -23,6 +23,7 @@ use crate::error::ControllerError;
 use crate::events::Events;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
+use crate::retention;
 use crate::services::{self, House};
 use crate::store::Store;
 use crate::streams::Streams;
@@ -96,6 +97,7 @@ impl Controller {
         let listening = tokio::spawn(task.listen());
         let writing = tokio::spawn(task.run());
         let leaving = writer.clone();
+        let keeping = tokio::spawn(retention::keep(self.config.settings.retention, writer.clone()));
         let metrics = Metrics::default();
         let watching = self.endpoint.map(|endpoint| {
             let (directory, streams, metrics) = (Arc::clone(&directory), streams.clone(), metrics.clone());
@@ -152,6 +154,7 @@ impl Controller {
             task.abort();
         }
         listening.abort();
+        keeping.abort();
         // The others need not wait until we are taken for gone.
         let _ = tokio::time::timeout(FAREWELL, leaving.ask(|reply| Job::Leave { reply })).await;
         store.close().await;
@@ -162,7 +165,11 @@ impl Controller {
 }
 
 /// Two controllers on one file would each be deaf to the other's agents. Those that share a database on a server have a folder each.
-fn claim_folder(dir: &std::path::Path) -> Result<std::fs::File, ControllerError> {
+/// Takes a folder for this process alone, for as long as the file is open.
+///
+/// # Errors
+/// Where another one has it.
+pub fn claim_folder(dir: &std::path::Path) -> Result<std::fs::File, ControllerError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = dir.join("lock");
     let failed = |source| ControllerError::File { path: path.clone(), source };

@@ -15,6 +15,8 @@ const CREDENTIAL: &str = "database-password";
 const MAX_PASSWORD: usize = 4_096;
 /// What is kept of the past, if nobody says otherwise.
 const RETENTION_DAYS: u32 = 30;
+/// And of strikes: a year and a month, longer than the presets remember them.
+const STRIKE_DAYS: u32 = 400;
 /// The longest that may be asked for: a hundred years.
 const MAX_DAYS: u32 = 36_500;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -60,11 +62,13 @@ impl std::fmt::Debug for Server {
 pub struct Retention {
     /// For how long what is over is kept; `None` for ever.
     pub keep: Option<Duration>,
+    /// For how long strikes are kept, without their evidence, and sums of traffic by month; no shorter than that.
+    pub strikes: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { keep: Some(DAY * RETENTION_DAYS) }
+        Self { keep: Some(DAY * RETENTION_DAYS), strikes: DAY * STRIKE_DAYS }
     }
 }
 
@@ -87,7 +91,18 @@ struct DatabaseText {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetentionText {
+    #[serde(default = "usual_days")]
     days: u32,
+    #[serde(default = "usual_strike_days")]
+    strike_days: u32,
+}
+
+const fn usual_days() -> u32 {
+    RETENTION_DAYS
+}
+
+const fn usual_strike_days() -> u32 {
+    STRIKE_DAYS
 }
 
 const fn yes() -> bool {
@@ -121,10 +136,15 @@ impl Settings {
         };
         let retention = match read.retention {
             None => Retention::default(),
-            Some(RetentionText { days: 0 }) => Retention { keep: None },
-            Some(RetentionText { days }) if days <= MAX_DAYS => Retention { keep: Some(DAY * days) },
-            Some(RetentionText { days }) => {
-                return Err(wrong(format!("retention.days: {days} is not 0 (for ever) to {MAX_DAYS}")));
+            Some(RetentionText { days, strike_days }) => {
+                for (key, least, days) in [("days", 0, days), ("strike_days", 1, strike_days)] {
+                    if !(least..=MAX_DAYS).contains(&days) {
+                        return Err(wrong(format!(
+                            "retention.{key}: {days} is not {least} to {MAX_DAYS} days"
+                        )));
+                    }
+                }
+                Retention { keep: (days > 0).then_some(DAY * days), strikes: DAY * strike_days }
             }
         };
         Ok(Self { database, retention })
@@ -213,6 +233,7 @@ mod tests {
         };
         refused("[retention]\ndays = 40000", &["retention.days", "40000", "36500"]);
         refused("[retention]\ndays = -1", &["line 2"]);
+        refused("[retention]\nstrike_days = 0", &["retention.strike_days", "0 is not 1 to"]);
         refused("[database]\n\nurls = 'postgres://u:geheim@h/d'", &["line 3", "`urls`", "`password_file`"]);
         refused("[database]\nurl = 'postgres://u:geheim@h/d'", &["database.url", "password_file"]);
         refused("[database]\nurl = 'postgres://u@h/d?password=geheim'", &["database.url", "password_file"]);

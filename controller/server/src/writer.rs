@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::auth::{Book, Change, Taken};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, OrderTaken, PaidFor,
-    Released, Requested, VerifyAsked,
+    self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
+    PaidFor, Released, Requested, VerifyAsked,
 };
 use crate::store::{Connection, StoreError, access};
 
@@ -193,6 +193,11 @@ pub(crate) enum Job {
     Leave {
         reply: Reply<()>,
     },
+    /// Some of what is older is forgotten; whether there is more.
+    Retain {
+        limits: Limits,
+        reply: Reply<(u64, bool)>,
+    },
     /// Changes that all have read are of no more use.
     Forget,
 }
@@ -246,6 +251,7 @@ impl Job {
                 reply.send(result);
             }
             Self::Leave { reply } => reply.send(result),
+            Self::Retain { reply, .. } => reply.send(result),
             Self::OrderResult { .. }
             | Self::Saw { .. }
             | Self::Up { .. }
@@ -350,6 +356,7 @@ async fn run(
             Ok(())
         }
         Job::Leave { reply } => reply.put(share::bury(conn, own, None, effects).await.map(|_| ())),
+        Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Forget => share::forget(conn).await,
     }
 }

@@ -9,6 +9,8 @@ mod brakes;
 mod evidence;
 #[path = "notices.rs"]
 mod notices;
+#[path = "retention.rs"]
+mod retention;
 #[path = "standing.rs"]
 mod standing;
 #[path = "streams.rs"]
@@ -19,7 +21,7 @@ mod suspensions;
 mod usage;
 
 /// What is about one engine, or about several controllers, and not to be played on both.
-const APART: [&str; 3] = ["postgres", "engines", "several"];
+const APART: [&str; 4] = ["postgres", "copies", "engines", "several"];
 
 #[test]
 fn no_file_of_tests_is_left_out() {

@@ -290,7 +290,7 @@ impl StoreError {
 }
 
 /// Turns an error met while opening into one that says what is wrong with the file.
-fn opening(place: &str, error: sqlx::Error) -> StoreError {
+pub(super) fn opening(place: &str, error: sqlx::Error) -> StoreError {
     // PostgreSQL's codes have five places, of which few are numbers; none that it tells on opening is one of these.
     let primary = code_of(&error).filter(|code| code.len() < 5).and_then(|code| code.parse::<i32>().ok());
     match primary.map(|code| code & 0xff) {

@@ -281,6 +281,8 @@ impl Task {
     fn lost(&mut self, error: &StoreError) {
         tracing::warn!(%error, "what other controllers wrote cannot be read");
         self.writing.drop_connection();
+        // The others could not beat either, as far as we know.
+        self.beats.clear();
     }
 
     /// Beats, and gives the controllers whose beats have stood still.

@@ -13,6 +13,7 @@ mod orders;
 mod pauses;
 mod relay;
 mod reports;
+mod retain;
 mod tenants;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ pub use orders::{
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
+pub use retain::{Limits, retain};
 pub use tenants::{ImportMethod, Imported, import_tenants};
 
 use super::{Connection, Policies, StoreError};

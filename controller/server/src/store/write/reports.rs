@@ -192,7 +192,7 @@ async fn store_violation(
         "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
          last_seen = excluded.last_seen, closed = excluded.closed, rule = excluded.rule, strike = excluded.strike, \
-         body = excluded.body",
+         body = excluded.body, pruned = NULL",
     )
     .bind(id)
     .bind(violation.node.as_str())
