@@ -1,11 +1,13 @@
 //! The command line.
 
 mod access;
+mod audit;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::{RoleArg, TokenCommand};
+pub use audit::{AuditCommand, AuditKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
@@ -360,6 +362,12 @@ pub enum Command {
         /// Only of this tenant; nodes' coming and going is told all the same.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Name>,
+    },
+    /// Shows, writes out and verifies the record of what was done at the controller, and of who looked at evidence
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Looks at policies before they are used: checks, shows, compares and tries them, without asking the controller
     Policy {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
+use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_replay::FileError;
@@ -15,6 +16,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status};
 
 use crate::args::Connection;
+use crate::audit::AuditError;
 
 /// A controller that answers no keep-alive for this long is gone; `watch` would wait for ever.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -30,6 +32,9 @@ pub enum CallError {
         /// The decision's number.
         number: u32,
     },
+    /// An audit log was not found good.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Half of the credentials were given.
     #[error("--dir belongs with --as or --token-file, and --as with --dir")]
     HalfCredentials,
@@ -178,7 +183,7 @@ impl CallError {
             Self::Relay(CheckedRelay::Open) => 1,
             Self::Relay(CheckedRelay::Unknown) | Self::WhichServer => 2,
             Self::Ended => 69,
-            Self::NotDone | Self::Answer(_) | Self::Differ { .. } | Self::Hits { .. } => 1,
+            Self::Audit(_) | Self::NotDone | Self::Answer(_) | Self::Differ { .. } | Self::Hits { .. } => 1,
         }
     }
 }
@@ -283,6 +288,11 @@ impl Controller {
     /// Says who may call.
     pub fn access(&self) -> AccessServiceClient<Shown> {
         AccessServiceClient::new(self.channel.clone())
+    }
+
+    /// Tells what was done.
+    pub fn audit(&self) -> AuditServiceClient<Shown> {
+        AuditServiceClient::new(self.channel.clone())
     }
 
     /// Steers.

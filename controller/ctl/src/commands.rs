@@ -24,9 +24,10 @@ use serde_json::Value;
 use tonic::{Code, Request};
 
 use crate::args::{
-    BrakesCommand, Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, UntilArg,
+    AuditCommand, BrakesCommand, Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, UntilArg,
     ViolationsCommand, Why,
 };
+use crate::audit;
 use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
 use crate::{json, policy, show};
@@ -41,6 +42,12 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             return Ok(reeve_manual::pages(Cli::command(), reeve_manual::USER_COMMANDS, folder)?);
         }
         Command::Policy { command } => return policy::run(command, cli.json),
+        // What is verified asks nobody.
+        Command::Audit { command: AuditCommand::Verify { file, keys } } => {
+            let told = audit::verify(file, keys, cli.json)?;
+            writeln!(std::io::stdout().lock(), "{}", told.trim_end())?;
+            return Ok(());
+        }
         _ => {}
     }
     // Wrong files are told before anybody is called.
@@ -67,6 +74,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Tenants { command: Some(TenantsCommand::Import { replace, .. }) } => {
             call.import(&import, replace).await
         }
+        Command::Audit { command } => call.audit(command).await,
         Command::Token { command } => call.token(command).await,
         Command::Whoami => call.who_am_i().await,
         Command::Nodes => call.nodes().await,

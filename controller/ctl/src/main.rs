@@ -2,6 +2,7 @@
 
 mod access;
 mod args;
+mod audit;
 mod case;
 mod client;
 mod commands;

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use reeve_audit::KeyError;
+
 use crate::pki::PkiError;
 use crate::store::StoreError;
 
@@ -64,6 +66,9 @@ pub enum ControllerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is no key to sign the audit log with.
+    #[error("the audit log cannot be signed: {0}")]
+    AuditKey(#[from] KeyError),
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -119,7 +124,9 @@ impl ControllerError {
             Self::Pki(PkiError::File { source, .. }) => of_io(source, 74),
             Self::Pki(PkiError::Name { .. }) => 2,
             Self::Pki(PkiError::Certificate { .. } | PkiError::NoKey { .. } | PkiError::Role { .. }) => 78,
-            Self::Signal(_) => 1,
+            Self::AuditKey(KeyError::File { source, .. }) => of_io(source, 74),
+            Self::AuditKey(KeyError::Key { .. }) => 78,
+            Self::AuditKey(KeyError::Random) | Self::Signal(_) => 1,
         }
     }
 }

@@ -7,7 +7,7 @@
 //!                                 │
 //!                                 ├─▶ directory (who is who and where they stand, in memory) ─▶ services::status
 //!                                 └─▶ events ─▶ services::operator (watch)
-//! operators ─▶ auth ─▶ services::operator ─▶ writer ─▶ orders ─▶ services::agent ─▶ agents
+//! operators ─▶ auth ─▶ audit ─▶ services::operator ─▶ writer ─▶ orders ─▶ services::agent ─▶ agents
 //! ```
 //!
 //! Invariants: only the [`writer`] writes, and those of several controllers one after the other, so everything happens in one order; nothing is acknowledged, published
@@ -15,6 +15,7 @@
 //!
 //! Left out: cases.
 
+pub mod audit;
 pub mod auth;
 pub mod clock;
 pub mod config;

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reeve_audit::Signer;
 use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::agent::v1::agent_service_server::AgentServiceServer;
 use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
+use reeve_proto::operator::v1::audit_service_server::AuditServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::status::v1::status_service_server::StatusServiceServer;
 use reeve_telemetry::metrics::Endpoint;
@@ -15,6 +17,7 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use crate::audit::{self, AuditLayer};
 use crate::auth::{Book, Gate, GateLayer};
 use crate::clock;
 use crate::config::Config;
@@ -88,6 +91,7 @@ impl Controller {
         let _only = claim_folder(&self.config.dir)?;
         let (store, writing) = Store::open(&self.config.settings.database, &self.config.dir).await?;
         tracing::info!(database = store.place(), "the database is open");
+        let signer = Arc::new(Signer::open(&self.config.dir.join(audit::KEY))?);
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
         let book = Book::default();
@@ -106,6 +110,8 @@ impl Controller {
             let refresh = move || metrics.refresh(&directory, &streams, clock::now());
             [counting, tokio::spawn(endpoint.serve(registry, refresh))]
         });
+        let sealing = tokio::spawn(audit::keep_sealed(writer.clone(), Arc::clone(&signer)));
+        let recording = AuditLayer(writer.clone());
         let house =
             House { protection, book, directory, store: store.clone(), writer, events, streams, metrics };
         let mut server = Server::builder()
@@ -126,12 +132,14 @@ impl Controller {
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = server
             .layer(GateLayer(gate))
+            .layer(recording)
             .add_service(
                 AgentServiceServer::new(services::agent::Service(house.clone()))
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
             .add_service(AccessServiceServer::new(services::access::Service(house.clone())))
+            .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
             .add_service(StatusServiceServer::new(services::status::Service::new(house.clone())))
             .add_service(
                 OperatorServiceServer::new(services::operator::Service(house))
@@ -150,6 +158,7 @@ impl Controller {
             result = serving => result?,
             () = farewell => {}
         }
+        sealing.abort();
         for task in watching.into_iter().flatten() {
             task.abort();
         }

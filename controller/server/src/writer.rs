@@ -13,18 +13,20 @@ mod task;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 
+use reeve_audit::Signer;
 use reeve_policy::{Decision, NodeId, OrderId, OrderResult, Report, Tenant, TenantId};
 use reeve_proto::WireError;
 use reeve_proto::session::Hello;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::audit::Draft;
 use crate::auth::{Book, Change, Taken};
 use crate::store::share;
 use crate::store::write::{
     self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
     PaidFor, Released, Requested, VerifyAsked,
 };
-use crate::store::{Connection, StoreError, access};
+use crate::store::{Connection, StoreError, access, audit};
 
 pub(crate) use task::Task;
 
@@ -172,6 +174,16 @@ pub(crate) enum Job {
         node: NodeId,
         stream: u64,
     },
+    /// An entry of the audit log.
+    Enter {
+        draft: Box<Draft>,
+        reply: Reply<u64>,
+    },
+    /// A checkpoint over its last one.
+    Seal {
+        signer: Arc<Signer>,
+        reply: Reply<()>,
+    },
     /// Who may call. The book has it before whoever asked is answered, whether or not they still wait.
     Access {
         change: Box<Change>,
@@ -244,6 +256,8 @@ impl Job {
             Self::Resume { reply, .. } => reply.send(result),
             Self::Lift { reply, .. } => reply.send(result),
             Self::ReleaseBrakes { reply, .. } => reply.send(result),
+            Self::Enter { reply, .. } => reply.send(result),
+            Self::Seal { reply, .. } => reply.send(result),
             Self::Access { change, book, reply } => {
                 if result.is_ok() && matches!(reply.answer, Some(Ok(Taken::Done))) {
                     book.enter(&change);
@@ -342,6 +356,8 @@ async fn run(
             let what = (&*id, &*node, by.as_str(), reason.as_str());
             reply.put(write::release_brakes(conn, requested, what, effects).await)
         }
+        Job::Enter { draft, reply } => reply.put(audit::enter(conn, Draft::clone(draft), effects.now).await),
+        Job::Seal { signer, reply } => reply.put(audit::seal(conn, signer, effects.now).await),
         Job::Access { change, reply, .. } => {
             let taken = access::change(conn, change, effects.now).await?;
             effects.access_changed |= taken == Taken::Done;

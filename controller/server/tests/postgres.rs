@@ -3,6 +3,8 @@
 
 #[path = "access.rs"]
 mod access;
+#[path = "audit.rs"]
+mod audit;
 #[path = "brakes.rs"]
 mod brakes;
 #[path = "evidence.rs"]

@@ -74,6 +74,8 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.AccessService/CreateToken", ADMINS),
     ("/reeve.operator.v1.AccessService/ListTokens", ADMINS),
     ("/reeve.operator.v1.AccessService/RevokeToken", ADMINS),
+    ("/reeve.operator.v1.AuditService/ListAudit", ADMINS),
+    ("/reeve.operator.v1.AuditService/ExportAudit", ADMINS),
 ];
 
 /// Who may call a method; `None` of one that is not in the table.

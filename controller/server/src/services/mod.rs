@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod agent;
+pub(crate) mod audit;
 mod brakes;
 mod notices;
 pub(crate) mod operator;

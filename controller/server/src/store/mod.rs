@@ -8,6 +8,7 @@
 //! (`query`). What differs between engines is in `engine` and in the migrations, and nowhere else.
 
 pub(crate) mod access;
+pub(crate) mod audit;
 pub mod backup;
 mod engine;
 pub(crate) mod policies;
@@ -26,6 +27,7 @@ use sqlx::AnyPool;
 
 use crate::settings::Database;
 
+pub use audit::AuditFilter;
 pub use engine::{Connection, FILE_NAME, Writing};
 pub use policies::Policies;
 pub(crate) use read::snapshot;

@@ -30,7 +30,7 @@ pub struct Running {
 }
 
 /// Whether these are the tests of `postgres.rs`, which plays all the others once more.
-const IS_ON_POSTGRES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"postgres");
+pub const IS_ON_POSTGRES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"postgres");
 
 /// Gives a folder a database on a server, if that is what is tested.
 fn settle(dir: &Path) {
@@ -46,12 +46,17 @@ pub fn share(dir: &Path, url: &str) {
 
 /// Does something to the database of a folder whose controller does not run; how many rows it was about.
 pub async fn execute(dir: &Path, statement: &'static str) -> u64 {
+    try_execute(dir, statement).await.unwrap()
+}
+
+/// The same, or what the database says against it.
+pub async fn try_execute(dir: &Path, statement: &'static str) -> Result<u64, String> {
     let settings = settings::Settings::load(dir).unwrap();
     let (store, mut writing) = Store::open(&settings.database, dir).await.unwrap();
-    let done = sqlx::query(statement).execute(writing.connection().await.unwrap()).await.unwrap();
+    let done = sqlx::query(statement).execute(writing.connection().await.unwrap()).await;
     store.close().await;
     writing.close().await;
-    done.rows_affected()
+    done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
 }
 
 impl Running {

@@ -1,0 +1,121 @@
+//! The log before the services of gRPC. It stands behind the gate, which says who calls.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use reeve_proto::MAX_MESSAGE_BYTES;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::codegen::{BoxFuture, Bytes, Service};
+use tonic::{Code, Status};
+use tower_layer::Layer;
+
+use super::{Draft, Kind, enter, kind, request};
+use crate::auth::Caller;
+use crate::services::unwritable;
+use crate::writer::Writer;
+
+/// Before a message stand a flag and four bytes of its length (gRPC over HTTP/2).
+const PREFIX: usize = 5;
+
+/// Enters calls before whatever it is laid on.
+#[derive(Clone, Debug)]
+pub(crate) struct AuditLayer(pub Writer);
+
+impl<S> Layer<S> for AuditLayer {
+    type Service = Audited<S>;
+
+    fn layer(&self, inner: S) -> Audited<S> {
+        Audited { writer: self.0.clone(), inner }
+    }
+}
+
+/// A service whose calls are entered.
+#[derive(Clone, Debug)]
+pub(crate) struct Audited<S> {
+    writer: Writer,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Audited<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let kind = kind(request.uri().path());
+        if kind == Kind::Plain {
+            return Box::pin(self.inner.call(request));
+        }
+        // The one that was found ready is the one to be called.
+        let other = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, other);
+        let writer = self.writer.clone();
+        Box::pin(async move {
+            Ok(audited(writer, inner, request, kind).await.unwrap_or_else(|refused| refused.into_http()))
+        })
+    }
+}
+
+async fn audited<S>(
+    writer: Writer,
+    mut inner: S,
+    request: Request<Body>,
+    kind: Kind,
+) -> Result<Response<Body>, Status>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+{
+    let caller = Caller::of(request.extensions())?.clone();
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let body = Limited::new(body, MAX_MESSAGE_BYTES + PREFIX).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Status::resource_exhausted(format!("a message has at most {MAX_MESSAGE_BYTES} bytes"))
+        } else {
+            Status::cancelled("the request ended before its message")
+        }
+    })?;
+    let bytes = body.to_bytes();
+    let request::Said { subject, asked, reason } =
+        request::read(&path, bytes.get(PREFIX..).unwrap_or_default());
+    let draft = Draft {
+        who: caller.name.to_string(),
+        role: caller.role.to_string(),
+        from: caller.from.map(|from| from.to_string()).unwrap_or_default(),
+        act: path.rsplit('/').next().unwrap_or_default().to_owned(),
+        subject,
+        asked,
+        reason,
+        outcome: "asked".to_owned(),
+    };
+    let number = enter(&writer, draft.clone()).await.map_err(unwritable)?;
+    let request = Request::from_parts(head, Body::new(Full::<Bytes>::new(bytes)));
+    let answer = inner.call(request).await.unwrap_or_else(|never| match never {});
+    if kind == Kind::Act {
+        // An error of a call with one answer is told in the headers.
+        let outcome = match Status::from_header_map(answer.headers()) {
+            Some(status) if status.code() != Code::Ok => {
+                format!("refused: {:?}: {}", status.code(), status.message())
+            }
+            _ => "done".to_owned(),
+        };
+        let behind = Draft { asked: format!("{{\"of\":{number}}}"), reason: String::new(), outcome, ..draft };
+        if let Err(error) = enter(&writer, behind).await {
+            // It is done, and that it was asked for is on the record.
+            tracing::error!(%error, number, "what came of an act could not be entered in the audit log");
+        }
+    }
+    Ok(answer)
+}

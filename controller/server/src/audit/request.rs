@@ -1,0 +1,148 @@
+//! What a request says, for the log: as JSON, whom it is about, and why.
+
+use std::sync::LazyLock;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, Kind, Value};
+
+/// The fields that name whom or what a request is about, the first that is there. The last two are of what the method's name says.
+const SUBJECTS: [&str; 5] = ["tenant", "violation", "node", "name", "id"];
+/// Fields that are never entered.
+const SECRETS: [&str; 4] = ["token", "secret", "code", "password"];
+/// Of longer lists so many are entered.
+const LIST_MAX: usize = 20;
+/// What stands in a secret's place.
+const HIDDEN: &str = "(not entered)";
+
+/// The whole protocol.
+static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(reeve_proto::DESCRIPTORS).expect("the build has made them"));
+
+/// What a request says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Whom or what it is about, such as `tenant/a`.
+    pub subject: String,
+    /// All of it as JSON, without secrets; long lists are cut.
+    pub asked: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Reads the message of a request to the method with this path; nothing of one that cannot be read, which the service will refuse.
+pub(super) fn read(path: &str, message: &[u8]) -> Said {
+    let Some((service, method)) = path.trim_start_matches('/').split_once('/') else {
+        return Said::default();
+    };
+    let input = POOL
+        .get_service_by_name(service)
+        .and_then(|service| service.methods().find(|one| one.name() == method))
+        .map(|method| method.input());
+    let Some(message) = input.and_then(|input| DynamicMessage::decode(input, message).ok()) else {
+        return Said::default();
+    };
+    let text = |name: &str| match message.get_field_by_name(name).as_deref() {
+        Some(Value::String(text)) => Some(text.clone()).filter(|text| !text.is_empty()),
+        _ => None,
+    };
+    let noun = method.rfind(|letter: char| letter.is_ascii_uppercase()).map_or("", |at| &method[at..]);
+    let subject = SUBJECTS.iter().find_map(|name| {
+        let kind = if matches!(*name, "name" | "id") { noun.to_lowercase() } else { (*name).to_owned() };
+        text(name).map(|value| format!("{kind}/{value}"))
+    });
+    let reason = text("reason").unwrap_or_default();
+    let mut shown = message;
+    hide(&mut shown);
+    let asked = serde_json::to_string(&shown).unwrap_or_default();
+    Said { subject: subject.unwrap_or_default(), asked, reason }
+}
+
+/// Takes secrets out, and what is too much.
+fn hide(message: &mut DynamicMessage) {
+    let fields: Vec<_> = message.fields().map(|(field, _)| field).collect();
+    for field in fields {
+        if SECRETS.contains(&field.name()) {
+            match field.kind() {
+                Kind::String if !field.is_list() => message.set_field(&field, Value::String(HIDDEN.into())),
+                _ => message.clear_field(&field),
+            }
+            continue;
+        }
+        match message.get_field_mut(&field) {
+            Value::Message(inner) => hide(inner),
+            Value::List(all) => {
+                all.truncate(LIST_MAX);
+                for one in all {
+                    if let Value::Message(inner) = one {
+                        hide(inner);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use reeve_proto::operator::v1::{ImportTenantsRequest, ReleaseRequest, RevokeTokenRequest};
+    use reeve_proto::types::v1::Tenant;
+
+    use super::*;
+
+    const OPERATOR: &str = "/reeve.operator.v1.OperatorService";
+
+    #[test]
+    fn whom_what_and_why_are_read_of_any_request() {
+        let request = ReleaseRequest {
+            tenant: "a".into(),
+            reason: "paid \"by\" wire".into(),
+            forgive: true,
+            ..ReleaseRequest::default()
+        };
+        let said = read(&format!("{OPERATOR}/Release"), &request.encode_to_vec());
+        assert_eq!((said.subject.as_str(), said.reason.as_str()), ("tenant/a", "paid \"by\" wire"));
+        assert_eq!(said.asked, r#"{"tenant":"a","reason":"paid \"by\" wire","forgive":true}"#);
+        let request = RevokeTokenRequest { name: "bridge".into() };
+        let said = read("/reeve.operator.v1.AccessService/RevokeToken", &request.encode_to_vec());
+        assert_eq!(said.subject, "token/bridge");
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_what_cannot_be_read_is_nothing() {
+        let tenants = (0..1_000).map(|number| Tenant { id: format!("t-{number}"), ..Tenant::default() });
+        let request = ImportTenantsRequest { tenants: tenants.collect(), method: 1 };
+        let said = read(&format!("{OPERATOR}/ImportTenants"), &request.encode_to_vec());
+        assert!(said.asked.contains("t-19") && !said.asked.contains("t-20"), "{}", said.asked);
+        for (path, bytes) in [
+            (format!("{OPERATOR}/Release"), &b"\xff\xff\xff"[..]),
+            (format!("{OPERATOR}/Nothing"), b""),
+            (OPERATOR.to_owned(), b""),
+            (String::new(), b""),
+        ] {
+            assert_eq!(read(&path, bytes), Said::default(), "{path}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_entered() {
+        // Wherever a message has such a field.
+        let mut found = 0;
+        for descriptor in POOL.all_messages() {
+            let mut message = DynamicMessage::new(descriptor.clone());
+            for field in descriptor.fields().filter(|field| {
+                SECRETS.contains(&field.name()) && field.kind() == Kind::String && !field.is_list()
+            }) {
+                found += 1;
+                message.set_field(&field, Value::String("hunter2".into()));
+            }
+            hide(&mut message);
+            assert!(
+                !serde_json::to_string(&message).unwrap().contains("hunter2"),
+                "{}",
+                descriptor.full_name()
+            );
+        }
+        assert!(found > 0, "the protocol has secrets");
+    }
+}
