@@ -196,7 +196,7 @@ fn nobody_at_the_other_end_is_told_with_the_address() {
     let url = format!("http://{free}");
     check(&run("reevectl", &["--controller", &url, "status", "a"]), 69, &[&url]);
     check(&run("reevectl", &["--dir", "/nowhere", "--as", "x", "status", "a"]), 74, &["/nowhere/ca.crt"]);
-    check(&run("reevectl", &["--as", "x", "status", "a"]), 2, &["--dir and --as"]);
+    check(&run("reevectl", &["--as", "x", "status", "a"]), 2, &["--as with --dir"]);
     check(&run("reevectl", &["status"]), 2, &["Usage"]);
     check(&run("reeve-agent", &["replay"]), 2, &["Usage"]);
 }
