@@ -280,6 +280,20 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Keeps a violation with its evidence past the time after which what is over is forgotten
+    ///
+    /// For a complaint or an inquiry. `reevectl violation` tells who holds it and why. It lasts until it is ended by --end.
+    HoldEvidence {
+        /// The violation, as `reevectl violations` lists it.
+        #[arg(value_name = "VIOLATION")]
+        id: String,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", required_unless_present = "end")]
+        reason: Option<String>,
+        /// End it instead.
+        #[arg(long, conflicts_with = "reason")]
+        end: bool,
+    },
     /// Releases a node's brakes, which hold new measures back when very many tenants are held
     Brakes {
         /// What to do.

@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use reeve_policy::language::parse_tenants;
 use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, Tenant, evidence};
 use reeve_proto::operator::v1::{
-    GetViolationRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListEventsRequest,
-    ListNodesRequest, ListNoticesRequest, ListSuspensionsRequest, ListTenantsRequest, ListUsageRequest,
-    ListViolationsRequest, NodeOrder, PaidRequest, PauseRequest, PauseTarget, ReleaseBrakesRequest,
-    ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest,
-    import_tenants_request, node_order, pause_target,
+    GetViolationRequest, HoldEvidenceRequest, ImportTenantsRequest, ImposeRequest, LiftRequest,
+    ListEventsRequest, ListNodesRequest, ListNoticesRequest, ListSuspensionsRequest, ListTenantsRequest,
+    ListUsageRequest, ListViolationsRequest, NodeOrder, PaidRequest, PauseRequest, PauseTarget,
+    ReleaseBrakesRequest, ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse,
+    WatchRequest, import_tenants_request, node_order, pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -154,6 +154,10 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
                 wait: !no_wait,
             };
             call.lift(request).await
+        }
+        Command::HoldEvidence { id, reason, end } => {
+            let reason = reason.unwrap_or_default();
+            call.hold_evidence(HoldEvidenceRequest { violation: id, reason, end }).await
         }
         Command::Brakes { command: BrakesCommand::Release { node, reason, no_wait } } => {
             let (node, idempotency_key) = (node.to_string(), String::new());
@@ -447,6 +451,15 @@ impl Call {
         let answer = self.controller.operator().resume(self.request(request)).await?.into_inner();
         self.tell(|| json::resumed(target, &answer), || show::resumed(target, &answer))?;
         done_on_nodes(&answer.nodes, waited)
+    }
+
+    async fn hold_evidence(&self, request: HoldEvidenceRequest) -> Result<(), CallError> {
+        let (violation, is_end) = (request.violation.clone(), request.end);
+        let answer = self.controller.operator().hold_evidence(self.request(request)).await?.into_inner();
+        self.tell(
+            || json::evidence_hold(&violation, !is_end, answer.changed),
+            || show::evidence_hold(&violation, !is_end, answer.changed),
+        )
     }
 
     async fn release_brakes(&self, request: ReleaseBrakesRequest) -> Result<(), CallError> {

@@ -226,7 +226,17 @@ pub fn violation(violation: &types::v1::Violation, answer: &GetViolationResponse
         "decisions": decisions.collect::<Vec<_>>(),
         "measures": answer.measures.iter().map(measure).collect::<Vec<_>>(),
         "relay_checked": answer.relay_checked.as_ref().map_or(Value::Null, relay_checked),
+        "hold": answer.hold.as_ref().map(|hold| json!({
+            "operator": hold.operator,
+            "reason": hold.reason,
+            "since": at(hold.since_time),
+        })),
     })
+}
+
+/// Whether a violation is kept past its time now, and was not so before.
+pub fn evidence_hold(violation: &str, is_held: bool, is_changed: bool) -> Value {
+    json!({ "violation": violation, "held": is_held, "changed": is_changed })
 }
 
 pub fn order(tenant: &str, order: &str, nodes: &[NodeOrder]) -> Value {

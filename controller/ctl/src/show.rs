@@ -310,10 +310,23 @@ pub fn violation(wire: &types::v1::Violation, answer: &GetViolationResponse) -> 
         None => text.push_str("\nIts evidence cannot be read.\n"),
     }
     decisions(&mut text, answer);
+    if let Some(hold) = &answer.hold {
+        let since = time("since_time", hold.since_time).map(|at| when_from(at, now)).unwrap_or_default();
+        let _ = writeln!(text, "\nHeld by {} since {since}: {}", plain(&hold.operator), plain(&hold.reason));
+    }
     if let Some(checked) = &answer.relay_checked {
         let _ = writeln!(text, "\n{}", last_check(checked));
     }
     text
+}
+
+/// Whether a violation is kept past its time now.
+pub fn evidence_hold(violation: &str, is_held: bool, is_changed: bool) -> String {
+    let again = if is_changed { "" } else { ", as before" };
+    match is_held {
+        true => format!("{} is kept until it is released{again}\n", plain(violation)),
+        false => format!("{} is forgotten in its time{again}\n", plain(violation)),
+    }
 }
 
 /// Which strike it is; what nothing confirms yet is none.

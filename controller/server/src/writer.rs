@@ -23,8 +23,8 @@ use crate::audit::Draft;
 use crate::auth::{Book, Change, Taken};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, Effects, Greeting, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
-    PaidFor, Released, Requested, VerifyAsked,
+    self, Asked, Effects, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits,
+    OrderTaken, PaidFor, Released, Requested, VerifyAsked,
 };
 use crate::store::{Connection, StoreError, access, audit};
 
@@ -205,6 +205,11 @@ pub(crate) enum Job {
     Leave {
         reply: Reply<()>,
     },
+    /// Evidence is kept past its time, or no longer.
+    Hold {
+        asked: Box<HoldAsked>,
+        reply: Reply<Option<bool>>,
+    },
     /// Some of what is older is forgotten; whether there is more.
     Retain {
         limits: Limits,
@@ -265,6 +270,7 @@ impl Job {
                 reply.send(result);
             }
             Self::Leave { reply } => reply.send(result),
+            Self::Hold { reply, .. } => reply.send(result),
             Self::Retain { reply, .. } => reply.send(result),
             Self::OrderResult { .. }
             | Self::Saw { .. }
@@ -372,6 +378,7 @@ async fn run(
             Ok(())
         }
         Job::Leave { reply } => reply.put(share::bury(conn, own, None, effects).await.map(|_| ())),
+        Job::Hold { asked, reply } => reply.put(write::hold(conn, asked, effects.now).await),
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Forget => share::forget(conn).await,
     }

@@ -19,10 +19,12 @@ use reeve_policy::{
 };
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{
-    GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ListEventsRequest, ListViolationsRequest,
+    GetViolationRequest, GetViolationResponse, HoldEvidenceRequest, ImportTenantsRequest, ListEventsRequest,
+    ListViolationsRequest,
 };
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_proto::status::v1::{GetStatusRequest, State, get_status_request::Subject};
+use tonic::Code;
 use tonic::transport::Channel;
 
 /// Long ago.
@@ -154,6 +156,14 @@ async fn headers(channel: &Channel, tenant: &str) -> (usize, GetViolationRespons
     (own.max(kept), answer)
 }
 
+/// Begins or ends a hold; whether anything is other than before.
+async fn hold(channel: &Channel, tenant: &str, reason: &str, end: bool) -> Result<bool, Code> {
+    let violation = violation(tenant, false).id.to_string();
+    let request = HoldEvidenceRequest { violation, reason: reason.into(), end };
+    let answer = OperatorServiceClient::new(channel.clone()).hold_evidence(request).await;
+    answer.map(|answer| answer.into_inner().changed).map_err(|status| status.code())
+}
+
 async fn state(channel: &Channel, tenant: &str) -> State {
     let request = GetStatusRequest { subject: Some(Subject::Tenant(tenant.into())) };
     StatusServiceClient::new(channel.clone()).get_status(request).await.unwrap().into_inner().state()
@@ -187,11 +197,17 @@ async fn what_is_over_goes_and_what_is_needed_stays() {
     agent.acknowledged(last).await;
     assert_eq!(tenants(&channel).await.len(), 5);
     assert_eq!(headers(&channel, "strike").await.0, 1);
+    assert_eq!(hold(&channel, "held", "a complaint", false).await, Ok(true));
+    assert_eq!(hold(&channel, "held", "another", false).await, Ok(false));
+    assert_eq!(hold(&channel, "strike", "", false).await, Err(Code::InvalidArgument));
+    assert_eq!(hold(&channel, "nobody", "a complaint", false).await, Err(Code::NotFound));
+    assert_eq!(hold(&channel, "strike", "a mistake", false).await, Ok(true));
+    assert_eq!(hold(&channel, "strike", "", true).await, Ok(true));
+    assert_eq!(hold(&channel, "strike", "", true).await, Ok(false));
+    assert_eq!(headers(&channel, "held").await.1.hold.unwrap().reason, "a complaint");
+    assert!(headers(&channel, "strike").await.1.hold.is_none());
     drop(agent);
     controller.stop().await;
-    let hold = "INSERT INTO evidence_holds (violation, operator, reason, since) \
-                SELECT id, 'o', 'a complaint', 1 FROM violations WHERE tenant = 'held'";
-    assert_eq!(common::execute(dir.path(), hold).await, 1);
 
     let (day, before) = (Duration::from_secs(86_400), Timestamp::from_secs(1));
     let now = reeve_controller::clock::now();

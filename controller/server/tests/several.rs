@@ -269,6 +269,48 @@ async fn both_write_as_if_there_were_one() {
     other.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_has_missed_too_much_reads_everything_anew() {
+    let dirs = folders(false);
+    let text = std::fs::read_to_string(dirs[0].path().join(settings::FILE_NAME)).unwrap();
+    let database = text.split('"').nth(1).unwrap().rsplit('/').next().unwrap().to_owned();
+    let (one, other) = (Running::start(dirs[0].path()).await, Running::start(dirs[1].path()).await);
+    let (here, there) = (one.plain().await, other.plain().await);
+    // Both are at work.
+    import(&here, "first", "n2").await;
+    import(&there, "second", "n2").await;
+    // What the next commit changes is forgotten as soon as it is there.
+    let forget = "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                  UPDATE meta SET value = NEW.number WHERE key = 'changes_forgotten'; RETURN NULL; END $$; \
+                  CREATE TRIGGER forget BEFORE INSERT ON changes FOR EACH ROW EXECUTE FUNCTION forget();";
+    Cluster::of_this_process().sql(&database, forget).unwrap();
+    import(&here, "alice", "n1").await;
+    let (mut agent, _) = Agent::greet(here.clone(), "n1", 1).await.unwrap();
+    for (number, report) in (1..).zip(suspended()) {
+        agent.report(number, report).await;
+    }
+    agent.acknowledged(3).await;
+    // Whoever writes has taken in what was written before.
+    import(&there, "bob", "n2").await;
+    assert_eq!(state(&there, "alice").await, Ok(State::Suspended));
+    assert_eq!(connected(&there).await, ["n1"]);
+    let (newer, _) = Agent::greet(there.clone(), "n1", 1).await.unwrap();
+    import(&there, "carol", "n2").await;
+    import(&here, "dave", "n2").await;
+    let ended = async {
+        loop {
+            if let Err(status) = agent.next().await {
+                return status.code();
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, ended).await.unwrap(), Code::Aborted);
+    assert_eq!(connected(&here).await, ["n1"]);
+    drop(newer);
+    one.stop().await;
+    other.stop().await;
+}
+
 /// A controller in a process of its own, killed when it is dropped.
 struct Process {
     child: Child,

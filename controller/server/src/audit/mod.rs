@@ -75,6 +75,7 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.OperatorService/Resume", Kind::Act),
     ("/reeve.operator.v1.OperatorService/Lift", Kind::Act),
     ("/reeve.operator.v1.OperatorService/ReleaseBrakes", Kind::Act),
+    ("/reeve.operator.v1.OperatorService/HoldEvidence", Kind::Act),
     ("/reeve.operator.v1.OperatorService/ListEvents", Kind::Plain),
     ("/reeve.operator.v1.OperatorService/ListUsage", Kind::Plain),
     ("/reeve.operator.v1.OperatorService/ListSuspensions", Kind::Plain),

@@ -65,6 +65,7 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.OperatorService/Resume", ORDERERS),
     ("/reeve.operator.v1.OperatorService/Lift", ORDERERS),
     ("/reeve.operator.v1.OperatorService/ReleaseBrakes", ORDERERS),
+    ("/reeve.operator.v1.OperatorService/HoldEvidence", ORDERERS),
     ("/reeve.operator.v1.OperatorService/ListEvents", READERS),
     ("/reeve.operator.v1.OperatorService/ListUsage", READERS),
     ("/reeve.operator.v1.OperatorService/ListSuspensions", READERS),

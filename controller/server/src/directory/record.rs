@@ -109,6 +109,21 @@ impl Records {
         }
     }
 
+    /// What is there `now`, numbered on from here: whoever was told up to a number is told what has become different.
+    #[must_use]
+    pub fn renewed(&self, now: &Self) -> Self {
+        let mut next = self.clone();
+        for (tenant, (_, record)) in &now.by_tenant {
+            if self.get(tenant).is_none_or(|before| before != record) {
+                next.set(tenant.clone(), Record::clone(record));
+            }
+        }
+        for tenant in self.by_tenant.keys().filter(|tenant| now.get(tenant).is_none()) {
+            next.set(tenant.clone(), Record::default());
+        }
+        next
+    }
+
     /// What changed after change number `after`, oldest first.
     pub fn since(&self, after: u64) -> impl Iterator<Item = (&TenantId, &Arc<Record>)> {
         let changed = self.by_change.range(after + 1..).map(|(_, tenant)| tenant);
@@ -142,6 +157,28 @@ mod tests {
             .map(|one| (one.rule.as_str(), secs(one.opened), one.closed.map(secs), one.number))
             .collect();
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_is_read_anew_is_numbered_on() {
+        let record =
+            |opened| Record { strikes: vec![strike("a", "scan", opened, None, 1)], decisions: Vec::new() };
+        let (mut before, mut now) = (Records::default(), Records::default());
+        for (tenant, opened) in [("same", 1), ("other", 2), ("gone", 3)] {
+            before.set(tenant.parse().unwrap(), record(opened));
+        }
+        for (tenant, opened) in [("same", 1), ("other", 20), ("new", 4)] {
+            now.set(tenant.parse().unwrap(), record(opened));
+        }
+        let next = before.renewed(&now);
+        let mut told: Vec<_> = next
+            .since(before.last())
+            .map(|(tenant, record)| (tenant.as_str(), record.strikes.first().map(|strike| strike.opened)))
+            .collect();
+        told.sort();
+        let at = |secs| Some(Timestamp::from_secs(secs));
+        assert_eq!(told, [("gone", None), ("new", at(4)), ("other", at(20))]);
+        assert_eq!(next.last(), before.last() + 3);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod audit;
 mod brakes;
+mod holds;
 mod notices;
 pub(crate) mod operator;
 pub(crate) mod orders;

@@ -6,21 +6,22 @@ use reeve_policy::language::check_tenants;
 use reeve_policy::{Tenant, TenantId, ViolationId, ViolationState};
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
-    Evidence, GetViolationRequest, GetViolationResponse, ImportTenantsRequest, ImportTenantsResponse,
-    ImposeRequest, ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse,
-    ListNodesRequest, ListNodesResponse, ListNoticesRequest, ListNoticesResponse, ListSuspensionsRequest,
-    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest, ListUsageResponse,
-    ListViolationsRequest, ListViolationsResponse, MeasureRecord, Node, PaidRequest, PaidResponse,
-    PauseRequest, PauseResponse, ReleaseBrakesRequest, ReleaseBrakesResponse, ReleaseRequest,
-    ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, TenantEntry,
-    VerifyRequest, VerifyResponse, WatchRequest, WatchResponse, import_tenants_request,
+    Evidence, GetViolationRequest, GetViolationResponse, HoldEvidenceRequest, HoldEvidenceResponse,
+    ImportTenantsRequest, ImportTenantsResponse, ImposeRequest, ImposeResponse, LiftRequest, LiftResponse,
+    ListEventsRequest, ListEventsResponse, ListNodesRequest, ListNodesResponse, ListNoticesRequest,
+    ListNoticesResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
+    ListTenantsResponse, ListUsageRequest, ListUsageResponse, ListViolationsRequest, ListViolationsResponse,
+    MeasureRecord, Node, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
+    ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
+    SuspendResponse, TenantEntry, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
+    import_tenants_request,
 };
 use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::status::state_to_wire;
-use super::{House, brakes, notices, orders, unreadable, unsound, unwritable, usage, watch};
+use super::{House, brakes, holds, notices, orders, unreadable, unsound, unwritable, usage, watch};
 use crate::auth::{Caller, Role};
 use crate::clock;
 use crate::identity::Protection;
@@ -197,7 +198,9 @@ impl OperatorService for Service {
             true => self.0.store.relay_check(&dossier.violation.tenant).await.map_err(unreadable)?,
             false => None,
         };
+        let hold = holds::of(&self.0, &id).await?;
         Ok(Response::new(GetViolationResponse {
+            hold,
             relay_checked: checked.map(|(checked, _)| (&checked).into()),
             violation: Some((&dossier.violation).into()),
             evidence: dossier.all().iter().map(evidence).collect(),
@@ -282,6 +285,16 @@ impl OperatorService for Service {
         let request = request.into_inner();
         tracing::warn!(%operator, node = request.node, reason = request.reason, "an operator releases the brakes");
         brakes::release(&self.0, operator, request).await.map(Response::new)
+    }
+
+    async fn hold_evidence(
+        &self,
+        request: Request<HoldEvidenceRequest>,
+    ) -> Result<Response<HoldEvidenceResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::info!(%operator, violation = request.violation, end = request.end, reason = request.reason, "an operator holds evidence");
+        holds::hold(&self.0, operator, request).await.map(Response::new)
     }
 
     async fn list_events(

@@ -499,6 +499,19 @@ impl Store {
         Ok(Some(Dossier::from_kept(violation, kept.collect::<Result<_, StoreError>>()?)))
     }
 
+    /// Who keeps a violation past its time, why, and since when.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn hold(&self, id: &ViolationId) -> Result<Option<(String, String, Timestamp)>, StoreError> {
+        let row: Option<(String, String, i64)> =
+            sqlx::query_as("SELECT operator, reason, since FROM evidence_holds WHERE violation = $1")
+                .bind(id.as_name().as_str())
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(row.map(|(operator, reason, since)| (operator, reason, time(since))))
+    }
+
     /// What a tenant's mail server said when it was last asked whether it is an open relay, and when the controller learnt of it.
     ///
     /// # Errors

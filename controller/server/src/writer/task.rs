@@ -195,7 +195,7 @@ impl Task {
             match share::since(conn, self.seen).await? {
                 Heard::Changes(changes, _) => others = changes,
                 Heard::TooMuch(_) => {
-                    next = Some(crate::store::snapshot(conn, &self.policies).await?);
+                    next = Some(anew(conn, &base, &self.policies).await?);
                     presence = Some(share::presence(conn).await?);
                 }
             }
@@ -323,7 +323,7 @@ impl Task {
         note(&others, &mut theirs);
         let mut presence = None;
         if is_whole {
-            next = Some(crate::store::snapshot(conn, &self.policies).await?);
+            next = Some(anew(conn, &base, &self.policies).await?);
             presence = Some(share::presence(conn).await?);
             theirs.tenants_changed = true;
             theirs.access_changed = true;
@@ -387,6 +387,13 @@ fn elsewhere(
     own: &str,
 ) -> impl Iterator<Item = reeve_policy::NodeId> {
     presence.into_iter().filter(move |(_, controller)| controller != own).map(|(node, _)| node)
+}
+
+/// Everything as it is on disk, numbered on from what is in memory.
+async fn anew(conn: &mut Connection, base: &Snapshot, policies: &Policies) -> Result<Snapshot, StoreError> {
+    let mut next = crate::store::snapshot(conn, policies).await?;
+    next.records = Arc::new(base.records.renewed(&next.records));
+    Ok(next)
 }
 
 /// Notes what others changed among what is to be read again.

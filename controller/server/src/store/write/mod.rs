@@ -8,6 +8,7 @@
 mod evidence;
 mod follow;
 mod greet;
+mod holds;
 mod notices;
 mod orders;
 mod pauses;
@@ -24,6 +25,7 @@ use reeve_policy::{NodeId, TenantId, Timestamp};
 pub use follow::{followed, record};
 pub(super) use greet::ABSENT;
 pub use greet::{Greeting, greet, saw};
+pub use holds::{HoldAsked, hold};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
     LiftAsked, LiftTaken, OrderTaken, PaidFor, Released, Requested, lift, order_result, paid, release,
