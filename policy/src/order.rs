@@ -37,6 +37,17 @@ pub enum Order {
         /// Every tenant of the fleet.
         tenants: Vec<Tenant>,
     },
+    /// What became of the tenants since a version. It is not answered.
+    TenantsChanged {
+        /// Whoever has this version, or one between it and the next, has the next with what follows; others greet anew.
+        from: u64,
+        /// The version that this leads to; only moves forward.
+        version: u64,
+        /// Those that are new, or others than before.
+        changed: Vec<Tenant>,
+        /// Those that are gone.
+        removed: Vec<TenantId>,
+    },
     /// What follows tenants from node to node. It is not answered: each tenant's is whole, and is told again to whoever connects.
     Standings {
         /// Tenant by tenant.
@@ -136,7 +147,7 @@ impl Order {
     #[must_use]
     pub const fn id(&self) -> Option<&OrderId> {
         match self {
-            Self::Tenants { .. } | Self::Standings { .. } => None,
+            Self::Tenants { .. } | Self::TenantsChanged { .. } | Self::Standings { .. } => None,
             Self::Impose { id, .. }
             | Self::Release { id, .. }
             | Self::Paid { id, .. }
@@ -153,6 +164,7 @@ impl Order {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Tenants { .. } => "tenants",
+            Self::TenantsChanged { .. } => "tenants-changed",
             Self::Standings { .. } => "standings",
             Self::Impose { .. } => "impose",
             Self::Release { .. } => "release",

@@ -7,7 +7,8 @@ use reeve_policy::{
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
 use crate::generated::agent::v1::order::{
-    Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Standings, Tenants, Verify,
+    Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Standings, Tenants,
+    TenantsChanged, Verify,
 };
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
 use crate::generated::types::v1 as types;
@@ -22,6 +23,14 @@ impl From<&Order> for wire::Order {
                 version: *version,
                 tenants: tenants.iter().map(Into::into).collect(),
             }),
+            Order::TenantsChanged { from, version, changed, removed } => {
+                Kind::TenantsChanged(TenantsChanged {
+                    from_version: *from,
+                    version: *version,
+                    changed: changed.iter().map(Into::into).collect(),
+                    removed: removed.iter().map(ToString::to_string).collect(),
+                })
+            }
             Order::Standings { standings } => {
                 Kind::Standings(Standings { standings: standings.iter().map(Into::into).collect() })
             }
@@ -85,6 +94,14 @@ impl TryFrom<wire::Order> for Order {
             Kind::Tenants(snapshot) => Self::Tenants {
                 version: snapshot.version,
                 tenants: list("tenants.tenants", snapshot.tenants, MAX_TENANTS, Tenant::try_from)?,
+            },
+            Kind::TenantsChanged(change) => Self::TenantsChanged {
+                from: change.from_version,
+                version: change.version,
+                changed: list("tenants_changed.changed", change.changed, MAX_TENANTS, Tenant::try_from)?,
+                removed: list("tenants_changed.removed", change.removed, MAX_TENANTS, |id: String| {
+                    parsed("id", &id)
+                })?,
             },
             Kind::Standings(told) => Self::Standings {
                 standings: list(

@@ -27,7 +27,7 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 5 };
+    pub const CURRENT: Self = Self { major: 1, minor: 6 };
 
     /// Whether a peer of this version can read an order; one that cannot would break the stream upon it, or do more than it was told.
     #[must_use]
@@ -35,6 +35,7 @@ impl ProtocolVersion {
         match order {
             Order::Impose { decision, .. } if decision.scope == Scope::Forged => self.minor >= 5,
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
+            Order::TenantsChanged { .. } => self.minor >= 6,
             Order::Standings { .. } => self.minor >= 5,
             Order::ReleaseBrakes { .. } => self.minor >= 4,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,

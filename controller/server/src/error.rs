@@ -88,6 +88,12 @@ pub enum ControllerError {
     /// The certificates cannot be used, or the transport failed.
     #[error("the transport failed")]
     Transport(#[from] tonic::transport::Error),
+    /// The certificates cannot be used for HTTP.
+    #[error("the certificates cannot be used: {detail}")]
+    Tls {
+        /// Why.
+        detail: String,
+    },
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -113,7 +119,7 @@ impl ControllerError {
             Self::InUse { .. } => 69,
             Self::File { source, .. } => of_io(source, 74),
             Self::Listen { source, .. } => of_io(source, 69),
-            Self::Transport(_) => 78,
+            Self::Transport(_) | Self::Tls { .. } => 78,
             Self::Store(
                 StoreError::Corrupt { .. } | StoreError::Migration { .. } | StoreError::Body { .. },
             ) => 65,

@@ -5,7 +5,7 @@
 //! ```text
 //! agents ─▶ services::agent ─▶ writer ─▶ store (one transaction for many reports) ─▶ acknowledgement
 //!                                 │
-//!                                 ├─▶ directory (who is who and where they stand, in memory) ─▶ services::status
+//!                                 ├─▶ directory (who is who and where they stand, in memory) ─▶ services::status, http
 //!                                 └─▶ events ─▶ services::operator (watch)
 //! operators ─▶ auth ─▶ audit ─▶ services::operator ─▶ writer ─▶ orders ─▶ services::agent ─▶ agents
 //! ```
@@ -22,6 +22,7 @@ pub mod config;
 pub mod directory;
 pub mod error;
 pub mod events;
+mod http;
 pub mod identity;
 pub mod metrics;
 pub mod pki;

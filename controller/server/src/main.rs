@@ -119,6 +119,9 @@ struct RunArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_LISTEN, env = "REEVE_CONTROLLER_LISTEN")]
     listen: SocketAddr,
+    /// Where billing and portals ask over HTTP where tenants stand, as JSON; nowhere if left out.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "REEVE_CONTROLLER_HTTP")]
+    http: Option<SocketAddr>,
     /// Where Prometheus reads the metrics; nowhere if left out.
     #[arg(long, value_name = "ADDRESS:PORT", env = "REEVE_CONTROLLER_METRICS")]
     metrics: Option<SocketAddr>,
@@ -210,6 +213,9 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         let mut controller = Controller::bind(config).await?;
         if let Some(address) = args.metrics {
             controller = controller.with_metrics(address).await?;
+        }
+        if let Some(address) = args.http {
+            (controller, _) = controller.with_http(address).await?;
         }
         let alive = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()).map(|patience| {
             tokio::spawn(async move {

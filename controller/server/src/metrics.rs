@@ -109,13 +109,10 @@ impl Metrics {
         }
     }
 
-    /// Takes note of a look-up, and whether it was answered.
-    pub(crate) fn see_lookup(&self, is_answered: bool) {
-        if is_answered {
-            self.lookups.inc();
-        } else {
-            self.lookups_refused.inc();
-        }
+    /// Takes note of look-ups, and whether they were answered.
+    pub(crate) fn see_lookups(&self, count: u32, are_answered: bool) {
+        let counter = if are_answered { &self.lookups } else { &self.lookups_refused };
+        counter.inc_by(count.into());
     }
 }
 

@@ -24,9 +24,11 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
+use crate::http::Http;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
 use crate::retention;
+use crate::services::status::Desk;
 use crate::services::{self, House};
 use crate::store::Store;
 use crate::streams::Streams;
@@ -38,6 +40,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Streams that do not end by themselves are cut off this long after the controller was told to stop.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How often it is looked whose measures have ended by their time.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often peers are forgotten that have not asked lately.
+const FORGET: Duration = Duration::from_secs(60);
 
 /// A controller that has its port but does not serve yet.
 #[derive(Debug)]
@@ -46,6 +52,7 @@ pub struct Controller {
     listener: TcpListener,
     address: SocketAddr,
     endpoint: Option<Endpoint>,
+    http: Option<Http>,
 }
 
 impl Controller {
@@ -58,7 +65,7 @@ impl Controller {
         let failed = |source| ControllerError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, listener, address, endpoint: None })
+        Ok(Self { config, listener, address, endpoint: None, http: None })
     }
 
     /// Tells Prometheus its metrics at `listen`, too.
@@ -70,6 +77,21 @@ impl Controller {
         let endpoint = bound.map_err(|source| ControllerError::Listen { listen, source })?;
         tracing::info!(address = %listen, "metrics are at /metrics");
         Ok(Self { endpoint: Some(endpoint), ..self })
+    }
+
+    /// Tells where tenants stand over HTTP at `listen`, too, and where that is: the port is the real one where 0 was asked for.
+    ///
+    /// # Errors
+    /// When the port cannot be had, or is to be reached from elsewhere without certificates.
+    pub async fn with_http(self, listen: SocketAddr) -> Result<(Self, SocketAddr), ControllerError> {
+        let credentials = self.config.credentials.as_ref();
+        if credentials.is_none() && !listen.ip().is_loopback() {
+            return Err(ControllerError::Unprotected { listen, dir: self.config.dir.clone() });
+        }
+        let http = Http::bind(listen, credentials).await?;
+        let address = http.address();
+        tracing::info!(%address, "status over HTTP is at /v1/status, its description at /v1/openapi.json");
+        Ok((Self { http: Some(http), ..self }, address))
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
@@ -112,8 +134,22 @@ impl Controller {
         });
         let sealing = tokio::spawn(audit::keep_sealed(writer.clone(), Arc::clone(&signer)));
         let recording = AuditLayer(writer.clone());
+        let ending = {
+            let directory = Arc::clone(&directory);
+            async move {
+                let mut beat = tokio::time::interval(BEAT);
+                loop {
+                    beat.tick().await;
+                    directory.expire(clock::now());
+                }
+            }
+        };
         let house =
             House { protection, book, directory, store: store.clone(), writer, events, streams, metrics };
+        let desk = Desk::new(house.clone());
+        let mut beside = vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone()))];
+        beside.extend(watching.into_iter().flatten());
+        beside.extend(self.http.map(|http| tokio::spawn(http.serve(desk.clone(), gate.clone()))));
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -140,7 +176,7 @@ impl Controller {
             )
             .add_service(AccessServiceServer::new(services::access::Service(house.clone())))
             .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
-            .add_service(StatusServiceServer::new(services::status::Service::new(house.clone())))
+            .add_service(StatusServiceServer::new(services::status::Service(desk)))
             .add_service(
                 OperatorServiceServer::new(services::operator::Service(house))
                     .max_decoding_message_size(MAX_MESSAGE_BYTES),
@@ -159,9 +195,7 @@ impl Controller {
             () = farewell => {}
         }
         sealing.abort();
-        for task in watching.into_iter().flatten() {
-            task.abort();
-        }
+        beside.iter().for_each(tokio::task::JoinHandle::abort);
         listening.abort();
         keeping.abort();
         // The others need not wait until we are taken for gone.
@@ -170,6 +204,15 @@ impl Controller {
         // Sessions hold the way to the writer; what they hand over now is not acknowledged and comes again.
         writing.abort();
         Ok(())
+    }
+}
+
+/// Whoever asked once is not remembered for ever.
+async fn forget_peers(desk: Desk) {
+    let mut beat = tokio::time::interval(FORGET);
+    loop {
+        beat.tick().await;
+        desk.forget_peers();
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reeve_policy::NodeId;
+use reeve_policy::{NodeId, Tenant};
 use tokio::sync::{Notify, oneshot};
 
 /// The connected nodes. Clones show the same.
@@ -105,10 +105,16 @@ impl Streams {
         }
     }
 
-    /// Tells the streams of some nodes so.
-    pub fn wake_where(&self, is_meant: impl Fn(&NodeId) -> bool) {
+    /// Tells the streams of the nodes where a tenant may be so. One that has its places costs no more than these, however many
+    /// nodes there are.
+    pub fn wake_around(&self, tenant: &Tenant) {
         let registry = self.lock();
-        let meant = registry.by_node.iter().filter(|(node, _)| is_meant(node));
+        if !tenant.interfaces.is_empty() && tenant.uids.is_empty() && tenant.cgroups.is_empty() {
+            let nodes = tenant.interfaces.iter().map(|selector| &selector.node);
+            nodes.filter_map(|node| registry.by_node.get(node)).for_each(|entry| entry.wake.notify_one());
+            return;
+        }
+        let meant = registry.by_node.iter().filter(|(node, _)| tenant.may_be_on(node));
         meant.for_each(|(_, entry)| entry.wake.notify_one());
     }
 

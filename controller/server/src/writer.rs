@@ -393,7 +393,7 @@ async fn import(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     // The directory may be behind: another import may be in this very transaction.
-    let current = write::tenants(conn).await?;
+    let current = write::tenants(conn, &effects.desk.people).await?;
     let mut wanted: std::collections::BTreeMap<TenantId, Tenant> = match method {
         ImportMethod::Replace => std::collections::BTreeMap::new(),
         ImportMethod::Upsert => {

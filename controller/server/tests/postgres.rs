@@ -9,12 +9,16 @@ mod audit;
 mod brakes;
 #[path = "evidence.rs"]
 mod evidence;
+#[path = "http.rs"]
+mod http;
 #[path = "notices.rs"]
 mod notices;
 #[path = "retention.rs"]
 mod retention;
 #[path = "standing.rs"]
 mod standing;
+#[path = "status.rs"]
+mod status;
 #[path = "streams.rs"]
 mod streams;
 #[path = "suspensions.rs"]

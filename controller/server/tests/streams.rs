@@ -12,7 +12,7 @@ use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{
     ImportTenantsRequest, ListNodesRequest, ListViolationsRequest, ReleaseRequest, SuspendRequest, node_order,
 };
-use reeve_proto::session::Up;
+use reeve_proto::session::{Down, ProtocolVersion, Up};
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_proto::status::v1::{GetStatusRequest, State, get_status_request::Subject};
 use tonic::Code;
@@ -242,6 +242,62 @@ async fn certificates_say_who_may_do_what() {
     let plain = Endpoint::from_shared(format!("http://{}", controller.address)).unwrap().connect().await;
     if let Ok(plain) = plain {
         assert!(state(&plain, Subject::Tenant("alice".into())).await.is_err());
+    }
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_tenants_is_told_what_changed_and_others_all_of_them() {
+    use reeve_policy::Order;
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let tenant = |id: &str, name: &str| reeve_proto::types::v1::Tenant {
+        id: id.into(),
+        name: name.into(),
+        ..Default::default()
+    };
+    common::import(&channel, vec![tenant("a", ""), tenant("b", ""), tenant("c", "")], true).await;
+    let told = async |agent: &mut Agent| loop {
+        match agent.next().await.unwrap() {
+            Down::Order(Order::Tenants { version, tenants }) => {
+                break (0, version, tenants.iter().map(|one| one.id.to_string()).collect(), vec![]);
+            }
+            Down::Order(Order::TenantsChanged { from, version, changed, removed }) => {
+                let ids = changed.iter().map(|one| one.id.to_string()).collect();
+                break (from, version, ids, removed.iter().map(ToString::to_string).collect());
+            }
+            _ => {}
+        }
+    };
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let old = ProtocolVersion { minor: 5, ..ProtocolVersion::CURRENT };
+    let (mut older, _) = Agent::greet_with(channel.clone(), "n2", 1, old, Vec::new()).await.unwrap();
+    let all: (u64, u64, Vec<String>, Vec<String>) = told(&mut agent).await;
+    assert_eq!((all.0, all.2.as_slice()), (0, &["a", "b", "c"].map(String::from)[..]));
+    assert_eq!(told(&mut older).await, all);
+
+    common::import(&channel, vec![tenant("b", "Bob"), tenant("d", "")], false).await;
+    let change = told(&mut agent).await;
+    assert_eq!(
+        (change.0, change.2.as_slice(), change.3.len()),
+        (all.1, &["b", "d"].map(String::from)[..], 0)
+    );
+    // An agent of before does not know changes.
+    let whole = told(&mut older).await;
+    assert_eq!((whole.0, whole.1, whole.2.len()), (0, change.1, 4));
+
+    common::import(&channel, vec![tenant("b", "Bob"), tenant("d", "")], true).await;
+    let gone = told(&mut agent).await;
+    assert_eq!((gone.0, gone.2.len(), gone.3), (change.1, 0, vec!["a".to_owned(), "c".to_owned()]));
+    // Who was away is told both changes at once; who has what is not known, all.
+    for (version, expected) in
+        [(all.1, (all.1, vec!["b", "d"], vec!["a", "c"])), (77, (0, vec!["b", "d"], vec![]))]
+    {
+        let (mut back, _) = Agent::greet_having(channel.clone(), "n1", 1, version).await.unwrap();
+        let (from, now, changed, removed): (u64, u64, Vec<String>, Vec<String>) = told(&mut back).await;
+        let texts = |all: Vec<&str>| all.into_iter().map(String::from).collect::<Vec<_>>();
+        assert_eq!((from, now, changed, removed), (expected.0, gone.1, texts(expected.1), texts(expected.2)));
     }
     controller.stop().await;
 }

@@ -73,7 +73,7 @@ enum Broken {
     Version { ours: ProtocolVersion, theirs: ProtocolVersion },
     #[error("an unreadable message: {0}")]
     Unreadable(#[from] reeve_proto::WireError),
-    #[error("the policy is another: the controller is greeted anew, to tell it")]
+    #[error("what the agent has is something else than the controller was told: it is greeted anew")]
     Policy,
     #[error("the agent stops")]
     Stopping,

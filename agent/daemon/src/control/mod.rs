@@ -88,6 +88,11 @@ impl Greeting {
         }
     }
 
+    /// Lets a controller that is connected be greeted anew: what it told does not fit what the agent has.
+    pub fn again(&self) {
+        self.1.notify_one();
+    }
+
     /// Waits until a controller is to be greeted anew.
     pub async fn changed(&self) {
         self.1.notified().await;

@@ -244,6 +244,7 @@ pub async fn run(
     greeting.set_policy(&written);
     let first_lists = wanted_lists(&loaded);
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
+    sensor.set_greeting(greeting.clone());
     sensor.set_asker(asking::Asker::start(command_sender.clone()));
     let pauses = Pauses { local: left.local_pause.clone(), controller: left.pauses };
     let accounts = Accounts::restore(left.usage, clock.now());

@@ -32,6 +32,7 @@ use super::watch::{Watch, local_vantage};
 use super::{Command, Record, Reports, RunError, Task, engine_config, engine_time};
 use crate::capture::{CaptureError, Clock, LocalSource, RingSet, Source};
 use crate::config::Loaded;
+use crate::control::Greeting;
 use crate::metrics::Metrics;
 use crate::record::Recorded;
 use crate::state::Roster;
@@ -88,6 +89,7 @@ pub(super) struct Sensor {
     metrics: Metrics,
     /// Who asks mail servers, if anybody does.
     asker: Option<Asker>,
+    greeting: Greeting,
     /// Which operator has a tenant's mail server asked.
     verifying: BTreeMap<TenantId, String>,
 }
@@ -166,11 +168,17 @@ impl Sensor {
             changed: true,
             metrics,
             asker: None,
+            greeting: Greeting::default(),
             verifying: BTreeMap::new(),
         })
     }
 
     /// Says who asks mail servers whether they are open relays.
+    /// By what a controller is greeted anew.
+    pub fn set_greeting(&mut self, greeting: Greeting) {
+        self.greeting = greeting;
+    }
+
     pub fn set_asker(&mut self, asker: Asker) {
         self.asker = Some(asker);
     }
@@ -370,6 +378,23 @@ impl Sensor {
         let now = self.clock.now();
         match order {
             Order::Tenants { version, tenants } => self.take_tenants(version, tenants, now),
+            Order::TenantsChanged { from, version, changed, removed } => {
+                if from > self.tenants_version {
+                    tracing::warn!(
+                        from,
+                        has = self.tenants_version,
+                        "a change of tenants without those before"
+                    );
+                    self.greeting.again();
+                    return;
+                }
+                // By key, as the controller tells all of them.
+                let mut all: BTreeMap<TenantId, Tenant> =
+                    self.tenants.iter().map(|tenant| (tenant.id.clone(), Tenant::clone(tenant))).collect();
+                removed.iter().for_each(|id| _ = all.remove(id));
+                all.extend(changed.into_iter().map(|tenant| (tenant.id.clone(), tenant)));
+                self.take_tenants(version, all.into_values().collect(), now);
+            }
             Order::Standings { standings } => {
                 tracing::debug!(tenants = standings.len(), "what follows tenants, from the controller");
                 for standing in standings {

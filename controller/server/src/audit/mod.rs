@@ -61,6 +61,8 @@ pub enum Kind {
 pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.agent.v1.AgentService/Connect", Kind::Plain),
     ("/reeve.status.v1.StatusService/GetStatus", Kind::Plain),
+    ("/reeve.status.v1.StatusService/BatchGetStatus", Kind::Plain),
+    ("/reeve.status.v1.StatusService/WatchStatus", Kind::Plain),
     ("/reeve.operator.v1.OperatorService/ListTenants", Kind::Plain),
     ("/reeve.operator.v1.OperatorService/ImportTenants", Kind::Act),
     ("/reeve.operator.v1.OperatorService/ListNodes", Kind::Plain),

@@ -51,6 +51,8 @@ const ADMINS: Roles = Roles::of(&[Role::Admin]);
 pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.agent.v1.AgentService/Connect", AGENTS),
     ("/reeve.status.v1.StatusService/GetStatus", PEOPLE),
+    ("/reeve.status.v1.StatusService/BatchGetStatus", PEOPLE),
+    ("/reeve.status.v1.StatusService/WatchStatus", PEOPLE),
     ("/reeve.operator.v1.OperatorService/ListTenants", READERS),
     ("/reeve.operator.v1.OperatorService/ImportTenants", ORDERERS),
     ("/reeve.operator.v1.OperatorService/ListNodes", READERS),

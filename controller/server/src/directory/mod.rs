@@ -1,100 +1,40 @@
 //! Who is who and where they stand, in memory.
 //!
-//! A [`Snapshot`] is made whole and swapped whole ([`Directory`]): a look-up takes no lock but for copying a
-//! pointer, asks no disk, and never sees half of a change. The writer publishes one after each commit that touched
-//! anything in it. Tenants change seldom and are shared between snapshots; only tenants that something is held
-//! against have a [`Standing`].
+//! A [`Snapshot`] is published whole ([`Directory`]): a look-up takes no lock, asks no disk, and never sees half of a
+//! change. The writer publishes one after each commit that touched anything in it. Snapshots share what is the same in
+//! them, down to parts of their maps, so one costs what changed, not how many tenants there are. Only tenants that something
+//! is held against have a [`Standing`]. What changed is numbered ([`Changes`]), for those who follow it.
 
+mod changes;
 mod prefix;
 mod record;
 mod standing;
+mod tenants;
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use reeve_policy::{InterfaceSelector, NodeId, Pause, Tenant, TenantId, Timestamp};
+use arc_swap::{ArcSwap, Guard};
+use reeve_policy::{NodeId, Pause, Tenant, TenantId, Timestamp};
 
-use prefix::PrefixMap;
+pub use changes::{Changes, Missed, Token};
 pub use record::{Record, Records, Strike};
 pub use standing::{Held, Hold, Standing, State, Status};
+pub use tenants::Tenants;
 
-/// Every tenant, and whose an address or interface is.
-#[derive(Debug, Default)]
-pub struct Tenants {
-    version: u64,
-    by_id: BTreeMap<TenantId, Arc<Tenant>>,
-    by_prefix: PrefixMap<Arc<Tenant>>,
-    by_interface: HashMap<InterfaceSelector, Arc<Tenant>>,
-}
-
-impl Tenants {
-    /// The tenants of `version`.
-    #[must_use]
-    pub fn new(version: u64, tenants: impl IntoIterator<Item = Tenant>) -> Self {
-        let mut made = Self { version, ..Self::default() };
-        for tenant in tenants.into_iter().map(Arc::new) {
-            for prefix in &tenant.addresses {
-                made.by_prefix.insert(*prefix, Arc::clone(&tenant));
-            }
-            for interface in &tenant.interfaces {
-                made.by_interface.insert(interface.clone(), Arc::clone(&tenant));
-            }
-            made.by_id.insert(tenant.id.clone(), tenant);
-        }
-        made
-    }
-
-    /// The version, as agents get it; 0 before the first import.
-    #[must_use]
-    pub const fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
-    /// Whose this key is.
-    #[must_use]
-    pub fn by_id(&self, id: &TenantId) -> Option<&Arc<Tenant>> {
-        self.by_id.get(id)
-    }
-
-    /// Whose this address is: the longest prefix that holds it decides.
-    #[must_use]
-    pub fn by_address(&self, address: IpAddr) -> Option<&Arc<Tenant>> {
-        self.by_prefix.longest_match(address)
-    }
-
-    /// Whose this interface is.
-    #[must_use]
-    pub fn by_interface(&self, interface: &InterfaceSelector) -> Option<&Arc<Tenant>> {
-        self.by_interface.get(interface)
-    }
-
-    /// All of them by key.
-    #[must_use]
-    pub const fn all(&self) -> &BTreeMap<TenantId, Arc<Tenant>> {
-        &self.by_id
-    }
-}
+/// A map of which clones are cheap: they share what is the same in both.
+pub type Map<K, V> =
+    imbl::GenericHashMap<K, V, foldhash::quality::RandomState, imbl::shared_ptr::DefaultSharedPtr>;
+/// What is held against tenants; one that nothing is held against is missing.
+pub type Standings = Map<TenantId, Arc<Standing>>;
 
 /// Who is who and where they stand, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The tenants.
     pub tenants: Arc<Tenants>,
-    /// What is held against them; a tenant that nothing is held against is missing.
-    pub standings: HashMap<TenantId, Arc<Standing>>,
+    /// What is held against them.
+    pub standings: Standings,
     /// What follows tenants from node to node.
     pub records: Arc<Records>,
     /// Where policy takes no new measure.
@@ -130,22 +70,54 @@ impl Snapshot {
     }
 }
 
-/// The snapshot of now.
+/// The snapshot of now, and what changed lately.
 #[derive(Debug, Default)]
 pub struct Directory {
-    current: RwLock<Arc<Snapshot>>,
+    current: ArcSwap<Snapshot>,
+    changes: Changes,
 }
 
 impl Directory {
     /// The snapshot of now; it stays as it is while it is looked at.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        // A poisoned lock holds a whole snapshot all the same: it is only ever swapped.
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.current.load_full()
     }
 
-    /// Swaps it.
-    pub fn publish(&self, snapshot: Snapshot) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    /// The same for a look-up that is over at once: nothing is counted, so that look-ups on several cores do not wait for each
+    /// other's caches. Not to be held while waiting for anything.
+    #[must_use]
+    pub fn glance(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// What changed lately.
+    #[must_use]
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Swaps it, and tells whoever follows changes of the tenants in `touched`.
+    pub fn publish(&self, snapshot: Snapshot, touched: impl IntoIterator<Item = TenantId>) {
+        let next_end = |id: &TenantId| snapshot.standings.get(id)?.next_end(Timestamp::EPOCH);
+        let touched = touched.into_iter().map(|id| (id.clone(), next_end(&id))).collect();
+        self.current.store(Arc::new(snapshot));
+        // After the swap: who is told of a change finds it in the snapshot.
+        self.changes.note(touched);
+    }
+
+    /// Swaps it for one of which it is not known what is other than before: whoever follows changes begins anew.
+    pub fn replace(&self, snapshot: Snapshot) {
+        let next_end = |standing: &Arc<Standing>| standing.next_end(Timestamp::EPOCH);
+        let held = snapshot.standings.iter().map(|(id, standing)| (id.clone(), next_end(standing))).collect();
+        self.current.store(Arc::new(snapshot));
+        self.changes.begin_anew(held);
+    }
+
+    /// Tells whoever follows changes of tenants whose measures ended by their time since it was called last: the kernel takes
+    /// a measure away at its time, whether or not the node can tell us so.
+    pub fn expire(&self, now: Timestamp) {
+        let snapshot = self.snapshot();
+        self.changes.expire(now, |id| snapshot.standings.get(id)?.next_end(now));
     }
 }

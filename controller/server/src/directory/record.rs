@@ -3,10 +3,12 @@
 //! Each node is told what the others saw of a tenant. Episodes of one rule that overlap in time are one strike, whoever saw
 //! them. What a node let go by itself is not told to it again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reeve_policy::{Decision, Name, NodeId, StrikeElsewhere, Tenant, TenantId, TenantStanding, Timestamp};
+
+use super::Map;
 
 /// An episode that is held against a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,12 +81,12 @@ impl Record {
     }
 }
 
-/// What follows all tenants, with the order in which it changed.
+/// What follows all tenants, with the order in which it changed. A clone shares what is the same in both.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     last: u64,
-    by_tenant: HashMap<TenantId, (u64, Arc<Record>)>,
-    by_change: BTreeMap<u64, TenantId>,
+    by_tenant: Map<TenantId, (u64, Arc<Record>)>,
+    by_change: imbl::OrdMap<u64, TenantId>,
 }
 
 impl Records {

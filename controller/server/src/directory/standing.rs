@@ -38,7 +38,7 @@ impl State {
 }
 
 /// A measure that stands on a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     /// The node.
     pub node: NodeId,
@@ -57,7 +57,7 @@ impl Held {
 }
 
 /// What is held against one tenant.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
     /// The measures that stand, on whatever node.
     pub held: Vec<Held>,
@@ -167,6 +167,11 @@ impl Standing {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.held.is_empty() && self.decided.is_empty()
+    }
+
+    /// When the next measure ends by itself, after `after`.
+    pub(super) fn next_end(&self, after: Timestamp) -> Option<Timestamp> {
+        self.held.iter().filter_map(|held| held.measure.expires).filter(|end| *end > after).min()
     }
 
     /// Where that leaves the tenant at `now`.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::pin::Pin;
 use std::time::Duration;
 
-use reeve_policy::{NodeId, Order, OrderId};
+use reeve_policy::{NodeId, Order, OrderId, TenantId};
 use reeve_proto::agent::v1::agent_service_server::AgentService;
 use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
 use reeve_proto::session::{Down, Hello, ProtocolVersion, Up, Welcome};
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{House, unreadable, unsound, unwritable};
 use crate::clock;
-use crate::directory::Snapshot;
+use crate::directory::{Snapshot, Tenants};
 use crate::streams::Place;
 use crate::writer::{Job, Numbered, Progress};
 
@@ -193,9 +193,9 @@ impl Session {
         let snapshot = self.house.directory.snapshot();
         let version = snapshot.tenants.version();
         if version > self.tenants_version {
+            let order = self.tenants_order(&snapshot.tenants);
             self.tenants_version = version;
-            let tenants = snapshot.tenants.all().values().map(|tenant| (**tenant).clone()).collect();
-            self.send(Down::Order(Order::Tenants { version, tenants })).await?;
+            self.send(Down::Order(order)).await?;
         }
         let pending = self.house.store.orders_pending(&self.node).await.map_err(unreadable)?;
         for order in pending {
@@ -210,6 +210,25 @@ impl Session {
         }
         // Last: what people order waits for nothing.
         self.send_standings(&snapshot).await
+    }
+
+    /// The tenants as they are now: what changed since the agent's version, or all of them where that is not known any more, or is not to be
+    /// understood by the agent.
+    fn tenants_order(&self, tenants: &Tenants) -> Order {
+        let (from, version) = (self.tenants_version, tenants.version());
+        let whole = || Order::Tenants {
+            version,
+            tenants: tenants.all().values().map(|tenant| (**tenant).clone()).collect(),
+        };
+        // One that has none from a controller may have others of its own, which these take the place of.
+        let since = (from > 0).then(|| tenants.changed_since(from)).flatten();
+        let Some(whom) = since else { return whole() };
+        let known = whom.iter().filter_map(|id| tenants.by_id(id));
+        let changed = known.map(|tenant| (**tenant).clone()).collect();
+        let removed =
+            whom.iter().filter(|id| tenants.by_id(id).is_none()).map(|id| TenantId::clone(id)).collect();
+        let change = Order::TenantsChanged { from, version, changed, removed };
+        if self.protocol.knows(&change) { change } else { whole() }
     }
 
     /// Sends what follows the tenants that are on the node, or may be: what changed, and all of it when the tenants are others.

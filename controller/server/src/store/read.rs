@@ -1,6 +1,6 @@
 //! Questions to the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reeve_policy::notice::{Explained, Office};
@@ -15,7 +15,7 @@ use super::row::{Body, name, nanos, time, uncount};
 use super::write::Desk;
 use super::write::pauses;
 use super::{Connection, Policies, Store, StoreError};
-use crate::directory::{Held, Paused, Records, Snapshot, Standing, Tenants};
+use crate::directory::{Held, Paused, Records, Snapshot, Standing, Standings, Tenants};
 
 /// Which violations to list.
 #[derive(Clone, Debug, Default)]
@@ -222,27 +222,31 @@ async fn explained(
     Ok(Office { policy: &policy, tenants: &find }.explain(decision, class, ends))
 }
 
-/// Every tenant, with the version of them.
-pub(super) async fn tenants(conn: &mut Connection) -> Result<Tenants, StoreError> {
+/// Every tenant, with the version of them. What is as in those that are `known` is not made anew, and not even read where nothing changed.
+pub(super) async fn tenants(conn: &mut Connection, known: &Arc<Tenants>) -> Result<Arc<Tenants>, StoreError> {
     let version: Option<(i64,)> = sqlx::query_as("SELECT value FROM meta WHERE key = 'tenants_version'")
         .fetch_optional(&mut *conn)
         .await?;
+    let version = version.map_or(0, |(version,)| uncount(version));
+    if version == known.version() {
+        return Ok(Arc::clone(known));
+    }
     let bodies: Vec<(Vec<u8>,)> =
         sqlx::query_as("SELECT body FROM tenants ORDER BY id").fetch_all(&mut *conn).await?;
     let all = bodies.iter().map(|(body,)| Tenant::decode(body)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Tenants::new(version.map_or(0, |(version,)| uncount(version)), all))
+    Ok(Arc::new(known.becoming(version, all)))
 }
 
 /// Everything that is kept in memory, as it is on disk.
 pub(crate) async fn snapshot(conn: &mut Connection, policies: &Policies) -> Result<Snapshot, StoreError> {
-    let people = Arc::new(tenants(conn).await?);
+    let people = tenants(conn, &Arc::default()).await?;
     let desk = Desk { people: Arc::clone(&people), policies: policies.clone() };
     let held_against: Vec<(String,)> = sqlx::query_as(
         "SELECT tenant FROM measures WHERE lifted IS NULL UNION SELECT tenant FROM violations WHERE state = 'open'",
     )
     .fetch_all(&mut *conn)
     .await?;
-    let mut standings = HashMap::new();
+    let mut standings = Standings::default();
     for (tenant,) in held_against {
         let tenant = name("tenant", &tenant)?;
         let standing = standing(conn, &tenant, &desk).await?;

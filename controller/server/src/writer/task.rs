@@ -93,7 +93,7 @@ impl Task {
             share::alone(conn).await?;
         }
         book.replace(access::load(conn).await?);
-        directory.publish(crate::store::snapshot(conn, &policies).await?);
+        directory.replace(crate::store::snapshot(conn, &policies).await?);
         let (sender, jobs) = mpsc::channel(QUEUE);
         let (wake, beats) = (Arc::new(Notify::new()), BTreeMap::new());
         let task = Self {
@@ -246,6 +246,7 @@ impl Task {
         }
         theirs.desk = effects.desk.clone();
         followed.append(&mut refresh(conn, &base, &mut next, &mut theirs).await?);
+        effects.changed.append(&mut theirs.changed);
         effects.followed = followed;
         transaction.commit().await?;
         Ok(Committed { number, snapshot: next, own: effects, others, presence, access })
@@ -332,6 +333,7 @@ impl Task {
         refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
         let followed = refresh(conn, &base, &mut next, &mut theirs).await?;
         let mut own = Effects::new(theirs.now, theirs.desk);
+        own.changed = theirs.changed;
         own.followed = followed;
         Ok(Some(Committed { number, snapshot: next, own, others, presence, access }))
     }
@@ -346,9 +348,13 @@ impl Task {
         let is_anew = presence.is_some();
         if let Some(snapshot) = snapshot {
             let people = Arc::clone(&snapshot.tenants);
-            self.directory.publish(snapshot);
+            if is_anew {
+                self.directory.replace(snapshot);
+            } else {
+                self.directory.publish(snapshot, own.changed);
+            }
             for tenant in own.followed.iter().filter_map(|id| people.by_id(id)) {
-                self.streams.wake_where(|node| tenant.may_be_on(node));
+                self.streams.wake_around(tenant);
             }
         }
         if let Some(presence) = presence {
@@ -422,10 +428,22 @@ async fn refresh_tenants(
         return Ok(());
     }
     let next = next.get_or_insert_with(|| base.clone());
-    next.tenants = Arc::new(write::tenants(conn).await?);
-    // Who reads why it is held may read another language now.
+    let before = Arc::clone(&next.tenants);
+    next.tenants = write::tenants(conn, &before).await?;
     effects.desk.people = Arc::clone(&next.tenants);
-    effects.touched.extend(next.standings.keys().cloned());
+    let held = next.standings.keys();
+    match next.tenants.changed_since(before.version()) {
+        // Who reads why it is held may read another language now.
+        Some(whom) => {
+            let whom = whom.into_iter().cloned().collect();
+            effects.touched.extend(held.filter(|id| next.tenants.is_concerned(id, &whom)).cloned());
+            effects.changed.extend(whom);
+        }
+        None => {
+            effects.touched.extend(held.cloned());
+            effects.changed.extend(next.tenants.all().keys().cloned());
+        }
+    }
     Ok(())
 }
 
@@ -443,15 +461,22 @@ async fn refresh(
     }
     for tenant in &effects.touched {
         let standing = write::standing(conn, tenant, &effects.desk).await?;
-        let next = next.get_or_insert_with(|| base.clone());
-        if standing.is_empty() {
-            next.standings.remove(tenant);
-        } else {
-            next.standings.insert(tenant.clone(), Arc::new(standing));
+        let known = next.as_ref().unwrap_or(base);
+        let before = known.standings.get(tenant);
+        if before.map_or(!standing.is_empty(), |before| **before != standing) {
+            let next = next.get_or_insert_with(|| base.clone());
+            if standing.is_empty() {
+                next.standings.remove(tenant);
+            } else {
+                next.standings.insert(tenant.clone(), Arc::new(standing));
+            }
+            effects.changed.insert(tenant.clone());
         }
         let record = write::record(conn, tenant, effects.now).await?;
-        let before = next.records.get(tenant);
+        let known = next.as_ref().unwrap_or(base);
+        let before = known.records.get(tenant);
         if before.map_or(!record.is_empty(), |before| **before != record) {
+            let next = next.get_or_insert_with(|| base.clone());
             Arc::make_mut(&mut next.records).set(tenant.clone(), record);
             followed.insert(tenant.clone());
         }

@@ -14,6 +14,8 @@ use reeve_controller::store::Store;
 use reeve_policy::{OrderId, OrderResult, PauseScope, Report, Timestamp};
 use reeve_proto::agent::v1::agent_service_client::AgentServiceClient;
 use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
+use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::{ImportTenantsRequest, ReleaseRequest, SuspendRequest};
 use reeve_proto::session::{Down, Hello, ProtocolVersion, Up};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A controller on a thread of its own, as the binary has it.
 pub struct Running {
     pub address: SocketAddr,
+    pub http: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -70,11 +73,13 @@ impl Running {
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let controller = Controller::bind(config).await.unwrap();
-                told.send(controller.address()).unwrap();
+                let (controller, http) = controller.with_http("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                told.send((controller.address(), http)).unwrap();
                 controller.serve(async { _ = stopped.await }, || ()).await.unwrap();
             });
         });
-        Self { address: address.await.unwrap(), stop: Some(stop), thread }
+        let (address, http) = address.await.unwrap();
+        Self { address, http, stop: Some(stop), thread }
     }
 
     pub async fn stop(mut self) {
@@ -143,7 +148,7 @@ impl Agent {
         policy: &str,
     ) -> Result<(Self, u64), tonic::Status> {
         let protocol = ProtocolVersion::CURRENT;
-        Self::greet_whole(channel, node, epoch, (protocol, Vec::new(), policy.to_owned())).await
+        Self::greet_whole(channel, node, epoch, (protocol, Vec::new(), policy.to_owned()), 0).await
     }
 
     /// The same, with a version of the protocol and the controller's pauses that it holds.
@@ -154,7 +159,18 @@ impl Agent {
         protocol: ProtocolVersion,
         pauses: Vec<(PauseScope, OrderId)>,
     ) -> Result<(Self, u64), tonic::Status> {
-        Self::greet_whole(channel, node, epoch, (protocol, pauses, String::new())).await
+        Self::greet_whole(channel, node, epoch, (protocol, pauses, String::new()), 0).await
+    }
+
+    /// The same, with a version of the tenants.
+    pub async fn greet_having(
+        channel: Channel,
+        node: &str,
+        epoch: u64,
+        tenants_version: u64,
+    ) -> Result<(Self, u64), tonic::Status> {
+        let told = (ProtocolVersion::CURRENT, Vec::new(), String::new());
+        Self::greet_whole(channel, node, epoch, told, tenants_version).await
     }
 
     async fn greet_whole(
@@ -162,6 +178,7 @@ impl Agent {
         node: &str,
         epoch: u64,
         (protocol, pauses, policy): (ProtocolVersion, Vec<(PauseScope, OrderId)>, String),
+        tenants_version: u64,
     ) -> Result<(Self, u64), tonic::Status> {
         let (up, receiver) = mpsc::channel(64);
         let hello = Hello {
@@ -169,7 +186,7 @@ impl Agent {
             agent_version: "test".into(),
             protocol,
             epoch,
-            tenants_version: 0,
+            tenants_version,
             measures: Vec::new(),
             pauses,
             policy,
@@ -215,6 +232,31 @@ impl Agent {
         }
     }
 
+    /// Suspends a tenant as an operator does, and carries it out.
+    pub async fn suspend(&mut self, channel: &Channel, tenant: &str) {
+        let mut client = OperatorServiceClient::new(channel.clone());
+        let request = SuspendRequest {
+            tenant: tenant.into(),
+            reason: "30 hosts on port 22".into(),
+            wait: true,
+            ..Default::default()
+        };
+        let asked = tokio::spawn(async move { client.suspend(request).await });
+        let order = self.order().await;
+        self.done(&order).await;
+        asked.await.unwrap().unwrap();
+    }
+
+    /// Releases a tenant likewise.
+    pub async fn release(&mut self, channel: &Channel, tenant: &str) {
+        let mut client = OperatorServiceClient::new(channel.clone());
+        let request = ReleaseRequest { tenant: tenant.into(), wait: true, ..Default::default() };
+        let asked = tokio::spawn(async move { client.release(request).await });
+        let order = self.order().await;
+        self.done(&order).await;
+        asked.await.unwrap().unwrap();
+    }
+
     /// Says that an order is done.
     pub async fn done(&self, order: &reeve_policy::Order) {
         self.answer(order, Ok(())).await;
@@ -225,5 +267,23 @@ impl Agent {
         let id = order.id().unwrap().clone();
         let result = OrderResult { id, at: Timestamp::from_secs(2_000_000_000), result };
         self.up.send((&Up::OrderResult(result)).into()).await.unwrap();
+    }
+}
+
+/// Imports tenants beside those that are there, or in place of them.
+pub async fn import(channel: &Channel, tenants: Vec<reeve_proto::types::v1::Tenant>, is_whole: bool) {
+    let mut client = OperatorServiceClient::new(channel.clone());
+    let method = if is_whole { 1 } else { 2 };
+    client.import_tenants(ImportTenantsRequest { tenants, method }).await.unwrap();
+}
+
+/// Alice with a prefix of each family and a port.
+pub fn alice() -> reeve_proto::types::v1::Tenant {
+    reeve_proto::types::v1::Tenant {
+        id: "alice".into(),
+        name: "Alice".into(),
+        addresses: vec!["203.0.113.0/28".into(), "2001:db8::/48".into()],
+        interfaces: vec!["n1/tap0".into()],
+        ..Default::default()
     }
 }

@@ -67,6 +67,8 @@ pub struct Effects {
     pub ordered: BTreeSet<NodeId>,
     /// The tenants of whom nodes are to be told something else.
     pub followed: BTreeSet<TenantId>,
+    /// The tenants whose standing, or what is known of them, is another now, for those who follow.
+    pub changed: BTreeSet<TenantId>,
     /// Whether the tenants changed.
     pub tenants_changed: bool,
     /// Whether what is paused, or what a node says of it, changed.
@@ -87,6 +89,7 @@ impl Effects {
             touched: BTreeSet::new(),
             ordered: BTreeSet::new(),
             followed: BTreeSet::new(),
+            changed: BTreeSet::new(),
             tenants_changed: false,
             pauses_changed: false,
             access_changed: false,
@@ -110,10 +113,10 @@ pub async fn paused(conn: &mut Connection) -> Result<Paused, StoreError> {
     super::read::paused(conn).await
 }
 
-/// The tenants as the transaction leaves them.
+/// The tenants as the transaction leaves them, sharing what is the same with those that are `known`.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn tenants(conn: &mut Connection) -> Result<Tenants, StoreError> {
-    super::read::tenants(conn).await
+pub async fn tenants(conn: &mut Connection, known: &Arc<Tenants>) -> Result<Arc<Tenants>, StoreError> {
+    super::read::tenants(conn, known).await
 }

@@ -1,0 +1,81 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::Body;
+use super::answer::whole;
+use crate::services::status::{Missing, TooMany};
+
+/// The media type of a problem.
+pub(super) const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why there is no answer. The problem's type is `about:blank`: the status says what kind it is, and the title is the status's own.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: String,
+    /// The methods that are allowed, for 405.
+    allow: Option<&'static str>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize)]
+pub(super) struct Sent<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), allow: None }
+    }
+
+    pub fn method(allow: &'static str, found: &str) -> Self {
+        let found: String = found.chars().take(20).collect();
+        let detail = format!("the method is {found}; {allow} are allowed");
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    pub fn sent(&self) -> Sent<'_> {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        Sent { r#type: "about:blank", title, status: self.status.as_u16(), detail: &self.detail }
+    }
+
+    pub fn response(&self) -> Response<Body> {
+        let text = serde_json::to_vec(&self.sent()).unwrap_or_default();
+        let mut response = Response::new(whole(text));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, MEDIA_TYPE);
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"reeve\""));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<Missing> for Problem {
+    fn from(missing: Missing) -> Self {
+        let status = match missing {
+            Missing::Unsound(_) => StatusCode::BAD_REQUEST,
+            Missing::Nobody(_) => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, missing.to_string())
+    }
+}
+
+impl From<TooMany> for Problem {
+    fn from(TooMany: TooMany) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too many questions; ask again in a second")
+    }
+}
