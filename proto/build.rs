@@ -9,7 +9,7 @@ use protox::prost::Message as _;
 const ROOT: &str = "proto";
 
 /// The files, in the order of their dependence.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "reeve/types/v1/tenant.proto",
     "reeve/types/v1/violation.proto",
     "reeve/types/v1/decision.proto",
@@ -19,6 +19,7 @@ const FILES: [&str; 13] = [
     "reeve/agent/v1/report.proto",
     "reeve/agent/v1/order.proto",
     "reeve/agent/v1/agent_service.proto",
+    "reeve/agent/v1/enrolment_service.proto",
     "reeve/status/v1/status_service.proto",
     "reeve/operator/v1/operator_service.proto",
     "reeve/operator/v1/access_service.proto",

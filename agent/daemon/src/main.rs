@@ -23,6 +23,7 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => live(&args),
+        Command::Enroll(args) => say(&cli::enroll::enroll(&args)?),
         Command::Check(args) => cli::check::check(&args),
         Command::Doctor(args) => cli::doctor::doctor(&args),
         Command::Replay(args) => cli::play::play(&args),

@@ -1,12 +1,17 @@
 //! Who may call: calls, and their answers shown.
 
+use std::time::Duration;
+
+use reeve_policy::Name;
+use reeve_proto::operator::v1::revoke_request::Subject;
 use reeve_proto::operator::v1::{
-    CreateTokenRequest, ListTokensRequest, RevokeTokenRequest, Role, Token, WhoAmIRequest, WhoAmIResponse,
+    CreateEnrolmentTokenRequest, CreateTokenRequest, ListRevocationsRequest, ListTokensRequest, Revocation,
+    RevokeRequest, RevokeTokenRequest, Role, Token, WhoAmIRequest, WhoAmIResponse,
 };
 use reeve_proto::{duration_to_wire, time};
 use serde_json::{Value, json};
 
-use crate::args::{RoleArg, TokenCommand};
+use crate::args::{RoleArg, TokenCommand, Whose};
 use crate::client::CallError;
 use crate::commands::Call;
 use crate::json::at;
@@ -16,6 +21,43 @@ impl Call {
     pub(crate) async fn who_am_i(&self) -> Result<(), CallError> {
         let answer = self.controller.access().who_am_i(self.request(WhoAmIRequest {})).await?.into_inner();
         self.tell(|| who_json(&answer), || who(&answer))
+    }
+
+    pub(crate) async fn enroll_token(&self, node: &Name, life: Duration) -> Result<(), CallError> {
+        let life = Some(duration_to_wire(life));
+        let request = CreateEnrolmentTokenRequest { node: node.to_string(), life };
+        let made = self.controller.access().create_enrolment_token(self.request(request)).await?.into_inner();
+        let all = || json!({ "node": node, "token": made.token, "expire_time": at(made.expire_time) });
+        self.tell(all, || made.token.clone())
+    }
+
+    pub(crate) async fn revoke(&self, whose: Whose, reason: String) -> Result<(), CallError> {
+        let subject = match whose {
+            Whose { node: Some(node), .. } => Some(Subject::Node(node.to_string())),
+            Whose { person, .. } => person.map(|person| Subject::Person(person.to_string())),
+        };
+        let request = self.request(RevokeRequest { subject, reason });
+        let done = self.controller.access().revoke(request).await?.into_inner();
+        let revocation = done.revocation.ok_or(CallError::Answer("it holds no revocation"))?;
+        let cut = done.connections_cut;
+        let text = format!("the certificates of {} are revoked; connections cut: {cut}", revocation.subject);
+        self.tell(|| json!({ "revocation": revocation_json(&revocation), "connections_cut": cut }), || text)
+    }
+
+    pub(crate) async fn revocations(&self) -> Result<(), CallError> {
+        let request = self.request(ListRevocationsRequest {});
+        let all = self.controller.access().list_revocations(request).await?.into_inner().revocations;
+        let json = || json!({ "revocations": all.iter().map(revocation_json).collect::<Vec<_>>() });
+        self.tell(json, || {
+            if all.is_empty() {
+                return "nobody's certificates were revoked".to_owned();
+            }
+            let mut rows = vec![cells(["WHOSE", "WHEN", "BY", "WHY"])];
+            rows.extend(all.iter().map(|one| {
+                vec![one.subject.clone(), when(one.revoke_time), one.revoked_by.clone(), one.reason.clone()]
+            }));
+            table(&rows)
+        })
     }
 
     pub(crate) async fn token(&self, command: TokenCommand) -> Result<(), CallError> {
@@ -113,6 +155,15 @@ fn state(token: &Token) -> &'static str {
         Ok(end) if end <= crate::show::now() => "expired",
         _ => "good",
     }
+}
+
+fn revocation_json(revocation: &Revocation) -> Value {
+    json!({
+        "subject": revocation.subject,
+        "revoke_time": at(revocation.revoke_time),
+        "revoked_by": revocation.revoked_by,
+        "reason": revocation.reason,
+    })
 }
 
 fn tokens_text(tokens: &[Token]) -> String {

@@ -6,7 +6,7 @@ mod audit;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use access::{RoleArg, TokenCommand};
+pub use access::{EnrollTokenCommand, RoleArg, TokenCommand, Whose};
 pub use audit::{AuditCommand, AuditKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::language::Policy;
@@ -100,6 +100,25 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Makes the tokens by which nodes fetch their first certificate; for administrators
+    EnrollToken {
+        /// What to do.
+        #[command(subcommand)]
+        command: EnrollTokenCommand,
+    },
+    /// Ends all certificates of a node or a person at once, and the connections over which one was shown; for administrators
+    ///
+    /// A node is back with another enrolment token (reevectl enroll-token create), a person with another certificate, whose old
+    /// files are to be removed first (reeve-controller init). What stands on the node stands.
+    Revoke {
+        #[command(flatten)]
+        whose: Whose,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Lists whose certificates were revoked, the latest first; for administrators
+    Revocations,
     /// Tells who the controller takes you for
     Whoami,
     /// Lists nodes and how their agents fare
@@ -708,6 +727,11 @@ mod tests {
         assert!(parse("reevectl verify alice").is_ok());
         assert!(parse("reevectl verify").is_err());
         assert!(parse("reevectl token create x --role billing --from 192.0.2.0/24 --expires 30d").is_ok());
+        assert!(parse("reevectl enroll-token create --node n1 --expires 1h").is_ok());
+        assert!(parse("reevectl enroll-token create").is_err());
+        assert!(parse("reevectl revoke --node n1 --reason stolen").is_ok());
+        assert!(parse("reevectl revoke --node n1 --person x").is_err());
+        assert!(parse("reevectl revoke").is_err(), "nothing is revoked by leaving something out");
         assert!(parse("reevectl token create x").is_err(), "a role is never taken for granted");
         assert!(parse("reevectl token create ../x --role admin").is_err());
         assert!(parse("reevectl status a --token-file t --dir d").is_ok());

@@ -24,8 +24,8 @@ use serde_json::Value;
 use tonic::{Code, Request};
 
 use crate::args::{
-    AuditCommand, BrakesCommand, Cli, Command, Filter, Nodes, StateArg, TenantsCommand, Traffic, UntilArg,
-    ViolationsCommand, Why,
+    AuditCommand, BrakesCommand, Cli, Command, EnrollTokenCommand, Filter, Nodes, StateArg, TenantsCommand,
+    Traffic, UntilArg, ViolationsCommand, Why,
 };
 use crate::audit;
 use crate::case::Case;
@@ -76,6 +76,11 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         }
         Command::Audit { command } => call.audit(command).await,
         Command::Token { command } => call.token(command).await,
+        Command::EnrollToken { command: EnrollTokenCommand::Create { node, life } } => {
+            call.enroll_token(&node, life).await
+        }
+        Command::Revoke { whose, reason } => call.revoke(whose, reason).await,
+        Command::Revocations => call.revocations().await,
         Command::Whoami => call.who_am_i().await,
         Command::Nodes => call.nodes().await,
         Command::Violations { command: Some(ViolationsCommand::Show { id }), .. } => {

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reeve_policy::Timestamp;
 
 use crate::clock;
 use crate::error::ControllerError;
 use crate::identity::Protection;
-use crate::pki::{CA, SERVER, SERVER_KEY};
+use crate::pki::{self, CA, SERVER, SERVER_KEY};
 use crate::settings::Settings;
 
 /// Where the controller keeps everything, if nobody says otherwise.
@@ -21,7 +22,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7443";
 pub struct Credentials {
     /// The authority that signed its peers' certificates.
     pub ca: Vec<u8>,
-    /// Its certificate.
+    /// Its certificate, with the authority's behind it: a node that enrols knows that one by its fingerprint alone.
     pub certificate: Vec<u8>,
     /// Its key.
     pub key: Vec<u8>,
@@ -47,6 +48,17 @@ pub struct Config {
     pub settings: Settings,
 }
 
+/// What it takes to sign certificates while running.
+#[derive(Clone, Debug)]
+pub(crate) struct Signing {
+    /// The folder with the authority.
+    pub dir: PathBuf,
+    /// How long what is signed holds.
+    pub certificate_life: Duration,
+    /// By what nodes know the authority; `None` without certificates.
+    pub fingerprint: Option<[u8; 32]>,
+}
+
 impl Config {
     /// The set-up of a folder.
     ///
@@ -63,6 +75,13 @@ impl Config {
             return Err(ControllerError::Unprotected { listen, dir: dir.to_owned() });
         }
         Ok(Self { dir: dir.to_owned(), listen, credentials, settings })
+    }
+
+    /// What it takes to sign certificates.
+    pub(crate) fn signing(&self) -> Signing {
+        let fingerprint = self.credentials.as_ref().and_then(|credentials| pki::fingerprint(&credentials.ca));
+        let certificate_life = self.settings.access.certificate_life;
+        Signing { dir: self.dir.clone(), certificate_life, fingerprint }
     }
 
     /// How peers are told apart.
@@ -85,9 +104,11 @@ fn credentials(dir: &Path) -> Result<Option<Credentials>, ControllerError> {
         std::fs::read(path).map_err(|source| ControllerError::File { path: path.clone(), source })
     };
     let [ca, certificate, key] = &files;
-    let credentials = Credentials { ca: read(ca)?, certificate: read(certificate)?, key: read(key)? };
+    let mut credentials = Credentials { ca: read(ca)?, certificate: read(certificate)?, key: read(key)? };
     expiry(ca, &credentials.ca)?;
     expiry(certificate, &credentials.certificate)?;
+    credentials.certificate.push(b'\n');
+    credentials.certificate.extend_from_slice(&credentials.ca);
     Ok(Some(credentials))
 }
 

@@ -3,7 +3,7 @@
 //! A certificate names one URI: `reeve://ROLE/NAME`, such as `reeve://node/hv-07` or `reeve://operator/oncall`. A controller
 //! without certificates takes everybody for a local administrator, and listens on loopback only.
 
-use reeve_policy::{Name, NodeId};
+use reeve_policy::{Name, NodeId, Timestamp};
 use tonic::{Request, Status};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -27,7 +27,9 @@ impl Protection {
     pub fn operator<T>(self, request: &Request<T>) -> Result<Name, Status> {
         let caller = Caller::of(request.extensions())?;
         match caller.role {
-            Role::Node => Err(Status::permission_denied("a node's certificate is not an operator's")),
+            Role::Node | Role::Stranger => {
+                Err(Status::permission_denied(format!("{} {} gives no orders", caller.role, caller.name)))
+            }
             _ => Ok(caller.name.clone()),
         }
     }
@@ -46,16 +48,49 @@ impl Protection {
     }
 }
 
+/// Whom a certificate names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// As what.
+    pub role: Role,
+    /// Who.
+    pub name: Name,
+    /// When the line of certificates began that it is of, by renewal after renewal; `None` of one from before that was written down.
+    pub began: Option<Timestamp>,
+    /// When the certificate ends.
+    pub ends: Timestamp,
+}
+
+/// A certificate's serial number says when its line began, since what is revoked is told by that: `R`, nanoseconds since the epoch
+/// (8 bytes), 8 random bytes. RFC 5280, 4.1.2.2 allows 20 bytes.
+const SERIAL_BYTES: usize = 17;
+const SERIAL_MARK: u8 = b'R';
+
+/// The serial number of a certificate of a line that began at a time.
+pub(crate) fn serial(began: Timestamp, random: [u8; 8]) -> [u8; SERIAL_BYTES] {
+    let mut serial = [SERIAL_MARK; SERIAL_BYTES];
+    serial[1..9].copy_from_slice(&began.as_nanos().to_be_bytes());
+    serial[9..].copy_from_slice(&random);
+    serial
+}
+
+fn began(serial: &[u8]) -> Option<Timestamp> {
+    let nanos = serial.get(1..9).filter(|_| serial.len() == SERIAL_BYTES && serial[0] == SERIAL_MARK)?;
+    Some(Timestamp::from_nanos(u64::from_be_bytes(nanos.try_into().ok()?)))
+}
+
 /// Whom a certificate (DER) names, and as what; `None` where it names nobody that we know.
 #[must_use]
-pub fn read(certificate: &[u8]) -> Option<(Role, Name)> {
+pub fn read(certificate: &[u8]) -> Option<Holder> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
         _ => None,
     });
-    uris.find_map(parse)
+    let (role, name) = uris.find_map(parse)?;
+    let ends = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    Some(Holder { role, name, began: began(certificate.raw_serial()), ends: Timestamp::from_secs(ends) })
 }
 
 /// Whom a URI names.
@@ -64,7 +99,8 @@ pub(crate) fn parse(uri: &str) -> Option<(Role, Name)> {
     let role = if kind == "node" { Role::Node } else { kind.parse().ok()? };
     let name: Name = name.parse().ok()?;
     // Nobody is to pass for a token, or for whoever is on the machine.
-    let is_taken = name.as_str().starts_with(Caller::TOKEN) || name.as_str() == Caller::LOCAL;
+    let is_taken = name.as_str().starts_with(Caller::TOKEN)
+        || [Caller::LOCAL, Caller::STRANGER].contains(&name.as_str());
     (role == Role::Node || !is_taken).then_some((role, name))
 }
 
@@ -88,6 +124,14 @@ mod tests {
             "reeve:node/n1",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+    #[test]
+    fn a_serial_number_tells_when_its_line_began_and_others_tell_nothing() {
+        let at = Timestamp::from_nanos(1_800_000_000_123_456_789);
+        assert_eq!(began(&serial(at, [7; 8])), Some(at));
+        for other in [&[][..], &[b'R'; 16], &[b'R'; 20], &[b'S'; 17]] {
+            assert_eq!(began(other), None, "{other:?}");
         }
     }
 }

@@ -1,26 +1,31 @@
 //! The controller's own authority: certificates for itself, its nodes and its operators.
 //!
 //! Nothing is ever overwritten but the controller's own certificate, and that only when new host names are asked for:
-//! running `init` again adds. Keys are readable by their owner alone. Certificates of nodes and operators hold for a year.
+//! running `init` again adds. Keys are readable by their owner alone. Certificates of nodes and people hold for a year.
+//! A running controller signs what nodes ask for ([`Authority`]), if the authority's key is with it.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
 };
-use reeve_policy::Name;
+use reeve_policy::{Name, Timestamp};
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::auth::Role;
 use crate::{clock, identity};
 
-/// How long the authority holds, and how long what it signs does, in days.
-const CA_DAYS: u64 = 3_650;
-const DAYS: u64 = 365;
+/// How long the authority holds.
+const CA_LIFE: Duration = Duration::from_secs(3_650 * DAY_SECS);
+/// How long what it signs does, at most.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(365 * DAY_SECS);
 const DAY_SECS: u64 = 86_400;
 
 /// The authority's certificate, by which peers know the controller.
@@ -61,6 +66,12 @@ pub enum PkiError {
         /// The role that is wanted.
         role: Role,
     },
+    /// A certificate request that cannot be read, or is not signed by the key in it.
+    #[error("the certificate request: {0}")]
+    Request(#[source] rcgen::Error),
+    /// The system has no randomness to give.
+    #[error("the system has no randomness")]
+    Randomness,
     /// A name that nobody may have.
     #[error("`{name}` is what the controller calls others: `local`, and what begins with `token.`")]
     Name {
@@ -100,7 +111,7 @@ pub fn init(dir: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>, PkiError> {
         names.extend(wanted.hosts.iter().cloned());
         names.sort();
         names.dedup();
-        let mut params = certificate(&dir.join(SERVER), "Reeve controller", DAYS)?;
+        let mut params = certificate(&dir.join(SERVER), "Reeve controller", LONGEST_LIFE, clock::now())?;
         params.subject_alt_names = hosts(&dir.join(SERVER), &names)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for file in [SERVER, SERVER_KEY] {
@@ -134,15 +145,96 @@ fn client(
     if path.exists() {
         let found = read_pem(&path).and_then(|der| identity::read(&der));
         return match found {
-            Some((found, _)) if found != role => Err(PkiError::Role { path, found, role }),
+            Some(found) if found.role != role => Err(PkiError::Role { path, found: found.role, role }),
             _ => Ok(()),
         };
     }
-    let mut params = certificate(&path, &format!("{role} {name}"), DAYS)?;
-    let uri = uri.try_into().map_err(|source| PkiError::Certificate { path: path.clone(), source })?;
+    let params = client_params(&path, role, name, LONGEST_LIFE, clock::now())?;
+    sign(authority, params, folder, &certificate_file, &key_file, made)
+}
+
+/// The authority, to sign what others ask for while the controller runs.
+pub struct Authority {
+    path: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl std::fmt::Debug for Authority {
+    /// Keys are for nobody's log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority")
+    }
+}
+
+impl Authority {
+    /// The authority of a folder.
+    ///
+    /// # Errors
+    /// When its key is not there, or cannot be used.
+    pub fn load(dir: &Path) -> Result<Self, PkiError> {
+        let (path, key_path) = (dir.join(CA), dir.join(CA_KEY));
+        if !key_path.exists() {
+            return Err(PkiError::NoKey { path: key_path });
+        }
+        let key = KeyPair::from_pem(&read(&key_path)?)
+            .map_err(|source| PkiError::Certificate { path: key_path.clone(), source })?;
+        let certificate = read(&path)?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key)
+            .map_err(|source| PkiError::Certificate { path: path.clone(), source })?;
+        Ok(Self { path, issuer, certificate })
+    }
+
+    /// Signs the public key of a certificate request (DER), and nothing else that is in it; as PEM.
+    ///
+    /// # Errors
+    /// When the request cannot be read or is not signed by its own key, or it cannot be signed.
+    pub fn sign(
+        &self,
+        request: &[u8],
+        role: Role,
+        name: &Name,
+        began: Timestamp,
+        life: Duration,
+    ) -> Result<String, PkiError> {
+        let request =
+            CertificateSigningRequestParams::from_der(&request.into()).map_err(PkiError::Request)?;
+        let mut params = client_params(&self.path, role, name, life.min(LONGEST_LIFE), began)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let signed = params.signed_by(&request.public_key, &self.issuer);
+        signed
+            .map(|signed| signed.pem())
+            .map_err(|source| PkiError::Certificate { path: self.path.clone(), source })
+    }
+
+    /// Its certificate, as PEM.
+    #[must_use]
+    pub fn into_certificate(self) -> String {
+        self.certificate
+    }
+}
+
+/// The SHA-256 of the first certificate of a text in PEM, by which an authority is known; `None` if there is none.
+#[must_use]
+pub fn fingerprint(pem: &[u8]) -> Option<[u8; 32]> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem).ok()?;
+    digest(&SHA256, &pem.contents).as_ref().try_into().ok()
+}
+
+fn client_params(
+    path: &Path,
+    role: Role,
+    name: &Name,
+    life: Duration,
+    began: Timestamp,
+) -> Result<CertificateParams, PkiError> {
+    let mut params = certificate(path, &format!("{role} {name}"), life, began)?;
+    let uri = format!("reeve://{role}/{name}").try_into();
+    let uri = uri.map_err(|source| PkiError::Certificate { path: path.to_owned(), source })?;
     params.subject_alt_names = vec![SanType::URI(uri)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    sign(authority, params, folder, &certificate_file, &key_file, made)
+    Ok(params)
 }
 
 /// The authority that is there, or a new one.
@@ -158,7 +250,7 @@ fn authority(dir: &Path, made: &mut Vec<PathBuf>) -> Result<Issuer<'static, KeyP
         return Issuer::from_ca_cert_pem(&read(&path)?, key).map_err(wrong);
     }
     let key = KeyPair::generate().map_err(wrong)?;
-    let mut params = certificate(&path, "Reeve authority", CA_DAYS)?;
+    let mut params = certificate(&path, "Reeve authority", CA_LIFE, clock::now())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let signed = params.self_signed(&key).map_err(wrong)?;
@@ -185,16 +277,25 @@ fn sign(
     write(&path, &signed.pem(), made)
 }
 
-/// A certificate that begins yesterday, so that a clock that is a little behind does no harm.
-fn certificate(path: &Path, name: &str, days: u64) -> Result<CertificateParams, PkiError> {
+/// A certificate of a line that began at a time. It begins a little earlier itself, a day for one that
+/// holds for long, so that a clock that is behind does no harm.
+fn certificate(
+    path: &Path,
+    name: &str,
+    life: Duration,
+    began: Timestamp,
+) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::new(Vec::new())
         .map_err(|source| PkiError::Certificate { path: path.to_owned(), source })?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
+    let mut random = [0; 8];
+    SystemRandom::new().fill(&mut random).map_err(|_| PkiError::Randomness)?;
+    params.serial_number = Some(SerialNumber::from_slice(&identity::serial(began, random)));
     let today = clock::now().as_nanos() / 1_000_000_000;
     let at = |secs: u64| date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(secs);
-    params.not_before = at(today.saturating_sub(DAY_SECS));
-    params.not_after = at(today + days * DAY_SECS);
+    params.not_before = at(today.saturating_sub(DAY_SECS.min(life.as_secs() / 10)));
+    params.not_after = at(today + life.as_secs());
     Ok(params)
 }
 

@@ -8,17 +8,17 @@ use std::time::Duration;
 use reeve_audit::Signer;
 use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::agent::v1::agent_service_server::AgentServiceServer;
+use reeve_proto::agent::v1::enrolment_service_server::EnrolmentServiceServer;
 use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
 use reeve_proto::operator::v1::audit_service_server::AuditServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::status::v1::status_service_server::StatusServiceServer;
 use reeve_telemetry::metrics::Endpoint;
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::audit::{self, AuditLayer};
-use crate::auth::{Book, Gate, GateLayer};
+use crate::auth::{Book, Gate, GateLayer, incoming};
 use crate::clock;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -36,6 +36,10 @@ use crate::writer::{Job, Task};
 
 /// A peer that answers no keep-alive for this long is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A request's headers are no longer than this, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// The most streams of one connection at a time.
+const MAX_STREAMS: u32 = 200;
 /// A handshake takes no longer than this.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Streams that do not end by themselves are cut off this long after the controller was told to stop.
@@ -117,7 +121,7 @@ impl Controller {
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
         let book = Book::default();
-        let gate = Gate::new(protection, book.clone());
+        let gate = Gate::new(protection, book.clone(), self.config.settings.access.allow.clone());
         let (task, writer) =
             Task::new(writing, Arc::clone(&directory), events.clone(), streams.clone(), book.clone()).await?;
         let listening = tokio::spawn(task.listen());
@@ -144,8 +148,18 @@ impl Controller {
                 }
             }
         };
-        let house =
-            House { protection, book, directory, store: store.clone(), writer, events, streams, metrics };
+        let house = House {
+            protection,
+            book,
+            gate: gate.clone(),
+            access: Arc::new(self.config.signing()),
+            directory,
+            store: store.clone(),
+            writer,
+            events,
+            streams,
+            metrics,
+        };
         let desk = Desk::new(house.clone());
         let mut beside = vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone()))];
         beside.extend(watching.into_iter().flatten());
@@ -153,7 +167,8 @@ impl Controller {
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
-            .tcp_nodelay(true);
+            .http2_max_header_list_size(Some(MAX_HEADER_BYTES))
+            .max_concurrent_streams(Some(MAX_STREAMS));
         if let Some(credentials) = &self.config.credentials {
             let tls = ServerTlsConfig::new()
                 .identity(Identity::from_pem(&credentials.certificate, &credentials.key))
@@ -163,6 +178,8 @@ impl Controller {
                 .timeout(HANDSHAKE);
             server = server.tls_config(tls)?;
         }
+        let connections = house.book.connections().clone();
+        let sweeping = tokio::spawn(connections.clone().sweep());
         announce(self.address, protection);
         ready();
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -174,6 +191,10 @@ impl Controller {
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
             )
+            .add_service(
+                EnrolmentServiceServer::new(services::enrolment::Service(house.clone()))
+                    .max_decoding_message_size(services::enrolment::MAX_MESSAGE_BYTES),
+            )
             .add_service(AccessServiceServer::new(services::access::Service(house.clone())))
             .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
             .add_service(StatusServiceServer::new(services::status::Service(desk)))
@@ -181,7 +202,7 @@ impl Controller {
                 OperatorServiceServer::new(services::operator::Service(house))
                     .max_decoding_message_size(MAX_MESSAGE_BYTES),
             )
-            .serve_with_incoming_shutdown(TcpIncoming::from(self.listener), async move {
+            .serve_with_incoming_shutdown(incoming(self.listener, connections), async move {
                 stop.await;
                 let _ = stopping.send(());
             });
@@ -195,6 +216,7 @@ impl Controller {
             () = farewell => {}
         }
         sealing.abort();
+        sweeping.abort();
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         listening.abort();
         keeping.abort();

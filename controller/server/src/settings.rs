@@ -1,11 +1,17 @@
 //! What is set in `controller.toml`, which nobody needs who runs one controller on one file.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+use reeve_policy::reader::parse_duration;
 use serde::Deserialize;
 
+use crate::auth::{AllowLists, Role};
 use crate::error::ControllerError;
+use crate::pki;
 
 /// The file's name in the controller's folder.
 pub const FILE_NAME: &str = "controller.toml";
@@ -19,6 +25,8 @@ const RETENTION_DAYS: u32 = 30;
 const STRIKE_DAYS: u32 = 400;
 /// The longest that may be asked for: a hundred years.
 const MAX_DAYS: u32 = 36_500;
+/// The shortest life of a node's certificate: shorter ones would be renewed all the time.
+const SHORTEST_LIFE: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All settings.
@@ -28,6 +36,23 @@ pub struct Settings {
     pub database: Database,
     /// What is kept of the past.
     pub retention: Retention,
+    /// Who gets in.
+    pub access: Access,
+}
+
+/// Who gets in.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// From where alone each role is taken; from everywhere if it is not in it.
+    pub allow: AllowLists,
+    /// How long certificates hold that nodes fetch: ten seconds to a year.
+    pub certificate_life: Duration,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { allow: AllowLists::new(), certificate_life: pki::LONGEST_LIFE }
+    }
 }
 
 /// Where the database is.
@@ -77,6 +102,7 @@ impl Default for Retention {
 struct Text {
     database: Option<DatabaseText>,
     retention: Option<RetentionText>,
+    access: Option<AccessText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +112,14 @@ struct DatabaseText {
     password_file: Option<PathBuf>,
     #[serde(default = "yes")]
     listen: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessText {
+    certificate_life: Option<String>,
+    #[serde(default)]
+    allow: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,8 +181,33 @@ impl Settings {
                 Retention { keep: (days > 0).then_some(DAY * days), strikes: DAY * strike_days }
             }
         };
-        Ok(Self { database, retention })
+        let access = read.access.map(access).transpose().map_err(wrong)?.unwrap_or_default();
+        Ok(Self { database, retention, access })
     }
+}
+
+fn access(read: AccessText) -> Result<Access, String> {
+    let mut access = Access::default();
+    if let Some(text) = read.certificate_life {
+        let life = parse_duration(&text).filter(|life| (SHORTEST_LIFE..=pki::LONGEST_LIFE).contains(life));
+        access.certificate_life =
+            life.ok_or_else(|| format!("access.certificate_life: {text:.40?} is not 10s to 365d"))?;
+    }
+    for (name, texts) in read.allow {
+        let role = match name.as_str() {
+            "node" => Role::Node,
+            name => name.parse().map_err(|error| format!("access.allow: {error}, or node"))?,
+        };
+        let prefix = |text: &String| {
+            let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+            let wrong = || {
+                format!("access.allow.{name}: {text:.60?} is no address and no prefix, such as 192.0.2.0/24")
+            };
+            text.parse::<IpNet>().ok().or_else(address).map(|prefix| prefix.trunc()).ok_or_else(wrong)
+        };
+        access.allow.insert(role, texts.iter().map(prefix).collect::<Result<_, String>>()?);
+    }
+    Ok(access)
 }
 
 fn server(read: DatabaseText) -> Result<Server, String> {
@@ -234,6 +293,9 @@ mod tests {
         refused("[retention]\ndays = 40000", &["retention.days", "40000", "36500"]);
         refused("[retention]\ndays = -1", &["line 2"]);
         refused("[retention]\nstrike_days = 0", &["retention.strike_days", "0 is not 1 to"]);
+        refused("[access]\ncertificate_life = '366d'", &["certificate_life", "366d", "10s to 365d"]);
+        refused("[access.allow]\nadmins = []", &["`admins`", "admin", "node"]);
+        refused("[access.allow]\nadmin = ['here']", &["access.allow.admin", "here", "prefix"]);
         refused("[database]\n\nurls = 'postgres://u:geheim@h/d'", &["line 3", "`urls`", "`password_file`"]);
         refused("[database]\nurl = 'postgres://u:geheim@h/d'", &["database.url", "password_file"]);
         refused("[database]\nurl = 'postgres://u@h/d?password=geheim'", &["database.url", "password_file"]);

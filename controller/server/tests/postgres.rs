@@ -26,8 +26,8 @@ mod suspensions;
 #[path = "usage.rs"]
 mod usage;
 
-/// What is about one engine, or about several controllers, and not to be played on both.
-const APART: [&str; 4] = ["postgres", "copies", "engines", "several"];
+/// What is about one engine, about several controllers, or about the door before any engine, and not to be played on both.
+const APART: [&str; 5] = ["postgres", "copies", "engines", "several", "attacks"];
 
 #[test]
 fn no_file_of_tests_is_left_out() {

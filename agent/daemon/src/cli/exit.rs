@@ -15,6 +15,7 @@ use crate::blocklists::BlocklistError;
 use crate::capture::CaptureError;
 use crate::config::ConfigError;
 use crate::control::LinkError;
+use crate::control::enrol::EnrolError;
 use crate::enforce::EnforceError;
 use crate::links::LinksError;
 use crate::record::RecordError;
@@ -81,6 +82,16 @@ fn of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = error.downcast_ref::<BlocklistError>() {
         return Some(of_blocklist(error));
+    }
+    if let Some(error) = error.downcast_ref::<EnrolError>() {
+        return Some(match error {
+            EnrolError::File { source, .. } => of_io(source, IO),
+            EnrolError::NoToken { .. } => DATA,
+            EnrolError::Settings | EnrolError::OtherNode { .. } | EnrolError::Exists { .. } => CONFIG,
+            EnrolError::Controller { .. } => UNAVAILABLE,
+            EnrolError::Refused(_) => PERMISSION,
+            EnrolError::Key(_) => FAILURE,
+        });
     }
     if error.is::<MissingInterface>() || error.is::<LinksError>() {
         return Some(UNAVAILABLE);

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cases;
 pub mod check;
 pub mod doctor;
+pub mod enroll;
 pub mod exit;
 pub mod pause;
 pub mod play;
@@ -60,6 +61,12 @@ pub enum Command {
     /// Each point is ok, a warning (the agent works, but not all that it could) or an error (it does not, or leaves out what the settings ask for), with what to do.
     /// Nothing is changed. Run it as the agent runs, or as root. The exit code is 0 without errors, else that of the first one.
     Doctor(DoctorArgs),
+    /// Fetches the node's first certificate from its controller, for a token that an administrator made there
+    ///
+    /// (reevectl enroll-token create --node NAME.) The key is made here and stays here. The authority's certificate, the node's and its key are
+    /// written where `[controller]` in the settings says, readable by whoever their folder belongs to. The running agent renews the
+    /// certificate at two thirds of its life, for which it must be able to write in that folder: one below its state folder.
+    Enroll(EnrollArgs),
     /// Plays captures through the engine and tells what it would have decided
     ///
     /// The same engine runs live: the same packets give the same alerts and decisions. Each file is pcap or pcapng, packed
@@ -170,6 +177,20 @@ pub struct RunArgs {
     /// mended at once. `owner` ends the agent where the kernel does not know how.
     #[arg(long, value_enum, default_value_t, value_name = "HOW", env = "REEVE_OWNERSHIP")]
     pub ownership: Ownership,
+}
+
+/// Arguments of `enroll`.
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// The settings.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH, env = "REEVE_AGENT_CONFIG")]
+    pub config: PathBuf,
+    /// A file that holds the token and nothing else. It is spent by this; remove it then.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// Replace the certificate and the key that are there.
+    #[arg(long)]
+    pub again: bool,
 }
 
 /// Arguments of `check`.

@@ -38,7 +38,12 @@ const WINDOW: usize = 64;
 /// The way to the controller.
 #[derive(Debug)]
 pub struct Controller {
+    settings: ControllerSettings,
     endpoint: Endpoint,
+    /// Over which the next certificate is asked for.
+    channel: Option<Channel>,
+    /// Whether the last attempt at that failed.
+    renewal_failed: bool,
     address: String,
     node: NodeId,
     /// Names this life of the spool.
@@ -75,6 +80,8 @@ enum Broken {
     Unreadable(#[from] reeve_proto::WireError),
     #[error("what the agent has is something else than the controller was told: it is greeted anew")]
     Policy,
+    #[error("the certificate is renewed: the controller is greeted anew, with it")]
+    Renewed,
     #[error("the agent stops")]
     Stopping,
 }
@@ -90,7 +97,7 @@ impl Patience {
 
     /// After a connection that held for `lasted`; `None` where it was let go on purpose, which is no failure and counts as none.
     fn after(&mut self, broken: &Broken, lasted: Duration) -> Option<Duration> {
-        if matches!(broken, Broken::Policy) {
+        if matches!(broken, Broken::Policy | Broken::Renewed) {
             return None;
         }
         if lasted >= GOOD_AFTER {
@@ -108,26 +115,16 @@ impl Controller {
     /// # Errors
     /// When a credential cannot be read, or the address cannot be used.
     pub fn new(settings: &ControllerSettings, node: NodeId) -> Result<Self, LinkError> {
-        let address = settings.address.clone();
-        let bad = |error: tonic::transport::Error| LinkError::Address {
-            address: address.clone(),
-            reason: chain(&error),
-        };
-        let mut endpoint = Endpoint::from_shared(address.clone())
-            .map_err(bad)?
-            .connect_timeout(CONNECT_PATIENCE)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
-        if let Some(tls) = identity::read(settings)? {
-            endpoint = endpoint.tls_config(tls).map_err(bad)?;
-        }
+        let endpoint = endpoint(settings)?;
         // A fresh hasher is keyed at random.
         let epoch = std::hash::RandomState::new().build_hasher().finish();
         let spool = Spool::new(Spool::CAPACITY);
         Ok(Self {
+            settings: settings.clone(),
             endpoint,
-            address,
+            channel: None,
+            renewal_failed: false,
+            address: settings.address.clone(),
             node,
             epoch,
             spool,
@@ -212,10 +209,16 @@ impl Controller {
         &mut self,
         greeting: &Greeting,
     ) -> Result<(mpsc::Sender<ConnectRequest>, Streaming<ConnectResponse>), Broken> {
+        // What is in the files now: a certificate that was renewed, or replaced by hand. Where they cannot be read, what was before.
+        match endpoint(&self.settings) {
+            Ok(endpoint) => self.endpoint = endpoint,
+            Err(error) => tracing::warn!(%error, "the credentials cannot be read anew"),
+        }
         // The endpoint's own patience ends with the TCP connection; a handshake may hang too.
         let connecting = tokio::time::timeout(WELCOME_PATIENCE, self.endpoint.connect());
         let connected = connecting.await.map_err(|_| Broken::Connect("no handshake in time".to_owned()))?;
         let channel: Channel = connected.map_err(|error| Broken::Connect(chain(&error)))?;
+        self.channel = Some(channel.clone());
         let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (sender, receiver) = mpsc::channel(WINDOW);
         let Has { tenants_version, measures, pauses, policy } = greeting.get();
@@ -266,6 +269,7 @@ impl Controller {
         greeting: &Greeting,
         deliver: &(impl Fn(Order) + Send),
     ) -> Result<std::convert::Infallible, Broken> {
+        let mut renewing = Box::pin(renewing(&self.settings, self.channel.clone(), self.renewal_failed));
         loop {
             let has_unsent = self.ping.is_some() || self.spool.has_unsent() || self.results.has_unsent();
             tokio::select! {
@@ -276,6 +280,14 @@ impl Controller {
                 },
                 Some(result) = results.recv() => self.results.finish(result),
                 () = greeting.changed() => return Err(Broken::Policy),
+                renewed = &mut renewing => {
+                    self.renewal_failed = renewed.is_err();
+                    match renewed {
+                        Ok(()) => return Err(Broken::Renewed),
+                        Err(error) => tracing::warn!(%error, "the certificate could not be renewed; it is tried again"),
+                    }
+                    renewing = Box::pin(self::renewing(&self.settings, self.channel.clone(), true));
+                }
                 room = sender.reserve(), if has_unsent => {
                     let room = room.map_err(|_| Broken::Closed)?;
                     if let Some(up) = self.next_up() {
@@ -339,6 +351,38 @@ impl Controller {
     }
 }
 
+/// The way to the controller, with the credentials that are in the files.
+fn endpoint(settings: &ControllerSettings) -> Result<Endpoint, LinkError> {
+    let bad = |error: tonic::transport::Error| LinkError::Address {
+        address: settings.address.clone(),
+        reason: chain(&error),
+    };
+    let endpoint = Endpoint::from_shared(settings.address.clone())
+        .map_err(bad)?
+        .connect_timeout(CONNECT_PATIENCE)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true);
+    match identity::read(settings)? {
+        Some(tls) => endpoint.tls_config(tls).map_err(bad),
+        None => Ok(endpoint),
+    }
+}
+
+/// Renews the certificate when it is time; never ends where there is none.
+fn renewing(
+    settings: &ControllerSettings,
+    channel: Option<Channel>,
+    has_failed: bool,
+) -> impl Future<Output = Result<(), String>> + Send + use<> {
+    let (wait, settings) = (identity::renewal(settings, has_failed), settings.clone());
+    async move {
+        let (Some(wait), Some(channel)) = (wait, channel) else { return std::future::pending().await };
+        tokio::time::sleep(wait).await;
+        identity::renew(settings, channel).await
+    }
+}
+
 async fn next(answers: &mut Streaming<ConnectResponse>) -> Result<Down, Broken> {
     match answers.message().await {
         Ok(Some(response)) => Ok(Down::try_from(response)?),
@@ -353,7 +397,7 @@ fn status(status: tonic::Status) -> Broken {
 }
 
 /// An error with everything that caused it.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

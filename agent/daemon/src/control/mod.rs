@@ -6,6 +6,7 @@
 //!
 //! Left out: what reports mean, and carrying orders out (the sensor and the keeper do).
 
+pub mod enrol;
 mod identity;
 mod link;
 mod results;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use reeve_policy::Name;
 
 use super::span;
@@ -35,6 +35,35 @@ pub enum TokenCommand {
         #[arg(value_name = "NAME")]
         name: Name,
     },
+}
+
+/// What is done with enrolment tokens.
+#[derive(Debug, Subcommand)]
+pub enum EnrollTokenCommand {
+    /// Makes a token by which a node fetches its first certificate, once, and prints it
+    ///
+    /// On the node: reeve-agent enroll --token-file FILE. It carries the fingerprint of the controller's authority, so nothing else
+    /// has to be copied. One that was made for the node before and not used is of no use any more.
+    Create {
+        /// The node.
+        #[arg(long, value_name = "NAME")]
+        node: Name,
+        /// How long it holds, up to 7d.
+        #[arg(long = "expires", value_name = "TIME", default_value = "1h", value_parser = span)]
+        life: Duration,
+    },
+}
+
+/// Whose certificates.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Whose {
+    /// A node's.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<Name>,
+    /// Those of somebody with a role.
+    #[arg(long, value_name = "NAME")]
+    pub person: Option<Name>,
 }
 
 /// What a caller may do.

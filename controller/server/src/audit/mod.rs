@@ -60,6 +60,9 @@ pub enum Kind {
 /// Every method, by its path, and what it is.
 pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.agent.v1.AgentService/Connect", Kind::Plain),
+    // Anybody may call it, and could fill the record: that the token was made is entered, and for which node.
+    ("/reeve.agent.v1.EnrolmentService/Enroll", Kind::Plain),
+    ("/reeve.agent.v1.EnrolmentService/Renew", Kind::Plain),
     ("/reeve.status.v1.StatusService/GetStatus", Kind::Plain),
     ("/reeve.status.v1.StatusService/BatchGetStatus", Kind::Plain),
     ("/reeve.status.v1.StatusService/WatchStatus", Kind::Plain),
@@ -87,6 +90,9 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.AccessService/CreateToken", Kind::Act),
     ("/reeve.operator.v1.AccessService/ListTokens", Kind::Plain),
     ("/reeve.operator.v1.AccessService/RevokeToken", Kind::Act),
+    ("/reeve.operator.v1.AccessService/CreateEnrolmentToken", Kind::Act),
+    ("/reeve.operator.v1.AccessService/Revoke", Kind::Act),
+    ("/reeve.operator.v1.AccessService/ListRevocations", Kind::Plain),
     ("/reeve.operator.v1.AuditService/ListAudit", Kind::Look),
     ("/reeve.operator.v1.AuditService/ExportAudit", Kind::Look),
 ];

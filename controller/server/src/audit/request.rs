@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, Value};
 
 /// The fields that name whom or what a request is about, the first that is there. The last two are of what the method's name says.
-const SUBJECTS: [&str; 5] = ["tenant", "violation", "node", "name", "id"];
+const SUBJECTS: [&str; 6] = ["tenant", "violation", "node", "person", "name", "id"];
 /// Fields that are never entered.
 const SECRETS: [&str; 4] = ["token", "secret", "code", "password"];
 /// Of longer lists so many are entered.

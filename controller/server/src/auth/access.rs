@@ -28,7 +28,7 @@ impl Roles {
 impl std::fmt::Display for Roles {
     /// `viewer, operator or admin`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let all = [Role::Node].into_iter().chain(Role::OF_PEOPLE);
+        let all = [Role::Stranger, Role::Node].into_iter().chain(Role::OF_PEOPLE);
         let names: Vec<&str> = all.filter(|role| self.contains(*role)).map(Role::as_str).collect();
         match names.split_last() {
             Some((last, [])) => f.write_str(last),
@@ -38,6 +38,8 @@ impl std::fmt::Display for Roles {
     }
 }
 
+/// Who has no certificate yet, or one that ends soon.
+const ENROLLING: Roles = Roles::of(&[Role::Stranger, Role::Node]);
 const AGENTS: Roles = Roles::of(&[Role::Node]);
 /// Everybody but nodes.
 const PEOPLE: Roles = Roles::of(&Role::OF_PEOPLE);
@@ -50,6 +52,8 @@ const ADMINS: Roles = Roles::of(&[Role::Admin]);
 /// Every method, by its path, and who may call it.
 pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.agent.v1.AgentService/Connect", AGENTS),
+    ("/reeve.agent.v1.EnrolmentService/Enroll", ENROLLING),
+    ("/reeve.agent.v1.EnrolmentService/Renew", AGENTS),
     ("/reeve.status.v1.StatusService/GetStatus", PEOPLE),
     ("/reeve.status.v1.StatusService/BatchGetStatus", PEOPLE),
     ("/reeve.status.v1.StatusService/WatchStatus", PEOPLE),
@@ -77,6 +81,9 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.AccessService/CreateToken", ADMINS),
     ("/reeve.operator.v1.AccessService/ListTokens", ADMINS),
     ("/reeve.operator.v1.AccessService/RevokeToken", ADMINS),
+    ("/reeve.operator.v1.AccessService/CreateEnrolmentToken", ADMINS),
+    ("/reeve.operator.v1.AccessService/Revoke", ADMINS),
+    ("/reeve.operator.v1.AccessService/ListRevocations", ADMINS),
     ("/reeve.operator.v1.AuditService/ListAudit", ADMINS),
     ("/reeve.operator.v1.AuditService/ExportAudit", ADMINS),
 ];
@@ -121,7 +128,7 @@ mod tests {
         let document = include_str!("../../../../docs/access.md");
         for (path, roles) in METHODS {
             let short = path.rsplit_once('.').map_or(*path, |(_, method)| method);
-            let all = [Role::Node].into_iter().chain(Role::OF_PEOPLE);
+            let all = [Role::Stranger, Role::Node].into_iter().chain(Role::OF_PEOPLE);
             let marks: Vec<&str> = all.map(|role| if roles.contains(role) { "yes" } else { "" }).collect();
             let row = format!("| `{short}` | {} |", marks.join(" | "));
             assert!(document.contains(&row), "docs/access.md lacks: {row}");

@@ -3,12 +3,14 @@
 //! The writer enters a change here after it is on disk and before whoever ordered it is told.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ipnet::IpNet;
-use reeve_policy::{Name, Timestamp};
+use reeve_policy::{Name, NodeId, Timestamp};
 
 use super::caller::Role;
+use super::connections::{Connections, Credential};
 use super::secret::Hash;
 
 /// What is kept of a token.
@@ -42,11 +44,80 @@ impl Token {
     }
 }
 
+/// Whose certificates.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A node's.
+    Node(Name),
+    /// Those of somebody with a role, whichever.
+    Person(Name),
+}
+
+impl Subject {
+    /// Of whom a certificate with a role is.
+    #[must_use]
+    pub fn of(role: Role, name: &Name) -> Self {
+        if role == Role::Node { Self::Node(name.clone()) } else { Self::Person(name.clone()) }
+    }
+
+    /// Reads what `Display` writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once('/')?;
+        let name = name.parse().ok()?;
+        match kind {
+            "node" => Some(Self::Node(name)),
+            "person" => Some(Self::Person(name)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(name) => write!(f, "node/{name}"),
+            Self::Person(name) => write!(f, "person/{name}"),
+        }
+    }
+}
+
+/// A token by which a node fetches its first certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The hash of what is shown.
+    pub hash: Hash,
+    /// The node.
+    pub node: NodeId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// Somebody's certificates are not taken any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Whose.
+    pub subject: Subject,
+    /// Those of a line that began at this time or before.
+    pub at: Timestamp,
+    /// Who revoked them.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// All that is kept of who may call.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     /// Tokens by the hash of what is shown.
     pub tokens: HashMap<Hash, Arc<Token>>,
+    /// Enrolment tokens that were not used, by the hash of what is shown.
+    pub enrolments: HashMap<Hash, Arc<Enrolment>>,
+    /// Whose certificates are not taken.
+    pub revocations: HashMap<Subject, Revocation>,
 }
 
 /// A change of who may call.
@@ -61,6 +132,17 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// A node may enrol, by this token alone.
+    EnrolmentMade(Enrolment),
+    /// A node has enrolled.
+    EnrolmentUsed {
+        /// The token's hash.
+        hash: Hash,
+        /// When.
+        at: Timestamp,
+    },
+    /// Certificates were revoked.
+    Revoked(Revocation),
 }
 
 /// What became of a change.
@@ -77,6 +159,11 @@ pub enum Taken {
 }
 
 impl Records {
+    /// A node enrols by the last token that was made for it.
+    fn forget_enrolments(&mut self, node: &NodeId) {
+        self.enrolments.retain(|_, enrolment| enrolment.node != *node);
+    }
+
     /// Enters a change.
     fn enter(&mut self, change: &Change) {
         match change {
@@ -88,29 +175,89 @@ impl Records {
                     Arc::make_mut(token).revoked.get_or_insert(*at);
                 }
             }
+            Change::EnrolmentMade(enrolment) => {
+                self.forget_enrolments(&enrolment.node);
+                self.enrolments.insert(enrolment.hash, Arc::new(enrolment.clone()));
+            }
+            Change::EnrolmentUsed { hash, .. } => _ = self.enrolments.remove(hash),
+            Change::Revoked(revocation) => {
+                if let Subject::Node(node) = &revocation.subject {
+                    self.forget_enrolments(node);
+                }
+                self.revocations.insert(revocation.subject.clone(), revocation.clone());
+            }
         }
     }
 }
 
-/// Who may call. Clones show the same.
+/// Who may call, and over which connections they do. Clones show the same.
 #[derive(Clone, Debug, Default)]
-pub struct Book(Arc<RwLock<Records>>);
+pub struct Book {
+    records: Arc<RwLock<Records>>,
+    connections: Connections,
+}
 
 impl Book {
     /// Begins with what the database holds.
     #[must_use]
     pub fn new(records: Records) -> Self {
-        Self(Arc::new(RwLock::new(records)))
+        Self { records: Arc::new(RwLock::new(records)), connections: Connections::default() }
     }
 
-    /// Begins anew with what the database holds.
+    /// Begins anew with what the database holds, and cuts the connections of whoever another controller was told to refuse.
     pub(crate) fn replace(&self, records: Records) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = records;
+        let mut current = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, records);
+        let was_good = |hash| before.tokens.get(hash).is_some_and(|token| token.revoked.is_none());
+        let ended = current.tokens.values().filter(|token| token.revoked.is_some() && was_good(&token.hash));
+        let ended = ended.map(|token| Credential::Token(token.hash));
+        let is_new =
+            |revocation: &&Revocation| before.revocations.get(&revocation.subject) != Some(*revocation);
+        let revoked = current.revocations.values().filter(is_new);
+        let revoked = revoked.map(|revocation| Credential::Certificate(revocation.subject.clone()));
+        let cut: Vec<Credential> = ended.chain(revoked).collect();
+        drop(current);
+        cut.iter().for_each(|credential| _ = self.connections.cut(credential));
     }
 
-    /// Enters a change that is on disk.
-    pub(crate) fn enter(&self, change: &Change) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).enter(change);
+    /// Enters a change that is on disk, and cuts the connections of whoever may not call any more; how many there were.
+    pub(crate) fn enter(&self, change: &Change) -> usize {
+        self.records.write().unwrap_or_else(PoisonError::into_inner).enter(change);
+        // After it is entered: who shows it from now on is refused, who had shown it before is found.
+        match change {
+            Change::TokenRevoked { hash, .. } => self.connections.cut(&Credential::Token(*hash)),
+            Change::Revoked(revocation) => {
+                self.connections.cut(&Credential::Certificate(revocation.subject.clone()))
+            }
+            Change::TokenMade(_) | Change::EnrolmentMade(_) | Change::EnrolmentUsed { .. } => 0,
+        }
+    }
+
+    /// The connections.
+    #[must_use]
+    pub const fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// The enrolment of which a hash is, unless it was used.
+    #[must_use]
+    pub fn enrolment(&self, hash: &Hash) -> Option<Arc<Enrolment>> {
+        self.read().enrolments.get(hash).cloned()
+    }
+
+    /// When the certificates of a line that began at a time were revoked, if they were.
+    #[must_use]
+    pub fn revoked(&self, subject: &Subject, began: Option<Timestamp>) -> Option<Timestamp> {
+        let at = self.read().revocations.get(subject)?.at;
+        (began.unwrap_or(Timestamp::EPOCH) <= at).then_some(at)
+    }
+
+    /// Whose certificates were revoked, the latest first.
+    #[must_use]
+    pub fn revocations(&self) -> Vec<Revocation> {
+        let mut all: Vec<Revocation> = self.read().revocations.values().cloned().collect();
+        all.sort_by(|one, other| (other.at, &one.subject).cmp(&(one.at, &other.subject)));
+        all
     }
 
     /// The token of which a hash is.
@@ -128,6 +275,6 @@ impl Book {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Records> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.records.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,12 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use reeve_policy::Name;
+use reeve_policy::{Name, Timestamp};
 use tonic::{Extensions, Status};
 
 /// What a caller may do. What each comes to, method by method, is in [`super::access`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
+    /// Somebody who has shown nothing yet: may enrol with a token.
+    Stranger,
     /// A node's agent: its own stream.
     Node,
     /// Reads where tenants stand.
@@ -32,6 +34,7 @@ impl Role {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Stranger => "stranger",
             Self::Node => "node",
             Self::Status => "status",
             Self::Billing => "billing",
@@ -66,11 +69,13 @@ impl FromStr for Role {
 /// By what the controller knows who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shown {
+    /// Nothing.
+    Nothing,
     /// A client certificate.
     Certificate,
     /// A token.
     Token,
-    /// Nothing: the controller has no certificates, and whoever is on this machine may do everything.
+    /// Nothing, and need not: the controller has no certificates, and whoever is on this machine may do everything.
     Local,
 }
 
@@ -79,6 +84,7 @@ impl Shown {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Nothing => "nothing",
             Self::Certificate => "certificate",
             Self::Token => "token",
             Self::Local => "local",
@@ -97,6 +103,8 @@ pub struct Caller {
     pub name: Name,
     /// The address that the call came from; `None` where the transport has none.
     pub from: Option<IpAddr>,
+    /// When the line of certificates began of which one was shown, if it says so.
+    pub began: Option<Timestamp>,
 }
 
 impl Caller {
@@ -104,6 +112,8 @@ impl Caller {
     pub const TOKEN: &'static str = "token.";
     /// The name of whoever calls a controller without certificates.
     pub const LOCAL: &'static str = "local";
+    /// The name of whoever has shown nothing.
+    pub const STRANGER: &'static str = "stranger";
 
     /// The caller that the gate found, among a request's extensions.
     ///

@@ -1,13 +1,18 @@
 //! The gate: who calls, and may they?
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use reeve_policy::{Name, Timestamp};
 use tonic::Status;
 
 use super::access::{self, Roles};
-use super::book::Book;
+use super::book::{Book, Subject};
 use super::caller::{Caller, Role, Shown};
+use super::connections::{Credential, Peer};
+use super::limits::Limits;
 use super::secret::Hash;
 use crate::clock;
 use crate::identity::{self, Protection};
@@ -15,6 +20,8 @@ use crate::identity::{self, Protection};
 /// What a caller shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Presented<'a> {
+    /// The connection that it comes over, if it can be cut.
+    pub peer: Option<&'a Peer>,
     /// The address that the call comes from.
     pub from: Option<IpAddr>,
     /// The certificate (DER) that the transport found to be of our own authority and in its time.
@@ -64,6 +71,31 @@ pub enum Refusal {
         /// From where it came.
         from: String,
     },
+    /// A certificate that was revoked.
+    #[error("the certificates of {subject} were revoked at {at}")]
+    RevokedCertificate {
+        /// Whose.
+        subject: Subject,
+        /// When.
+        at: Timestamp,
+    },
+    /// A certificate that ended, over a connection or a session from before.
+    #[error("the certificate of {subject} ended at {at}")]
+    EndedCertificate {
+        /// Whose.
+        subject: Subject,
+        /// When.
+        at: Timestamp,
+    },
+    /// Too many credentials over one connection.
+    #[error("too many certificates and tokens were shown over this connection")]
+    TooManyShown,
+    /// More calls than are answered.
+    #[error("too many calls; ask again in a second")]
+    TooFast,
+    /// More refusals than are told.
+    #[error("too many calls from your address were refused; ask again in a second")]
+    TooManyFailures,
     /// A certificate of ours that names nobody.
     #[error("the certificate names no node and nobody with a role")]
     NamesNobody,
@@ -81,6 +113,13 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether it is one that somebody who guesses comes to.
+    const fn is_failure(&self) -> bool {
+        !matches!(self, Self::TooFast | Self::TooManyShown | Self::NoMethod | Self::Role { .. })
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
@@ -90,7 +129,12 @@ impl From<Refusal> for Status {
             | Refusal::NotBearer
             | Refusal::UnknownToken
             | Refusal::Expired { .. }
+            | Refusal::RevokedCertificate { .. }
+            | Refusal::EndedCertificate { .. }
             | Refusal::RevokedToken { .. } => Self::unauthenticated(text),
+            Refusal::TooManyShown | Refusal::TooFast | Refusal::TooManyFailures => {
+                Self::resource_exhausted(text)
+            }
             Refusal::Elsewhere { .. } | Refusal::NamesNobody | Refusal::Role { .. } => {
                 Self::permission_denied(text)
             }
@@ -103,13 +147,18 @@ impl From<Refusal> for Status {
 pub struct Gate {
     protection: Protection,
     book: Book,
+    allowed: Arc<AllowLists>,
+    limits: Arc<Limits>,
 }
+
+/// From where alone each role is taken; from everywhere if it is not in it.
+pub type AllowLists = BTreeMap<Role, Vec<IpNet>>;
 
 impl Gate {
     /// A gate for peers that are told apart in one way or another.
     #[must_use]
-    pub const fn new(protection: Protection, book: Book) -> Self {
-        Self { protection, book }
+    pub fn new(protection: Protection, book: Book, allowed: AllowLists) -> Self {
+        Self { protection, book, allowed: Arc::new(allowed), limits: Arc::default() }
     }
 
     /// Who may call.
@@ -123,44 +172,113 @@ impl Gate {
     /// # Errors
     /// Why they may not.
     pub fn admit(&self, method: &str, presented: &Presented<'_>) -> Result<Caller, Refusal> {
+        let admitted = self.look(method, presented);
+        if let Err(refusal) = &admitted
+            && refusal.is_failure()
+            && self.limits.fail(presented.from)
+        {
+            return Err(Refusal::TooManyFailures);
+        }
+        admitted
+    }
+
+    /// Takes note of a refusal that a service came to.
+    pub(crate) fn see_failure(&self, from: Option<IpAddr>) {
+        self.limits.fail(from);
+    }
+
+    fn look(&self, method: &str, presented: &Presented<'_>) -> Result<Caller, Refusal> {
         let known = access::METHODS.iter().find(|(path, _)| *path == method);
         let caller = self.identify(presented)?;
-        let (method, allowed) = *known.ok_or(Refusal::NoMethod)?;
-        if caller.shown == Shown::Local || allowed.contains(caller.role) {
-            return Ok(caller);
+        if caller.role != Role::Stranger
+            && let Some(peer) = presented.peer
+        {
+            peer.settle();
         }
-        Err(Refusal::Role { name: caller.name, role: caller.role, method, allowed })
+        if !self.is_taken_from(caller.role, caller.from) {
+            let from = told(caller.from);
+            return Err(Refusal::Elsewhere { name: caller.name, from });
+        }
+        let is_stranger = caller.role == Role::Stranger;
+        let unknown = if is_stranger { Refusal::Nothing } else { Refusal::NoMethod };
+        let (method, allowed) = *known.ok_or(unknown)?;
+        if caller.shown != Shown::Local && !allowed.contains(caller.role) {
+            if is_stranger {
+                return Err(Refusal::Nothing);
+            }
+            return Err(Refusal::Role { name: caller.name, role: caller.role, method, allowed });
+        }
+        if !self.limits.take(&caller) {
+            return Err(Refusal::TooFast);
+        }
+        Ok(caller)
+    }
+
+    /// Whether a role is taken from an address.
+    fn is_taken_from(&self, role: Role, from: Option<IpAddr>) -> bool {
+        let Some(prefixes) = self.allowed.get(&role) else { return true };
+        from.is_some_and(|from| prefixes.iter().any(|prefix| prefix.contains(&from)))
     }
 
     /// Who calls. What a token may do is asked even where a certificate is shown, too.
     fn identify(&self, presented: &Presented<'_>) -> Result<Caller, Refusal> {
         let from = presented.from.map(|from| from.to_canonical());
         if let Some(header) = presented.authorization {
-            return self.by_token(header, from);
+            return self.by_token(header, from, presented.peer);
         }
+        let fixed = |shown, role, name: &str| Caller {
+            shown,
+            role,
+            name: name.parse().expect("a fixed name is valid"),
+            from,
+            began: None,
+        };
         match (self.protection, presented.certificate) {
-            (Protection::LoopbackOnly, _) => Ok(Caller {
-                shown: Shown::Local,
-                role: Role::Admin,
-                name: Caller::LOCAL.parse().expect("a fixed name is valid"),
-                from,
-            }),
+            (Protection::LoopbackOnly, _) => Ok(fixed(Shown::Local, Role::Admin, Caller::LOCAL)),
             (Protection::Certificates, Some(certificate)) => {
-                let (role, name) = identity::read(certificate).ok_or(Refusal::NamesNobody)?;
-                Ok(Caller { shown: Shown::Certificate, role, name, from })
+                self.by_certificate(certificate, from, presented.peer)
             }
-            (Protection::Certificates, None) => Err(Refusal::Nothing),
+            (Protection::Certificates, None) => Ok(fixed(Shown::Nothing, Role::Stranger, Caller::STRANGER)),
         }
     }
 
-    fn by_token(&self, header: &[u8], from: Option<IpAddr>) -> Result<Caller, Refusal> {
+    fn by_certificate(
+        &self,
+        certificate: &[u8],
+        from: Option<IpAddr>,
+        peer: Option<&Peer>,
+    ) -> Result<Caller, Refusal> {
+        let holder = match peer {
+            Some(peer) => peer.holder(|| identity::read(certificate)).cloned(),
+            None => identity::read(certificate),
+        };
+        let identity::Holder { role, name, began, ends } = holder.ok_or(Refusal::NamesNobody)?;
+        let subject = Subject::of(role, &name);
+        show(peer, || Credential::Certificate(subject.clone()))?;
+        // A session that is resumed shows the certificate of its first handshake, which nobody looked at again.
+        if clock::now() >= ends {
+            return Err(Refusal::EndedCertificate { subject, at: ends });
+        }
+        match self.book.revoked(&subject, began) {
+            Some(at) => Err(Refusal::RevokedCertificate { subject, at }),
+            None => Ok(Caller { shown: Shown::Certificate, role, name, from, began }),
+        }
+    }
+
+    fn by_token(&self, header: &[u8], from: Option<IpAddr>, peer: Option<&Peer>) -> Result<Caller, Refusal> {
         let text = std::str::from_utf8(header).map_err(|_| Refusal::NotBearer)?;
         // The scheme is compared as RFC 9110, 11.1 has it: whatever its case.
         let (scheme, shown) = text.split_once(' ').ok_or(Refusal::NotBearer)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Refusal::NotBearer);
         }
-        let token = self.book.token(&Hash::of(shown.trim_ascii())).ok_or(Refusal::UnknownToken)?;
+        let hash = Hash::of(shown.trim_ascii());
+        if self.book.token(&hash).is_none() {
+            return Err(Refusal::UnknownToken);
+        }
+        show(peer, || Credential::Token(hash))?;
+        // Looked up again: it may have been revoked since, and whoever revokes it cuts what has shown it.
+        let token = self.book.token(&hash).ok_or(Refusal::UnknownToken)?;
         let name = token.name.clone();
         if let Some(at) = token.revoked {
             return Err(Refusal::RevokedToken { name, at });
@@ -170,10 +288,21 @@ impl Gate {
         }
         let is_taken = |from: IpAddr| token.addresses.iter().any(|prefix| prefix.contains(&from));
         if !token.addresses.is_empty() && !from.is_some_and(is_taken) {
-            let from = from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
-            return Err(Refusal::Elsewhere { name, from });
+            return Err(Refusal::Elsewhere { name, from: told(from) });
         }
         let name = format!("{}{name}", Caller::TOKEN).parse().map_err(|_| Refusal::UnknownToken)?;
-        Ok(Caller { shown: Shown::Token, role: token.role, name, from })
+        Ok(Caller { shown: Shown::Token, role: token.role, name, from, began: None })
     }
+}
+
+/// Remembers what was shown over a connection.
+fn show(peer: Option<&Peer>, credential: impl FnOnce() -> Credential) -> Result<(), Refusal> {
+    match peer {
+        Some(peer) if !peer.show(&credential()) => Err(Refusal::TooManyShown),
+        _ => Ok(()),
+    }
+}
+
+fn told(from: Option<IpAddr>) -> String {
+    from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string())
 }

@@ -7,9 +7,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response, header};
 use tonic::codegen::{BoxFuture, Service};
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tower_layer::Layer;
 
+use super::caller::Caller;
+use super::connections::Peer;
 use super::gate::{Gate, Presented, Refusal};
 
 /// Puts a gate before whatever it is laid on.
@@ -58,13 +60,14 @@ where
     }
 }
 
-fn admit(gate: &Gate, request: &Request<Body>) -> Result<super::Caller, Refusal> {
+fn admit(gate: &Gate, request: &Request<Body>) -> Result<Caller, Refusal> {
     let extensions = request.extensions();
-    let secured = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
-    let tcp = secured.map(TlsConnectInfo::get_ref).or_else(|| extensions.get::<TcpConnectInfo>());
+    let secured = extensions.get::<TlsConnectInfo<Peer>>();
+    let peer = secured.map(TlsConnectInfo::get_ref).or_else(|| extensions.get::<Peer>());
     let certificates = secured.and_then(TlsConnectInfo::peer_certs);
     let presented = Presented {
-        from: tcp.and_then(|tcp| tcp.remote_addr).map(|address| address.ip()),
+        peer,
+        from: peer.map(|peer| peer.address().ip()),
         certificate: certificates.as_deref().and_then(|all| all.first()).map(AsRef::as_ref),
         authorization: request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes()),
     };

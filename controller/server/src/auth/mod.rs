@@ -12,12 +12,16 @@
 pub mod access;
 mod book;
 mod caller;
+mod connections;
 mod gate;
 mod layer;
+mod limits;
 mod secret;
 
-pub use book::{Book, Change, Records, Taken, Token};
+pub use book::{Book, Change, Enrolment, Records, Revocation, Subject, Taken, Token};
 pub use caller::{Caller, Role, Shown};
-pub use gate::{Gate, Presented, Refusal};
+pub(crate) use connections::incoming;
+pub use connections::{Connections, MAX_PENDING, MAX_PENDING_OF_ADDRESS, PATIENCE, Peer};
+pub use gate::{AllowLists, Gate, Presented, Refusal};
 pub(crate) use layer::GateLayer;
 pub use secret::{Hash, Secret};

@@ -50,6 +50,8 @@ pub struct Secret(String);
 impl Secret {
     /// What tokens of programs begin with, so that whoever finds one in a file or a log knows what it is.
     pub const TOKEN: &'static str = "reeve_";
+    /// What enrolment tokens begin with.
+    pub const ENROLMENT: &'static str = "reeve_enrol_";
     /// How many characters beside that are kept to tell one by: 24 bits, which leave 232.
     const KEPT: usize = 4;
 

@@ -174,6 +174,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
 /// How much is told to whoever calls, if they may.
 fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Result<View, Problem> {
     let presented = Presented {
+        // Connections of this port are bounded by themselves, and each request is asked anew.
+        peer: None,
         from: Some(peer.address),
         certificate: peer.certificate.as_deref(),
         authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
@@ -191,8 +193,15 @@ fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Resul
             | Refusal::NotBearer
             | Refusal::UnknownToken
             | Refusal::Expired { .. }
+            | Refusal::RevokedCertificate { .. }
+            | Refusal::EndedCertificate { .. }
             | Refusal::RevokedToken { .. } => StatusCode::UNAUTHORIZED,
-            _ => StatusCode::FORBIDDEN,
+            Refusal::TooManyShown | Refusal::TooFast | Refusal::TooManyFailures => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Refusal::NoMethod | Refusal::Elsewhere { .. } | Refusal::NamesNobody | Refusal::Role { .. } => {
+                StatusCode::FORBIDDEN
+            }
         };
         Problem::new(status, detail)
     })?;

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod audit;
 mod brakes;
+pub(crate) mod enrolment;
 mod holds;
 mod notices;
 pub(crate) mod operator;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use reeve_proto::WireError;
 use tonic::Status;
 
-use crate::auth::Book;
+use crate::auth::{Book, Gate};
+use crate::config::Signing;
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::identity::Protection;
@@ -31,6 +33,8 @@ use crate::writer::{WriteError, Writer};
 pub(crate) struct House {
     pub protection: Protection,
     pub book: Book,
+    pub gate: Gate,
+    pub access: Arc<Signing>,
     pub directory: Arc<Directory>,
     pub store: Store,
     pub writer: Writer,

@@ -7,7 +7,7 @@ use reeve_policy::Timestamp;
 
 use super::row::{name, nanos, time};
 use super::{Connection, StoreError};
-use crate::auth::{Change, Hash, Records, Role, Taken, Token};
+use crate::auth::{Change, Enrolment, Hash, Records, Revocation, Role, Subject, Taken, Token};
 
 /// The most good tokens at a time.
 const MAX_TOKENS: i64 = 10_000;
@@ -31,6 +31,23 @@ pub async fn load(conn: &mut Connection) -> Result<Records, StoreError> {
         let token = token(row)?;
         records.tokens.insert(token.hash, Arc::new(token));
     }
+    let rows: Vec<(Vec<u8>, String, i64, String, i64)> =
+        sqlx::query_as("SELECT hash, node, created, created_by, expires FROM enrolments WHERE used IS NULL")
+            .fetch_all(&mut *conn)
+            .await?;
+    for (hash, node, created, created_by, expires) in rows {
+        let hash = read_hash("enrolment token", &hash)?;
+        let node = name("enrolment token", &node)?;
+        let enrolment = Enrolment { hash, node, created: time(created), created_by, expires: time(expires) };
+        records.enrolments.insert(hash, Arc::new(enrolment));
+    }
+    let rows: Vec<(String, i64, String, String)> =
+        sqlx::query_as("SELECT subject, at, author, reason FROM revocations").fetch_all(&mut *conn).await?;
+    for (subject, at, by, reason) in rows {
+        let wrong = || StoreError::Body { kind: "revocation", detail: format!("of `{subject}`") };
+        let subject = Subject::parse(&subject).ok_or_else(wrong)?;
+        records.revocations.insert(subject.clone(), Revocation { subject, at: time(at), by, reason });
+    }
     Ok(records)
 }
 
@@ -39,7 +56,7 @@ fn token(row: TokenRow) -> Result<Token, StoreError> {
     let wrong = |detail: String| StoreError::Body { kind: "token", detail };
     let prefixes = addresses.split_whitespace().map(str::parse::<IpNet>).collect::<Result<Vec<_>, _>>();
     Ok(Token {
-        hash: Hash::from_bytes(&hash).ok_or_else(|| wrong("its hash has another length".to_owned()))?,
+        hash: read_hash("token", &hash)?,
         name: name("token", &token_name)?,
         role: role.parse::<Role>().map_err(|error| wrong(error.to_string()))?,
         beginning,
@@ -49,6 +66,11 @@ fn token(row: TokenRow) -> Result<Token, StoreError> {
         revoked: revoked.map(time),
         addresses: prefixes.map_err(|error| wrong(error.to_string()))?,
     })
+}
+
+fn read_hash(kind: &'static str, bytes: &[u8]) -> Result<Hash, StoreError> {
+    let detail = || format!("its hash has {} bytes", bytes.len());
+    Hash::from_bytes(bytes).ok_or_else(|| StoreError::Body { kind, detail: detail() })
 }
 
 /// Makes a change.
@@ -66,7 +88,59 @@ pub async fn change(conn: &mut Connection, change: &Change, now: Timestamp) -> R
                 .await?;
             Ok(if done.rows_affected() == 0 { Taken::Gone } else { Taken::Done })
         }
+        Change::EnrolmentMade(enrolment) => {
+            forget_enrolments(conn, enrolment.node.as_str(), now).await?;
+            sqlx::query(
+                "INSERT INTO enrolments (hash, node, created, created_by, expires) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(enrolment.hash.as_bytes())
+            .bind(enrolment.node.as_str())
+            .bind(nanos(enrolment.created))
+            .bind(&enrolment.created_by)
+            .bind(nanos(enrolment.expires))
+            .execute(&mut *conn)
+            .await?;
+            Ok(Taken::Done)
+        }
+        Change::EnrolmentUsed { hash, at } => {
+            // Of two that come at once with one token, one finds it unused.
+            let done = sqlx::query(
+                "UPDATE enrolments SET used = $1 WHERE hash = $2 AND used IS NULL AND expires > $1",
+            )
+            .bind(nanos(*at))
+            .bind(hash.as_bytes())
+            .execute(&mut *conn)
+            .await?;
+            Ok(if done.rows_affected() == 0 { Taken::Gone } else { Taken::Done })
+        }
+        Change::Revoked(revocation) => {
+            if let Subject::Node(node) = &revocation.subject {
+                forget_enrolments(conn, node.as_str(), now).await?;
+            }
+            sqlx::query(
+                "INSERT INTO revocations (subject, at, author, reason) VALUES ($1, $2, $3, $4) ON CONFLICT (subject) \
+                 DO UPDATE SET at = excluded.at, author = excluded.author, reason = excluded.reason",
+            )
+            .bind(revocation.subject.to_string())
+            .bind(nanos(revocation.at))
+            .bind(&revocation.by)
+            .bind(&revocation.reason)
+            .execute(&mut *conn)
+            .await?;
+            Ok(Taken::Done)
+        }
     }
+}
+
+/// A node enrols by the last token that was made for it; those of before go, and what is old of all nodes.
+async fn forget_enrolments(conn: &mut Connection, node: &str, now: Timestamp) -> Result<(), StoreError> {
+    let old = Timestamp::from_nanos(now.as_nanos().saturating_sub(REMEMBERED_SECS * 1_000_000_000));
+    sqlx::query("DELETE FROM enrolments WHERE (node = $1 AND used IS NULL) OR expires < $2")
+        .bind(node)
+        .bind(nanos(old))
+        .execute(&mut *conn)
+        .await?;
+    Ok(())
 }
 
 async fn make_token(conn: &mut Connection, token: &Token, now: Timestamp) -> Result<Taken, StoreError> {

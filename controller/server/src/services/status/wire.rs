@@ -22,7 +22,7 @@ impl View {
     pub const fn of(role: Role) -> Self {
         match role {
             Role::Viewer | Role::Operator | Role::Admin => Self::Whole,
-            Role::Node | Role::Status | Role::Billing => Self::Customer,
+            Role::Stranger | Role::Node | Role::Status | Role::Billing => Self::Customer,
         }
     }
 }
