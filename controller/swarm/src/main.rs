@@ -1,0 +1,269 @@
+//! `reeve-swarm`: a fleet of simulated agents before a real controller, and who asks it meanwhile.
+//!
+//! The controller is the real binary in a process of its own, with certificates. Each agent is a connection of its own with TLS and a
+//! certificate of its own, and keeps to the protocol: it numbers its reports, keeps them until they are acknowledged, sends them again
+//! after an interruption, some of those that were acknowledged too, answers pings and orders. Some break off and come back.
+//!
+//! It fails where the database does not hold exactly what was sent, and prints what it measured. It does not simulate packets,
+//! detection or kernels, nor a first sync of all tenants: agents come as those that have them.
+
+mod agent;
+mod house;
+mod inventory;
+mod lookups;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::{PauseRequest, PauseTarget, ResumeRequest, pause_target};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use agent::{Fleet, Sent};
+use house::House;
+use inventory::Inventory;
+
+/// Agents that connect at a time: a handshake costs both sides a millisecond of a core.
+const CONNECTING: usize = 64;
+/// What was sent is acknowledged within this time.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// Plays a fleet before a controller, checks that nothing is lost or counted twice, and prints what it measured.
+#[derive(Debug, Parser)]
+#[command(name = "reeve-swarm", version)]
+struct Cli {
+    /// How many agents.
+    #[arg(long, default_value_t = 10_000)]
+    agents: u32,
+    /// How many tenants.
+    #[arg(long, default_value_t = 50_000)]
+    tenants: u32,
+    /// How many addresses each tenant has, the last of them an IPv6 prefix.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=200))]
+    addresses: u32,
+    /// Reports a second, of all agents together.
+    #[arg(long, default_value_t = 2_000)]
+    rate: u32,
+    /// For how long, in seconds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Seconds between the heartbeats of an agent.
+    #[arg(long, default_value_t = 30)]
+    heartbeat: u64,
+    /// How many agents in a hundred break off once and come back.
+    #[arg(long, default_value_t = 5)]
+    reconnect: u32,
+    /// Where `reeve-controller` is; beside this program if left out.
+    #[arg(long, value_name = "FILE")]
+    controller: Option<PathBuf>,
+    /// One line of JSON in place of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured. Times are in milliseconds unless they say otherwise, memory in MiB.
+#[derive(Debug, Default, Serialize)]
+struct Figures {
+    agents: u32,
+    tenants: u32,
+    prefixes: u64,
+    import_ms: u64,
+    connect_s: f64,
+    memory_idle_mib: u64,
+    memory_mib: u64,
+    memory_peak_mib: u64,
+    cpu_cores: f64,
+    reports: u64,
+    reports_per_s: f64,
+    resent: u64,
+    reconnected: u64,
+    stored: u64,
+    acknowledged_p50_ms: f64,
+    acknowledged_p99_ms: f64,
+    pause_reached_all_ms: u64,
+    resume_reached_all_ms: u64,
+    tenant_reached_all_ms: Option<u64>,
+    lookups: Vec<lookups::Speed>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let played = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(play(&cli)));
+    let printed = played.and_then(|figures| print(&figures, cli.json));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "reeve-swarm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn play(cli: &Cli) -> anyhow::Result<Figures> {
+    let inventory = Inventory { tenants: cli.tenants, addresses: cli.addresses, nodes: cli.agents };
+    let mut figures = Figures {
+        agents: cli.agents,
+        tenants: cli.tenants,
+        prefixes: u64::from(cli.tenants) * u64::from(cli.addresses),
+        ..Figures::default()
+    };
+    let mut house = House::start(cli.controller.as_deref()).await?;
+    let operator = house.operator(None).await?;
+    let began = Instant::now();
+    let version = inventory.import(&operator).await?;
+    figures.import_ms = millis(began.elapsed());
+
+    let fleet = Arc::new(Fleet::new(cli, inventory, version, &house)?);
+    let began = Instant::now();
+    let mut agents = JoinSet::new();
+    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTING));
+    for number in 0..cli.agents {
+        agents.spawn(agent::live(number, Arc::clone(&fleet), Arc::clone(&room)));
+    }
+    until("every agent is connected", Duration::from_secs(600), || {
+        fleet.connected.load(Relaxed) == u64::from(cli.agents)
+    })
+    .await?;
+    figures.connect_s = began.elapsed().as_secs_f64();
+    figures.memory_idle_mib = house.memory()?.0;
+
+    // The agents report; meanwhile others ask, and the fleet is told something.
+    let (cpu, began, before) = (house.cpu_seconds()?, Instant::now(), fleet.sent.load(Relaxed));
+    fleet.begin();
+    let end = tokio::time::Instant::now() + Duration::from_secs(cli.seconds);
+    tokio::time::sleep(Duration::from_secs(cli.seconds.min(20) / 4)).await;
+    (figures.pause_reached_all_ms, figures.resume_reached_all_ms) =
+        pause(&operator, &fleet, cli.agents).await?;
+    figures.tenant_reached_all_ms = inventory.change_one(&operator, &fleet).await?;
+    // Of the rest a part without questions, so that what the agents cost is known.
+    let left = end.saturating_duration_since(tokio::time::Instant::now());
+    tokio::time::sleep(left / 3).await;
+    let took = began.elapsed().as_secs_f64();
+    figures.cpu_cores = (house.cpu_seconds()? - cpu) / took;
+    figures.reports_per_s = (fleet.sent.load(Relaxed) - before) as f64 / took;
+    let each = end.saturating_duration_since(tokio::time::Instant::now()) / 4;
+    figures.lookups = lookups::all(&house, inventory, each).await?;
+    tokio::time::sleep_until(end).await;
+    (figures.memory_mib, figures.memory_peak_mib) = house.memory()?;
+
+    // What was sent is on disk, once.
+    fleet.end();
+    let mut sent = Sent::default();
+    let settled = tokio::time::timeout(SETTLING, async {
+        while let Some(one) = agents.join_next().await {
+            sent.add(&one.context("an agent's task failed")??);
+        }
+        anyhow::Ok(())
+    });
+    settled.await.context("not everything was acknowledged in time")??;
+    house.stop().await?;
+    let stored = house.stored().await?;
+    ensure!(stored.refused == 0, "{} reports were refused", stored.refused);
+    ensure!(sent == stored.sent, "sent {sent:?}, but the database holds {:?}", stored.sent);
+    let latencies = fleet.latencies();
+    Ok(Figures {
+        reports: fleet.sent.load(Relaxed),
+        resent: fleet.resent.load(Relaxed),
+        reconnected: fleet.reconnected.load(Relaxed),
+        stored: sent.reports,
+        acknowledged_p50_ms: lookups::quantile(&latencies, 0.5) / 1_000.0,
+        acknowledged_p99_ms: lookups::quantile(&latencies, 0.99) / 1_000.0,
+        ..figures
+    })
+}
+
+/// Pauses the fleet and resumes it; how long until each had reached every agent.
+async fn pause(
+    operator: &tonic::transport::Channel,
+    fleet: &Fleet,
+    agents: u32,
+) -> anyhow::Result<(u64, u64)> {
+    let mut client = OperatorServiceClient::new(operator.clone());
+    let target = || Some(PauseTarget { target: Some(pause_target::Target::Fleet(true)) });
+    let mut times = [0; 2];
+    for (place, time) in times.iter_mut().enumerate() {
+        let (began, before) = (Instant::now(), fleet.orders.load(Relaxed));
+        if place == 0 {
+            client
+                .pause(PauseRequest { target: target(), reason: "swarm".into(), ..Default::default() })
+                .await?;
+        } else {
+            client
+                .resume(ResumeRequest { target: target(), reason: "swarm".into(), ..Default::default() })
+                .await?;
+        }
+        // Those that are away for a moment get it when they are back; it is they who are waited for, too.
+        let all = before + u64::from(agents);
+        until("an order reached every agent", Duration::from_secs(60), || fleet.orders.load(Relaxed) >= all)
+            .await?;
+        *time = millis(began.elapsed());
+    }
+    Ok((times[0], times[1]))
+}
+
+/// Waits until something is so.
+async fn until(what: &str, patience: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+    let waited = tokio::time::timeout(patience, async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.with_context(|| format!("it took longer than {patience:?} until {what}"))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn print(figures: &Figures, is_json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if is_json {
+        return Ok(writeln!(out, "{}", serde_json::to_string(figures)?)?);
+    }
+    let mut line = |what: &str, seen: String, target: &str, is_reached: Option<bool>| {
+        let verdict = is_reached.map_or("", |reached| if reached { "reached" } else { "SHORT" });
+        let text = format!("{what:<58}  {seen:<40}  {target:<22}  {verdict}");
+        writeln!(out, "{}", text.trim_end())
+    };
+    line("figure", "measured".into(), "target", None)?;
+    let fleet =
+        format!("{} tenants, {} prefixes, {} ms", figures.tenants, figures.prefixes, figures.import_ms);
+    line("inventory imported", fleet, "", None)?;
+    let connected = format!("{} streams, TLS, in {:.1} s", figures.agents, figures.connect_s);
+    line("agents connected", connected, "10,000 streams", Some(figures.agents >= 10_000))?;
+    let memory =
+        format!("{} / {} / {} MiB", figures.memory_idle_mib, figures.memory_mib, figures.memory_peak_mib);
+    line("controller's memory: idle, at the end, peak", memory, "", None)?;
+    line("controller's processor while agents report", format!("{:.2} cores", figures.cpu_cores), "", None)?;
+    let reports =
+        format!("{:.0}/s; {} stored, {} sent twice", figures.reports_per_s, figures.stored, figures.resent);
+    line("reports", reports, "no loss, no doubles", Some(true))?;
+    line("agents that broke off and came back", figures.reconnected.to_string(), "", None)?;
+    let times =
+        format!("p50 {:.1} ms, p99 {:.1} ms", figures.acknowledged_p50_ms, figures.acknowledged_p99_ms);
+    line("report until it is acknowledged, on disk", times, "", None)?;
+    let reached = [("pause", figures.pause_reached_all_ms), ("resume", figures.resume_reached_all_ms)];
+    let tenant = figures.tenant_reached_all_ms.map(|time| ("another tenant", time));
+    for (what, time) in reached.into_iter().chain(tenant) {
+        line(&format!("{what}: until every agent has it"), format!("{time} ms"), "2 s", Some(time <= 2_000))?;
+    }
+    for one in &figures.lookups {
+        let seen = format!("{:.0}/s; p50 {:.1} µs, p99 {:.1} µs", one.per_s, one.p50_us, one.p99_us);
+        let (target, reached) = match one.target_per_s {
+            Some(target) => {
+                (format!("{target:.0}/s, p99 5 ms"), Some(one.per_s >= target && one.p99_us <= 5_000.0))
+            }
+            None => (String::new(), None),
+        };
+        line(&format!("look-ups {}", one.way), seen, &target, reached)?;
+    }
+    Ok(())
+}
