@@ -38,7 +38,7 @@ impl Service {
     }
 
     fn admit<T>(&self, request: &Request<T>, questions: usize) -> Result<(), Status> {
-        let peer = request.remote_addr().map(|peer| peer.ip());
+        let peer = Caller::of(request.extensions())?.from;
         self.0.admit(peer, questions).map_err(|TooMany| too_many())
     }
 }
