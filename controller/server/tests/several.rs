@@ -13,7 +13,7 @@ use common::{Agent, Running};
 use reeve_cluster::Cluster;
 use reeve_controller::settings;
 use reeve_policy::{
-    Action, Alert, Class, Decision, DecisionId, Loss, Measure, Mode, NodeEvent, NodeEventKind, Origin,
+    Action, Alert, Class, Decision, DecisionId, Loss, Measure, Mode, NodeEvent, NodeEventKind, Order, Origin,
     Report, Scope, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
 };
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
@@ -23,6 +23,7 @@ use reeve_proto::operator::v1::{
     PauseRequest, PauseTarget, ReleaseRequest, RevokeTokenRequest, Role, WatchRequest, WatchResponse,
     node_order, pause_target, watch_response::Event,
 };
+use reeve_proto::session::Down;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_proto::status::v1::{GetStatusRequest, State, get_status_request::Subject};
 use tonic::transport::{Channel, Endpoint};
@@ -165,9 +166,8 @@ async fn follows(listen: bool) {
     let version = import(&there, "bob", "n1").await;
     let told = async {
         loop {
-            if let reeve_proto::session::Down::Order(reeve_policy::Order::Tenants { version, tenants }) =
-                agent.next().await.unwrap()
-                && tenants.len() == 2
+            if let Down::Order(Order::TenantsChanged { version, changed, .. }) = agent.next().await.unwrap()
+                && changed.iter().any(|tenant| tenant.id.as_str() == "bob")
             {
                 return version;
             }
@@ -182,7 +182,7 @@ async fn follows(listen: bool) {
         ..Default::default()
     };
     OperatorServiceClient::new(there.clone()).pause(pause).await.unwrap();
-    assert!(matches!(agent.order().await, reeve_policy::Order::Pause { .. }));
+    assert!(matches!(agent.order().await, Order::Pause { .. }));
     let nodes = OperatorServiceClient::new(here.clone()).list_nodes(ListNodesRequest {}).await.unwrap();
     assert!(nodes.into_inner().fleet_pause.is_some());
 
