@@ -23,6 +23,9 @@ use super::{CaptureError, Progress, Source};
 const BATCH_FRAMES: usize = 65_536;
 /// Nor when it has read so many blocks, be there nothing in them.
 const BATCH_BLOCKS: usize = 256;
+/// Nor when so much time has gone by: a frame with a thousand calls in it costs what a thousand others do, and what was found in
+/// the first of them is to be acted on before the last is read.
+const BATCH_TIME: Duration = Duration::from_millis(20);
 
 /// How many readiness events are taken at once; those beyond wait for the next turn.
 const EVENTS: usize = 64;
@@ -151,10 +154,14 @@ impl RingSet {
         watched.ring
     }
 
-    /// Reads blocks in turn until no ring has one or the batch is full: how many frames, how many blocks.
+    /// Reads blocks in turn until no ring has one, the batch is full or its time is up: how many frames, how many blocks.
     fn read(&mut self, sink: &mut dyn FnMut(Frame<'_>)) -> (usize, usize) {
         let (mut frames, mut blocks, mut empty) = (0, 0, 0);
-        while empty < self.rings.len() && frames < BATCH_FRAMES && blocks < BATCH_BLOCKS {
+        let began = Instant::now();
+        let goes_on = |frames, blocks| {
+            frames < BATCH_FRAMES && blocks < BATCH_BLOCKS && (blocks == 0 || began.elapsed() < BATCH_TIME)
+        };
+        while empty < self.rings.len() && goes_on(frames, blocks) {
             let turn = if self.turn < self.rings.len() { self.turn } else { 0 };
             let watched = &mut self.rings[turn];
             self.turn = turn + 1;
