@@ -5,7 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
@@ -14,7 +14,9 @@ use common::{Agent, Running, alice, import};
 use reeve_controller::auth::Role;
 use reeve_controller::pki::{self, Wanted};
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
-use reeve_proto::operator::v1::{CreateTokenRequest, Role as WireRole};
+use reeve_proto::operator::v1::{
+    CreateTokenRequest, RevokeRequest, RevokeTokenRequest, Role as WireRole, revoke_request,
+};
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_proto::status::v1::{BatchGetStatusRequest, GetStatusRequest};
@@ -405,7 +407,11 @@ struct Watching(Child, BufReader<std::process::ChildStdout>);
 
 impl Watching {
     fn start(house: &House, path: &str, more: &[&str]) -> Self {
-        let mut curl = house.curl(As::Operator, path, more);
+        Self::start_as(house, As::Operator, path, more)
+    }
+
+    fn start_as(house: &House, who: As, path: &str, more: &[&str]) -> Self {
+        let mut curl = house.curl(who, path, more);
         let mut child = curl.arg("--no-buffer").stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Self(child, out)
@@ -426,6 +432,14 @@ impl Watching {
                 Some(other) => panic!("{other:?}"),
             }
         }
+    }
+
+    /// That the stream is cut, with nothing more on it; curl's exit code.
+    fn until_cut(mut self) -> Option<i32> {
+        let mut rest = String::new();
+        self.1.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest.trim(), "");
+        self.0.wait().unwrap().code()
     }
 
     fn expect(&mut self, name: &str) -> Event {
@@ -471,6 +485,46 @@ async fn events_go_on_where_they_were_cut_off() {
         let mut narrow = Watching::start(&house, &format!("/v1/status:watch?tenant=bob&resume={token}"), &[]);
         narrow.expect("synced");
     }
+    house.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_is_cut_at_once() {
+    let mut house = House::new().await;
+    let admin = house.controller.secure(house.dir.path(), &house.dir.path().join("operators"), "root").await;
+    let mut access = AccessServiceClient::new(admin);
+    let path = "/v1/status:watch";
+    let watch = |who: As, version: &'static str| {
+        let mut watching = Watching::start_as(&house, who, path, &[version]);
+        watching.expect("reset");
+        watching.expect("synced");
+        watching
+    };
+    let versions = ["--http1.1", "--http2"];
+    let of_portal = versions.map(|version| watch(As::Portal, version));
+    let mut of_operator = versions.map(|version| watch(As::Operator, version));
+    // 20 s is curl's own patience, of which it tells by another code (28).
+    let is_in_time =
+        |code: Option<i32>| assert!(code.is_some_and(|code| code != 0 && code != 28), "{code:?}");
+
+    access.revoke_token(RevokeTokenRequest { name: "portal".into() }).await.unwrap();
+    of_portal.into_iter().for_each(|watching| is_in_time(watching.until_cut()));
+    assert_eq!(house.ask_as(As::Portal, "/v1/status/tenants/alice", &[]).status, 401);
+
+    // The others go on.
+    let operator = house.operator.clone();
+    house.agent.suspend(&operator, "alice").await;
+    for watching in &mut of_operator {
+        assert_eq!(watching.expect("status").2["state"], "suspended");
+    }
+    let request = RevokeRequest {
+        subject: Some(revoke_request::Subject::Person("oncall".into())),
+        reason: "gone".into(),
+    };
+    let cut = access.revoke(request).await.unwrap().into_inner().connections_cut;
+    assert!(cut >= 2, "{cut}: two over HTTP, beside what there is over gRPC");
+    of_operator.into_iter().for_each(|watching| is_in_time(watching.until_cut()));
+    assert_eq!(house.ask("/v1/status/tenants/alice", &[]).status, 401);
     house.controller.stop().await;
 }
 

@@ -20,8 +20,8 @@ mod secret;
 
 pub use book::{Book, Change, Enrolment, Records, Revocation, Subject, Taken, Token};
 pub use caller::{Caller, Role, Shown};
-pub(crate) use connections::incoming;
 pub use connections::{Connections, MAX_PENDING, MAX_PENDING_OF_ADDRESS, PATIENCE, Peer};
+pub(crate) use connections::{Guarded, incoming};
 pub use gate::{AllowLists, Gate, Presented, Refusal};
 pub(crate) use layer::GateLayer;
 pub use secret::{Hash, Secret};

@@ -5,7 +5,8 @@
 //! described for programs in docs/openapi.json, which is served as it is; every error is a [`problem`] (RFC 9457).
 //!
 //! Bounds: connections, the size of a request, and the time in which a peer is to say something are limited; questions are
-//! counted together with those over gRPC. Left out: anything that changes something.
+//! counted together with those over gRPC. Connections are entered where those of gRPC are (`auth::Connections`), so what is revoked is
+//! cut here, too, whatever it was following. Left out: anything that changes something.
 
 mod answer;
 mod problem;
@@ -13,7 +14,7 @@ mod route;
 mod watch;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -32,13 +33,15 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_stream::StreamExt as _;
+use tonic::transport::server::Connected as _;
 
-use crate::auth::Gate;
+use crate::auth::{self, Gate, Guarded, incoming};
 use crate::config::Credentials;
 use crate::error::ControllerError;
 use crate::services::status::Desk;
 
-/// How many connections there may be; more wait until one ends.
+/// How many connections there may be; more wait until one ends. Those that have shown nothing are fewer, so they keep nobody out.
 const CONNECTIONS: usize = 4_096;
 /// A peer shakes hands, and sends the head of a request, within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +75,8 @@ struct Front {
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 struct Peer {
-    address: IpAddr,
+    /// The connection, which is cut when what it showed is revoked.
+    conn: auth::Peer,
     /// The certificate that it showed, which our authority signed.
     certificate: Option<CertificateDer<'static>>,
 }
@@ -101,40 +105,35 @@ impl Http {
     /// Serves for as long as it is polled.
     pub async fn serve(self, desk: Desk, gate: Gate) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
+        let coming = incoming(self.listener, gate.book().connections().clone());
+        let mut coming = std::pin::pin!(coming);
+        let front = Front { desk, gate };
+        while let Some(come) = coming.next().await {
+            let Ok(stream) = come else { continue };
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            let (stream, from) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, mostly: those who are served end some time.
-                    tracing::warn!(%error, "a connection could not be taken");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let (acceptor, desk) = (self.acceptor.clone(), Front { desk: desk.clone(), gate: gate.clone() });
+            let (acceptor, front) = (self.acceptor.clone(), front.clone());
             tokio::spawn(async move {
-                connection(stream, from.ip(), acceptor, desk).await;
+                connection(stream, acceptor, front).await;
                 drop(place);
             });
         }
     }
 }
 
-async fn connection(stream: TcpStream, address: IpAddr, acceptor: Option<TlsAcceptor>, desk: Front) {
-    // Answers are small and whole.
-    let _ = stream.set_nodelay(true);
+async fn connection(stream: Guarded, acceptor: Option<TlsAcceptor>, front: Front) {
+    let conn = stream.connect_info();
     let Some(acceptor) = acceptor else {
-        return requests(stream, Peer { address, certificate: None }, desk).await;
+        return requests(stream, Peer { conn, certificate: None }, front).await;
     };
+    let from = conn.address();
     match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates();
             let certificate = shown.and_then(|shown| shown.first()).map(|first| first.clone().into_owned());
-            requests(stream, Peer { address, certificate }, desk).await;
+            requests(stream, Peer { conn, certificate }, front).await;
         }
-        Ok(Err(error)) => tracing::debug!(%address, %error, "no handshake"),
-        Err(_) => tracing::debug!(%address, "no handshake in time"),
+        Ok(Err(error)) => tracing::debug!(%from, %error, "no handshake"),
+        Err(_) => tracing::debug!(%from, "no handshake in time"),
     }
 }
 

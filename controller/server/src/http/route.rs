@@ -123,14 +123,14 @@ fn respond(
     }
     let (view, desk) = (view(front, peer, &route, &head.headers)?, &front.desk);
     if let Some(subject) = route.subject() {
-        desk.admit(Some(peer.address), 1)?;
+        desk.admit(Some(peer.conn.address().ip()), 1)?;
         let status = desk.look_up(&subject?, view)?;
         return Ok(tagged(json(&StatusJson::new(status, view)), JSON, &head.headers));
     }
     if head.method == Method::POST {
         return batch(head, body, peer, desk, view);
     }
-    desk.admit(Some(peer.address), 1)?;
+    desk.admit(Some(peer.conn.address().ip()), 1)?;
     let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
     let Query { resume, tenants } = query(head.uri.query().unwrap_or_default())
         .ok_or_else(|| bad("the query is not percent-encoded UTF-8".to_owned()))?;
@@ -174,9 +174,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
 /// How much is told to whoever calls, if they may.
 fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Result<View, Problem> {
     let presented = Presented {
-        // Connections of this port are bounded by themselves, and each request is asked anew.
-        peer: None,
-        from: Some(peer.address),
+        peer: Some(&peer.conn),
+        from: Some(peer.conn.address().ip()),
         certificate: peer.certificate.as_deref(),
         authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
     };
@@ -258,7 +257,7 @@ fn batch(
     if !(1..=BATCH).contains(&count) {
         return Err(bad(format!("subjects: {count}; 1 to {BATCH} are allowed")));
     }
-    desk.admit(Some(peer.address), count)?;
+    desk.admit(Some(peer.conn.address().ip()), count)?;
     let subjects = asked.subjects.iter().map(|subject| match subject {
         BatchSubject::Tenant(key) => Subject::tenant(key),
         BatchSubject::Address(address) => Subject::address(address),
