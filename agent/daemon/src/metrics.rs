@@ -170,6 +170,17 @@ impl Metrics {
         Arc::new(registry)
     }
 
+    /// Why the agent cannot do its work, as `/readyz` tells it; nothing while it can. A controller that is away is none: the agent
+    /// decides by itself.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<&'static str> {
+        let told = [
+            (&self.kernel_behind, "the kernel does not hold what is desired"),
+            (&self.journal_behind, "the journal cannot be written"),
+        ];
+        told.into_iter().filter(|(gauge, _)| gauge.get() != 0).map(|(_, words)| words).collect()
+    }
+
     /// Takes note of what the engine has counted.
     pub(crate) fn see_engine(&self, engine: &Engine, lost: u64, tenants: usize) {
         let (counters, shards) = (engine.counters(), engine.shards());

@@ -94,6 +94,12 @@ pub enum ControllerError {
         /// Why.
         detail: String,
     },
+    /// The protocol's own description cannot be read, which is a fault of ours.
+    #[error("the protocol cannot be described: {detail}")]
+    Reflection {
+        /// Why.
+        detail: String,
+    },
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -133,7 +139,7 @@ impl ControllerError {
             Self::Pki(PkiError::Certificate { .. } | PkiError::NoKey { .. } | PkiError::Role { .. }) => 78,
             Self::AuditKey(KeyError::File { source, .. }) => of_io(source, 74),
             Self::AuditKey(KeyError::Key { .. }) => 78,
-            Self::AuditKey(KeyError::Random) | Self::Signal(_) => 1,
+            Self::AuditKey(KeyError::Random) | Self::Signal(_) | Self::Reflection { .. } => 1,
         }
     }
 }

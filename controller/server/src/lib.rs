@@ -22,6 +22,7 @@ pub mod config;
 pub mod directory;
 pub mod error;
 pub mod events;
+mod health;
 mod http;
 pub mod identity;
 pub mod metrics;

@@ -212,7 +212,7 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
         let mut controller = Controller::bind(config).await?;
         if let Some(address) = args.metrics {
-            controller = controller.with_metrics(address).await?;
+            (controller, _) = controller.with_metrics(address).await?;
         }
         if let Some(address) = args.http {
             (controller, _) = controller.with_http(address).await?;

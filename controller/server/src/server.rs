@@ -16,6 +16,8 @@ use reeve_proto::status::v1::status_service_server::StatusServiceServer;
 use reeve_telemetry::metrics::Endpoint;
 use tokio::net::TcpListener;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::audit::{self, AuditLayer};
 use crate::auth::{Book, Gate, GateLayer, incoming};
@@ -24,6 +26,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
+use crate::health::Health;
 use crate::http::Http;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
@@ -72,15 +75,16 @@ impl Controller {
         Ok(Self { config, listener, address, endpoint: None, http: None })
     }
 
-    /// Tells Prometheus its metrics at `listen`, too.
+    /// Tells Prometheus its metrics at `listen`, too, and where that is: the port is the real one where 0 was asked for.
     ///
     /// # Errors
     /// When the port cannot be had.
-    pub async fn with_metrics(self, listen: SocketAddr) -> Result<Self, ControllerError> {
-        let bound = Endpoint::bind(listen).await;
-        let endpoint = bound.map_err(|source| ControllerError::Listen { listen, source })?;
-        tracing::info!(address = %listen, "metrics are at /metrics");
-        Ok(Self { endpoint: Some(endpoint), ..self })
+    pub async fn with_metrics(self, listen: SocketAddr) -> Result<(Self, SocketAddr), ControllerError> {
+        let failed = |source| ControllerError::Listen { listen, source };
+        let endpoint = Endpoint::bind(listen).await.map_err(failed)?;
+        let address = endpoint.address().map_err(failed)?;
+        tracing::info!(%address, "metrics are at /metrics");
+        Ok((Self { endpoint: Some(endpoint), ..self }, address))
     }
 
     /// Tells where tenants stand over HTTP at `listen`, too, and where that is: the port is the real one where 0 was asked for.
@@ -124,6 +128,7 @@ impl Controller {
         let gate = Gate::new(protection, book.clone(), self.config.settings.access.allow.clone());
         let (task, writer) =
             Task::new(writing, Arc::clone(&directory), events.clone(), streams.clone(), book.clone()).await?;
+        let (health, pulse) = (Health::new().await, task.pulse());
         let listening = tokio::spawn(task.listen());
         let writing = tokio::spawn(task.run());
         let leaving = writer.clone();
@@ -134,10 +139,12 @@ impl Controller {
             let counting = tokio::spawn(metrics.clone().count(events.clone()));
             let registry = metrics.registry();
             let refresh = move || metrics.refresh(&directory, &streams, clock::now());
-            [counting, tokio::spawn(endpoint.serve(registry, refresh))]
+            let health = health.clone();
+            [counting, tokio::spawn(endpoint.serve(registry, refresh, move || health.troubles()))]
         });
         let sealing = tokio::spawn(audit::keep_sealed(writer.clone(), Arc::clone(&signer)));
         let recording = AuditLayer(writer.clone());
+        let looking_after = health.clone().keep(store.clone(), writer.clone(), pulse);
         let ending = {
             let directory = Arc::clone(&directory);
             async move {
@@ -161,7 +168,8 @@ impl Controller {
             metrics,
         };
         let desk = Desk::new(house.clone());
-        let mut beside = vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone()))];
+        let mut beside =
+            vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone())), tokio::spawn(looking_after)];
         beside.extend(watching.into_iter().flatten());
         beside.extend(self.http.map(|http| tokio::spawn(http.serve(desk.clone(), gate.clone()))));
         let mut server = Server::builder()
@@ -180,12 +188,15 @@ impl Controller {
         }
         let connections = house.book.connections().clone();
         let sweeping = tokio::spawn(connections.clone().sweep());
+        let reflection = self.config.settings.access.reflection.then(reflection).transpose()?;
         announce(self.address, protection);
         ready();
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = server
             .layer(GateLayer(gate))
             .layer(recording)
+            .add_service(HealthServer::new(health.service()))
+            .add_optional_service(reflection)
             .add_service(
                 AgentServiceServer::new(services::agent::Service(house.clone()))
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -204,6 +215,7 @@ impl Controller {
             )
             .serve_with_incoming_shutdown(incoming(self.listener, connections), async move {
                 stop.await;
+                health.stop().await;
                 let _ = stopping.send(());
             });
         // Agents' streams never end by themselves.
@@ -227,6 +239,15 @@ impl Controller {
         writing.abort();
         Ok(())
     }
+}
+
+/// What services there are, in their own words.
+fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ControllerError> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(reeve_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| ControllerError::Reflection { detail: error.to_string() })
 }
 
 /// Whoever asked once is not remembered for ever.

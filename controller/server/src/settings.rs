@@ -47,11 +47,13 @@ pub struct Access {
     pub allow: AllowLists,
     /// How long certificates hold that nodes fetch: ten seconds to a year.
     pub certificate_life: Duration,
+    /// Whether readers are told what services there are (gRPC server reflection).
+    pub reflection: bool,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        Self { allow: AllowLists::new(), certificate_life: pki::LONGEST_LIFE }
+        Self { allow: AllowLists::new(), certificate_life: pki::LONGEST_LIFE, reflection: true }
     }
 }
 
@@ -118,6 +120,8 @@ struct DatabaseText {
 #[serde(deny_unknown_fields)]
 struct AccessText {
     certificate_life: Option<String>,
+    #[serde(default = "yes")]
+    reflection: bool,
     #[serde(default)]
     allow: BTreeMap<String, Vec<String>>,
 }
@@ -187,7 +191,7 @@ impl Settings {
 }
 
 fn access(read: AccessText) -> Result<Access, String> {
-    let mut access = Access::default();
+    let mut access = Access { reflection: read.reflection, ..Access::default() };
     if let Some(text) = read.certificate_life {
         let life = parse_duration(&text).filter(|life| (SHORTEST_LIFE..=pki::LONGEST_LIFE).contains(life));
         access.certificate_life =

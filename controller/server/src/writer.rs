@@ -8,6 +8,7 @@
 //! A report that could not be stored ends the stream that it came by, and nothing after it is taken from there: the agent
 //! connects again and sends it again.
 
+mod pulse;
 mod task;
 
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -28,6 +29,7 @@ use crate::store::write::{
 };
 use crate::store::{Connection, StoreError, access, audit};
 
+pub(crate) use pulse::Pulse;
 pub(crate) use task::Task;
 
 /// Why a job was not done.
@@ -217,6 +219,10 @@ pub(crate) enum Job {
     },
     /// Changes that all have read are of no more use.
     Forget,
+    /// Nothing, to see whether something could be written.
+    Probe {
+        reply: Reply<()>,
+    },
 }
 
 impl Job {
@@ -272,6 +278,7 @@ impl Job {
             Self::Leave { reply } => reply.send(result),
             Self::Hold { reply, .. } => reply.send(result),
             Self::Retain { reply, .. } => reply.send(result),
+            Self::Probe { reply } => reply.send(result),
             Self::OrderResult { .. }
             | Self::Saw { .. }
             | Self::Up { .. }
@@ -302,6 +309,11 @@ impl Writer {
     /// Hands a job over, waiting for room.
     pub(crate) async fn submit(&self, job: Job) -> Result<(), WriteError> {
         self.0.send(job).await.map_err(|_| WriteError::Stopping)
+    }
+
+    /// Whether nobody takes jobs any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Hands a job over and waits until it is on disk.
@@ -381,6 +393,7 @@ async fn run(
         Job::Hold { asked, reply } => reply.put(write::hold(conn, asked, effects.now).await),
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Forget => share::forget(conn).await,
+        Job::Probe { reply } => reply.put(Ok(())),
     }
 }
 

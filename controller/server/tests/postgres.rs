@@ -9,6 +9,8 @@ mod audit;
 mod brakes;
 #[path = "evidence.rs"]
 mod evidence;
+#[path = "health.rs"]
+mod health;
 #[path = "http.rs"]
 mod http;
 #[path = "notices.rs"]

@@ -271,7 +271,8 @@ pub async fn run(
         });
     })?;
     if let Some(endpoint) = endpoint {
-        tokio::spawn(endpoint.serve(metrics.registry(), || {}));
+        let own = metrics.clone();
+        tokio::spawn(endpoint.serve(metrics.registry(), || {}, move || own.troubles()));
     }
     let streams =
         Streams { reports, results, greeting, finished: finished_sender, metrics, lists: wanted_sender };

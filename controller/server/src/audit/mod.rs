@@ -95,6 +95,9 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.AccessService/ListRevocations", Kind::Plain),
     ("/reeve.operator.v1.AuditService/ListAudit", Kind::Look),
     ("/reeve.operator.v1.AuditService/ExportAudit", Kind::Look),
+    ("/grpc.health.v1.Health/Check", Kind::Plain),
+    ("/grpc.health.v1.Health/Watch", Kind::Plain),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Kind::Plain),
 ];
 
 /// What a method is; [`Kind::Act`] for one that is not in the table, which nobody may call.
@@ -131,16 +134,26 @@ mod tests {
     #[test]
     fn every_method_that_may_be_called_is_in_the_table() {
         let kinds: BTreeMap<&str, Kind> = KINDS.iter().copied().collect();
-        let methods: Vec<&str> =
-            METHODS.iter().map(|(path, _)| *path).filter(|path| path.starts_with("/reeve.")).collect();
+        let methods: Vec<&str> = METHODS.iter().map(|(path, _)| *path).collect();
         let missing: Vec<&&str> = methods.iter().filter(|path| !kinds.contains_key(**path)).collect();
         assert!(missing.is_empty(), "say what these are to the audit log: {missing:?}");
         assert_eq!((kinds.len(), KINDS.len()), (methods.len(), methods.len()));
         // By their names: what lists and gets is no act, and all else is.
         for (path, kind) in KINDS {
             let name = path.rsplit('/').next().unwrap();
-            let reads =
-                ["List", "Get", "Watch", "WhoAmI", "Connect", "Export", "BatchGet", "Enroll", "Renew"];
+            let reads = [
+                "List",
+                "Get",
+                "Watch",
+                "WhoAmI",
+                "Connect",
+                "Export",
+                "BatchGet",
+                "Enroll",
+                "Renew",
+                "Check",
+                "ServerReflectionInfo",
+            ];
             if *kind != Kind::Act {
                 assert!(reads.iter().any(|read| name.starts_with(read)), "{path} is an act by its name");
             }

@@ -41,6 +41,9 @@ impl std::fmt::Display for Roles {
 /// Who has no certificate yet, or one that ends soon.
 const ENROLLING: Roles = Roles::of(&[Role::Stranger, Role::Node]);
 const AGENTS: Roles = Roles::of(&[Role::Node]);
+/// Whoever has shown who it is.
+const KNOWN: Roles =
+    Roles::of(&[Role::Node, Role::Status, Role::Billing, Role::Viewer, Role::Operator, Role::Admin]);
 /// Everybody but nodes.
 const PEOPLE: Roles = Roles::of(&Role::OF_PEOPLE);
 const READERS: Roles = Roles::of(&[Role::Viewer, Role::Operator, Role::Admin]);
@@ -86,6 +89,9 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.AccessService/ListRevocations", ADMINS),
     ("/reeve.operator.v1.AuditService/ListAudit", ADMINS),
     ("/reeve.operator.v1.AuditService/ExportAudit", ADMINS),
+    ("/grpc.health.v1.Health/Check", KNOWN),
+    ("/grpc.health.v1.Health/Watch", KNOWN),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READERS),
 ];
 
 /// Who may call a method; `None` of one that is not in the table.
@@ -104,10 +110,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_of_the_protocol_is_in_the_table_once_and_nothing_else_of_grpc_is() {
-        let files = FileDescriptorSet::decode(reeve_proto::DESCRIPTORS).unwrap().file;
+    fn every_method_that_is_served_is_in_the_table_once_and_nothing_else_is() {
+        let sets = [
+            reeve_proto::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        ];
         let mut there = BTreeSet::new();
-        for file in &files {
+        for file in sets.into_iter().flat_map(|set| FileDescriptorSet::decode(set).unwrap().file) {
             for service in &file.service {
                 for method in &service.method {
                     there.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
@@ -118,9 +128,8 @@ mod tests {
         let listed: Vec<&str> = METHODS.iter().map(|(path, _)| *path).collect();
         let once: BTreeSet<&str> = listed.iter().copied().collect();
         assert_eq!(once.len(), listed.len(), "a method is listed twice");
-        let of_grpc: BTreeSet<String> =
-            listed.iter().filter(|path| path.starts_with("/reeve.")).map(ToString::to_string).collect();
-        assert_eq!(of_grpc, there);
+        let listed: BTreeSet<String> = listed.iter().map(ToString::to_string).collect();
+        assert_eq!(listed, there);
     }
 
     #[test]

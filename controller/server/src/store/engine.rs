@@ -240,6 +240,19 @@ pub(super) async fn check(place: &str, readers: &AnyPool, is_shared: bool) -> Re
     }
 }
 
+/// Asks the database whether it is there. A file that was taken away is still read by whoever has it open, and gone all the same.
+///
+/// # Errors
+/// Where it is not.
+pub(super) async fn reach(place: &str, readers: &AnyPool, is_shared: bool) -> Result<(), StoreError> {
+    if !is_shared {
+        let there = tokio::fs::metadata(place).await;
+        there.map_err(|source| StoreError::Io { place: place.to_owned(), source })?;
+    }
+    sqlx::query("SELECT 1").execute(readers).await?;
+    Ok(())
+}
+
 /// SQLite's primary result codes (sqlite.org/rescode.html).
 mod code {
     pub const PERM: i32 = 3;

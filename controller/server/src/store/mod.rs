@@ -131,6 +131,14 @@ impl Store {
         engine::check(&self.place, &self.readers, self.is_shared).await
     }
 
+    /// Asks the database whether it is there.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub async fn reach(&self) -> Result<(), StoreError> {
+        engine::reach(&self.place, &self.readers, self.is_shared).await
+    }
+
     /// Closes the reading connections.
     pub async fn close(&self) {
         self.readers.close().await;

@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::{Job, WriteError, Writer};
+use super::{Job, Pulse, WriteError, Writer};
 use crate::auth::{Book, Records};
 use crate::clock;
 use crate::directory::{Directory, Snapshot};
@@ -55,6 +55,7 @@ pub(crate) struct Task {
     /// The beats of the others, and since when they are what they are.
     beats: BTreeMap<String, (i64, Instant)>,
     looks: u64,
+    pulse: Pulse,
 }
 
 /// What a transaction came to.
@@ -109,6 +110,7 @@ impl Task {
             wake,
             beats,
             looks: 0,
+            pulse: Pulse::default(),
         };
         Ok((task, Writer(sender)))
     }
@@ -116,6 +118,11 @@ impl Task {
     /// Hears, for as long as it is polled, when others have written.
     pub fn listen(&self) -> impl Future<Output = ()> + Send + 'static {
         self.writing.listen(Arc::clone(&self.wake))
+    }
+
+    /// How it fares.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Works until every way to it is gone.
@@ -140,6 +147,7 @@ impl Task {
     }
 
     async fn write(&mut self, mut jobs: Vec<Job>) {
+        self.pulse.begin();
         let mut failed: Vec<Option<WriteError>> = Vec::new();
         let mut is_careful = false;
         let mut attempt = 0;
@@ -171,6 +179,7 @@ impl Task {
                 break Err(WriteError::from(error));
             }
         };
+        self.pulse.end(result.is_ok());
         for (job, failed) in jobs.into_iter().zip(failed) {
             job.tell(failed.map_or_else(|| result.clone(), Err));
         }
@@ -269,6 +278,10 @@ impl Task {
             Ok(None) => {}
             Err(error) => return self.lost(&error),
         }
+        if is_due {
+            // A beat is a change like any other.
+            self.pulse.see(true);
+        }
         let mut jobs: Vec<Job> =
             gone.into_iter().map(|(controller, beat)| Job::Bury { controller, beat }).collect();
         if is_due && self.looks.is_multiple_of(FORGET_EVERY) {
@@ -281,6 +294,7 @@ impl Task {
 
     fn lost(&mut self, error: &StoreError) {
         tracing::warn!(%error, "what other controllers wrote cannot be read");
+        self.pulse.see(false);
         self.writing.drop_connection();
         // The others could not beat either, as far as we know.
         self.beats.clear();

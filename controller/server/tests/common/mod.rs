@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Running {
     pub address: SocketAddr,
     pub http: SocketAddr,
+    pub metrics: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -74,17 +75,30 @@ impl Running {
             runtime.block_on(async {
                 let controller = Controller::bind(config).await.unwrap();
                 let (controller, http) = controller.with_http("127.0.0.1:0".parse().unwrap()).await.unwrap();
-                told.send((controller.address(), http)).unwrap();
+                let (controller, metrics) =
+                    controller.with_metrics("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                told.send((controller.address(), http, metrics)).unwrap();
                 controller.serve(async { _ = stopped.await }, || ()).await.unwrap();
             });
         });
-        let (address, http) = address.await.unwrap();
-        Self { address, http, stop: Some(stop), thread }
+        let (address, http, metrics) = address.await.unwrap();
+        Self { address, http, metrics, stop: Some(stop), thread }
     }
 
     pub async fn stop(mut self) {
         drop(self.stop.take());
         tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap();
+    }
+
+    /// What is told at a path beside the metrics: its status and text.
+    pub async fn beside_metrics(&self, path: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(self.metrics).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     pub async fn plain(&self) -> Channel {
