@@ -9,7 +9,7 @@ use protox::prost::Message as _;
 const ROOT: &str = "proto";
 
 /// The files, in the order of their dependence.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "reeve/types/v1/tenant.proto",
     "reeve/types/v1/violation.proto",
     "reeve/types/v1/decision.proto",
@@ -24,6 +24,7 @@ const FILES: [&str; 14] = [
     "reeve/operator/v1/operator_service.proto",
     "reeve/operator/v1/access_service.proto",
     "reeve/operator/v1/audit_service.proto",
+    "reeve/operator/v1/approval_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -103,7 +103,7 @@ const fn role_of(role: RoleArg) -> Role {
     }
 }
 
-const fn role_word(role: Role) -> &'static str {
+pub(crate) const fn role_word(role: Role) -> &'static str {
     match role {
         Role::Unspecified => "unknown",
         Role::Status => "status",

@@ -1,12 +1,14 @@
 //! The command line.
 
 mod access;
+mod approval;
 mod audit;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::{EnrollTokenCommand, RoleArg, TokenCommand, Whose};
+pub use approval::{ApprovalsCommand, Decide};
 pub use audit::{AuditCommand, AuditKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::language::Policy;
@@ -51,7 +53,7 @@ Exit codes:
   1  it failed: a node did not do what was ordered, the controller refused; two policies differ, or do something else
   2  the command line is wrong
   3  there is no such tenant, node or violation
-  4  the order is stored, and a node has not carried it out yet
+  4  the order is stored, and a node has not carried it out yet; or it waits for a second person
  65  a file holds what it must not
  69  the controller cannot be reached
  74  reading or writing failed
@@ -396,6 +398,28 @@ pub enum Command {
         #[arg(long, value_name = "TENANT")]
         tenant: Option<Name>,
     },
+    /// Lists the acts that wait for a second person, or shows one
+    ///
+    /// What takes a second person is set in the controller's settings ([approval]; docs/people.md): without, nothing does. Such an act is
+    /// not done when it is ordered (exit code 4), and waits until somebody else approves or rejects it, or its time is over.
+    Approvals {
+        /// What to do; by default those that wait are listed.
+        #[command(subcommand)]
+        command: Option<ApprovalsCommand>,
+    },
+    /// Approves an act that waits for a second person: it is carried out now, as whoever asked for it ordered it
+    ///
+    /// Look at it first: reevectl approvals show APPROVAL. Whoever asked for it cannot approve it, by whichever certificate or token.
+    /// Exit codes: 0 it is done, 1 it was tried and refused; others as with every command.
+    Approve {
+        #[command(flatten)]
+        decide: Decide,
+    },
+    /// Rejects an act that waits for a second person; one's own is taken back by this
+    Reject {
+        #[command(flatten)]
+        decide: Decide,
+    },
     /// Shows, writes out and verifies the record of what was done at the controller, and of who looked at evidence
     Audit {
         /// What to do.
@@ -731,6 +755,13 @@ mod tests {
         assert!(parse("reevectl enroll-token create").is_err());
         assert!(parse("reevectl revoke --node n1 --reason stolen").is_ok());
         assert!(parse("reevectl revoke --node n1 --person x").is_err());
+        assert!(parse("reevectl approvals").is_ok());
+        assert!(parse("reevectl approvals list --all --json").is_ok());
+        assert!(parse("reevectl approvals show A1").is_ok());
+        assert!(parse("reevectl approve A1 --reason seen").is_ok());
+        assert!(parse("reevectl approve").is_err(), "nothing is approved by leaving something out");
+        assert!(parse("reevectl approve ../A1").is_err());
+        assert!(parse("reevectl reject A1").is_ok());
         assert!(parse("reevectl revoke").is_err(), "nothing is revoked by leaving something out");
         assert!(parse("reevectl token create x").is_err(), "a role is never taken for granted");
         assert!(parse("reevectl token create ../x --role admin").is_err());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
+use reeve_proto::operator::v1::approval_service_client::ApprovalServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
@@ -20,6 +21,9 @@ use crate::audit::AuditError;
 
 /// A controller that answers no keep-alive for this long is gone; `watch` would wait for ever.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// The metadata of a refusal that names the approval which the act waits for.
+const APPROVAL: &str = "reeve-approval";
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +172,8 @@ impl CallError {
             Self::Content(_) | Self::NoToken { .. } | Self::NoTenants { .. } | Self::Clashing(_) => 65,
             Self::Address { .. } => 2,
             Self::Unreachable { .. } => 69,
+            // It is stored, and waits for a second person.
+            Self::Refused(status) if status.metadata().contains_key(APPROVAL) => 4,
             Self::Refused(status) => match status.code() {
                 Code::NotFound => 3,
                 Code::PermissionDenied | Code::Unauthenticated => 77,
@@ -290,6 +296,11 @@ impl Controller {
         AccessServiceClient::new(self.channel.clone())
     }
 
+    /// Approves and rejects.
+    pub fn approvals(&self) -> ApprovalServiceClient<Shown> {
+        ApprovalServiceClient::new(self.channel.clone())
+    }
+
     /// Tells what was done.
     pub fn audit(&self) -> AuditServiceClient<Shown> {
         AuditServiceClient::new(self.channel.clone())
@@ -359,6 +370,10 @@ mod tests {
         check(Status::unavailable(""), 69);
         check(Status::invalid_argument(""), 2);
         check(Status::internal(""), 1);
+        check(Status::failed_precondition(""), 1);
+        let mut waits = Status::failed_precondition("it takes a second person");
+        waits.metadata_mut().insert(APPROVAL, "A1".parse().unwrap());
+        check(waits, 4);
         assert_eq!(CallError::Import(Box::new(Status::invalid_argument("twice"))).exit_code(), 65);
         assert_eq!(CallError::Import(Box::new(Status::unavailable(""))).exit_code(), 69);
     }

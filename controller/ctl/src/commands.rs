@@ -75,6 +75,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             call.import(&import, replace).await
         }
         Command::Audit { command } => call.audit(command).await,
+        Command::Approvals { command } => call.approvals(command).await,
+        Command::Approve { decide } => call.approve(decide).await,
+        Command::Reject { decide } => call.reject(decide).await,
         Command::Token { command } => call.token(command).await,
         Command::EnrollToken { command: EnrollTokenCommand::Create { node, life } } => {
             call.enroll_token(&node, life).await

@@ -74,6 +74,9 @@ impl Config {
         if credentials.is_none() && !listen.ip().is_loopback() {
             return Err(ControllerError::Unprotected { listen, dir: dir.to_owned() });
         }
+        if credentials.is_none() && settings.approval.is_some() {
+            return Err(ControllerError::NoPersons { dir: dir.to_owned() });
+        }
         Ok(Self { dir: dir.to_owned(), listen, credentials, settings })
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use reeve_audit::KeyError;
 
+use crate::auth::VaultError;
 use crate::pki::PkiError;
 use crate::store::StoreError;
 
@@ -69,6 +70,15 @@ pub enum ControllerError {
     /// There is no key to sign the audit log with.
     #[error("the audit log cannot be signed: {0}")]
     AuditKey(#[from] KeyError),
+    /// There is no key for what the database is to keep secret, or unchanged.
+    #[error("there is no key for secrets: {0}")]
+    Vault(#[from] VaultError),
+    /// Without certificates nobody is told from anybody else.
+    #[error("{dir} holds no certificates, so no two persons are told apart: take [approval] out of controller.toml, or make certificates with `reeve-controller init`", dir = dir.display())]
+    NoPersons {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -121,6 +131,8 @@ impl ControllerError {
         };
         match self {
             Self::NoFolder { .. } | Self::IncompleteCredentials { .. } | Self::Unprotected { .. } => 78,
+            Self::NoPersons { .. } | Self::Vault(VaultError::Key { .. }) => 78,
+            Self::Vault(VaultError::File { source, .. }) => of_io(source, 74),
             Self::Certificate { .. } | Self::OnServer { .. } | Self::Setting { .. } => 78,
             Self::InUse { .. } => 69,
             Self::File { source, .. } => of_io(source, 74),
@@ -139,7 +151,8 @@ impl ControllerError {
             Self::Pki(PkiError::Certificate { .. } | PkiError::NoKey { .. } | PkiError::Role { .. }) => 78,
             Self::AuditKey(KeyError::File { source, .. }) => of_io(source, 74),
             Self::AuditKey(KeyError::Key { .. }) => 78,
-            Self::AuditKey(KeyError::Random) | Self::Signal(_) | Self::Reflection { .. } => 1,
+            Self::AuditKey(KeyError::Random) | Self::Vault(VaultError::Random) => 1,
+            Self::Signal(_) | Self::Reflection { .. } => 1,
         }
     }
 }

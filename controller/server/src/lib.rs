@@ -15,6 +15,7 @@
 //!
 //! Left out: cases.
 
+pub mod approval;
 pub mod audit;
 pub mod auth;
 pub mod clock;

@@ -110,6 +110,13 @@ struct InitArgs {
     /// Somebody to make a certificate for who reads everything and orders nothing. May be given several times.
     #[arg(long, value_name = "NAME")]
     viewer: Vec<Name>,
+    /// A program to make a certificate for that suspends until an invoice is paid, tells that it is, and reads where tenants
+    /// stand. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    billing: Vec<Name>,
+    /// A program to make a certificate for that reads where tenants stand, as customers may know it. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    status: Vec<Name>,
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +189,8 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
     let mut people = of(Role::Admin, &args.admin);
     people.extend(of(Role::Operator, &args.operator));
     people.extend(of(Role::Viewer, &args.viewer));
+    people.extend(of(Role::Billing, &args.billing));
+    people.extend(of(Role::Status, &args.status));
     let wanted = Wanted { hosts: args.host.clone(), nodes: args.node.clone(), people };
     let made = pki::init(&args.dir.dir, &wanted).map_err(ControllerError::from)?;
     let mut out = std::io::stdout().lock();

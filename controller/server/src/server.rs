@@ -9,9 +9,8 @@ use reeve_audit::Signer;
 use reeve_proto::MAX_MESSAGE_BYTES;
 use reeve_proto::agent::v1::agent_service_server::AgentServiceServer;
 use reeve_proto::agent::v1::enrolment_service_server::EnrolmentServiceServer;
-use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
+use reeve_proto::operator::v1::approval_service_server::ApprovalServiceServer;
 use reeve_proto::operator::v1::audit_service_server::AuditServiceServer;
-use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::status::v1::status_service_server::StatusServiceServer;
 use reeve_telemetry::metrics::Endpoint;
 use tokio::net::TcpListener;
@@ -19,8 +18,9 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
+use crate::approval::ApprovalLayer;
 use crate::audit::{self, AuditLayer};
-use crate::auth::{Book, Gate, GateLayer, incoming};
+use crate::auth::{Book, Gate, GateLayer, Vault, incoming};
 use crate::clock;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -122,6 +122,7 @@ impl Controller {
         let (store, writing) = Store::open(&self.config.settings.database, &self.config.dir).await?;
         tracing::info!(database = store.place(), "the database is open");
         let signer = Arc::new(Signer::open(&self.config.dir.join(audit::KEY))?);
+        let vault = Arc::new(Vault::open(&self.config.dir)?);
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
         let book = Book::default();
@@ -167,6 +168,11 @@ impl Controller {
             streams,
             metrics,
         };
+        let approving = ApprovalLayer {
+            house: house.clone(),
+            vault: Arc::clone(&vault),
+            settings: self.config.settings.approval.clone().map(Arc::new),
+        };
         let desk = Desk::new(house.clone());
         let mut beside =
             vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone())), tokio::spawn(looking_after)];
@@ -195,6 +201,7 @@ impl Controller {
         let serving = server
             .layer(GateLayer(gate))
             .layer(recording)
+            .layer(approving)
             .add_service(HealthServer::new(health.service()))
             .add_optional_service(reflection)
             .add_service(
@@ -206,13 +213,14 @@ impl Controller {
                 EnrolmentServiceServer::new(services::enrolment::Service(house.clone()))
                     .max_decoding_message_size(services::enrolment::MAX_MESSAGE_BYTES),
             )
-            .add_service(AccessServiceServer::new(services::access::Service(house.clone())))
+            .add_service(services::access_server(&house))
+            .add_service(ApprovalServiceServer::new(services::approval::Service {
+                house: house.clone(),
+                vault: Arc::clone(&vault),
+            }))
             .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
             .add_service(StatusServiceServer::new(services::status::Service(desk)))
-            .add_service(
-                OperatorServiceServer::new(services::operator::Service(house))
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES),
-            )
+            .add_service(services::operator_server(&house))
             .serve_with_incoming_shutdown(incoming(self.listener, connections), async move {
                 stop.await;
                 health.stop().await;

@@ -1,5 +1,7 @@
 //! What is set in `controller.toml`, which nobody needs who runs one controller on one file.
 
+mod approval;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reeve_policy::reader::parse_duration;
 use serde::Deserialize;
+
+pub use approval::Approval;
+use approval::ApprovalText;
 
 use crate::auth::{AllowLists, Role};
 use crate::error::ControllerError;
@@ -38,6 +43,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Who gets in.
     pub access: Access,
+    /// Which acts take a second person; none if it is not there.
+    pub approval: Option<Approval>,
 }
 
 /// Who gets in.
@@ -105,6 +112,7 @@ struct Text {
     database: Option<DatabaseText>,
     retention: Option<RetentionText>,
     access: Option<AccessText>,
+    approval: Option<ApprovalText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -186,7 +194,8 @@ impl Settings {
             }
         };
         let access = read.access.map(access).transpose().map_err(wrong)?.unwrap_or_default();
-        Ok(Self { database, retention, access })
+        let approval = read.approval.map(Approval::try_from).transpose().map_err(wrong)?;
+        Ok(Self { database, retention, access, approval })
     }
 }
 
@@ -300,6 +309,10 @@ mod tests {
         refused("[access]\ncertificate_life = '366d'", &["certificate_life", "366d", "10s to 365d"]);
         refused("[access.allow]\nadmins = []", &["`admins`", "admin", "node"]);
         refused("[access.allow]\nadmin = ['here']", &["access.allow.admin", "here", "prefix"]);
+        refused("[approval]\nexpires = '10s'", &["approval.expires", "10s", "1m to 31d"]);
+        refused("[approval]\ntenants = 10001", &["approval.tenants", "10001", "10000"]);
+        refused("[approval]\nimportant = ['a b']", &["approval.important", "a b"]);
+        refused("[approval]\npause = true", &["line 2", "`pause`"]);
         refused("[database]\n\nurls = 'postgres://u:geheim@h/d'", &["line 3", "`urls`", "`password_file`"]);
         refused("[database]\nurl = 'postgres://u:geheim@h/d'", &["database.url", "password_file"]);
         refused("[database]\nurl = 'postgres://u@h/d?password=geheim'", &["database.url", "password_file"]);

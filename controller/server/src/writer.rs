@@ -20,8 +20,10 @@ use reeve_proto::WireError;
 use reeve_proto::session::Hello;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::approval::{Asked as AskedToApprove, Claim, Count, Decided, Once};
 use crate::audit::Draft;
 use crate::auth::{Book, Change, Taken};
+use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
     self, Asked, Effects, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits,
@@ -47,6 +49,9 @@ pub enum WriteError {
     /// Tenants that are not disjoint.
     #[error("{0}")]
     Clash(String),
+    /// Whoever else decided about it, or its time, was faster.
+    #[error("it waits no more: somebody else decided about it, or its time is over")]
+    Decided,
 }
 
 impl From<StoreError> for WriteError {
@@ -223,6 +228,34 @@ pub(crate) enum Job {
     Probe {
         reply: Reply<()>,
     },
+    /// An act that was approved: what it writes, if nobody else took it.
+    Claimed {
+        claim: Claim,
+        is_lost: bool,
+        job: Box<Self>,
+    },
+    /// An act waits for a second person.
+    Keep {
+        asked: Box<AskedToApprove>,
+        seal: Vec<u8>,
+        reply: Reply<Kept>,
+    },
+    /// An act is rejected; whether it waited.
+    Reject {
+        decided: Box<Decided>,
+        reply: Reply<bool>,
+    },
+    /// What came of an act that was approved.
+    Outcome {
+        id: String,
+        outcome: String,
+        reply: Reply<()>,
+    },
+    /// What somebody does is counted; whether they may do it alone.
+    Count {
+        count: Box<Count>,
+        reply: Reply<bool>,
+    },
 }
 
 impl Job {
@@ -279,6 +312,17 @@ impl Job {
             Self::Hold { reply, .. } => reply.send(result),
             Self::Retain { reply, .. } => reply.send(result),
             Self::Probe { reply } => reply.send(result),
+            Self::Claimed { is_lost: true, job, .. } => job.tell(result.and(Err(WriteError::Decided))),
+            Self::Claimed { claim, job, .. } => {
+                if result.is_ok() {
+                    claim.taken();
+                }
+                job.tell(result);
+            }
+            Self::Keep { reply, .. } => reply.send(result),
+            Self::Reject { reply, .. } => reply.send(result),
+            Self::Outcome { reply, .. } => reply.send(result),
+            Self::Count { reply, .. } => reply.send(result),
             Self::OrderResult { .. }
             | Self::Saw { .. }
             | Self::Up { .. }
@@ -303,17 +347,34 @@ pub(crate) struct Numbered {
 
 /// The way to the writer.
 #[derive(Clone, Debug)]
-pub struct Writer(mpsc::Sender<Job>);
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+    claim: Option<Once>,
+}
 
 impl Writer {
+    /// To the task that reads these.
+    pub(crate) const fn new(jobs: mpsc::Sender<Job>) -> Self {
+        Self { jobs, claim: None }
+    }
+
+    /// The same, for an act that was approved: the first that is written goes with the claim.
+    pub(crate) fn claiming(&self, claim: Once) -> Self {
+        Self { jobs: self.jobs.clone(), claim: Some(claim) }
+    }
+
     /// Hands a job over, waiting for room.
     pub(crate) async fn submit(&self, job: Job) -> Result<(), WriteError> {
-        self.0.send(job).await.map_err(|_| WriteError::Stopping)
+        let job = match self.claim.as_ref().and_then(Once::take) {
+            Some(claim) => Job::Claimed { claim, is_lost: false, job: Box::new(job) },
+            None => job,
+        };
+        self.jobs.send(job).await.map_err(|_| WriteError::Stopping)
     }
 
     /// Whether nobody takes jobs any more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.0.is_closed()
+        self.jobs.is_closed()
     }
 
     /// Hands a job over and waits until it is on disk.
@@ -394,6 +455,14 @@ async fn run(
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Forget => share::forget(conn).await,
         Job::Probe { reply } => reply.put(Ok(())),
+        Job::Claimed { claim, is_lost, job } => {
+            *is_lost = !approvals::claim(conn, claim, effects.now).await?;
+            if *is_lost { Ok(()) } else { Box::pin(run(conn, job, own, effects)).await }
+        }
+        Job::Keep { asked, seal, reply } => reply.put(approvals::keep(conn, asked, seal).await),
+        Job::Reject { decided, reply } => reply.put(approvals::reject(conn, decided, effects.now).await),
+        Job::Outcome { id, outcome, reply } => reply.put(approvals::outcome(conn, id, outcome).await),
+        Job::Count { count, reply } => reply.put(approvals::count(conn, count, effects.now).await),
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "access.rs"]
 mod access;
+#[path = "approvals.rs"]
+mod approvals;
 #[path = "audit.rs"]
 mod audit;
 #[path = "brakes.rs"]

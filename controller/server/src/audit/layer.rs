@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 
 use super::{Draft, Kind, enter, kind, request};
+use crate::approval;
 use crate::auth::Caller;
 use crate::services::unwritable;
 use crate::writer::Writer;
@@ -63,16 +64,18 @@ where
         let inner = std::mem::replace(&mut self.inner, other);
         let writer = self.writer.clone();
         Box::pin(async move {
-            Ok(audited(writer, inner, request, kind).await.unwrap_or_else(|refused| refused.into_http()))
+            Ok(audited(writer, inner, request, kind, "").await.unwrap_or_else(|refused| refused.into_http()))
         })
     }
 }
 
-async fn audited<S>(
+/// Enters a call before it is made, and an act's outcome behind it. `approved` says who approved the act, of one that waited for that.
+pub(crate) async fn audited<S>(
     writer: Writer,
     mut inner: S,
     request: Request<Body>,
     kind: Kind,
+    approved: &str,
 ) -> Result<Response<Body>, Status>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
@@ -98,7 +101,7 @@ where
         subject,
         asked,
         reason,
-        outcome: "asked".to_owned(),
+        outcome: format!("asked{approved}"),
     };
     let number = enter(&writer, draft.clone()).await.map_err(unwritable)?;
     let request = Request::from_parts(head, Body::new(Full::<Bytes>::new(bytes)));
@@ -106,10 +109,11 @@ where
     if kind == Kind::Act {
         // An error of a call with one answer is told in the headers.
         let outcome = match Status::from_header_map(answer.headers()) {
+            Some(status) if status.metadata().contains_key(approval::KEY) => waiting(&status),
             Some(status) if status.code() != Code::Ok => {
                 format!("refused: {:?}: {}", status.code(), status.message())
             }
-            _ => "done".to_owned(),
+            _ => format!("done{approved}"),
         };
         let behind = Draft { asked: format!("{{\"of\":{number}}}"), reason: String::new(), outcome, ..draft };
         if let Err(error) = enter(&writer, behind).await {
@@ -118,4 +122,10 @@ where
         }
     }
     Ok(answer)
+}
+
+/// Of an act that takes a second person.
+fn waiting(status: &Status) -> String {
+    let told = |key| status.metadata().get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    format!("waits for a second person: approval {} until {}", told(approval::KEY), told(approval::EXPIRES))
 }

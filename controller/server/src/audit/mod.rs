@@ -9,7 +9,7 @@
 //! log and its metrics, not here: else anybody could fill it.
 
 mod layer;
-mod request;
+pub(crate) mod request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use reeve_audit::Signer;
 
 use crate::writer::{Job, WriteError, Writer};
 
-pub(crate) use layer::AuditLayer;
+pub(crate) use layer::{AuditLayer, audited};
 
 /// The key's name in the controller's folder.
 pub const KEY: &str = "audit.key";
@@ -93,6 +93,10 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.AccessService/CreateEnrolmentToken", Kind::Act),
     ("/reeve.operator.v1.AccessService/Revoke", Kind::Act),
     ("/reeve.operator.v1.AccessService/ListRevocations", Kind::Plain),
+    ("/reeve.operator.v1.ApprovalService/ListApprovals", Kind::Plain),
+    ("/reeve.operator.v1.ApprovalService/GetApproval", Kind::Plain),
+    ("/reeve.operator.v1.ApprovalService/Approve", Kind::Act),
+    ("/reeve.operator.v1.ApprovalService/Reject", Kind::Act),
     ("/reeve.operator.v1.AuditService/ListAudit", Kind::Look),
     ("/reeve.operator.v1.AuditService/ExportAudit", Kind::Look),
     ("/grpc.health.v1.Health/Check", Kind::Plain),

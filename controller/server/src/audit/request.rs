@@ -19,7 +19,7 @@ static POOL: LazyLock<DescriptorPool> =
 
 /// What a request says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// Whom or what it is about, such as `tenant/a`.
     pub subject: String,
     /// All of it as JSON, without secrets; long lists are cut.
@@ -29,7 +29,7 @@ pub(super) struct Said {
 }
 
 /// Reads the message of a request to the method with this path; nothing of one that cannot be read, which the service will refuse.
-pub(super) fn read(path: &str, message: &[u8]) -> Said {
+pub(crate) fn read(path: &str, message: &[u8]) -> Said {
     let Some((service, method)) = path.trim_start_matches('/').split_once('/') else {
         return Said::default();
     };
@@ -44,7 +44,10 @@ pub(super) fn read(path: &str, message: &[u8]) -> Said {
         Some(Value::String(text)) => Some(text.clone()).filter(|text| !text.is_empty()),
         _ => None,
     };
+    // Who approves or rejects does so to an approval.
+    let is_approval = service.ends_with(".ApprovalService");
     let noun = method.rfind(|letter: char| letter.is_ascii_uppercase()).map_or("", |at| &method[at..]);
+    let noun = if is_approval { "approval" } else { noun };
     let subject = SUBJECTS.iter().find_map(|name| {
         let kind = if matches!(*name, "name" | "id") { noun.to_lowercase() } else { (*name).to_owned() };
         text(name).map(|value| format!("{kind}/{value}"))

@@ -87,6 +87,11 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.AccessService/CreateEnrolmentToken", ADMINS),
     ("/reeve.operator.v1.AccessService/Revoke", ADMINS),
     ("/reeve.operator.v1.AccessService/ListRevocations", ADMINS),
+    ("/reeve.operator.v1.ApprovalService/ListApprovals", READERS),
+    ("/reeve.operator.v1.ApprovalService/GetApproval", READERS),
+    // Whoever approves must be able to do it, too, which the service sees to.
+    ("/reeve.operator.v1.ApprovalService/Approve", ORDERERS),
+    ("/reeve.operator.v1.ApprovalService/Reject", ORDERERS),
     ("/reeve.operator.v1.AuditService/ListAudit", ADMINS),
     ("/reeve.operator.v1.AuditService/ExportAudit", ADMINS),
     ("/grpc.health.v1.Health/Check", KNOWN),

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use ipnet::IpNet;
 use reeve_policy::{Name, NodeId, Timestamp};
 
-use super::caller::Role;
+use super::caller::{Caller, Role, Shown};
 use super::connections::{Connections, Credential};
 use super::secret::Hash;
 
@@ -28,6 +28,8 @@ pub struct Token {
     pub created: Timestamp,
     /// By whom.
     pub created_by: String,
+    /// The person behind that; `None` of one from before that was written down, if a token made it.
+    pub owner: Option<Name>,
     /// When it ends.
     pub expires: Timestamp,
     /// When it was revoked.
@@ -264,6 +266,22 @@ impl Book {
     #[must_use]
     pub fn token(&self, hash: &Hash) -> Option<Arc<Token>> {
         self.read().tokens.get(hash).cloned()
+    }
+
+    /// Whether what somebody showed before would be taken now, for the same role.
+    #[must_use]
+    pub fn is_still(&self, caller: &Caller, now: Timestamp) -> bool {
+        match caller.shown {
+            Shown::Certificate => {
+                self.revoked(&Subject::of(caller.role, &caller.name), caller.began).is_none()
+            }
+            Shown::Token => self.read().tokens.values().any(|token| {
+                let is_named = caller.name.as_str().strip_prefix(Caller::TOKEN) == Some(token.name.as_str());
+                is_named && token.is_good(now) && token.role == caller.role && token.owner == caller.owner
+            }),
+            Shown::Local => true,
+            Shown::Nothing => false,
+        }
     }
 
     /// All tokens, the newest first.

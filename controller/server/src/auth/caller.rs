@@ -90,6 +90,12 @@ impl Shown {
             Self::Local => "local",
         }
     }
+
+    /// Reads its name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Nothing, Self::Certificate, Self::Token, Self::Local];
+        all.into_iter().find(|shown| shown.as_str() == text)
+    }
 }
 
 /// Who calls, as what, and from where.
@@ -101,6 +107,8 @@ pub struct Caller {
     pub role: Role,
     /// Who, as orders and the log name it. A token's begins with [`Caller::TOKEN`], so that nobody else has it.
     pub name: Name,
+    /// The person behind that: whose certificate it is, or who made the token; `None` of a token of which that is not known.
+    pub owner: Option<Name>,
     /// The address that the call came from; `None` where the transport has none.
     pub from: Option<IpAddr>,
     /// When the line of certificates began of which one was shown, if it says so.

@@ -226,12 +226,9 @@ impl Gate {
         if let Some(header) = presented.authorization {
             return self.by_token(header, from, presented.peer);
         }
-        let fixed = |shown, role, name: &str| Caller {
-            shown,
-            role,
-            name: name.parse().expect("a fixed name is valid"),
-            from,
-            began: None,
+        let fixed = |shown, role, name: &str| {
+            let name: Name = name.parse().expect("a fixed name is valid");
+            Caller { shown, role, owner: Some(name.clone()), name, from, began: None }
         };
         match (self.protection, presented.certificate) {
             (Protection::LoopbackOnly, _) => Ok(fixed(Shown::Local, Role::Admin, Caller::LOCAL)),
@@ -261,7 +258,10 @@ impl Gate {
         }
         match self.book.revoked(&subject, began) {
             Some(at) => Err(Refusal::RevokedCertificate { subject, at }),
-            None => Ok(Caller { shown: Shown::Certificate, role, name, from, began }),
+            None => {
+                let owner = Some(name.clone());
+                Ok(Caller { shown: Shown::Certificate, role, name, owner, from, began })
+            }
         }
     }
 
@@ -291,7 +291,8 @@ impl Gate {
             return Err(Refusal::Elsewhere { name, from: told(from) });
         }
         let name = format!("{}{name}", Caller::TOKEN).parse().map_err(|_| Refusal::UnknownToken)?;
-        Ok(Caller { shown: Shown::Token, role: token.role, name, from, began: None })
+        let owner = token.owner.clone();
+        Ok(Caller { shown: Shown::Token, role: token.role, name, owner, from, began: None })
     }
 }
 

@@ -90,6 +90,7 @@ mod tests {
             shown: Shown::Token,
             role: Role::Operator,
             name: name.parse().unwrap(),
+            owner: None,
             from: None,
             began: None,
         }

@@ -17,6 +17,7 @@ mod gate;
 mod layer;
 mod limits;
 mod secret;
+mod vault;
 
 pub use book::{Book, Change, Enrolment, Records, Revocation, Subject, Taken, Token};
 pub use caller::{Caller, Role, Shown};
@@ -25,3 +26,4 @@ pub(crate) use connections::{Guarded, incoming};
 pub use gate::{AllowLists, Gate, Presented, Refusal};
 pub(crate) use layer::GateLayer;
 pub use secret::{Hash, Secret};
+pub use vault::{FILE_NAME as SECRETS_KEY, Vault, VaultError};

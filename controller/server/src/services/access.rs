@@ -80,6 +80,7 @@ impl AccessService for Service {
             beginning: secret.beginning(),
             created: now,
             created_by: caller.name.to_string(),
+            owner: caller.owner.clone(),
             expires: now + life,
             revoked: None,
             addresses,
@@ -244,7 +245,7 @@ fn role(wire: WireRole) -> Result<Role, Status> {
     }
 }
 
-fn role_to_wire(role: Role) -> WireRole {
+pub(super) fn role_to_wire(role: Role) -> WireRole {
     match role {
         Role::Stranger | Role::Node => WireRole::Unspecified,
         Role::Status => WireRole::Status,

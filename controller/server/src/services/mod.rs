@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod agent;
+pub(crate) mod approval;
 pub(crate) mod audit;
 mod brakes;
 pub(crate) mod enrolment;
@@ -15,8 +16,11 @@ mod watch;
 
 use std::sync::Arc;
 
-use reeve_proto::WireError;
+use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
+use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
+use reeve_proto::{MAX_MESSAGE_BYTES, WireError};
 use tonic::Status;
+use tonic::service::Routes;
 
 use crate::auth::{Book, Gate};
 use crate::config::Signing;
@@ -43,10 +47,23 @@ pub(crate) struct House {
     pub metrics: Metrics,
 }
 
+pub(crate) fn access_server(house: &House) -> AccessServiceServer<access::Service> {
+    AccessServiceServer::new(access::Service(house.clone()))
+}
+
+pub(crate) fn operator_server(house: &House) -> OperatorServiceServer<operator::Service> {
+    OperatorServiceServer::new(operator::Service(house.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// The services whose acts may have waited for a second person (`approval::rules::RULES`).
+pub(crate) fn approvable(house: &House) -> Routes {
+    Routes::new(operator_server(house)).add_service(access_server(house))
+}
+
 pub(crate) fn unwritable(error: WriteError) -> Status {
     match error {
         WriteError::Clash(clash) => Status::invalid_argument(clash),
-        WriteError::Held(_) => Status::failed_precondition(error.to_string()),
+        WriteError::Held(_) | WriteError::Decided => Status::failed_precondition(error.to_string()),
         WriteError::Stopping => Status::unavailable("the controller stops"),
         WriteError::Store(error) => {
             tracing::error!(%error, "the database failed");

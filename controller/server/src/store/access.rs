@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reeve_policy::Timestamp;
+use reeve_policy::{Name, Timestamp};
 
 use super::row::{name, nanos, time};
 use super::{Connection, StoreError};
-use crate::auth::{Change, Enrolment, Hash, Records, Revocation, Role, Subject, Taken, Token};
+use crate::auth::{Caller, Change, Enrolment, Hash, Records, Revocation, Role, Subject, Taken, Token};
 
 /// The most good tokens at a time.
 const MAX_TOKENS: i64 = 10_000;
 /// How long a token that ended is listed.
 const REMEMBERED_SECS: u64 = 400 * 86_400;
 
-type TokenRow = (Vec<u8>, String, String, String, i64, String, i64, Option<i64>, String);
+type TokenRow = (Vec<u8>, String, String, String, i64, String, String, i64, Option<i64>, String);
 
 /// All of it.
 ///
@@ -22,7 +22,7 @@ type TokenRow = (Vec<u8>, String, String, String, i64, String, i64, Option<i64>,
 /// Where the database fails, or holds what cannot be read.
 pub async fn load(conn: &mut Connection) -> Result<Records, StoreError> {
     let rows: Vec<TokenRow> = sqlx::query_as(
-        "SELECT hash, name, role, beginning, created, created_by, expires, revoked, addresses FROM api_tokens",
+        "SELECT hash, name, role, beginning, created, created_by, owner, expires, revoked, addresses FROM api_tokens",
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -52,9 +52,16 @@ pub async fn load(conn: &mut Connection) -> Result<Records, StoreError> {
 }
 
 fn token(row: TokenRow) -> Result<Token, StoreError> {
-    let (hash, token_name, role, beginning, created, created_by, expires, revoked, addresses) = row;
+    let (hash, token_name, role, beginning, created, created_by, owner, expires, revoked, addresses) = row;
     let wrong = |detail: String| StoreError::Body { kind: "token", detail };
     let prefixes = addresses.split_whitespace().map(str::parse::<IpNet>).collect::<Result<Vec<_>, _>>();
+    let is_of_a_token = created_by.starts_with(Caller::TOKEN);
+    let owner = match owner.as_str() {
+        "" if is_of_a_token => None,
+        // From before owners were written down: a person made it.
+        "" => created_by.parse().ok(),
+        owner => Some(name("token", owner)?),
+    };
     Ok(Token {
         hash: read_hash("token", &hash)?,
         name: name("token", &token_name)?,
@@ -62,6 +69,7 @@ fn token(row: TokenRow) -> Result<Token, StoreError> {
         beginning,
         created: time(created),
         created_by,
+        owner,
         expires: time(expires),
         revoked: revoked.map(time),
         addresses: prefixes.map_err(|error| wrong(error.to_string()))?,
@@ -162,8 +170,8 @@ async fn make_token(conn: &mut Connection, token: &Token, now: Timestamp) -> Res
     }
     let addresses: Vec<String> = token.addresses.iter().map(ToString::to_string).collect();
     sqlx::query(
-        "INSERT INTO api_tokens (hash, name, role, beginning, created, created_by, expires, revoked, addresses) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO api_tokens (hash, name, role, beginning, created, created_by, expires, revoked, addresses, owner) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(token.hash.as_bytes())
     .bind(token.name.as_str())
@@ -174,6 +182,7 @@ async fn make_token(conn: &mut Connection, token: &Token, now: Timestamp) -> Res
     .bind(nanos(token.expires))
     .bind(token.revoked.map(nanos))
     .bind(addresses.join(" "))
+    .bind(token.owner.as_ref().map(Name::as_str).unwrap_or_default())
     .execute(&mut *conn)
     .await?;
     Ok(Taken::Done)

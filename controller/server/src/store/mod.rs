@@ -8,6 +8,7 @@
 //! (`query`). What differs between engines is in `engine` and in the migrations, and nowhere else.
 
 pub(crate) mod access;
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub mod backup;
 mod engine;

@@ -112,7 +112,7 @@ impl Task {
             looks: 0,
             pulse: Pulse::default(),
         };
-        Ok((task, Writer(sender)))
+        Ok((task, Writer::new(sender)))
     }
 
     /// Hears, for as long as it is polled, when others have written.

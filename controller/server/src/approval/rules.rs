@@ -1,0 +1,209 @@
+//! The one table of which acts may take a second person, and how that is read of a request.
+
+use prost::Message;
+use reeve_policy::reader::format_duration;
+use reeve_policy::{Name, Timestamp};
+use reeve_proto::operator::v1::import_tenants_request::Method as ImportMethod;
+use reeve_proto::operator::v1::pause_target::Target;
+use reeve_proto::operator::v1::revoke_request::Subject;
+use reeve_proto::operator::v1::{
+    ImportTenantsRequest, ImposeRequest, ReleaseBrakesRequest, ResumeRequest, RevokeRequest,
+    RevokeTokenRequest, SuspendRequest,
+};
+
+use super::Count;
+use crate::auth::{Book, Caller};
+use crate::directory::Snapshot;
+use crate::settings::Approval;
+
+/// When an act takes a second person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Never: it ends a measure, pauses enforcement, or harms nobody.
+    Never,
+    /// It suspends a tenant: many, and one that is important.
+    Suspends,
+    /// It limits or blocks a tenant: likewise.
+    Imposes,
+    /// It lets policy act again: on the fleet, and on many nodes.
+    Resumes,
+    /// It lets policy hold more tenants: on many nodes.
+    Brakes,
+    /// It takes tenants away: many.
+    Imports,
+    /// It ends somebody else's certificates.
+    Revokes,
+    /// It ends somebody else's token.
+    RevokesToken,
+}
+
+/// Every act, by its path. What is not an act never waits; a test holds the table against the audit log's.
+pub const RULES: &[(&str, Rule)] = &[
+    ("/reeve.operator.v1.OperatorService/ImportTenants", Rule::Imports),
+    ("/reeve.operator.v1.OperatorService/Suspend", Rule::Suspends),
+    ("/reeve.operator.v1.OperatorService/Impose", Rule::Imposes),
+    ("/reeve.operator.v1.OperatorService/Release", Rule::Never),
+    ("/reeve.operator.v1.OperatorService/Verify", Rule::Never),
+    ("/reeve.operator.v1.OperatorService/Paid", Rule::Never),
+    ("/reeve.operator.v1.OperatorService/Pause", Rule::Never),
+    ("/reeve.operator.v1.OperatorService/Resume", Rule::Resumes),
+    ("/reeve.operator.v1.OperatorService/Lift", Rule::Never),
+    ("/reeve.operator.v1.OperatorService/ReleaseBrakes", Rule::Brakes),
+    ("/reeve.operator.v1.OperatorService/HoldEvidence", Rule::Never),
+    // Whatever a token may do, it does as the person who made it.
+    ("/reeve.operator.v1.AccessService/CreateToken", Rule::Never),
+    ("/reeve.operator.v1.AccessService/RevokeToken", Rule::RevokesToken),
+    ("/reeve.operator.v1.AccessService/CreateEnrolmentToken", Rule::Never),
+    ("/reeve.operator.v1.AccessService/Revoke", Rule::Revokes),
+    ("/reeve.operator.v1.ApprovalService/Approve", Rule::Never),
+    ("/reeve.operator.v1.ApprovalService/Reject", Rule::Never),
+];
+
+/// The rule of a method.
+#[must_use]
+pub fn rule(method: &str) -> Rule {
+    RULES.iter().find(|(path, _)| *path == method).map_or(Rule::Never, |(_, rule)| *rule)
+}
+
+/// What an act takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Nobody else.
+    Nobody,
+    /// Somebody else, because of this.
+    Second(String),
+    /// Somebody else because of this, where more was done than is for one person.
+    Counted(Count, String),
+}
+
+/// What the controller knows when it weighs an act.
+pub(super) struct Known<'a> {
+    pub settings: &'a Approval,
+    pub snapshot: &'a Snapshot,
+    pub book: &'a Book,
+    pub now: Timestamp,
+}
+
+impl Known<'_> {
+    /// What an act takes. A message that cannot be read is left to the service, which refuses it.
+    pub fn weigh(&self, rule: Rule, message: &[u8], caller: &Caller) -> Takes {
+        let weighed = match rule {
+            Rule::Never => Ok(Takes::Nobody),
+            Rule::Suspends => {
+                SuspendRequest::decode(message).map(|request| self.harm(&request.tenant, caller))
+            }
+            Rule::Imposes => ImposeRequest::decode(message).map(|request| self.harm(&request.tenant, caller)),
+            Rule::Resumes => ResumeRequest::decode(message).map(|request| {
+                match request.target.and_then(|target| target.target) {
+                    Some(Target::Node(node)) => self.nodes(node, caller),
+                    _ => Takes::Second("it lets policy act again on the whole fleet".to_owned()),
+                }
+            }),
+            Rule::Brakes => {
+                ReleaseBrakesRequest::decode(message).map(|request| self.nodes(request.node, caller))
+            }
+            Rule::Imports => {
+                ImportTenantsRequest::decode(message).map(|request| self.import(&request, caller))
+            }
+            Rule::Revokes => RevokeRequest::decode(message).map(|request| match request.subject {
+                Some(Subject::Person(person)) => self.lock_out(Some(person.as_str()), &person, caller),
+                // A node goes on by itself, and is back with another certificate.
+                Some(Subject::Node(_)) | None => Takes::Nobody,
+            }),
+            Rule::RevokesToken => RevokeTokenRequest::decode(message).map(|request| {
+                let tokens = self.book.tokens();
+                let good = |token: &&std::sync::Arc<crate::auth::Token>| {
+                    token.name.as_str() == request.name && token.is_good(self.now)
+                };
+                match tokens.iter().find(good) {
+                    Some(token) => {
+                        let whose = token.owner.as_ref().map(Name::as_str);
+                        self.lock_out(whose, &format!("the token {}", token.name), caller)
+                    }
+                    None => Takes::Nobody,
+                }
+            }),
+        };
+        weighed.unwrap_or(Takes::Nobody)
+    }
+
+    fn harm(&self, tenant: &str, caller: &Caller) -> Takes {
+        // Of whom nobody knows nothing comes.
+        let Some(tenant) = tenant.parse().ok().and_then(|id| self.snapshot.tenants.by_id(&id)) else {
+            return Takes::Nobody;
+        };
+        if self.settings.important.contains(&tenant.id) {
+            return Takes::Second(format!("{} is important (approval.important)", tenant.id));
+        }
+        let limit = self.settings.tenants;
+        self.count("tenants", vec![tenant.id.to_string()], limit, caller, "suspends, limits or blocks")
+    }
+
+    fn nodes(&self, node: String, caller: &Caller) -> Takes {
+        self.count("nodes", vec![node], self.settings.nodes, caller, "resumes or releases the brakes of")
+    }
+
+    fn import(&self, request: &ImportTenantsRequest, caller: &Caller) -> Takes {
+        if request.method() != ImportMethod::Replace {
+            return Takes::Nobody;
+        }
+        let kept: std::collections::HashSet<&str> =
+            request.tenants.iter().map(|tenant| tenant.id.as_str()).collect();
+        let all = self.snapshot.tenants.all();
+        let removed: Vec<String> =
+            all.keys().filter(|id| !kept.contains(id.as_str())).map(ToString::to_string).collect();
+        self.count("removed", removed, self.settings.removed, caller, "takes away")
+    }
+
+    /// Ends what is `whose`, if that is known. One's own one may always end: it may have been stolen.
+    fn lock_out(&self, whose: Option<&str>, what: &str, caller: &Caller) -> Takes {
+        let own = caller.owner.as_ref().map(Name::as_str);
+        if !self.settings.revoke || (own.is_some() && own == whose) {
+            return Takes::Nobody;
+        }
+        Takes::Second(format!("it locks {what} out (approval.revoke)"))
+    }
+
+    fn count(
+        &self,
+        kind: &'static str,
+        subjects: Vec<String>,
+        limit: u32,
+        caller: &Caller,
+        does: &str,
+    ) -> Takes {
+        if subjects.is_empty() || self.settings.uncounted.contains(&caller.name) {
+            return Takes::Nobody;
+        }
+        let noun = if kind == "nodes" { "nodes" } else { "tenants" };
+        let window = self.settings.window;
+        let since = self.now.minus(window);
+        let why = format!("one person {does} more than {limit} {noun} within {}", format_duration(window));
+        let owner = caller.owner.clone().unwrap_or_else(|| caller.name.clone());
+        Takes::Counted(Count { owner, kind, subjects, limit, since }, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::audit::{KINDS, Kind};
+
+    #[test]
+    fn of_every_act_it_is_said_whether_it_waits() {
+        let acts: BTreeSet<&str> =
+            KINDS.iter().filter(|(_, kind)| *kind == Kind::Act).map(|(path, _)| *path).collect();
+        let ruled: BTreeSet<&str> = RULES.iter().map(|(path, _)| *path).collect();
+        assert_eq!(acts, ruled);
+        assert_eq!(ruled.len(), RULES.len(), "a method is listed twice");
+    }
+
+    #[test]
+    fn what_ends_harm_or_stops_the_machine_never_waits() {
+        for method in ["Pause", "Release", "Lift", "Paid", "Verify"] {
+            assert_eq!(rule(&format!("/reeve.operator.v1.OperatorService/{method}")), Rule::Never);
+        }
+    }
+}
