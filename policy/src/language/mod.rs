@@ -13,6 +13,7 @@ pub mod numbers;
 mod read;
 mod rules_read;
 mod tenants;
+mod tenants_diff;
 mod tenants_local;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,10 @@ pub use excuses::{ClassSet, Excuses};
 use notices::{NoticeSettings, Tell};
 use numbers::Tailoring;
 pub use read::policy_schema;
-pub use tenants::{check_tenants, parse_tenants, parse_tenants_from, tenants_schema};
+pub use tenants::{
+    TenantsFormat, check_tenants, parse_tenants, parse_tenants_as, parse_tenants_from, tenants_schema,
+};
+pub use tenants_diff::{TenantDifference, tenant_differences};
 use thresholds::{Endpoint, EndpointKind, Thresholds};
 pub use written::Difference;
 pub(crate) use written::at_a_time;

@@ -10,7 +10,7 @@ use super::rules_read::{MODES, NAME, classes};
 use super::tenants_local;
 use crate::exemption::{ClausePattern, Exemption};
 use crate::local::FIRST_USER;
-use crate::reader::{ConfigErrors, Document, Schema, Section, Trace};
+use crate::reader::{Cell, ConfigErrors, Document, Schema, Section, Trace};
 use crate::tenant::{Domain, InterfaceSelector, Name, Profile, Tenant, TenantId};
 use crate::time::Timestamp;
 
@@ -31,6 +31,64 @@ pub fn parse_tenants(file: &str, text: &str) -> Result<Vec<Tenant>, ConfigErrors
 /// All that is wrong with it, with places.
 pub fn parse_tenants_from(file: &str, text: &str, first_user: u32) -> Result<Vec<Tenant>, ConfigErrors> {
     Document::read(file, text, |root| tenants(root, first_user))
+}
+
+/// How a file of tenants is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantsFormat {
+    /// `[[tenant]]` tables.
+    Toml,
+    /// A list of the same as objects, or an object with that list under `tenant`.
+    Json,
+    /// A line a tenant, with a line of headings, which are the keys. Exemptions have no place in it.
+    Csv,
+}
+
+impl TenantsFormat {
+    /// All of them, by their names.
+    pub const ALL: [(&str, Self); 3] = [("toml", Self::Toml), ("json", Self::Json), ("csv", Self::Csv)];
+
+    /// By the end of a file's name; TOML where that says nothing.
+    #[must_use]
+    pub fn of(file: &str) -> Self {
+        let end = file.rsplit_once('.').map_or("", |(_, end)| end);
+        Self::ALL.iter().find(|(name, _)| end.eq_ignore_ascii_case(name)).map_or(Self::Toml, |(_, one)| *one)
+    }
+}
+
+/// What a line of CSV may hold of a tenant.
+const COLUMNS: [(&str, Cell); 18] = [
+    ("id", Cell::Text),
+    ("name", Cell::Text),
+    ("parent", Cell::Text),
+    ("addresses", Cell::List),
+    ("interfaces", Cell::List),
+    ("macs", Cell::List),
+    ("uids", Cell::List),
+    ("cgroups", Cell::List),
+    ("system_users", Cell::Flag),
+    ("mode", Cell::Text),
+    ("lifeline", Cell::List),
+    ("profile", Cell::Text),
+    ("mail_domains", Cell::List),
+    ("relay_domains", Cell::List),
+    ("mail_clients", Cell::List),
+    ("known_offender", Cell::List),
+    ("quota_bytes", Cell::Number),
+    ("language", Cell::Text),
+];
+
+/// The tenants of a file that is written in one way or another. All keys mean the same in each.
+///
+/// # Errors
+/// All that is wrong with it, with places.
+pub fn parse_tenants_as(file: &str, text: &str, format: TenantsFormat) -> Result<Vec<Tenant>, ConfigErrors> {
+    let read = |root: &Section<'_, '_>| tenants(root, FIRST_USER);
+    match format {
+        TenantsFormat::Toml => Document::read(file, text, read),
+        TenantsFormat::Json => Document::read_json(file, text, "tenant", read),
+        TenantsFormat::Csv => Document::read_csv(file, text, ("tenant", &COLUMNS), read),
+    }
 }
 
 /// What files of tenants may hold, by what is asked for where `samples` are read. See [`Trace`].
@@ -356,6 +414,83 @@ mod tests {
             &["4:11: `tenant[1].profile`: found \"post\"; allowed: none, web"],
         );
         check(&format!("{A}mail_domains = [\"@a\"]"), &["4:17: `tenant[1].mail_domains[1]`: found \"@a\""]);
+    }
+
+    #[test]
+    fn the_same_is_read_of_every_format() {
+        let toml = "[[tenant]]\nid = \"a\"\nname = \"A, B.V.\"\naddresses = [\"203.0.113.0/24\", \"2001:db8::/48\"]\n\
+                    interfaces = [\"n/tap0\"]\nuids = [\"n:1000-1010\"]\nsystem_users = false\nmode = \"observe\"\n\
+                    profile = \"mail\"\nmail_domains = [\"a.example\"]\nquota_bytes = 20000\nlanguage = \"nl\"\n\
+                    known_offender = [\"portscan.vertical\"]\n[[tenant]]\nid = \"b\"\nmacs = [\"02:00:00:00:00:01\"]\n";
+        let json = r#"[{"id": "a", "name": "A, B.V.", "addresses": ["203.0.113.0/24", "2001:db8::/48"],
+            "interfaces": ["n/tap0"], "uids": ["n:1000-1010"], "system_users": false, "mode": "observe",
+            "profile": "mail", "mail_domains": ["a.example"], "quota_bytes": 20000, "language": "nl",
+            "known_offender": ["portscan.vertical"]}, {"id": "b", "macs": ["02:00:00:00:00:01"], "parent": null}]"#;
+        let csv = "id,name,addresses,interfaces,uids,system_users,mode,profile,mail_domains,quota_bytes,language,known_offender,macs\r\n\
+                   a,\"A, B.V.\",203.0.113.0/24; 2001:db8::/48,n/tap0,n:1000-1010,false,observe,mail,a.example,20000,nl,portscan.vertical,\r\n\
+                   b,,,,,,,,,,,,02:00:00:00:00:01\r\n";
+        let read = |name: &str, text: &str| {
+            parse_tenants_as(name, text, TenantsFormat::of(name)).unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let expect = read("t.toml", toml);
+        assert_eq!(expect.len(), 2);
+        assert_eq!(read("t.json", json), expect);
+        assert_eq!(read("t.JSON", &format!("{{\"tenant\": {json}}}")), expect);
+        assert_eq!(read("t.csv", csv), expect);
+        // Of exemptions JSON holds all that TOML does.
+        let exempt = r#"[{"id": "a", "addresses": ["192.0.2.1"], "exemption": [{"clause": "x/scan", "targets": ["198.51.100.0/24"],
+            "ports": [22], "reference": "letter", "from": "2026-12-01", "until": "2026-12-31"}]}]"#;
+        let same = "[[tenant]]\nid = \"a\"\naddresses = [\"192.0.2.1\"]\n[[tenant.exemption]]\nclause = \"x/scan\"\n\
+                    targets = [\"198.51.100.0/24\"]\nports = [22]\nreference = \"letter\"\nfrom = 2026-12-01\nuntil = 2026-12-31\n";
+        assert_eq!(read("t.json", exempt), read("t.toml", same));
+    }
+
+    #[test]
+    fn what_is_wrong_in_another_format_has_its_place_too() {
+        for (name, text, expect) in [
+            (
+                "t.csv",
+                "id,addresses,profile\na,192.0.2.1;192.0.2.300,web\n",
+                "t.csv:2:13: `tenant[1].addresses[2]`: found \"192.0.2.300\"; allowed: addresses like",
+            ),
+            (
+                "t.csv",
+                "id,addresses,profile\na,192.0.2.1,post\n",
+                "t.csv:2:13: `tenant[1].profile`: found \"post\"; allowed: none, web",
+            ),
+            (
+                "t.csv",
+                "id,adresses\na,192.0.2.1\n",
+                "t.csv:1:4: `adresses`: found \"adresses\"; allowed: headings: id, name",
+            ),
+            ("t.csv", "id,quota_bytes,macs\na,12 GB,\n", "t.csv:2:1: `tenant[1].addresses`: found nothing"),
+            (
+                "t.csv",
+                "id,addresses\na\n",
+                "t.csv:2:1: found 1 cells; allowed: as many as there are headings: 2",
+            ),
+            ("t.csv", "", "t.csv:1:1: found nothing; allowed: a line of headings"),
+            (
+                "t.csv",
+                "id,addresses\na,192.0.2.1\nb,192.0.2.1\n",
+                "t.csv:3:3: `tenant[2].addresses[1]`: found \"192.0.2.1\"; allowed: what tenant `a` does not have",
+            ),
+            (
+                "t.json",
+                "[{\"id\": \"a\",\n  \"addresses\": \"192.0.2.1\"}]",
+                "t.json:2:16: `tenant[1].addresses`: found \"192.0.2.1\"; allowed: a list of",
+            ),
+            (
+                "t.json",
+                "[{\"id\": \"a\", \"addresses\": [], \"profil\": \"web\"}]",
+                "t.json:1:31: `tenant[1].profil`: found a key that is not known",
+            ),
+            ("t.json", "[{]", "t.json:1:3: found ']' in what is to be JSON; allowed: a key in double quotes"),
+            ("t.json", "7", "t.json:1:1: found a value by itself; allowed: a list or an object"),
+        ] {
+            let errors = parse_tenants_as(name, text, TenantsFormat::of(name)).expect_err(text);
+            assert!(errors.0[0].to_string().starts_with(expect), "{}\nis not\n{expect}", errors.0[0]);
+        }
     }
 
     #[test]

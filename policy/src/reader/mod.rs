@@ -1,4 +1,5 @@
-//! Reading configuration: TOML in, types out, and errors that a person can act on.
+//! Reading configuration: TOML in, types out, and errors that a person can act on. What other programs write may be JSON or CSV; it is
+//! read into the same tables, and by the same readers.
 //!
 //! Every error names the file, line, column and key, what was found there and what is allowed; all errors of a file are
 //! told at once, and a key that nobody asked for is one of them, with the key that was probably meant. Policies, tenants
@@ -6,7 +7,9 @@
 //!
 //! Left out: opening files, which the caller does; and merging layers, which only policies do.
 
+mod csv;
 mod duration;
+mod json;
 mod schema;
 mod section;
 mod trace;
@@ -14,8 +17,10 @@ mod trace;
 use std::cell::RefCell;
 use std::fmt;
 
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
 
+pub use csv::Cell;
 pub use duration::{about, format_duration, parse_duration};
 pub use schema::Schema;
 pub use section::Section;
@@ -139,26 +144,90 @@ impl<'t> Document<'t> {
         trace: Option<Trace>,
         read: impl FnOnce(&Section<'_, 't>) -> Option<T>,
     ) -> Result<T, ConfigErrors> {
-        let document = Self { file: file.to_owned(), text, errors: RefCell::default(), trace };
-        if text.len() > Self::MAX_BYTES {
-            let allowed = format!("at most {} bytes", Self::MAX_BYTES);
-            document.report(None, "", &format!("{} bytes", text.len()), &allowed);
-            return Err(document.into_errors());
-        }
+        let document = Self { trace, ..Self::begin(file, text)? };
         let (table, broken) = DeTable::parse_recoverable(text);
         for error in broken {
             let start = error.span().map(|span| span.start);
             document.report(start, "", &format!("text that is no TOML ({})", error.message()), "TOML 1.0");
         }
-        if !document.errors.borrow().is_empty() {
+        document.finish(table.get_ref(), read)
+    }
+
+    /// Reads `text` that is JSON: an object of what a TOML file has at its top, or, where it is a list, what would stand there as `[[list]]`.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub fn read_json<T>(
+        file: &str,
+        text: &'t str,
+        list: &'static str,
+        read: impl FnOnce(&Section<'_, 't>) -> Option<T>,
+    ) -> Result<T, ConfigErrors> {
+        let document = Self::begin(file, text)?;
+        let table = match json::parse(text).map(Spanned::into_inner) {
+            Ok(DeValue::Table(table)) => table,
+            Ok(DeValue::Array(items)) => top(list, items),
+            Ok(_) => {
+                document.report(Some(0), "", "a value by itself", "a list or an object");
+                DeTable::new()
+            }
+            Err(wrong) => {
+                let found = format!("{} in what is to be JSON", wrong.found);
+                document.report(Some(wrong.at), "", &found, wrong.allowed);
+                DeTable::new()
+            }
+        };
+        document.finish(&table, read)
+    }
+
+    /// Reads `text` that is CSV: a line of headings, which are among `columns`, and below it a line for each table of `[[list]]`.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub fn read_csv<T>(
+        file: &str,
+        text: &'t str,
+        (list, columns): (&'static str, &[(&str, Cell)]),
+        read: impl FnOnce(&Section<'_, 't>) -> Option<T>,
+    ) -> Result<T, ConfigErrors> {
+        let document = Self::begin(file, text)?;
+        let table = match csv::parse(text, columns) {
+            Ok(items) => top(list, items),
+            Err(all) => {
+                for wrong in all {
+                    document.report(Some(wrong.at), &wrong.key, &wrong.found, &wrong.allowed);
+                }
+                DeTable::new()
+            }
+        };
+        document.finish(&table, read)
+    }
+
+    fn begin(file: &str, text: &'t str) -> Result<Self, ConfigErrors> {
+        let document = Self { file: file.to_owned(), text, errors: RefCell::default(), trace: None };
+        if text.len() > Self::MAX_BYTES {
+            let allowed = format!("at most {} bytes", Self::MAX_BYTES);
+            document.report(None, "", &format!("{} bytes", text.len()), &allowed);
             return Err(document.into_errors());
         }
-        let root = Section::root(&document, table.get_ref());
+        Ok(document)
+    }
+
+    /// Reads what a file holds, unless something was wrong with it already.
+    fn finish<T>(
+        self,
+        table: &DeTable<'t>,
+        read: impl FnOnce(&Section<'_, 't>) -> Option<T>,
+    ) -> Result<T, ConfigErrors> {
+        if !self.errors.borrow().is_empty() {
+            return Err(self.into_errors());
+        }
+        let root = Section::root(&self, table);
         let result = read(&root);
         root.finish();
         match result {
-            Some(value) if document.errors.borrow().is_empty() => Ok(value),
-            _ => Err(document.into_errors()),
+            Some(value) if self.errors.borrow().is_empty() => Ok(value),
+            _ => Err(self.into_errors()),
         }
     }
 
@@ -213,6 +282,13 @@ impl<'t> Document<'t> {
         }
         ConfigErrors(errors)
     }
+}
+
+/// What a list is in a file: the one table at its top holds it.
+fn top<'t>(list: &'static str, items: DeArray<'t>) -> DeTable<'t> {
+    let mut table = DeTable::new();
+    table.insert(Spanned::new(0..0, list.into()), Spanned::new(0..0, DeValue::Array(items)));
+    table
 }
 
 #[cfg(test)]
