@@ -3,6 +3,7 @@
 mod access;
 mod approval;
 mod audit;
+mod tenants;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
 use reeve_policy::{Month, Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
+pub use tenants::{FormatArg, TenantsCommand};
 
 /// Asks and steers a Reeve controller.
 ///
@@ -625,28 +627,6 @@ pub struct Why {
     pub no_wait: bool,
 }
 
-/// What can be done with tenants.
-#[derive(Debug, Subcommand)]
-pub enum TenantsCommand {
-    /// Lists them
-    List,
-    /// Shows one
-    Show {
-        /// The tenant's id.
-        tenant: Name,
-    },
-    /// Takes tenants over from a file of [[tenant]] tables
-    ///
-    /// Importing the same again changes nothing. Tenants that the file does not name stay, unless --replace is given.
-    Import {
-        /// The file.
-        file: PathBuf,
-        /// Forget tenants that the file does not name.
-        #[arg(long)]
-        replace: bool,
-    },
-}
-
 /// What can be done with violations.
 #[derive(Debug, Subcommand)]
 pub enum ViolationsCommand {
@@ -745,6 +725,9 @@ mod tests {
         assert!(parse("reevectl suspensions --month 2026-01 --tenant a --csv").is_ok());
         assert!(parse("reevectl suspensions --csv --json").is_err());
         assert!(parse("reevectl violations --since yesterday").is_err());
+        assert!(parse("reevectl tenants import t.csv --dry-run --replace").is_ok());
+        assert!(parse("reevectl tenants import - --format json").is_ok());
+        assert!(parse("reevectl tenants import t --format xml").is_err());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c@d.example").is_ok());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c").is_err());
         assert!(parse("reevectl check-relay 192.0.2.1").is_err());

@@ -57,7 +57,7 @@ pub enum CallError {
         source: std::io::Error,
     },
     /// The file holds no tenants. Taking that over would forget everybody.
-    #[error("{path} holds no [[tenant]]", path = path.display())]
+    #[error("{path} holds no tenant", path = path.display())]
     NoTenants {
         /// The file.
         path: PathBuf,

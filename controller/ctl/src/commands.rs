@@ -6,14 +6,13 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use ipnet::IpNet;
-use reeve_policy::language::parse_tenants;
-use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, Tenant, evidence};
+use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, evidence};
 use reeve_proto::operator::v1::{
-    GetViolationRequest, HoldEvidenceRequest, ImportTenantsRequest, ImposeRequest, LiftRequest,
-    ListEventsRequest, ListNodesRequest, ListNoticesRequest, ListSuspensionsRequest, ListTenantsRequest,
-    ListUsageRequest, ListViolationsRequest, NodeOrder, PaidRequest, PauseRequest, PauseTarget,
-    ReleaseBrakesRequest, ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse,
-    WatchRequest, import_tenants_request, node_order, pause_target,
+    GetViolationRequest, HoldEvidenceRequest, ImposeRequest, LiftRequest, ListEventsRequest,
+    ListNodesRequest, ListNoticesRequest, ListSuspensionsRequest, ListTenantsRequest, ListUsageRequest,
+    ListViolationsRequest, NodeOrder, PaidRequest, PauseRequest, PauseTarget, ReleaseBrakesRequest,
+    ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest, node_order,
+    pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -30,7 +29,7 @@ use crate::args::{
 use crate::audit;
 use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
-use crate::{json, policy, show};
+use crate::{json, policy, show, tenants};
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<(), CallError> {
@@ -52,14 +51,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
     }
     // Wrong files are told before anybody is called.
     let import = match &cli.command {
-        Command::Tenants { command: Some(TenantsCommand::Import { file, .. }) } => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|source| CallError::File { path: file.clone(), source })?;
-            let tenants = parse_tenants(&file.display().to_string(), &text)?;
-            if tenants.is_empty() {
-                return Err(CallError::NoTenants { path: file.clone() });
-            }
-            tenants
+        Command::Tenants { command: Some(TenantsCommand::Import { file, format, .. }) } => {
+            tenants::read(file, *format)?
         }
         _ => Vec::new(),
     };
@@ -71,8 +64,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Tenants { command: Some(TenantsCommand::Show { tenant }) } => {
             call.tenants(tenant.to_string()).await
         }
-        Command::Tenants { command: Some(TenantsCommand::Import { replace, .. }) } => {
-            call.import(&import, replace).await
+        Command::Tenants { command: Some(TenantsCommand::Import { replace, dry_run, .. }) } => {
+            call.import(&import, replace, dry_run).await
         }
         Command::Audit { command } => call.audit(command).await,
         Command::Approvals { command } => call.approvals(command).await,
@@ -306,16 +299,6 @@ impl Call {
             return self.tell(|| Value::Null, || show::suspensions_csv(&month, &all));
         }
         self.tell(|| json::suspensions(&month, &all), || show::suspensions(&month, &all))
-    }
-
-    async fn import(&self, tenants: &[Tenant], replace: bool) -> Result<(), CallError> {
-        use import_tenants_request::Method;
-        let method = if replace { Method::Replace } else { Method::Upsert };
-        let tenants = tenants.iter().map(Into::into).collect();
-        let request = self.request(ImportTenantsRequest { tenants, method: method.into() });
-        let done = self.controller.operator().import_tenants(request).await;
-        let done = done.map_err(|status| CallError::Import(Box::new(status)))?.into_inner();
-        self.tell(|| json::imported(&done), || show::imported(&done))
     }
 
     async fn nodes(&self) -> Result<(), CallError> {

@@ -5,9 +5,8 @@ use std::path::Path;
 use reeve_policy::{Decision, Evidence, Measure, NodeEvent, Pause, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
-    EventEntry, GetViolationResponse, ImportTenantsResponse, LiftResponse, ListNodesResponse, NodeOrder,
-    NoticeEntry, PaidResponse, ReleaseResponse, ResumeResponse, SuspensionEntry, TenantEntry, UsageEntry,
-    VerifyResponse, WatchResponse,
+    EventEntry, GetViolationResponse, LiftResponse, ListNodesResponse, NodeOrder, NoticeEntry, PaidResponse,
+    ReleaseResponse, ResumeResponse, SuspensionEntry, TenantEntry, UsageEntry, VerifyResponse, WatchResponse,
 };
 use reeve_proto::status::v1::{GetStatusResponse, Hold, PausedNode, State};
 use reeve_proto::{time, types};
@@ -166,13 +165,6 @@ pub fn tenants(entries: &[TenantEntry], version: u64) -> Value {
         value
     };
     json!({ "version": version, "tenants": entries.iter().map(one).collect::<Vec<_>>() })
-}
-
-pub fn imported(done: &ImportTenantsResponse) -> Value {
-    json!({
-        "added": done.added, "changed": done.changed, "removed": done.removed, "unchanged": done.unchanged,
-        "version": done.version,
-    })
 }
 
 pub fn nodes(nodes: &ListNodesResponse) -> Value {

@@ -10,6 +10,7 @@ mod commands;
 mod json;
 mod policy;
 mod show;
+mod tenants;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -17,8 +17,8 @@ use reeve_policy::reader::about;
 use reeve_policy::{Decision, Evidence, Exemption, Explanation, NodeEvent, Scope, Timestamp, Violation};
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
-    GetViolationResponse, ImportTenantsResponse, ListNodesResponse, NodeOrder, ReleaseResponse, TenantEntry,
-    WatchResponse, node_order,
+    GetViolationResponse, ListNodesResponse, NodeOrder, ReleaseResponse, TenantEntry, WatchResponse,
+    node_order,
 };
 use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
@@ -181,11 +181,6 @@ pub fn tenants(entries: &[TenantEntry]) -> String {
         known.map(|one| format!("{} is exempt from {}\n", plain(&tenant.id), plain(&one.to_string())))
     });
     table(&rows) + &permitted.collect::<String>()
-}
-
-pub fn imported(done: &ImportTenantsResponse) -> String {
-    let ImportTenantsResponse { added, changed, removed, unchanged, version } = done;
-    format!("{added} added, {changed} changed, {removed} removed, {unchanged} as before; version {version}")
 }
 
 pub fn nodes(nodes: &ListNodesResponse) -> String {

@@ -124,6 +124,7 @@ pub(crate) enum Job {
     Import {
         tenants: Vec<Tenant>,
         method: ImportMethod,
+        is_dry: bool,
         reply: Reply<Imported>,
     },
     Suspend {
@@ -407,7 +408,9 @@ async fn run(
         Job::Report(numbered) => store_report(conn, numbered, effects).await,
         Job::OrderResult { node, result } => write::order_result(conn, node, result, effects).await,
         Job::Saw { node } => write::saw(conn, node, effects.now).await,
-        Job::Import { tenants, method, reply } => import(conn, tenants, *method, reply, effects).await,
+        Job::Import { tenants, method, is_dry, reply } => {
+            import(conn, (tenants, *method, *is_dry), reply, effects).await
+        }
         Job::Suspend { requested, decision, reply } => {
             reply.put(write::suspend(conn, requested, decision, effects).await)
         }
@@ -469,8 +472,7 @@ async fn run(
 /// Takes over tenants, unless they clash or forget one that is held.
 async fn import(
     conn: &mut Connection,
-    tenants: &[Tenant],
-    method: ImportMethod,
+    (tenants, method, is_dry): (&[Tenant], ImportMethod, bool),
     reply: &mut Reply<Imported>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
@@ -498,7 +500,7 @@ async fn import(
         reply.refuse(WriteError::Held(held.join(", ")));
         return Ok(());
     }
-    reply.put(write::import_tenants(conn, &current, &wanted, effects).await)
+    reply.put(write::import_tenants(conn, &current, &wanted, is_dry, effects).await)
 }
 
 /// Stores a report unless it was stored before; one that cannot be read, or that is not the node's to make, is counted

@@ -199,7 +199,7 @@ async fn billing_suspends_until_an_invoice_is_paid_and_not_otherwise() {
         addresses: vec!["203.0.113.0/28".into()],
         ..Default::default()
     };
-    let import = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
+    let import = ImportTenantsRequest { tenants: vec![tenant], method: 2, ..Default::default() };
     OperatorServiceClient::new(admin.clone()).import_tenants(import).await.unwrap();
     let suspend = |until_paid| SuspendRequest {
         tenant: "alice".into(),

@@ -306,7 +306,7 @@ async fn import(channel: &Channel, id: &str, interface: &str) {
         interfaces: vec![interface.into()],
         ..Default::default()
     };
-    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
+    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2, ..Default::default() };
     OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
 }
 

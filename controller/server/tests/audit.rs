@@ -87,7 +87,10 @@ async fn every_act_is_entered_with_what_came_of_it_and_every_look_at_evidence() 
     let reader = person(&controller, dir.path(), "reader").await;
     let mut operator = OperatorServiceClient::new(oncall.clone());
     let tenant = Tenant { id: "a".into(), addresses: vec!["203.0.113.1/32".into()], ..Tenant::default() };
-    operator.import_tenants(ImportTenantsRequest { tenants: vec![tenant], method: 2 }).await.unwrap();
+    operator
+        .import_tenants(ImportTenantsRequest { tenants: vec![tenant], method: 2, ..Default::default() })
+        .await
+        .unwrap();
     operator.suspend(suspend("a")).await.unwrap();
     assert_eq!(operator.suspend(suspend("nobody")).await.unwrap_err().code(), Code::NotFound);
     let look = GetViolationRequest { id: "none".into() };

@@ -42,7 +42,11 @@ fn written() -> String {
 
 async fn import(channel: &Channel) {
     let tenants = parse_tenants("t.toml", TENANTS).unwrap();
-    let request = ImportTenantsRequest { tenants: tenants.iter().map(Into::into).collect(), method: 1 };
+    let request = ImportTenantsRequest {
+        tenants: tenants.iter().map(Into::into).collect(),
+        method: 1,
+        ..Default::default()
+    };
     OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
 }
 

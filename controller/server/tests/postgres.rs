@@ -9,6 +9,8 @@ mod approvals;
 mod audit;
 #[path = "brakes.rs"]
 mod brakes;
+#[path = "errors.rs"]
+mod errors;
 #[path = "evidence.rs"]
 mod evidence;
 #[path = "health.rs"]
@@ -27,6 +29,8 @@ mod status;
 mod streams;
 #[path = "suspensions.rs"]
 mod suspensions;
+#[path = "tenants.rs"]
+mod tenants;
 #[path = "usage.rs"]
 mod usage;
 

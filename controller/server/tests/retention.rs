@@ -186,7 +186,8 @@ async fn what_is_over_goes_and_what_is_needed_stays() {
         interfaces: vec![format!("n1/tap-{id}")],
         ..Default::default()
     };
-    let request = ImportTenantsRequest { tenants: kinds.keys().map(tenant).collect(), method: 2 };
+    let request =
+        ImportTenantsRequest { tenants: kinds.keys().map(tenant).collect(), method: 2, ..Default::default() };
     OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
     let (mut agent, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
     let all: Vec<Report> = kinds.iter().flat_map(|(tenant, kind)| reports(tenant, *kind)).collect();

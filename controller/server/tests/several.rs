@@ -65,7 +65,7 @@ async fn import(channel: &Channel, id: &str, node: &str) -> u64 {
         interfaces: vec![format!("{node}/tap-{id}")],
         ..Default::default()
     };
-    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
+    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2, ..Default::default() };
     OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap().into_inner().version
 }
 

@@ -96,7 +96,7 @@ async fn place_at(channel: &Channel, nodes: &[&str]) {
         interfaces: nodes.iter().map(|node| format!("{node}/tap0")).collect(),
         ..Default::default()
     };
-    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
+    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2, ..Default::default() };
     OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
 }
 

@@ -61,7 +61,7 @@ async fn import(channel: &Channel) {
         ..Default::default()
     };
     let mut client = OperatorServiceClient::new(channel.clone());
-    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2 };
+    let request = ImportTenantsRequest { tenants: vec![tenant], method: 2, ..Default::default() };
     assert_eq!(client.import_tenants(request).await.unwrap().into_inner().added, 1);
 }
 
@@ -188,7 +188,8 @@ async fn what_cannot_be_is_refused() {
         addresses: vec!["203.0.113.1".into()],
         ..Default::default()
     };
-    let clash = ImportTenantsRequest { tenants: vec![tenant("a"), tenant("b")], method: 1 };
+    let clash =
+        ImportTenantsRequest { tenants: vec![tenant("a"), tenant("b")], method: 1, ..Default::default() };
     assert_eq!(client.import_tenants(clash).await.unwrap_err().code(), Code::InvalidArgument);
     // A newer stream of the same node takes over.
     let (mut first, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();

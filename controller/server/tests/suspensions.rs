@@ -134,7 +134,7 @@ async fn time_is_reckoned_by_the_month_and_once() {
         interfaces: vec![format!("n1/tap-{id}"), format!("n2/tap-{id}")],
         ..Default::default()
     });
-    let request = ImportTenantsRequest { tenants: tenants.into(), method: 2 };
+    let request = ImportTenantsRequest { tenants: tenants.into(), method: 2, ..Default::default() };
     OperatorServiceClient::new(channel.clone()).import_tenants(request).await.unwrap();
     let (mut first, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
     let (mut second, _) = Agent::greet(channel.clone(), "n2", 2).await.unwrap();

@@ -50,7 +50,10 @@ async fn sums_only_grow_and_nodes_are_added_up() {
         ..Default::default()
     };
     let mut client = OperatorServiceClient::new(channel.clone());
-    client.import_tenants(ImportTenantsRequest { tenants: vec![tenant], method: 2 }).await.unwrap();
+    client
+        .import_tenants(ImportTenantsRequest { tenants: vec![tenant], method: 2, ..Default::default() })
+        .await
+        .unwrap();
 
     let (mut first, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
     let (mut second, _) = Agent::greet(channel.clone(), "n2", 1).await.unwrap();

@@ -66,14 +66,18 @@ impl Inventory {
     /// Tells the controller of all; their version.
     pub async fn import(self, operator: &Channel) -> anyhow::Result<u64> {
         let tenants = (0..self.tenants).map(|tenant| (&self.tenant(tenant)).into()).collect();
-        let request = ImportTenantsRequest { tenants, method: Method::Replace.into() };
+        let request = ImportTenantsRequest { tenants, method: Method::Replace.into(), ..Default::default() };
         Ok(OperatorServiceClient::new(operator.clone()).import_tenants(request).await?.into_inner().version)
     }
 
     /// Renames one tenant; how long until every agent knew.
     pub async fn change_one(self, operator: &Channel, fleet: &Fleet) -> anyhow::Result<Option<u64>> {
         let other = Tenant { name: "Another name".into(), ..self.tenant(0) };
-        let request = ImportTenantsRequest { tenants: vec![(&other).into()], method: Method::Upsert.into() };
+        let request = ImportTenantsRequest {
+            tenants: vec![(&other).into()],
+            method: Method::Upsert.into(),
+            ..Default::default()
+        };
         let (began, before) = (Instant::now(), fleet.versions.load(Relaxed));
         OperatorServiceClient::new(operator.clone()).import_tenants(request).await?;
         let all = before + u64::from(self.nodes);

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn long_lists_are_cut_and_what_cannot_be_read_is_nothing() {
         let tenants = (0..1_000).map(|number| Tenant { id: format!("t-{number}"), ..Tenant::default() });
-        let request = ImportTenantsRequest { tenants: tenants.collect(), method: 1 };
+        let request = ImportTenantsRequest { tenants: tenants.collect(), method: 1, ..Default::default() };
         let said = read(&format!("{OPERATOR}/ImportTenants"), &request.encode_to_vec());
         assert!(said.asked.contains("t-19") && !said.asked.contains("t-20"), "{}", said.asked);
         for (path, bytes) in [

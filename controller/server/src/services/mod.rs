@@ -11,6 +11,7 @@ mod notices;
 pub(crate) mod operator;
 pub(crate) mod orders;
 pub(crate) mod status;
+mod tenants;
 mod usage;
 mod watch;
 
@@ -28,6 +29,7 @@ use crate::directory::Directory;
 use crate::events::Events;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
+use crate::refusal::Reason;
 use crate::store::{Store, StoreError};
 use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
@@ -65,9 +67,14 @@ pub(crate) fn unwritable(error: WriteError) -> Status {
         WriteError::Clash(clash) => Status::invalid_argument(clash),
         WriteError::Held(_) | WriteError::Decided => Status::failed_precondition(error.to_string()),
         WriteError::Stopping => Status::unavailable("the controller stops"),
+        WriteError::Clash(clash) => Reason::TenantsClash.status(clash),
+        WriteError::Held(ref held) => {
+            Reason::TenantsHeld.about(error.to_string(), [("tenants", held.replace(", ", ","))])
+        }
+        WriteError::Stopping => Reason::ControllerStopping.status("the controller stops"),
         WriteError::Store(error) => {
             tracing::error!(%error, "the database failed");
-            Status::unavailable("the database failed; the controller's log tells more")
+            Reason::DatabaseUnavailable.status("the database failed; the controller's log tells more")
         }
     }
 }
@@ -75,6 +82,21 @@ pub(crate) fn unwritable(error: WriteError) -> Status {
 pub(crate) fn unreadable(error: StoreError) -> Status {
     tracing::error!(%error, "the database failed");
     Status::internal("the database failed; the controller's log tells more")
+}
+
+/// There is no such tenant.
+pub(crate) fn no_tenant(tenant: &impl std::fmt::Display) -> Status {
+    Reason::TenantNotFound.about(format!("there is no tenant {tenant}"), [("tenant", tenant.to_string())])
+}
+
+/// There is no such node.
+pub(crate) fn no_node(node: &impl std::fmt::Display) -> Status {
+    Reason::NodeNotFound.about(format!("there is no node {node}"), [("node", node.to_string())])
+}
+
+/// There is no such violation.
+pub(crate) fn no_violation(id: &impl std::fmt::Display) -> Status {
+    Reason::ViolationNotFound.about(format!("there is no violation {id}"), [("violation", id.to_string())])
 }
 
 pub(crate) fn unsound(error: WireError) -> Status {

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 
-use reeve_policy::language::check_tenants;
 use reeve_policy::{Tenant, TenantId, ViolationId, ViolationState};
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
@@ -14,20 +13,20 @@ use reeve_proto::operator::v1::{
     MeasureRecord, Node, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
     ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
     SuspendResponse, TenantEntry, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
-    import_tenants_request,
 };
-use reeve_proto::{MAX_TENANTS, time, time_to_wire, types};
+use reeve_proto::{time, time_to_wire, types};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::status::state_to_wire;
-use super::{House, brakes, holds, notices, orders, unreadable, unsound, unwritable, usage, watch};
+use super::{
+    House, brakes, holds, no_violation, notices, orders, tenants, unreadable, unsound, usage, watch,
+};
 use crate::auth::{Caller, Role};
 use crate::clock;
 use crate::identity::Protection;
-use crate::store::write::ImportMethod;
+use crate::refusal::Reason;
 use crate::store::{MeasureRow, ViolationFilter};
-use crate::writer::Job;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Service(pub House);
@@ -90,30 +89,7 @@ impl OperatorService for Service {
         request: Request<ImportTenantsRequest>,
     ) -> Result<Response<ImportTenantsResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
-        let request = request.into_inner();
-        let method = match import_tenants_request::Method::try_from(request.method) {
-            Ok(import_tenants_request::Method::Replace) => ImportMethod::Replace,
-            Ok(import_tenants_request::Method::Upsert) => ImportMethod::Upsert,
-            _ => return Err(Status::invalid_argument("method: replace or upsert")),
-        };
-        if request.tenants.len() > MAX_TENANTS {
-            return Err(Status::invalid_argument(format!("tenants: at most {MAX_TENANTS}")));
-        }
-        let tenants = request.tenants.into_iter().enumerate().map(|(place, tenant)| {
-            Tenant::try_from(tenant).map_err(|error| unsound(error.within(format_args!("tenants[{place}]"))))
-        });
-        let tenants = tenants.collect::<Result<Vec<Tenant>, Status>>()?;
-        check_tenants(&tenants).map_err(|clash| Status::invalid_argument(clash.to_string()))?;
-        let asked = self.0.writer.ask(|reply| Job::Import { tenants, method, reply });
-        let done = asked.await.map_err(unwritable)?;
-        tracing::info!(%operator, added = done.added, changed = done.changed, removed = done.removed, "tenants imported");
-        Ok(Response::new(ImportTenantsResponse {
-            added: done.added,
-            changed: done.changed,
-            removed: done.removed,
-            unchanged: done.unchanged,
-            version: done.version,
-        }))
+        tenants::import(&self.0, operator, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_nodes(
@@ -186,7 +162,7 @@ impl OperatorService for Service {
         let id: Option<reeve_policy::Name> = parsed("id", &text)?;
         let id = ViolationId::from(id.ok_or_else(|| Status::invalid_argument("id: a violation's key"))?);
         let dossier = self.0.store.dossier(&id).await.map_err(unreadable)?;
-        let mut dossier = dossier.ok_or_else(|| Status::not_found(format!("there is no violation {id}")))?;
+        let mut dossier = dossier.ok_or_else(|| no_violation(&id))?;
         let (decisions, measures) = self.0.store.answers(&id).await.map_err(unreadable)?;
         // Of what was stored when nothing was kept beside a violation the latest alert may be one that a decision rests on.
         decisions.iter().for_each(|decision| dossier.decide(decision));
@@ -224,7 +200,7 @@ impl OperatorService for Service {
         let request = request.into_inner();
         if role == Role::Billing && !request.until_paid {
             let text = "billing suspends until an invoice is paid (until_paid), and not otherwise";
-            return Err(Status::permission_denied(text));
+            return Err(Reason::RoleNotAllowed.status(text));
         }
         tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an operator suspends");
         orders::suspend(&self.0, operator, request).await.map(Response::new)

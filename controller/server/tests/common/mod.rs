@@ -288,7 +288,7 @@ impl Agent {
 pub async fn import(channel: &Channel, tenants: Vec<reeve_proto::types::v1::Tenant>, is_whole: bool) {
     let mut client = OperatorServiceClient::new(channel.clone());
     let method = if is_whole { 1 } else { 2 };
-    client.import_tenants(ImportTenantsRequest { tenants, method }).await.unwrap();
+    client.import_tenants(ImportTenantsRequest { tenants, method, ..Default::default() }).await.unwrap();
 }
 
 /// Alice with a prefix of each family and a port.

@@ -35,7 +35,7 @@ pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
 pub use retain::{Limits, retain};
-pub use tenants::{ImportMethod, Imported, import_tenants};
+pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants};
 
 use super::{Connection, Policies, StoreError};
 use crate::directory::{Paused, Standing, Tenants};

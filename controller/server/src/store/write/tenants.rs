@@ -1,7 +1,8 @@
 //! The tenants change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use reeve_policy::language::{TenantDifference, tenant_differences};
 use reeve_policy::{Tenant, TenantId};
 
 use super::super::row::{Body, count};
@@ -18,8 +19,35 @@ pub enum ImportMethod {
     Upsert,
 }
 
+/// What became of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is new.
+    Added,
+    /// It is another.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// What an import does to one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantChange {
+    /// Which.
+    pub tenant: TenantId,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// Of one that is another, in what.
+    pub differences: Vec<TenantDifference>,
+}
+
+/// The most changes that are told one by one.
+const CHANGES: usize = 5_000;
+/// The most values that they hold together; of tenants with thousands of addresses there are fewer.
+const VALUES: usize = 20_000;
+
 /// What an import changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// How many are new.
     pub added: u64,
@@ -31,9 +59,55 @@ pub struct Imported {
     pub unchanged: u64,
     /// The version now.
     pub version: u64,
+    /// The first of the changes, by id.
+    pub changes: Vec<TenantChange>,
 }
 
-/// Takes over tenants that were checked together with those that stay (`wanted` is all of them).
+impl Imported {
+    /// What an import comes to that makes these tenants of those that there are.
+    fn of(current: &Tenants, wanted: &BTreeMap<TenantId, Tenant>) -> Self {
+        let mut done = Self { version: current.version(), ..Self::default() };
+        let mut values = 0;
+        let gone = current.all().keys().filter(|id| !wanted.contains_key(*id));
+        let all: BTreeSet<&TenantId> = gone.chain(wanted.keys()).collect();
+        for id in all {
+            let (before, after) = (current.by_id(id), wanted.get(id));
+            let fate = match (before, after) {
+                (Some(before), Some(after)) if **before == *after => {
+                    done.unchanged += 1;
+                    continue;
+                }
+                (Some(_), Some(_)) => Fate::Changed,
+                (_, Some(_)) => Fate::Added,
+                (_, None) => Fate::Removed,
+            };
+            match fate {
+                Fate::Added => done.added += 1,
+                Fate::Changed => done.changed += 1,
+                Fate::Removed => done.removed += 1,
+            }
+            if done.changes.len() >= CHANGES || values >= VALUES {
+                continue;
+            }
+            let differences = match (before, after) {
+                (Some(before), Some(after)) => tenant_differences(before, after),
+                _ => Vec::new(),
+            };
+            values += differences.iter().map(|one| one.removed.len() + one.added.len()).sum::<usize>();
+            done.changes.push(TenantChange { tenant: id.clone(), fate, differences });
+        }
+        done
+    }
+
+    /// How many tenants are other than before.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+}
+
+/// Takes over tenants that were checked together with those that stay (`wanted` is all of them); where it `is_dry`, it is only told what
+/// that would change.
 ///
 /// # Errors
 /// Where the database fails.
@@ -41,17 +115,16 @@ pub async fn import_tenants(
     conn: &mut Connection,
     current: &Tenants,
     wanted: &BTreeMap<TenantId, Tenant>,
+    is_dry: bool,
     effects: &mut Effects,
 ) -> Result<Imported, StoreError> {
-    let mut done = Imported { version: current.version(), ..Imported::default() };
+    let mut done = Imported::of(current, wanted);
+    if is_dry {
+        return Ok(done);
+    }
     for (id, tenant) in wanted {
-        match current.by_id(id) {
-            Some(known) if **known == *tenant => {
-                done.unchanged += 1;
-                continue;
-            }
-            Some(_) => done.changed += 1,
-            None => done.added += 1,
+        if current.by_id(id).is_some_and(|known| **known == *tenant) {
+            continue;
         }
         sqlx::query(
             "INSERT INTO tenants (id, body) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
@@ -63,22 +136,31 @@ pub async fn import_tenants(
     }
     for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
         sqlx::query("DELETE FROM tenants WHERE id = $1").bind(id.as_str()).execute(&mut *conn).await?;
-        done.removed += 1;
     }
     // The first import counts even if it is empty: from then on the controller answers for the tenants.
     let first = current.version() == 0;
-    if first || done.added + done.changed + done.removed > 0 {
-        // Milliseconds of the clock, so that versions move forward even past a database that was made anew.
-        let millis = effects.now.as_nanos() / 1_000_000;
-        done.version = millis.max(current.version() + 1);
-        sqlx::query(
-            "INSERT INTO meta (key, value) VALUES ('tenants_version', $1) \
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        )
-        .bind(count(done.version))
-        .execute(&mut *conn)
-        .await?;
-        effects.tenants_changed = true;
+    if first || done.total() > 0 {
+        done.version = renew(conn, current.version(), effects).await?;
     }
     Ok(done)
+}
+
+/// Gives the tenants a new version, as they are another than before; which.
+pub(super) async fn renew(
+    conn: &mut Connection,
+    before: u64,
+    effects: &mut Effects,
+) -> Result<u64, StoreError> {
+    // Milliseconds of the clock, so that versions move forward even past a database that was made anew.
+    let millis = effects.now.as_nanos() / 1_000_000;
+    let version = millis.max(before + 1);
+    sqlx::query(
+        "INSERT INTO meta (key, value) VALUES ('tenants_version', $1) \
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )
+    .bind(count(version))
+    .execute(&mut *conn)
+    .await?;
+    effects.tenants_changed = true;
+    Ok(version)
 }
