@@ -28,6 +28,7 @@ mod http;
 pub mod identity;
 pub mod metrics;
 pub mod pki;
+pub mod refusal;
 mod retention;
 pub mod server;
 mod services;

@@ -30,6 +30,7 @@ use crate::health::Health;
 use crate::http::Http;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
+use crate::refusal::ReasonLayer;
 use crate::retention;
 use crate::services::status::Desk;
 use crate::services::{self, House};
@@ -199,6 +200,7 @@ impl Controller {
         ready();
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = server
+            .layer(ReasonLayer)
             .layer(GateLayer(gate))
             .layer(recording)
             .layer(approving)

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response, header};
 use tonic::codegen::{BoxFuture, Service};
@@ -13,6 +12,7 @@ use tower_layer::Layer;
 use super::caller::Caller;
 use super::connections::Peer;
 use super::gate::{Gate, Presented, Refusal};
+use crate::refusal::Reason;
 
 /// Puts a gate before whatever it is laid on.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ where
             }
             Err(refusal) => {
                 tracing::debug!(method = request.uri().path(), %refusal, "a call was refused");
-                let answer = Status::from(refusal).into_http();
+                let answer = Reason::from(&refusal).status(refusal.to_string()).into_http();
                 Box::pin(std::future::ready(Ok(answer)))
             }
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Body;
 use super::answer::whole;
+use crate::refusal::Reason;
 use crate::services::status::{Missing, TooMany};
 
 /// The media type of a problem.
@@ -16,6 +17,7 @@ pub(super) const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
+    reason: Reason,
     /// The methods that are allowed, for 405.
     allow: Option<&'static str>,
 }
@@ -27,11 +29,28 @@ pub(super) struct Sent<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
+    reason: &'static str,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), allow: None }
+        let reason = match status {
+            StatusCode::UNAUTHORIZED => Reason::CredentialsUnknown,
+            StatusCode::FORBIDDEN => Reason::NotAllowed,
+            StatusCode::NOT_FOUND => Reason::ResourceNotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Reason::MethodUnknown,
+            StatusCode::TOO_MANY_REQUESTS => Reason::TooManyCalls,
+            StatusCode::PAYLOAD_TOO_LARGE => Reason::LimitReached,
+            StatusCode::REQUEST_TIMEOUT => Reason::DeadlineExceeded,
+            status if status.is_server_error() => Reason::Internal,
+            _ => Reason::InvalidRequest,
+        };
+        Self { status, detail: detail.into(), reason, allow: None }
+    }
+
+    /// The same for another reason, by which programs go (`crate::refusal`).
+    pub fn because(self, reason: Reason) -> Self {
+        Self { reason, ..self }
     }
 
     pub fn method(allow: &'static str, found: &str) -> Self {
@@ -42,7 +61,13 @@ impl Problem {
 
     pub fn sent(&self) -> Sent<'_> {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        Sent { r#type: "about:blank", title, status: self.status.as_u16(), detail: &self.detail }
+        Sent {
+            r#type: "about:blank",
+            title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            reason: self.reason.as_str(),
+        }
     }
 
     pub fn response(&self) -> Response<Body> {
@@ -66,11 +91,11 @@ impl Problem {
 
 impl From<Missing> for Problem {
     fn from(missing: Missing) -> Self {
-        let status = match missing {
-            Missing::Unsound(_) => StatusCode::BAD_REQUEST,
-            Missing::Nobody(_) => StatusCode::NOT_FOUND,
+        let (status, reason) = match &missing {
+            Missing::Unsound(_) => (StatusCode::BAD_REQUEST, Reason::InvalidField),
+            Missing::Nobody(subject) => (StatusCode::NOT_FOUND, subject.absence()),
         };
-        Self::new(status, missing.to_string())
+        Self::new(status, missing.to_string()).because(reason)
     }
 }
 

@@ -13,6 +13,7 @@ use super::answer::{StatusJson, tagged, whole};
 use super::problem::{Problem, Sent};
 use super::{Body, Front, Peer, watch};
 use crate::auth::{Presented, Refusal};
+use crate::refusal::Reason;
 use crate::services::status::{BATCH, Desk, Missing, Subject, TooMany, View, following};
 
 /// The description of all this for programs.
@@ -186,7 +187,7 @@ fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Resul
         _ => "/reeve.status.v1.StatusService/GetStatus",
     };
     let caller = front.gate.admit(method, &presented).map_err(|refusal| {
-        let detail = refusal.to_string();
+        let (detail, reason) = (refusal.to_string(), Reason::from(&refusal));
         let status = match refusal {
             Refusal::Nothing
             | Refusal::NotBearer
@@ -202,7 +203,7 @@ fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Resul
                 StatusCode::FORBIDDEN
             }
         };
-        Problem::new(status, detail)
+        Problem::new(status, detail).because(reason)
     })?;
     Ok(View::of(caller.role))
 }

@@ -12,7 +12,7 @@ use reeve_proto::{time, time_to_wire};
 use tonic::Status;
 
 use super::orders::{check_key, check_reason, new_key, outcome, taken};
-use super::{House, unreadable, unsound, unwritable};
+use super::{House, no_node, unreadable, unsound, unwritable};
 use crate::clock;
 use crate::directory::Paused;
 use crate::store::EventFilter;
@@ -101,7 +101,7 @@ pub(super) async fn lift(
         if let Some(node) = &node
             && !house.store.is_node(node).await.map_err(unreadable)?
         {
-            return Err(Status::not_found(format!("there is no node {node}")));
+            return Err(no_node(&node));
         }
         let lift = Lift::of(policy, since);
         let found = house.store.liftable(&lift, node.as_ref(), MAX_LISTED).await.map_err(unreadable)?;

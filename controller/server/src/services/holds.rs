@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::operator::parsed;
 use super::orders::check_reason;
-use super::{House, unreadable, unwritable};
+use super::{House, no_violation, unreadable, unwritable};
 use crate::store::write::HoldAsked;
 use crate::writer::Job;
 
@@ -25,7 +25,7 @@ pub(super) async fn hold(
     let done = house.writer.ask(|reply| Job::Hold { asked: Box::new(asked), reply }).await;
     match done.map_err(unwritable)? {
         Some(changed) => Ok(HoldEvidenceResponse { changed }),
-        None => Err(Status::not_found(format!("there is no violation {}", request.violation))),
+        None => Err(no_violation(&request.violation)),
     }
 }
 

@@ -19,9 +19,10 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
-use super::{House, unreadable, unwritable};
+use super::{House, no_node, no_tenant, unreadable, unwritable};
 use crate::clock;
 use crate::events::What;
+use crate::refusal::Reason;
 use crate::store::OrderRow;
 use crate::store::write::{OrderTaken, Requested, VerifyAsked};
 use crate::writer::Job;
@@ -305,9 +306,11 @@ fn clause(text: String) -> Result<String, Status> {
 pub(super) fn taken(taken: OrderTaken, whom: &str) -> Result<(OrderId, Option<DecisionId>), Status> {
     match taken {
         OrderTaken::Ordered { id, decision } => Ok((id, decision)),
-        OrderTaken::KeyInUse => Err(Status::already_exists("idempotency_key: it stands for another request")),
-        OrderTaken::UnknownTenant => Err(Status::not_found(format!("there is no tenant {whom}"))),
-        OrderTaken::UnknownNode => Err(Status::not_found(format!("there is no node {whom}"))),
+        OrderTaken::KeyInUse => {
+            Err(Reason::RequestKeyReused.status("idempotency_key: it stands for another request"))
+        }
+        OrderTaken::UnknownTenant => Err(no_tenant(&whom)),
+        OrderTaken::UnknownNode => Err(no_node(&whom)),
     }
 }
 

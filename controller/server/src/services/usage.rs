@@ -11,7 +11,7 @@ use reeve_proto::{duration_to_wire, time_to_wire};
 use tonic::Status;
 
 use super::operator::{page_size, parsed};
-use super::{House, unreadable};
+use super::{House, no_tenant, unreadable};
 use crate::clock;
 use crate::store::{Suspended, UsageFilter, UsageRow};
 
@@ -34,7 +34,7 @@ pub(super) async fn list(house: &House, request: ListUsageRequest) -> Result<Lis
     if let Some(tenant) = filter.tenant.as_ref().filter(|_| rows.is_empty() && filter.after.is_none())
         && snapshot.tenants.by_id(tenant).is_none()
     {
-        return Err(Status::not_found(format!("there is no tenant {tenant}")));
+        return Err(no_tenant(&tenant));
     }
     let entry = |row: UsageRow| UsageEntry {
         quota_bytes: snapshot.tenants.by_id(&row.tenant).and_then(|tenant| tenant.quota_bytes),
@@ -62,7 +62,7 @@ pub(super) async fn suspensions(
     if let Some(tenant) = tenant.filter(|_| all.is_empty())
         && house.directory.snapshot().tenants.by_id(&tenant).is_none()
     {
-        return Err(Status::not_found(format!("there is no tenant {tenant}")));
+        return Err(no_tenant(&tenant));
     }
     let entry = |(tenant, suspended): (TenantId, Suspended)| SuspensionEntry {
         tenant: tenant.to_string(),

@@ -14,6 +14,7 @@ use super::super::House;
 use super::wire::{View, told};
 use crate::clock;
 use crate::directory::Snapshot;
+use crate::refusal::Reason;
 
 /// What one peer may ask: a portal's worth, not a fleet's.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
@@ -46,6 +47,25 @@ impl Subject {
 
     pub fn interface(text: &str) -> Result<Self, Missing> {
         text.parse().map(Self::Interface).map_err(Missing::unsound)
+    }
+}
+
+impl Subject {
+    /// Why there is no answer where nobody has it.
+    pub const fn absence(&self) -> Reason {
+        match self {
+            Self::Tenant(_) => Reason::TenantNotFound,
+            Self::Address(_) | Self::Interface(_) => Reason::SubjectNotFound,
+        }
+    }
+
+    /// It as it was asked for.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Tenant(key) => key.to_string(),
+            Self::Address(address) => address.to_string(),
+            Self::Interface(name) => name.to_string(),
+        }
     }
 }
 

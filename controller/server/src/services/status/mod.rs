@@ -18,6 +18,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use crate::auth::Caller;
+use crate::refusal::Reason;
 
 pub(crate) use desk::{Desk, Missing, Subject, TooMany};
 pub(crate) use follow::{Following, Told};
@@ -44,7 +45,7 @@ impl Service {
 }
 
 fn too_many() -> Status {
-    Status::resource_exhausted("too many questions; ask again in a second")
+    Reason::TooManyCalls.status("too many questions; ask again in a second")
 }
 
 #[tonic::async_trait]
@@ -58,7 +59,9 @@ impl StatusService for Service {
         let subject = request.into_inner().subject.map(subject).transpose();
         let missing = |missing: Missing| match missing {
             Missing::Unsound(_) => Status::invalid_argument(missing.to_string()),
-            Missing::Nobody(_) => Status::not_found(missing.to_string()),
+            Missing::Nobody(ref subject) => {
+                subject.absence().about(missing.to_string(), [("subject", subject.key())])
+            }
         };
         let subject = subject.map_err(missing)?;
         let subject =
