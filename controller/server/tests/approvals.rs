@@ -65,7 +65,7 @@ fn tenants(ids: &[&str]) -> Vec<Tenant> {
 }
 
 async fn import(channel: &Channel, ids: &[&str], method: i32) -> Result<(), Status> {
-    let request = ImportTenantsRequest { tenants: tenants(ids), method };
+    let request = ImportTenantsRequest { tenants: tenants(ids), method, ..Default::default() };
     OperatorServiceClient::new(channel.clone()).import_tenants(request).await.map(drop)
 }
 

@@ -144,7 +144,8 @@ impl Known<'_> {
     }
 
     fn import(&self, request: &ImportTenantsRequest, caller: &Caller) -> Takes {
-        if request.method() != ImportMethod::Replace {
+        // A dry run takes nobody away.
+        if request.method() != ImportMethod::Replace || request.dry_run {
             return Takes::Nobody;
         }
         let kept: std::collections::HashSet<&str> =

@@ -64,13 +64,11 @@ pub(crate) fn approvable(house: &House) -> Routes {
 
 pub(crate) fn unwritable(error: WriteError) -> Status {
     match error {
-        WriteError::Clash(clash) => Status::invalid_argument(clash),
-        WriteError::Held(_) | WriteError::Decided => Status::failed_precondition(error.to_string()),
-        WriteError::Stopping => Status::unavailable("the controller stops"),
         WriteError::Clash(clash) => Reason::TenantsClash.status(clash),
         WriteError::Held(ref held) => {
             Reason::TenantsHeld.about(error.to_string(), [("tenants", held.replace(", ", ","))])
         }
+        WriteError::Decided => Reason::PreconditionFailed.status(error.to_string()),
         WriteError::Stopping => Reason::ControllerStopping.status("the controller stops"),
         WriteError::Store(error) => {
             tracing::error!(%error, "the database failed");
