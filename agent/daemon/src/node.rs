@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::config::ControllerSettings;
+
 /// Addresses by which the node lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lifelines {
@@ -107,6 +109,12 @@ pub fn addresses_of(url: &str) -> Vec<IpNet> {
     };
     let addresses = with_port.to_socket_addrs().into_iter().flatten().map(|address| address.ip());
     addresses.filter(is_worth_protecting).map(IpNet::from).collect()
+}
+
+/// The addresses of every controller of the settings.
+#[must_use]
+pub fn controllers(settings: Option<&ControllerSettings>) -> Vec<IpNet> {
+    settings.iter().flat_map(|settings| &settings.addresses).flat_map(|url| addresses_of(url)).collect()
 }
 
 /// Loopback and link-local addresses are never forwarded.

@@ -106,7 +106,7 @@ fn as_json(
             "tenant": tenant, "exemption": exemption,
         })).collect::<Vec<_>>(),
         "interfaces": watched,
-        "controller": settings.controller.as_ref().map(|controller| controller.address.as_str()),
+        "controllers": settings.controller.as_ref().map_or(&[][..], |controller| &controller.addresses),
         "blocklists": lists.iter().map(list).collect::<Vec<_>>(),
         "warnings": loaded.warnings(),
     })
@@ -146,7 +146,10 @@ fn how_long(exemption: &Exemption) -> &'static str {
 fn summary(args: &CheckArgs, loaded: &Loaded, watched: Option<&[String]>) -> String {
     let Loaded { settings, policy, tenants } = loaded;
     let mut text = format!("{}: good\n", args.config.display());
-    let controller = settings.controller.as_ref().map_or("none; the node runs alone", |c| c.address.as_str());
+    let controller = settings
+        .controller
+        .as_ref()
+        .map_or_else(|| "none; the node runs alone".to_owned(), |controller| controller.addresses.join(", "));
     // Writing to a String cannot fail.
     let _ = writeln!(text, "node        {}", settings.node);
     let _ = writeln!(text, "mode        {}", settings.mode);

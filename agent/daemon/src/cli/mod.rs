@@ -202,7 +202,7 @@ pub struct CheckArgs {
     /// Look at the files only, not at this machine's interfaces, permissions and kernel.
     #[arg(long)]
     pub files_only: bool,
-    /// One JSON object instead of text: {"good": true, "node", "mode", "policy", "tenants", "interfaces", "controller",
+    /// One JSON object instead of text: {"good": true, "node", "mode", "policy", "tenants", "interfaces", "controllers",
     /// "blocklists", "warnings"} or {"good": false, "errors": [...]}.
     #[arg(long)]
     pub json: bool,

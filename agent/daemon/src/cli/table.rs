@@ -38,8 +38,8 @@ pub fn ruleset(args: &RulesetArgs) -> anyhow::Result<String> {
 pub(super) fn wanted(loaded: &Loaded, roster: Roster, desired: &DesiredState, now: Timestamp) -> Elements {
     let tenants = if roster.version > 0 { roster.tenants } else { loaded.tenants.clone() };
     let tenants: Vec<_> = tenants.into_iter().map(Arc::new).collect();
-    let peers = loaded.settings.controller.as_ref().map(|controller| node::addresses_of(&controller.address));
-    let node::Lifelines { vital, own } = node::lifelines(&peers.unwrap_or_default());
+    let peers = node::controllers(loaded.settings.controller.as_ref());
+    let node::Lifelines { vital, own } = node::lifelines(&peers);
     let protected: Vec<IpNet> = loaded.policy.protected_destinations.iter().chain(&vital).copied().collect();
     let own: Vec<IpNet> = own.into_iter().collect();
     let manner = Manner {

@@ -145,8 +145,8 @@ pub const READ_LEN: u32 = 2_048;
 /// How to reach the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControllerSettings {
-    /// `https://HOST:PORT`, or `http://` to the machine itself.
-    pub address: String,
+    /// One or more, each `https://HOST:PORT`, or `http://` to the machine itself: controllers of one fleet.
+    pub addresses: Vec<String>,
     /// The authority that signed the controller's certificate.
     pub ca: Option<PathBuf>,
     /// This node's certificate.
@@ -492,5 +492,18 @@ mod tests {
             &["6:1: `controller.ca`", "6:1: `controller.certificate`", "6:1: `controller.key`"],
         );
         check(&with("address = \"c.example\""), &["7:11: `controller.address`"]);
+        check(
+            &with(&format!("address = [\"https://a.example:7443\", \"https://b.example:7443\"]\n{tls}")),
+            &[],
+        );
+        check(&with("address = [\"http://[::1]:7443\", \"http://127.0.0.1:7443\"]"), &[]);
+        for wrong in [
+            "[]",
+            "[\"http://[::1]:7443\", \"http://[::1]:7443\"]",
+            "[\"http://[::1]:1\", \"http://c.example:1\"]",
+        ] {
+            check(&with(&format!("address = {wrong}")), &["7:11: `controller.address`"]);
+        }
+        check(&with("address = 7"), &["7:11: `controller.address`"]);
     }
 }

@@ -196,26 +196,43 @@ fn vantages(root: &Section<'_, '_>, is_local: bool) -> Vec<VantageRule> {
     rules
 }
 
+/// How many addresses of controllers there may be.
+const MAX_CONTROLLERS: usize = 8;
+
 fn controller(section: &Section<'_, '_>, base: &Path) -> Option<ControllerSettings> {
-    let address: Option<String> = section.required("address", "https://HOST:PORT");
+    let addresses = addresses(section);
     let path = |key| section.text(key).map(|path| base.join(path));
     let (ca, certificate, key) = (path("ca"), path("certificate"), path("key"));
-    if let Some(address) = &address {
-        if address.starts_with("https://") {
-            for (name, value) in [("ca", &ca), ("certificate", &certificate), ("key", &key)] {
-                if value.is_none() && !section.has(name) {
-                    section.reject(name, "the path of a PEM file, made by `reeve-controller init`");
-                }
+    let is_over_tls = |address: &String| address.starts_with("https://");
+    if addresses.iter().flatten().any(is_over_tls) {
+        for (name, value) in [("ca", &ca), ("certificate", &certificate), ("key", &key)] {
+            if value.is_none() && !section.has(name) {
+                section.reject(name, "the path of a PEM file, made by `reeve-controller init`");
             }
-        } else if !is_on_this_machine(address) {
-            section.reject(
-                "address",
-                "https://HOST:PORT; http:// only to 127.0.0.1 or [::1], where nobody listens in",
-            );
         }
     }
+    if addresses.iter().flatten().any(|address| !is_over_tls(address) && !is_on_this_machine(address)) {
+        let allowed = "https://HOST:PORT; http:// only to 127.0.0.1 or [::1], where nobody listens in";
+        section.reject("address", allowed);
+    }
     section.finish();
-    Some(ControllerSettings { address: address?, ca, certificate, key })
+    Some(ControllerSettings { addresses: addresses?, ca, certificate, key })
+}
+
+/// The controller's address, or those of several.
+fn addresses(section: &Section<'_, '_>) -> Option<Vec<String>> {
+    const KEY: &str = "address";
+    const ALLOWED: &str = "https://HOST:PORT";
+    if section.is_text(KEY) || !section.has(KEY) {
+        return section.required(KEY, ALLOWED).map(|address| vec![address]);
+    }
+    let all: Vec<String> = section.parsed_list(KEY, ALLOWED)?;
+    let is_repeated = |(place, address): (usize, &String)| all[..place].contains(address);
+    if !(1..=MAX_CONTROLLERS).contains(&all.len()) || all.iter().enumerate().any(is_repeated) {
+        section.reject(KEY, "one address of a controller, or a list of one to 8 that differ");
+        return None;
+    }
+    Some(all)
 }
 
 /// Whether `http://ADDRESS:PORT` names a loopback address.

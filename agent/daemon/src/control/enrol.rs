@@ -83,7 +83,8 @@ pub enum EnrolError {
     Key(#[from] rcgen::Error),
 }
 
-/// Fetches the first certificate of `node` and writes it, its key and the authority's where the settings say.
+/// Fetches the first certificate of `node` from the first controller of the settings that can be reached, and writes it, its key and the
+/// authority's where the settings say. The address of that controller.
 ///
 /// # Errors
 /// When it cannot be had, or not be written.
@@ -92,7 +93,7 @@ pub async fn enrol(
     node: &NodeId,
     token_file: &Path,
     again: bool,
-) -> Result<(), EnrolError> {
+) -> Result<String, EnrolError> {
     let (Some(ca), Some(certificate), Some(key)) = (&settings.ca, &settings.certificate, &settings.key)
     else {
         return Err(EnrolError::Settings);
@@ -107,16 +108,13 @@ pub async fn enrol(
         .map_err(|source| EnrolError::File { path: token_file.to_owned(), source })?;
     let token = text.trim();
     let pin = pin(token).ok_or_else(|| EnrolError::NoToken { path: token_file.to_owned() })?;
-    let failed = |reason: String| EnrolError::Controller { address: settings.address.clone(), reason };
-    let authority = tokio::time::timeout(PATIENCE, authority(&settings.address, pin));
-    let authority =
-        authority.await.map_err(|_| failed("no handshake in time".to_owned()))?.map_err(failed)?;
+    let (address, authority) = reach(&settings.addresses, pin).await?;
+    let failed = |reason: String| EnrolError::Controller { address: address.clone(), reason };
 
     let pair = KeyPair::generate()?;
     let request = certificate_request(&pair)?;
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&authority));
-    let endpoint =
-        Endpoint::from_shared(settings.address.clone()).and_then(|endpoint| endpoint.tls_config(tls));
+    let endpoint = Endpoint::from_shared(address.clone()).and_then(|endpoint| endpoint.tls_config(tls));
     let endpoint =
         endpoint.map_err(|error| failed(error.to_string()))?.connect_timeout(PATIENCE).timeout(PATIENCE);
     let channel = endpoint.connect().await.map_err(|error| failed(super::link::chain(&error)))?;
@@ -144,7 +142,21 @@ pub async fn enrol(
     }
     fs::rename(&waiting, key).map_err(|source| EnrolError::File { path: key.clone(), source })?;
     write(ca, &authority, 0o644)?;
-    write(certificate, &enrolled.certificate, 0o644)
+    write(certificate, &enrolled.certificate, 0o644)?;
+    Ok(address)
+}
+
+/// The first of the controllers that shows the authority that the token names, and the authority's certificate (PEM).
+async fn reach(addresses: &[String], pin: [u8; 32]) -> Result<(String, String), EnrolError> {
+    let mut failed = EnrolError::Settings;
+    for address in addresses {
+        let reached = tokio::time::timeout(PATIENCE, authority(address, pin)).await;
+        match reached.unwrap_or_else(|_| Err("no handshake in time".to_owned())) {
+            Ok(authority) => return Ok((address.clone(), authority)),
+            Err(reason) => failed = EnrolError::Controller { address: address.clone(), reason },
+        }
+    }
+    Err(failed)
 }
 
 /// The fingerprint that a token carries.

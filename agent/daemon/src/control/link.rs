@@ -1,5 +1,6 @@
 //! Connections to the controller, one after the other.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
@@ -25,8 +26,11 @@ use crate::metrics::Metrics;
 /// back in step.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-/// A connection that held this long was a good one: the next attempt is made at once.
+/// A connection that held this long was a good one: patience begins anew.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
+/// One that held this long was worth something: the next attempt is not made late.
+const FAIR_AFTER: Duration = Duration::from_secs(5);
+const FAIR_PAUSE: Duration = Duration::from_secs(2);
 /// A controller that says nothing for this long, keep-alives included, is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,12 +43,13 @@ const WINDOW: usize = 64;
 #[derive(Debug)]
 pub struct Controller {
     settings: ControllerSettings,
+    /// The controllers' addresses, in the order in which this node tries them, and which of them is in use.
+    round: Round,
     endpoint: Endpoint,
     /// Over which the next certificate is asked for.
     channel: Option<Channel>,
     /// Whether the last attempt at that failed.
     renewal_failed: bool,
-    address: String,
     node: NodeId,
     /// Names this life of the spool.
     epoch: u64,
@@ -86,6 +91,13 @@ enum Broken {
     Stopping,
 }
 
+impl Broken {
+    /// Whether the connection was let go on purpose, which is no failure.
+    const fn is_on_purpose(&self) -> bool {
+        matches!(self, Self::Policy | Self::Renewed)
+    }
+}
+
 /// How long to wait before the next attempt.
 #[derive(Debug)]
 struct Patience(Duration);
@@ -95,17 +107,52 @@ impl Patience {
         Self(FIRST_PAUSE)
     }
 
-    /// After a connection that held for `lasted`; `None` where it was let go on purpose, which is no failure and counts as none.
-    fn after(&mut self, broken: &Broken, lasted: Duration) -> Option<Duration> {
-        if matches!(broken, Broken::Policy | Broken::Renewed) {
-            return None;
-        }
+    /// A connection held for so long.
+    fn held(&mut self, lasted: Duration) {
         if lasted >= GOOD_AFTER {
             self.0 = FIRST_PAUSE;
+        } else if lasted >= FAIR_AFTER {
+            self.0 = self.0.min(FAIR_PAUSE);
         }
+    }
+
+    /// What to wait now; the next time it is longer.
+    fn next(&mut self) -> Duration {
         let pause = self.0;
         self.0 = (pause * 2).min(LAST_PAUSE);
-        Some(pause)
+        pause
+    }
+}
+
+/// The controllers' addresses, tried one after the other. Which is the first differs from node to node, so that a fleet spreads over
+/// its controllers, and is the same each time for one node.
+#[derive(Debug)]
+struct Round {
+    addresses: Vec<String>,
+    current: usize,
+    /// How many failed one after the other.
+    failed: usize,
+}
+
+impl Round {
+    /// `addresses` are one at least.
+    fn new(addresses: &[String], node: &NodeId) -> Self {
+        // FNV-1a: the same in every version of the agent.
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = node.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+        let first = usize::try_from(hash % addresses.len().max(1) as u64).unwrap_or_default();
+        Self { addresses: addresses.to_vec(), current: first, failed: 0 }
+    }
+
+    fn address(&self) -> &str {
+        &self.addresses[self.current]
+    }
+
+    /// Goes on to the next after a connection that held for so long and failed; whether there is one that was not asked since the last pause.
+    fn next(&mut self, lasted: Duration) -> bool {
+        self.current = (self.current + 1) % self.addresses.len();
+        self.failed = if lasted >= FAIR_AFTER { 1 } else { self.failed + 1 };
+        !self.failed.is_multiple_of(self.addresses.len())
     }
 }
 
@@ -115,16 +162,20 @@ impl Controller {
     /// # Errors
     /// When a credential cannot be read, or the address cannot be used.
     pub fn new(settings: &ControllerSettings, node: NodeId) -> Result<Self, LinkError> {
-        let endpoint = endpoint(settings)?;
+        let round = Round::new(&settings.addresses, &node);
+        for address in &settings.addresses {
+            endpoint(settings, address)?;
+        }
+        let endpoint = endpoint(settings, round.address())?;
         // A fresh hasher is keyed at random.
         let epoch = std::hash::RandomState::new().build_hasher().finish();
         let spool = Spool::new(Spool::CAPACITY);
         Ok(Self {
             settings: settings.clone(),
+            round,
             endpoint,
             channel: None,
             renewal_failed: false,
-            address: settings.address.clone(),
             node,
             epoch,
             spool,
@@ -150,7 +201,8 @@ impl Controller {
         self.finished = Some(finished);
         self.metrics = metrics;
         let mut patience = Patience::new();
-        let mut complaint = String::new();
+        // What is wrong with each, told once for as long as it is.
+        let mut complaints = BTreeMap::new();
         loop {
             let began = Instant::now();
             let broken = self.connect(&greeting, &mut reports, &mut results, &deliver).await;
@@ -158,19 +210,22 @@ impl Controller {
             if matches!(broken, Broken::Stopping) {
                 return;
             }
-            let Some(pause) = patience.after(&broken, began.elapsed()) else {
-                tracing::info!(controller = self.address, "{broken}");
+            let address = self.round.address().to_owned();
+            if broken.is_on_purpose() {
+                tracing::info!(controller = address, "{broken}");
                 continue;
-            };
-            let told = broken.to_string();
-            if told != complaint {
-                tracing::warn!(
-                    controller = self.address,
-                    waiting = self.spool.len(),
-                    "no link to the controller: {told}"
-                );
-                complaint = told;
             }
+            let told = broken.to_string();
+            if complaints.get(&address) != Some(&told) {
+                let waiting = self.spool.len();
+                tracing::warn!(controller = address, waiting, "no link to the controller: {told}");
+                complaints.insert(address, told);
+            }
+            let lasted = began.elapsed();
+            patience.held(lasted);
+            // The others are asked at once; only when all were is there a pause.
+            let is_asked_at_once = self.round.next(lasted);
+            let pause = if is_asked_at_once { Duration::ZERO } else { patience.next() };
             let end = Instant::now() + jittered(pause);
             // Reports and results keep coming while nobody listens.
             loop {
@@ -210,7 +265,7 @@ impl Controller {
         greeting: &Greeting,
     ) -> Result<(mpsc::Sender<ConnectRequest>, Streaming<ConnectResponse>), Broken> {
         // What is in the files now: a certificate that was renewed, or replaced by hand. Where they cannot be read, what was before.
-        match endpoint(&self.settings) {
+        match endpoint(&self.settings, self.round.address()) {
             Ok(endpoint) => self.endpoint = endpoint,
             Err(error) => tracing::warn!(%error, "the credentials cannot be read anew"),
         }
@@ -240,7 +295,7 @@ impl Controller {
         match first.await.map_err(|_| Broken::NoWelcome)?? {
             Down::Welcome(welcome) if ProtocolVersion::CURRENT.is_compatible(welcome.protocol) => {
                 tracing::info!(
-                    controller = self.address,
+                    controller = self.round.address(),
                     version = welcome.controller_version,
                     "linked to the controller"
                 );
@@ -352,12 +407,12 @@ impl Controller {
 }
 
 /// The way to the controller, with the credentials that are in the files.
-fn endpoint(settings: &ControllerSettings) -> Result<Endpoint, LinkError> {
+fn endpoint(settings: &ControllerSettings, address: &str) -> Result<Endpoint, LinkError> {
     let bad = |error: tonic::transport::Error| LinkError::Address {
-        address: settings.address.clone(),
+        address: address.to_owned(),
         reason: chain(&error),
     };
-    let endpoint = Endpoint::from_shared(settings.address.clone())
+    let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(bad)?
         .connect_timeout(CONNECT_PATIENCE)
         .http2_keep_alive_interval(KEEP_ALIVE)
@@ -419,19 +474,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_grows_by_failures_and_not_by_what_is_done_on_purpose() {
+    fn patience_grows_by_failures_and_shrinks_by_what_held() {
         let mut patience = Patience::new();
-        let short = Duration::from_secs(1);
+        assert_eq!(patience.next(), FIRST_PAUSE);
+        patience.held(Duration::from_secs(1));
+        assert_eq!(patience.next(), FIRST_PAUSE * 2);
         for _ in 0..20 {
-            assert_eq!(patience.after(&Broken::Policy, short), None);
+            assert!(patience.next() <= LAST_PAUSE);
         }
-        assert_eq!(patience.after(&Broken::Closed, short), Some(FIRST_PAUSE));
-        assert_eq!(patience.after(&Broken::Policy, GOOD_AFTER), None);
-        assert_eq!(patience.after(&Broken::NoWelcome, short), Some(FIRST_PAUSE * 2));
-        for _ in 0..20 {
-            assert!(patience.after(&Broken::Closed, short).unwrap() <= LAST_PAUSE);
+        assert_eq!(patience.next(), LAST_PAUSE);
+        patience.held(FAIR_AFTER);
+        assert_eq!(patience.next(), FAIR_PAUSE);
+        patience.held(GOOD_AFTER);
+        assert_eq!(patience.next(), FIRST_PAUSE);
+        assert!(Broken::Policy.is_on_purpose() && !Broken::NoWelcome.is_on_purpose());
+    }
+
+    #[test]
+    fn all_controllers_are_asked_before_there_is_a_pause() {
+        let all = ["a", "b", "c"].map(str::to_owned);
+        let mut firsts = std::collections::BTreeSet::new();
+        for number in 0..30 {
+            let node: NodeId = format!("node-{number}").parse().unwrap();
+            let mut round = Round::new(&all, &node);
+            firsts.insert(round.address().to_owned());
+            let asked: Vec<bool> = (0..6).map(|_| round.next(Duration::ZERO)).collect();
+            assert_eq!(asked, [true, true, false, true, true, false]);
+            assert_eq!(round.address(), Round::new(&all, &node).address());
         }
-        assert_eq!(patience.after(&Broken::Closed, short), Some(LAST_PAUSE));
-        assert_eq!(patience.after(&Broken::Closed, GOOD_AFTER), Some(FIRST_PAUSE));
+        assert_eq!(firsts.len(), all.len());
+        // One that held is followed by the others at once, whatever failed before.
+        let mut round = Round::new(&all, &"n".parse().unwrap());
+        assert!(round.next(Duration::ZERO) && round.next(Duration::ZERO));
+        assert!(round.next(FAIR_AFTER) && round.next(Duration::ZERO) && !round.next(Duration::ZERO));
+        // Who has but one waits each time.
+        let mut round = Round::new(&all[..1], &"n".parse().unwrap());
+        assert!(!round.next(Duration::ZERO) && !round.next(GOOD_AFTER));
     }
 }

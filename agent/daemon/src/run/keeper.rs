@@ -170,8 +170,7 @@ impl Keeper {
         ready: oneshot::Sender<()>,
         metrics: Metrics,
     ) -> Self {
-        let controller = loaded.settings.controller.as_ref();
-        let peers = controller.map(|controller| node::addresses_of(&controller.address)).unwrap_or_default();
+        let peers = node::controllers(loaded.settings.controller.as_ref());
         let (greeting, mut current) = (Greeting::default(), Change::none(clock.now()));
         current.pauses = store.pauses().clone();
         greeting.set_pauses(current.pauses.held());

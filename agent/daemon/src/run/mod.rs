@@ -412,8 +412,7 @@ fn wanted_lists(loaded: &Loaded) -> Wanted {
 /// Adds what the node lives by to what is never cut off.
 fn add_lifelines(loaded: &mut Loaded) {
     let policy = Arc::make_mut(&mut loaded.policy);
-    let controller = loaded.settings.controller.as_ref();
-    let peers = controller.map(|controller| node::addresses_of(&controller.address)).unwrap_or_default();
+    let peers = node::controllers(loaded.settings.controller.as_ref());
     let node::Lifelines { vital, own } = node::lifelines(&peers);
     policy.protected_destinations.extend(peers);
     policy.protected_destinations.extend(vital);

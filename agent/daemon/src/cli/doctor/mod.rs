@@ -105,7 +105,8 @@ fn of_settings(loaded: &Loaded) -> Vec<Finding> {
     findings.push(judge::state_folder(&settings.state_dir, &probe::folder(&settings.state_dir)));
     findings.push(judge::pauses(&probe::pauses(&settings.state_dir)));
     if let Some(controller) = &settings.controller {
-        findings.push(judge::controller(&controller.address, &probe::connect(&controller.address)));
+        let each = controller.addresses.iter();
+        findings.extend(each.map(|address| judge::controller(address, &probe::connect(address))));
         let now = probe::now();
         for path in [&controller.ca, &controller.certificate].into_iter().flatten() {
             findings.push(judge::certificate(path, &probe::read(path), now));
