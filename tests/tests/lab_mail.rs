@@ -140,19 +140,23 @@ fn an_open_relay_is_cut_off_from_port_25_and_its_retries_are_no_abuse() {
     assert_eq!(net.taken().len(), taken);
     let pages = pages.report();
     assert!(pages.answered > 0 && pages.failures.is_empty(), "{pages:?}");
+    // What went through before the block stood may be spam enough by itself; what it holds is none.
     let violations = house.violations().unwrap();
-    assert_eq!(violations.len(), 1, "{violations:#?}");
+    let later = violations.iter().filter(|other| other.id != violation.id);
+    assert!(later.clone().all(|other| other.class == "spam" && other.opened < stands), "{violations:#?}");
     assert_eq!(house.status("alice").unwrap().state, "blocked");
     assert_eq!(house.status("bob").unwrap().state, "clear");
 
     let played = house.close_and_replay(&["customer", BODY]).unwrap();
-    assert_eq!(played.alerts(), ["smtp_relay"]);
+    let alerts = played.alerts();
+    assert_eq!(alerts.first().map(String::as_str), Some("smtp_relay"));
+    assert_eq!(alerts.len(), violations.len(), "{alerts:?}");
 
     // An agent that begins while it goes on takes it for what it is, too.
     postfix.flush(&house.lab.alice).unwrap();
     house.start_agent().unwrap();
     try_again(&postfix, &house.lab.alice);
-    assert_eq!(house.violations().unwrap().len(), 1);
+    assert_eq!(house.violations().unwrap().len(), violations.len());
     assert_eq!(house.close_and_replay(&["customer", BODY]).unwrap().count("alert"), 0);
     assert_eq!(openings(&witness, &ALICE, stands, now()), 0, "nor while it is away");
     assert_eq!(net.taken().len(), taken);
