@@ -248,6 +248,16 @@ impl Tenant {
         self.interfaces.iter().any(|selector| selector.node == *node) || self.is_local_on(node)
     }
 
+    /// The nodes that it may be on, where its ports, users and control groups say so; `None` where it may be on any.
+    #[must_use]
+    pub fn nodes(&self) -> Option<BTreeSet<&NodeId>> {
+        let ports = self.interfaces.iter().map(|selector| Some(&selector.node));
+        let users = self.uids.iter().map(|users| users.node.as_ref());
+        let groups = self.cgroups.iter().map(|group| group.node.as_ref());
+        let all: Option<BTreeSet<&NodeId>> = ports.chain(users).chain(groups).collect();
+        all.filter(|_| self.is_placed())
+    }
+
     /// Whether it may be on `node`.
     #[must_use]
     pub fn may_be_on(&self, node: &NodeId) -> bool {

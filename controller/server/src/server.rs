@@ -32,6 +32,7 @@ use crate::identity::Protection;
 use crate::metrics::Metrics;
 use crate::refusal::ReasonLayer;
 use crate::retention;
+use crate::services::pending::Pending;
 use crate::services::status::Desk;
 use crate::services::{self, House};
 use crate::store::Store;
@@ -164,6 +165,7 @@ impl Controller {
             access: Arc::new(self.config.signing()),
             directory,
             store: store.clone(),
+            pending: Pending::start(store.clone()),
             writer,
             events,
             streams,

@@ -109,13 +109,13 @@ impl Streams {
     /// nodes there are.
     pub fn wake_around(&self, tenant: &Tenant) {
         let registry = self.lock();
-        if !tenant.interfaces.is_empty() && tenant.uids.is_empty() && tenant.cgroups.is_empty() {
-            let nodes = tenant.interfaces.iter().map(|selector| &selector.node);
-            nodes.filter_map(|node| registry.by_node.get(node)).for_each(|entry| entry.wake.notify_one());
-            return;
+        match tenant.nodes() {
+            Some(nodes) => {
+                let there = nodes.into_iter().filter_map(|node| registry.by_node.get(node));
+                there.for_each(|entry| entry.wake.notify_one());
+            }
+            None => registry.by_node.values().for_each(|entry| entry.wake.notify_one()),
         }
-        let meant = registry.by_node.iter().filter(|(node, _)| tenant.may_be_on(node));
-        meant.for_each(|(_, entry)| entry.wake.notify_one());
     }
 
     /// Tells every stream so.

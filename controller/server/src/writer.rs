@@ -393,6 +393,7 @@ fn merge(all: &mut Effects, mut own: Effects) {
     all.ordered.append(&mut own.ordered);
     all.tenants_changed |= own.tenants_changed;
     all.pauses_changed |= own.pauses_changed;
+    all.pauses_told.append(&mut own.pauses_told);
     all.access_changed |= own.access_changed;
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use reeve_policy::{Decision, Name, NodeId, StrikeElsewhere, Tenant, TenantId, TenantStanding, Timestamp};
 
-use super::Map;
+use super::{Map, Tenants};
 
 /// An episode that is held against a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,8 @@ impl Record {
 pub struct Records {
     last: u64,
     by_tenant: Map<TenantId, (u64, Arc<Record>)>,
-    by_change: imbl::OrdMap<u64, TenantId>,
+    /// The tenants that may be on any node, by their last change.
+    anywhere: imbl::OrdMap<u64, TenantId>,
 }
 
 impl Records {
@@ -102,34 +103,61 @@ impl Records {
         self.by_tenant.get(tenant).map(|(_, record)| record)
     }
 
-    /// Takes what follows a tenant now. One that nothing follows any more is told so as long as the controller runs.
-    pub fn set(&mut self, tenant: TenantId, record: Record) {
+    /// Takes what follows a tenant now, of which `tenants` say where it may be. One that nothing follows any more is told so as long as
+    /// the controller runs.
+    pub fn set(&mut self, tenants: &Tenants, id: TenantId, record: Record) {
         self.last += 1;
-        self.by_change.insert(self.last, tenant.clone());
-        if let Some((before, _)) = self.by_tenant.insert(tenant, (self.last, Arc::new(record))) {
-            self.by_change.remove(&before);
+        if tenants.by_id(&id).is_some_and(|tenant| tenant.nodes().is_none()) {
+            self.anywhere.insert(self.last, id.clone());
         }
+        if let Some((before, _)) = self.by_tenant.insert(id, (self.last, Arc::new(record))) {
+            self.anywhere.remove(&before);
+        }
+    }
+
+    /// A tenant is another now, and may be elsewhere: who is there is told what follows it, as if that were new.
+    pub fn place_anew(&mut self, tenants: &Tenants, id: &TenantId) {
+        if let Some(record) = self.get(id).cloned() {
+            self.set(tenants, id.clone(), Arc::unwrap_or_clone(record));
+        }
+    }
+
+    /// The same for all tenants.
+    pub fn place_all_anew(&mut self, tenants: &Tenants) {
+        let all: Vec<TenantId> = self.by_tenant.keys().cloned().collect();
+        all.iter().for_each(|id| self.place_anew(tenants, id));
     }
 
     /// What is there `now`, numbered on from here: whoever was told up to a number is told what has become different.
     #[must_use]
-    pub fn renewed(&self, now: &Self) -> Self {
+    pub fn renewed(&self, tenants: &Tenants, now: &Self) -> Self {
         let mut next = self.clone();
         for (tenant, (_, record)) in &now.by_tenant {
             if self.get(tenant).is_none_or(|before| before != record) {
-                next.set(tenant.clone(), Record::clone(record));
+                next.set(tenants, tenant.clone(), Record::clone(record));
             }
         }
         for tenant in self.by_tenant.keys().filter(|tenant| now.get(tenant).is_none()) {
-            next.set(tenant.clone(), Record::default());
+            next.set(tenants, tenant.clone(), Record::default());
         }
         next
     }
 
-    /// What changed after change number `after`, oldest first.
-    pub fn since(&self, after: u64) -> impl Iterator<Item = (&TenantId, &Arc<Record>)> {
-        let changed = self.by_change.range(after + 1..).map(|(_, tenant)| tenant);
-        changed.filter_map(|tenant| Some((tenant, self.get(tenant)?)))
+    /// What changed after change number `after` of the tenants that may be on a node. It costs what is on the node, and what changed of
+    /// those that may be anywhere, however many others there are.
+    pub fn since<'a>(
+        &'a self,
+        after: u64,
+        tenants: &'a Tenants,
+        node: &'a NodeId,
+    ) -> impl Iterator<Item = (&'a Arc<Tenant>, &'a Arc<Record>)> {
+        let placed = tenants.placed_on(node).filter_map(move |tenant| {
+            let (changed, record) = self.by_tenant.get(&tenant.id)?;
+            (*changed > after).then_some((tenant, record))
+        });
+        let anywhere =
+            self.anywhere.range(after + 1..).filter_map(|(_, id)| Some((tenants.by_id(id)?, self.get(id)?)));
+        placed.chain(anywhere)
     }
 }
 
@@ -161,25 +189,39 @@ mod tests {
         assert_eq!(told, expected);
     }
 
+    /// Some that are anywhere, and one that is on n1.
+    fn people() -> Tenants {
+        let mut all: Vec<Tenant> =
+            ["same", "other", "gone", "new", "a", "b"].map(|id| Tenant::new(id.parse().unwrap())).into();
+        all[5].interfaces.push("n1/tap0".parse().unwrap());
+        Tenants::new(1, all)
+    }
+
+    fn told(records: &Records, people: &Tenants, after: u64, node: &str) -> Vec<(String, Record)> {
+        let node = node.parse().unwrap();
+        let told = records.since(after, people, &node);
+        let mut told: Vec<_> =
+            told.map(|(tenant, record)| (tenant.id.to_string(), Record::clone(record))).collect();
+        told.sort_by(|(one, _), (other, _)| one.cmp(other));
+        told
+    }
+
     #[test]
     fn what_is_read_anew_is_numbered_on() {
+        let people = people();
         let record =
             |opened| Record { strikes: vec![strike("a", "scan", opened, None, 1)], decisions: Vec::new() };
         let (mut before, mut now) = (Records::default(), Records::default());
         for (tenant, opened) in [("same", 1), ("other", 2), ("gone", 3)] {
-            before.set(tenant.parse().unwrap(), record(opened));
+            before.set(&people, tenant.parse().unwrap(), record(opened));
         }
         for (tenant, opened) in [("same", 1), ("other", 20), ("new", 4)] {
-            now.set(tenant.parse().unwrap(), record(opened));
+            now.set(&people, tenant.parse().unwrap(), record(opened));
         }
-        let next = before.renewed(&now);
-        let mut told: Vec<_> = next
-            .since(before.last())
-            .map(|(tenant, record)| (tenant.as_str(), record.strikes.first().map(|strike| strike.opened)))
-            .collect();
-        told.sort();
-        let at = |secs| Some(Timestamp::from_secs(secs));
-        assert_eq!(told, [("gone", None), ("new", at(4)), ("other", at(20))]);
+        let next = before.renewed(&people, &now);
+        let told = told(&next, &people, before.last(), "n1");
+        let expected = [("gone", Record::default()), ("new", record(4)), ("other", record(20))];
+        assert_eq!(told, expected.map(|(tenant, record)| (tenant.to_owned(), record)));
         assert_eq!(next.last(), before.last() + 3);
     }
 
@@ -211,16 +253,33 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_told_again() {
+    fn only_what_changed_is_told_again_and_only_where_the_tenant_may_be() {
+        let people = people();
+        let names = |records: &Records, people: &Tenants, after: u64, node: &str| -> Vec<String> {
+            told(records, people, after, node).into_iter().map(|(tenant, _)| tenant).collect()
+        };
         let mut records = Records::default();
         let (a, b): (TenantId, TenantId) = ("a".parse().unwrap(), "b".parse().unwrap());
-        records.set(a.clone(), Record::default());
-        records.set(b.clone(), Record::default());
+        records.set(&people, a.clone(), Record::default());
+        records.set(&people, b.clone(), Record::default());
         let seen = records.last();
-        records
-            .set(a.clone(), Record { strikes: vec![strike("n", "scan", 1, None, 1)], decisions: Vec::new() });
-        assert_eq!(records.since(seen).map(|(tenant, _)| tenant).collect::<Vec<_>>(), [&a]);
-        assert_eq!(records.since(0).map(|(tenant, _)| tenant).collect::<Vec<_>>(), [&b, &a]);
-        assert_eq!(records.since(records.last()).count(), 0);
+        let struck = Record { strikes: vec![strike("n", "scan", 1, None, 1)], decisions: Vec::new() };
+        records.set(&people, a.clone(), struck);
+        assert_eq!(names(&records, &people, seen, "n1"), ["a"]);
+        assert_eq!(names(&records, &people, 0, "n1"), ["a", "b"]);
+        assert_eq!(names(&records, &people, 0, "n2"), ["a"]);
+        assert!(names(&records, &people, records.last(), "n1").is_empty());
+        // The one goes to another node, the other is on one from now on.
+        let moved = |id: &TenantId, to: &str| Tenant {
+            interfaces: vec![to.parse().unwrap()],
+            ..Tenant::new(id.clone())
+        };
+        let later = people.with(2, vec![moved(&a, "n1/tap1"), moved(&b, "n2/tap0")], &[]);
+        let seen = records.last();
+        [&a, &b].into_iter().for_each(|id| records.place_anew(&later, id));
+        assert_eq!(names(&records, &later, seen, "n1"), ["a"]);
+        assert_eq!(names(&records, &later, seen, "n2"), ["b"]);
+        records.place_all_anew(&people);
+        assert_eq!(names(&records, &people, 0, "n2"), ["a"]);
     }
 }

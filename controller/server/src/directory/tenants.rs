@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use reeve_policy::{InterfaceSelector, Tenant, TenantId};
+use reeve_policy::{InterfaceSelector, NodeId, Tenant, TenantId};
 
 use super::Map;
 use super::prefix::PrefixMap;
@@ -25,6 +25,8 @@ pub struct Tenants {
     in_order: imbl::OrdMap<TenantId, Arc<Tenant>>,
     by_prefix: PrefixMap<Arc<Tenant>>,
     by_interface: Map<InterfaceSelector, Arc<Tenant>>,
+    /// Those that are placed on nodes, by node.
+    by_node: Map<NodeId, imbl::OrdSet<TenantId>>,
     /// What the last versions changed, oldest first: the version before, and whom it changed, added or removed.
     changes: VecDeque<Arc<Change>>,
 }
@@ -86,6 +88,12 @@ impl Tenants {
         for interface in &tenant.interfaces {
             self.by_interface.insert(interface.clone(), Arc::clone(&tenant));
         }
+        for node in tenant.nodes().into_iter().flatten() {
+            match self.by_node.get_mut(node) {
+                Some(there) => _ = there.insert(tenant.id.clone()),
+                None => _ = self.by_node.insert(node.clone(), imbl::OrdSet::unit(tenant.id.clone())),
+            }
+        }
         self.by_id.insert(tenant.id.clone(), Arc::clone(&tenant));
         self.in_order.insert(tenant.id.clone(), tenant);
     }
@@ -99,6 +107,15 @@ impl Tenants {
         for interface in &tenant.interfaces {
             if self.by_interface.get(interface).is_some_and(|owner| owner.id == *id) {
                 self.by_interface.remove(interface);
+            }
+        }
+        for node in tenant.nodes().into_iter().flatten() {
+            let is_deserted = self.by_node.get_mut(node).is_some_and(|there| {
+                there.remove(id);
+                there.is_empty()
+            });
+            if is_deserted {
+                self.by_node.remove(node);
             }
         }
     }
@@ -137,6 +154,11 @@ impl Tenants {
     #[must_use]
     pub fn by_interface(&self, interface: &InterfaceSelector) -> Option<&Arc<Tenant>> {
         self.by_interface.get(interface)
+    }
+
+    /// Those that are placed on a node, by key; not those that may be anywhere.
+    pub fn placed_on(&self, node: &NodeId) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.by_node.get(node).into_iter().flatten().filter_map(|id| self.by_id(id))
     }
 
     /// All of them by key.
@@ -214,6 +236,16 @@ mod tests {
             assert_eq!(after.by_interface(&interface), anew.by_interface(&interface), "{interface}");
         }
         assert_eq!(after.all(), anew.all());
+        for (node, there) in [("n1", vec!["a"]), ("n2", vec!["b"]), ("n3", vec![])] {
+            let on = |tenants: &Tenants| -> Vec<String> {
+                tenants.placed_on(&node.parse().unwrap()).map(|tenant| tenant.id.to_string()).collect()
+            };
+            assert_eq!(
+                (on(&after), on(&anew)),
+                (there.iter().map(ToString::to_string).collect(), on(&anew)),
+                "{node}"
+            );
+        }
         assert_eq!((after.len(), after.version()), (3, 2));
         let same = before.becoming(2, anew.all().values().map(|tenant| Tenant::clone(tenant)).collect());
         assert_eq!((same.all(), same.changed_since(1)), (after.all(), after.changed_since(1)));

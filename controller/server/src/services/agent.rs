@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{House, unreadable, unsound, unwritable};
+use super::{House, unasked, unsound, unwritable};
 use crate::clock;
 use crate::directory::{Snapshot, Tenants};
 use crate::streams::Place;
@@ -40,8 +40,8 @@ struct Session {
     out: mpsc::Sender<Result<ConnectResponse, Status>>,
     progress: watch::Sender<Progress>,
     tenants_version: u64,
-    /// How far it was told what follows tenants, and by which version of them.
-    told: (u64, u64),
+    /// Up to which change it was told what follows tenants.
+    told: u64,
     /// What the agent speaks.
     protocol: ProtocolVersion,
     /// Orders that were sent on this stream.
@@ -108,7 +108,7 @@ impl Service {
             out,
             progress: watch::Sender::new(Progress { acknowledged: greeting.acknowledged, is_broken: false }),
             tenants_version,
-            told: (0, 0),
+            told: 0,
             protocol,
             sent: HashSet::new(),
             pings: 0,
@@ -197,7 +197,7 @@ impl Session {
             self.tenants_version = version;
             self.send(Down::Order(order)).await?;
         }
-        let pending = self.house.store.orders_pending(&self.node).await.map_err(unreadable)?;
+        let pending = self.house.pending.of(&self.node).await.map_err(unasked)?;
         for order in pending {
             if !self.protocol.knows(&order) {
                 // It is older than the order, and waits for a newer agent.
@@ -231,19 +231,15 @@ impl Session {
         if self.protocol.knows(&change) { change } else { whole() }
     }
 
-    /// Sends what follows the tenants that are on the node, or may be: what changed, and all of it when the tenants are others.
+    /// Sends what follows the tenants that are on the node, or may be: what changed since it was told.
     async fn send_standings(&mut self, snapshot: &Snapshot) -> Result<(), Status> {
-        let (by, after) = self.told;
-        let version = snapshot.tenants.version();
-        let after = if by == version { after } else { 0 };
         if !self.protocol.knows(&Order::Standings { standings: Vec::new() }) {
             return Ok(());
         }
-        self.told = (version, snapshot.records.last());
+        let after = std::mem::replace(&mut self.told, snapshot.records.last());
         let now = clock::now();
-        let changed = snapshot.records.since(after);
-        let known = changed.filter_map(|(tenant, record)| Some((snapshot.tenants.by_id(tenant)?, record)));
-        let here = known.filter(|(tenant, _)| tenant.may_be_told_on(&self.node));
+        let changed = snapshot.records.since(after, &snapshot.tenants, &self.node);
+        let here = changed.filter(|(tenant, _)| tenant.has_selectors());
         let mut standings = Vec::new();
         for (tenant, record) in here {
             standings.push(record.told(tenant, &self.node, now));

@@ -10,6 +10,7 @@ mod holds;
 mod notices;
 pub(crate) mod operator;
 pub(crate) mod orders;
+pub(crate) mod pending;
 pub(crate) mod status;
 mod tenants;
 mod usage;
@@ -33,6 +34,7 @@ use crate::refusal::Reason;
 use crate::store::{Store, StoreError};
 use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
+use pending::{Pending, PendingError};
 
 /// What the services share.
 #[derive(Clone, Debug)]
@@ -44,6 +46,7 @@ pub(crate) struct House {
     pub directory: Arc<Directory>,
     pub store: Store,
     pub writer: Writer,
+    pub pending: Pending,
     pub events: Events,
     pub streams: Streams,
     pub metrics: Metrics,
@@ -95,6 +98,16 @@ pub(crate) fn no_node(node: &impl std::fmt::Display) -> Status {
 /// There is no such violation.
 pub(crate) fn no_violation(id: &impl std::fmt::Display) -> Status {
     Reason::ViolationNotFound.about(format!("there is no violation {id}"), [("violation", id.to_string())])
+}
+
+pub(crate) fn unasked(error: PendingError) -> Status {
+    match error {
+        PendingError::Stopping => Status::unavailable(error.to_string()),
+        PendingError::Store(error) => {
+            tracing::error!(%error, "the database failed");
+            Status::unavailable("the database failed; the controller's log tells more")
+        }
+    }
 }
 
 pub(crate) fn unsound(error: WireError) -> Status {

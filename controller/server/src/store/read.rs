@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reeve_policy::notice::{Explained, Office};
 use reeve_policy::{
     Action, Alert, Decision, DecisionId, Dossier, Evidence, Lift, Measure, MeasureCounters, Month, NodeEvent,
-    NodeHealth, NodeId, Notice, Order, OrderId, RelayChecked, Tenant, TenantId, Timestamp, Violation,
+    NodeHealth, NodeId, Notice, Order, OrderId, Pause, RelayChecked, Tenant, TenantId, Timestamp, Violation,
     ViolationId, ViolationState,
 };
 
@@ -259,20 +259,15 @@ pub(crate) async fn snapshot(conn: &mut Connection, policies: &Policies) -> Resu
     let mut records = Records::default();
     for tenant in super::write::followed(conn, now).await? {
         let record = super::write::record(conn, &tenant, now).await?;
-        records.set(tenant, record);
+        records.set(&people, tenant, record);
     }
     Ok(Snapshot { tenants: people, standings, records: Arc::new(records), paused })
 }
 
 /// Where policy takes no new measure.
 pub(super) async fn paused(conn: &mut Connection) -> Result<Paused, StoreError> {
-    let mut paused = Paused::default();
-    for (target, row) in pauses(conn).await? {
-        match target {
-            None => paused.fleet = Some(row.pause),
-            Some(node) => _ = paused.ordered.insert(node, row.pause),
-        }
-    }
+    let (fleet, ordered) = ordered_pauses(conn).await?;
+    let mut paused = Paused { fleet, ordered, ..Paused::default() };
     let told: Vec<(String, Vec<u8>)> =
         sqlx::query_as("SELECT name, health FROM nodes WHERE health IS NOT NULL").fetch_all(conn).await?;
     for (node, health) in told {
@@ -281,6 +276,20 @@ pub(super) async fn paused(conn: &mut Connection) -> Result<Paused, StoreError> 
         }
     }
     Ok(paused)
+}
+
+/// What operators paused: the fleet, and single nodes.
+pub(super) async fn ordered_pauses(
+    conn: &mut Connection,
+) -> Result<(Option<Pause>, BTreeMap<NodeId, Pause>), StoreError> {
+    let (mut fleet, mut ordered) = (None, BTreeMap::new());
+    for (target, row) in pauses(conn).await? {
+        match target {
+            None => fleet = Some(row.pause),
+            Some(node) => _ = ordered.insert(node, row.pause),
+        }
+    }
+    Ok((fleet, ordered))
 }
 
 /// The measures that stand and that a lift would take, by node and decision; at most `limit` of them, and how many there are.
@@ -568,18 +577,20 @@ impl Store {
         ))
     }
 
-    /// The orders that a node has not answered, oldest first.
+    /// The orders that these nodes have not answered, oldest first of each.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn orders_pending(&self, node: &NodeId) -> Result<Vec<Order>, StoreError> {
-        let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
-            "SELECT body FROM orders WHERE node = $1 AND state = 'pending' ORDER BY created, id",
-        )
-        .bind(node.as_str())
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(|(body,)| Order::decode(body)).collect()
+    pub async fn orders_pending(&self, nodes: &[NodeId]) -> Result<Vec<(NodeId, Order)>, StoreError> {
+        let mut query = Select::new("SELECT node, body FROM orders WHERE state = 'pending' AND node IN (");
+        // Few lengths are few statements for the engine to prepare.
+        for place in 0..nodes.len().next_power_of_two() {
+            query.push(if place == 0 { "" } else { ", " });
+            query.push_bind(nodes.get(place).or(nodes.last()).map_or("", |node| node.as_str()));
+        }
+        query.push(") ORDER BY node, created, id");
+        let rows: Vec<(String, Vec<u8>)> = query.fetch_all(&self.readers).await?;
+        rows.iter().map(|(node, body)| Ok((name("node", node)?, Order::decode(body)?))).collect()
     }
 
     /// What became of an order, by node.

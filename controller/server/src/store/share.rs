@@ -334,7 +334,7 @@ fn encode(effects: &Effects) -> Vec<u8> {
         touched: effects.touched.iter().map(ToString::to_string).collect(),
         ordered: effects.ordered.iter().map(ToString::to_string).collect(),
         tenants_changed: effects.tenants_changed,
-        pauses_changed: effects.pauses_changed,
+        pauses_changed: effects.pauses_changed || !effects.pauses_told.is_empty(),
         access_changed: effects.access_changed,
         events: effects.events.iter().map(happened).collect(),
     };

@@ -412,7 +412,9 @@ fn elsewhere(
 /// Everything as it is on disk, numbered on from what is in memory.
 async fn anew(conn: &mut Connection, base: &Snapshot, policies: &Policies) -> Result<Snapshot, StoreError> {
     let mut next = crate::store::snapshot(conn, policies).await?;
-    next.records = Arc::new(base.records.renewed(&next.records));
+    let mut records = base.records.renewed(&next.tenants, &next.records);
+    records.place_all_anew(&next.tenants);
+    next.records = Arc::new(records);
     Ok(next)
 }
 
@@ -421,7 +423,7 @@ fn note(others: &[Change], theirs: &mut Effects) {
     for change in others {
         theirs.touched.extend(change.touched.iter().cloned());
         theirs.tenants_changed |= change.tenants_changed;
-        theirs.pauses_changed |= change.pauses_changed;
+        theirs.pauses_changed_elsewhere |= change.pauses_changed;
         theirs.access_changed |= change.access_changed;
     }
 }
@@ -449,11 +451,14 @@ async fn refresh_tenants(
     match next.tenants.changed_since(before.version()) {
         // Who reads why it is held may read another language now.
         Some(whom) => {
-            let whom = whom.into_iter().cloned().collect();
+            let whom: std::collections::BTreeSet<_> = whom.into_iter().cloned().collect();
+            let records = Arc::make_mut(&mut next.records);
+            whom.iter().for_each(|id| records.place_anew(&next.tenants, id));
             effects.touched.extend(held.filter(|id| next.tenants.is_concerned(id, &whom)).cloned());
             effects.changed.extend(whom);
         }
         None => {
+            Arc::make_mut(&mut next.records).place_all_anew(&next.tenants);
             effects.touched.extend(held.cloned());
             effects.changed.extend(next.tenants.all().keys().cloned());
         }
@@ -469,9 +474,9 @@ async fn refresh(
     effects: &mut Effects,
 ) -> Result<std::collections::BTreeSet<reeve_policy::TenantId>, StoreError> {
     let mut followed = std::collections::BTreeSet::new();
-    if effects.pauses_changed {
+    if effects.pauses_changed || effects.pauses_changed_elsewhere || !effects.pauses_told.is_empty() {
         let next = next.get_or_insert_with(|| base.clone());
-        next.paused = Arc::new(write::paused(conn).await?);
+        write::update_paused(conn, Arc::make_mut(&mut next.paused), effects).await?;
     }
     for tenant in &effects.touched {
         let standing = write::standing(conn, tenant, &effects.desk).await?;
@@ -491,7 +496,8 @@ async fn refresh(
         let before = known.records.get(tenant);
         if before.map_or(!record.is_empty(), |before| **before != record) {
             let next = next.get_or_insert_with(|| base.clone());
-            Arc::make_mut(&mut next.records).set(tenant.clone(), record);
+            let people = Arc::clone(&next.tenants);
+            Arc::make_mut(&mut next.records).set(&people, tenant.clone(), record);
             followed.insert(tenant.clone());
         }
     }

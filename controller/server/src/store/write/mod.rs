@@ -17,10 +17,10 @@ mod reports;
 mod retain;
 mod tenants;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use reeve_policy::{NodeId, TenantId, Timestamp};
+use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
 pub use follow::{followed, record};
 pub(super) use greet::ABSENT;
@@ -71,8 +71,12 @@ pub struct Effects {
     pub changed: BTreeSet<TenantId>,
     /// Whether the tenants changed.
     pub tenants_changed: bool,
-    /// Whether what is paused, or what a node says of it, changed.
+    /// Whether what operators paused changed.
     pub pauses_changed: bool,
+    /// What nodes say of their pause, where they say something else now.
+    pub pauses_told: BTreeMap<NodeId, Option<Pause>>,
+    /// Whether any of that changed at another controller.
+    pub pauses_changed_elsewhere: bool,
     /// Whether somebody else may call now.
     pub access_changed: bool,
 }
@@ -92,6 +96,8 @@ impl Effects {
             changed: BTreeSet::new(),
             tenants_changed: false,
             pauses_changed: false,
+            pauses_told: BTreeMap::new(),
+            pauses_changed_elsewhere: false,
             access_changed: false,
         }
     }
@@ -105,12 +111,28 @@ pub async fn standing(conn: &mut Connection, tenant: &TenantId, desk: &Desk) -> 
     super::read::standing(conn, tenant, desk).await
 }
 
-/// The pauses as the transaction leaves them: those that operators ordered, and those that nodes tell of.
+/// Takes over into `paused` what the transaction, or another controller, changed of what operators paused and nodes tell of it. Where it
+/// was this one, no node is looked at but those that say something else now.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn paused(conn: &mut Connection) -> Result<Paused, StoreError> {
-    super::read::paused(conn).await
+pub async fn update_paused(
+    conn: &mut Connection,
+    paused: &mut Paused,
+    effects: &Effects,
+) -> Result<(), StoreError> {
+    if effects.pauses_changed_elsewhere {
+        *paused = super::read::paused(conn).await?;
+    } else if effects.pauses_changed {
+        (paused.fleet, paused.ordered) = super::read::ordered_pauses(conn).await?;
+    }
+    for (node, pause) in &effects.pauses_told {
+        match pause {
+            Some(pause) => _ = paused.nodes.insert(node.clone(), pause.clone()),
+            None => _ = paused.nodes.remove(node),
+        }
+    }
+    Ok(())
 }
 
 /// The tenants as the transaction leaves them, sharing what is the same with those that are `known`.

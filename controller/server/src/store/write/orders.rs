@@ -389,6 +389,29 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Gives every node an order of the fleet's.
+pub(super) async fn insert_for_all(
+    conn: &mut Connection,
+    id: &OrderId,
+    order: &Order,
+    scope: PauseScope,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // SQLite takes the conflict clause for one of a join without the condition.
+    sqlx::query(
+        "INSERT INTO orders (node, id, kind, tenant, decision, scope, created, state, body) \
+         SELECT name, $1, $2, NULL, NULL, $3, $4, 'pending', $5 FROM nodes WHERE TRUE ON CONFLICT DO NOTHING",
+    )
+    .bind(id.0.as_str())
+    .bind(order.name())
+    .bind(scope.name())
+    .bind(nanos(now))
+    .bind(order.encode())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes a node's answer. A measure imposed stands; a tenant released is held by nothing there and has no open
 /// episode. Reports say the same with counters, before or after.
 ///

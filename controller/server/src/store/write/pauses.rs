@@ -12,7 +12,7 @@ use reeve_proto::session::Hello;
 use super::super::row::{name, nanos, time};
 use super::super::{Connection, StoreError};
 use super::Effects;
-use super::orders::{About, OrderTaken, Requested, insert, nodes, remember, repeated};
+use super::orders::{About, OrderTaken, Requested, insert, insert_for_all, nodes, remember, repeated};
 
 /// What an operator pauses or resumes: the fleet or one node.
 pub type Target = Option<NodeId>;
@@ -84,7 +84,7 @@ pub async fn pause(
     .execute(&mut *conn)
     .await?;
     let order = Order::Pause { id: asked.id.clone(), scope, pause, lift: asked.lift };
-    give_all(conn, &nodes, scope, &order, effects).await?;
+    give_all(conn, nodes, scope, &order, effects).await?;
     remember(conn, requested, &asked.id, None, effects.now).await?;
     Ok(OrderTaken::Ordered { id: asked.id.clone(), decision: None })
 }
@@ -111,7 +111,7 @@ pub async fn resume(
         .await?;
     let (by, reason) = (asked.by.clone(), asked.reason.clone());
     let order = Order::Resume { id: asked.id.clone(), scope, by, reason };
-    give_all(conn, &nodes, scope, &order, effects).await?;
+    give_all(conn, nodes, scope, &order, effects).await?;
     remember(conn, requested, &asked.id, None, effects.now).await?;
     let taken = OrderTaken::Ordered { id: asked.id.clone(), decision: None };
     Ok((taken, Some(ended.rows_affected() > 0)))
@@ -150,18 +150,36 @@ pub(super) async fn order_pauses(
     Ok(())
 }
 
-/// See [`give`]: all of `nodes`, and whoever watches is told.
+/// See [`give`]: to whom the scope is about, and whoever watches is told. A fleet takes three statements however large it is.
 async fn give_all(
     conn: &mut Connection,
-    nodes: &[NodeId],
+    nodes: Vec<NodeId>,
     scope: PauseScope,
     order: &Order,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    for node in nodes {
-        give(conn, node, scope, order, effects).await?;
-    }
     effects.pauses_changed = true;
+    if scope == PauseScope::Node {
+        for node in &nodes {
+            give(conn, node, scope, order, effects).await?;
+        }
+        return Ok(());
+    }
+    let Some(id) = order.id() else { return Ok(()) };
+    sqlx::query(
+        "UPDATE orders SET state = 'superseded', answered = $1 WHERE scope = $2 AND state = 'pending' AND id <> $3",
+    )
+    .bind(nanos(effects.now))
+    .bind(scope.name())
+    .bind(id.0.as_str())
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query("UPDATE orders SET state = 'pending', answered = NULL, detail = '' WHERE id = $1")
+        .bind(id.0.as_str())
+        .execute(&mut *conn)
+        .await?;
+    insert_for_all(conn, id, order, scope, effects.now).await?;
+    effects.ordered.extend(nodes);
     Ok(())
 }
 

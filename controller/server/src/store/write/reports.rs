@@ -449,7 +449,9 @@ async fn store_health(
         .await?;
     // What cannot be read back is as good as nothing.
     let before = before.and_then(|(body,)| NodeHealth::decode(&body?).ok());
-    effects.pauses_changed |= before.and_then(|before| before.paused) != health.paused;
+    if before.and_then(|before| before.paused) != health.paused {
+        effects.pauses_told.insert(node.clone(), health.paused.clone());
+    }
     sqlx::query("UPDATE nodes SET health = $1, agent_version = $2, last_seen = $3 WHERE name = $4")
         .bind(health.encode())
         .bind(health.agent_version.as_str())
