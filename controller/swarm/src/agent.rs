@@ -29,19 +29,26 @@ use crate::inventory::Inventory;
 
 /// Reports that were acknowledged and are sent again all the same after an interruption, as when the acknowledgement was lost.
 const KEPT: usize = 3;
+/// Between attempts to find a controller, from the first to the last: shorter than an agent's, as these are not kept waiting on purpose.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Steps of an incident.
 const STEPS: u64 = 6;
 
 /// What all agents share.
 pub struct Fleet {
     pub inventory: Inventory,
-    endpoints: Vec<Endpoint>,
+    /// Of each agent, the way to each controller.
+    endpoints: Vec<Vec<Endpoint>>,
     version: u64,
     /// Between two reports, and two heartbeats, of one agent.
     every: Duration,
     heartbeat: Duration,
     seconds: u64,
     reconnect: u32,
+    /// Whether controllers are killed: then a connection that breaks is made again, wherever it can be.
+    is_rough: bool,
     phase: watch::Sender<Phase>,
     pub connected: AtomicU64,
     pub sent: AtomicU64,
@@ -53,6 +60,8 @@ pub struct Fleet {
     pub versions: AtomicU64,
     /// Microseconds from a report until its acknowledgement.
     latencies: Mutex<Vec<u32>>,
+    /// From when until when agents were without a controller.
+    gaps: Mutex<Vec<(Instant, Instant)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +106,8 @@ impl Fleet {
             heartbeat: Duration::from_secs(cli.heartbeat.max(1)),
             seconds: cli.seconds,
             reconnect: cli.reconnect,
+            is_rough: cli.kill.is_some(),
+            gaps: Mutex::default(),
             phase: watch::Sender::new(Phase::Connecting),
             connected: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -116,6 +127,11 @@ impl Fleet {
     /// Lets them send nothing new, and end when all is acknowledged.
     pub fn end(&self) {
         self.phase.send_replace(Phase::Settling);
+    }
+
+    /// From when until when agents were without a controller, where that was not of their own doing.
+    pub fn gaps(&self) -> Vec<(Instant, Instant)> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn latencies(&self) -> Vec<u32> {
@@ -167,7 +183,7 @@ pub async fn live(number: u32, fleet: Arc<Fleet>, room: Arc<Semaphore>) -> anyho
     };
     let mut line = {
         let _place = room.acquire().await?;
-        agent.connect().await?
+        agent.connect(0).await?
     };
     fleet.connected.fetch_add(1, Relaxed);
     // Spread over the time, as a fleet's are.
@@ -188,9 +204,17 @@ pub async fn live(number: u32, fleet: Arc<Fleet>, room: Arc<Semaphore>) -> anyho
             break_at = Some(TokioInstant::now() + after);
         }
         let is_broken = tokio::select! {
-            message = line.down.message() => match message.context("the controller ended the stream")? {
-                Some(message) => agent.take(message, &line).await?,
-                None => bail!("the controller hung up on {}", agent.node),
+            message = line.down.message() => match message {
+                Ok(Some(message)) => agent.take(message, &line).await?,
+                broken if fleet.is_rough => {
+                    drop(broken);
+                    line = agent.connect_again().await;
+                    false
+                }
+                broken => {
+                    broken.context("the controller ended the stream")?;
+                    bail!("the controller hung up on {}", agent.node)
+                }
             },
             _ = report.tick(), if now == Phase::Reporting => agent.report(&line).await?,
             _ = heartbeat.tick(), if now != Phase::Settling => agent.beat(&line).await?,
@@ -201,7 +225,7 @@ pub async fn live(number: u32, fleet: Arc<Fleet>, room: Arc<Semaphore>) -> anyho
             drop(line);
             agent.seen.insert("broke off".into());
             fleet.reconnected.fetch_add(1, Relaxed);
-            line = agent.connect().await?;
+            line = if fleet.is_rough { agent.connect_again().await } else { agent.connect(0).await? };
         }
     }
 }
@@ -211,9 +235,29 @@ impl Agent {
         self.seen.contains("broke off")
     }
 
-    /// Connects and is welcomed, and sends again what was not acknowledged, and some of what was.
-    async fn connect(&mut self) -> anyhow::Result<Line> {
-        let endpoint = &self.fleet.endpoints[self.number as usize];
+    /// Connects to whichever controller takes it, as an agent does that knows them all: a short pause when none did.
+    async fn connect_again(&mut self) -> Line {
+        let began = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            for number in 0..self.fleet.endpoints[self.number as usize].len() {
+                let connecting = tokio::time::timeout(CONNECT_PATIENCE, self.connect(number));
+                if let Ok(Ok(line)) = connecting.await {
+                    let mut gaps = self.fleet.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+                    gaps.push((began, Instant::now()));
+                    return line;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// Connects to the controller that is so many behind its first and is welcomed, and sends again what was not acknowledged, and some of
+    /// what was.
+    async fn connect(&mut self, after: usize) -> anyhow::Result<Line> {
+        let endpoints = &self.fleet.endpoints[self.number as usize];
+        let endpoint = &endpoints[(self.number as usize + after) % endpoints.len()];
         let channel = endpoint.connect().await.with_context(|| format!("{} connects", self.node))?;
         let (up, receiver) = mpsc::channel(16);
         let hello = Hello {
@@ -253,7 +297,7 @@ impl Agent {
         match Down::try_from(message)? {
             Down::Welcome(_) => bail!("a second welcome"),
             Down::Ack(number) => self.acknowledge(number),
-            Down::Ping(nonce) => line.up.send((&Up::Pong(nonce)).into()).await?,
+            Down::Ping(nonce) => self.answer(Up::Pong(nonce), line).await?,
             Down::Order(Order::Tenants { version, .. } | Order::TenantsChanged { version, .. }) => {
                 self.version = self.version.max(version);
                 self.fleet.versions.fetch_add(1, Relaxed);
@@ -264,7 +308,7 @@ impl Agent {
                         self.fleet.orders.fetch_add(1, Relaxed);
                     }
                     let result = OrderResult { id: id.clone(), at: now(), result: Ok(()) };
-                    line.up.send((&Up::OrderResult(result)).into()).await?;
+                    self.answer(Up::OrderResult(result), line).await?;
                 }
             }
         }
@@ -282,13 +326,24 @@ impl Agent {
         }
     }
 
+    async fn answer(&self, up: Up, line: &Line) -> anyhow::Result<()> {
+        match line.up.send((&up).into()).await {
+            Err(_) if self.fleet.is_rough => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+
     async fn send(&mut self, report: Report, line: &Line) -> anyhow::Result<()> {
         self.sequence += 1;
         let up = Up::Report { sequence: self.sequence, report: Ok(Box::new(report)) };
         let request = ConnectRequest::from(&up);
         self.spool.push_back((self.sequence, request.clone(), Instant::now()));
         self.fleet.sent.fetch_add(1, Relaxed);
-        Ok(line.up.send(request).await?)
+        // On a line that broke it is sent again: what came down it tells so.
+        match line.up.send(request).await {
+            Err(_) if self.fleet.is_rough => Ok(()),
+            sent => Ok(sent?),
+        }
     }
 
     async fn beat(&mut self, line: &Line) -> anyhow::Result<bool> {

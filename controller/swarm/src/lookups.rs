@@ -68,7 +68,7 @@ pub async fn all(house: &House, inventory: Inventory, each: Duration) -> anyhow:
     let in_process = tokio::task::spawn_blocking(move || in_process(inventory, each)).await?;
     let mut askers = Vec::new();
     for number in 0..ASKERS {
-        let client = StatusServiceClient::new(house.operator(Some(address(number))).await?);
+        let client = StatusServiceClient::new(house.portal(address(number)).await?);
         askers.push((client, Scattered(number)));
     }
     let over_grpc = measure(askers, each, move |(mut client, mut any)| async move {
@@ -98,7 +98,7 @@ pub async fn all(house: &House, inventory: Inventory, each: Duration) -> anyhow:
     // As many as the share of each lasts: the bound is on subjects.
     let mut askers = Vec::new();
     for number in 0..ASKERS / 4 {
-        let client = StatusServiceClient::new(house.operator(Some(address(number + 2 * ASKERS))).await?);
+        let client = StatusServiceClient::new(house.portal(address(number + 2 * ASKERS)).await?);
         askers.push((client, Scattered(number), 0));
     }
     let batches = measure(askers, each, move |(mut client, mut any, asked)| async move {
@@ -220,7 +220,7 @@ fn in_process(inventory: Inventory, time: Duration) -> Speed {
 
 /// A connection of HTTP/1.1 that is kept.
 async fn http(house: &House, from: IpAddr) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
-    let (ca, certificate, key) = house.operators_files()?;
+    let (ca, certificate, key) = house.portals_files()?;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes())?)?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -232,7 +232,7 @@ async fn http(house: &House, from: IpAddr) -> anyhow::Result<SendRequest<Empty<B
         )?;
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(from, 0))?;
-    let stream = socket.connect(house.http).await.context("the port for HTTP")?;
+    let stream = socket.connect(house.http()).await.context("the port for HTTP")?;
     stream.set_nodelay(true)?;
     let stream =
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?;

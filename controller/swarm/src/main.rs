@@ -8,6 +8,7 @@
 //! detection or kernels, nor a first sync of all tenants: agents come as those that have them.
 
 mod agent;
+mod chaos;
 mod house;
 mod inventory;
 mod lookups;
@@ -15,8 +16,8 @@ mod lookups;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -27,7 +28,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use agent::{Fleet, Sent};
-use house::House;
+use house::{Engine, House};
 use inventory::Inventory;
 
 /// Agents that connect at a time: a handshake costs both sides a millisecond of a core.
@@ -60,6 +61,16 @@ struct Cli {
     /// How many agents in a hundred break off once and come back.
     #[arg(long, default_value_t = 5)]
     reconnect: u32,
+    /// What the controllers keep their state in.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    engine: Engine,
+    /// How many controllers; more than one share a PostgreSQL.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    controllers: u8,
+    /// Kill a controller or the database about every so many seconds, in place of measuring: what was acknowledged is to be there
+    /// once, and nobody is to be without an answer for long.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    kill: Option<u64>,
     /// Where `reeve-controller` is; beside this program if left out.
     #[arg(long, value_name = "FILE")]
     controller: Option<PathBuf>,
@@ -96,8 +107,10 @@ struct Figures {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let played = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(play(&cli)));
-    let printed = played.and_then(|figures| print(&figures, cli.json));
+    let printed = runtime.map_err(anyhow::Error::from).and_then(|runtime| match cli.kill {
+        Some(every) => runtime.block_on(rough(&cli, Duration::from_secs(every))),
+        None => runtime.block_on(play(&cli)).and_then(|figures| print(&figures, cli.json)),
+    });
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,8 +128,9 @@ async fn play(cli: &Cli) -> anyhow::Result<Figures> {
         prefixes: u64::from(cli.tenants) * u64::from(cli.addresses),
         ..Figures::default()
     };
-    let mut house = House::start(cli.controller.as_deref()).await?;
-    let operator = house.operator(None).await?;
+    let house = House::start(cli.controller.as_deref(), cli.engine, cli.controllers.into()).await?;
+    let house = Arc::new(house);
+    let operator = house.operator(0).await?;
     let began = Instant::now();
     let version = inventory.import(&operator).await?;
     figures.import_ms = millis(began.elapsed());
@@ -178,6 +192,77 @@ async fn play(cli: &Cli) -> anyhow::Result<Figures> {
         acknowledged_p99_ms: lookups::quantile(&latencies, 0.99) / 1_000.0,
         ..figures
     })
+}
+
+/// The longest that an agent may be without an answer while a controller lives.
+const LONGEST_GAP: Duration = Duration::from_secs(5);
+/// A person acts so often while controllers are killed.
+const ACT_EVERY: Duration = Duration::from_millis(200);
+
+/// Kills controllers and the database while agents report and a person acts, and checks what is on disk then.
+async fn rough(cli: &Cli, every: Duration) -> anyhow::Result<()> {
+    let inventory = Inventory { tenants: cli.tenants, addresses: cli.addresses, nodes: cli.agents };
+    ensure!(
+        cli.engine == Engine::Postgres && cli.controllers > 1,
+        "--kill takes --engine postgres and several --controllers"
+    );
+    let house = Arc::new(House::start(cli.controller.as_deref(), cli.engine, cli.controllers.into()).await?);
+    let version = inventory.import(&house.operator(0).await?).await?;
+    let fleet = Arc::new(Fleet::new(cli, inventory, version, &house)?);
+    let mut agents = JoinSet::new();
+    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTING));
+    for number in 0..cli.agents {
+        agents.spawn(agent::live(number, Arc::clone(&fleet), Arc::clone(&room)));
+    }
+    until("every agent is connected", Duration::from_secs(600), || {
+        fleet.connected.load(Relaxed) == u64::from(cli.agents)
+    })
+    .await?;
+    fleet.begin();
+    let (end, log) = (Instant::now() + Duration::from_secs(cli.seconds), Arc::default());
+    let killing = tokio::spawn(chaos::kill(Arc::clone(&house), every, end, Arc::clone(&log)));
+    let acts = chaos::act(Arc::clone(&house), inventory, ACT_EVERY, end).await?;
+    killing.await??;
+    fleet.end();
+    let mut sent = Sent::default();
+    let settled = tokio::time::timeout(SETTLING, async {
+        while let Some(one) = agents.join_next().await {
+            sent.add(&one.context("an agent's task failed")??);
+        }
+        anyhow::Ok(())
+    });
+    settled.await.context("not everything was acknowledged in time")??;
+    house.stop().await?;
+    let stored = house.stored().await?;
+    let (orders, ids) = house.pauses().await?;
+    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut gaps: Vec<Duration> = fleet.gaps().into_iter().map(|gap| log.unexcused(gap)).collect();
+    gaps.sort_unstable();
+    let longest = gaps.last().copied().unwrap_or_default();
+    let median = gaps.get(gaps.len() / 2).copied().unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "killed: controllers {} times, the database {} times", log.controllers, log.database)?;
+    writeln!(
+        out,
+        "reports: {} sent, {} sent twice, {} stored",
+        sent.reports,
+        fleet.resent.load(Relaxed),
+        stored.sent.reports
+    )?;
+    writeln!(out, "acts: {acts} acknowledged, {ids} stored, on {orders} nodes")?;
+    writeln!(
+        out,
+        "agents without a controller while one lived: {} times, {:.1} s at the median, {:.1} s at the most",
+        gaps.len(),
+        median.as_secs_f64(),
+        longest.as_secs_f64()
+    )?;
+    ensure!(stored.refused == 0, "{} reports were refused", stored.refused);
+    ensure!(sent == stored.sent, "sent {sent:?}, but the database holds {:?}", stored.sent);
+    ensure!(acts == ids && acts == orders, "{acts} acts were acknowledged");
+    ensure!(longest <= LONGEST_GAP, "an agent was without an answer for {longest:?}");
+    ensure!(log.controllers > 0, "nothing was killed: more --seconds");
+    Ok(())
 }
 
 /// Pauses the fleet and resumes it; how long until each had reached every agent.
