@@ -102,10 +102,10 @@ pub(crate) fn no_violation(id: &impl std::fmt::Display) -> Status {
 
 pub(crate) fn unasked(error: PendingError) -> Status {
     match error {
-        PendingError::Stopping => Status::unavailable(error.to_string()),
+        PendingError::Stopping => Reason::ControllerStopping.status(error.to_string()),
         PendingError::Store(error) => {
             tracing::error!(%error, "the database failed");
-            Status::unavailable("the database failed; the controller's log tells more")
+            Reason::DatabaseUnavailable.status("the database failed; the controller's log tells more")
         }
     }
 }
