@@ -11,8 +11,9 @@ use common::{Agent, Running, call};
 use reeve_controller::auth::{MAX_PENDING_OF_ADDRESS, PATIENCE, Role};
 use reeve_controller::pki::{self, Wanted};
 use reeve_policy::{Loss, Report, Timestamp, Violation, ViolationId, ViolationState, Window};
+use reeve_proto::agent::v1::agent_service_client::AgentServiceClient;
 use reeve_proto::agent::v1::enrolment_service_client::EnrolmentServiceClient;
-use reeve_proto::agent::v1::{EnrollRequest, RenewRequest};
+use reeve_proto::agent::v1::{ConnectRequest, EnrollRequest, RenewRequest, connect_request};
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{
@@ -20,6 +21,7 @@ use reeve_proto::operator::v1::{
     ListTenantsRequest, ListViolationsRequest, RevokeRequest, RevokeTokenRequest, Role as WireRole,
     SuspendRequest, WatchRequest, revoke_request,
 };
+use reeve_proto::session::{Hello, ProtocolVersion, Up};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -644,6 +646,155 @@ async fn what_is_sql_or_a_header_or_a_path_is_a_text_or_refused() {
     let tenants = operator.list_tenants(ListTenantsRequest::default()).await.unwrap().into_inner().tenants;
     assert_eq!(tenants.len(), 1);
     assert!(!dir.path().join("nodes/..crt").exists());
+    controller.stop().await;
+}
+
+/// A controller of its own process, without certificates; what it logs goes to a file.
+struct Logging(std::process::Child);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_say_is_never_a_line_of_the_log_of_its_own() {
+    let forged = "2026-01-01T00:00:00.000000Z  INFO a tenant was released tenant=alice";
+    let evil = format!("x\r\n{forged}\n\u{1b}[2J\u{9b}0m");
+    for format in ["text", "json"] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let _controller = Logging(
+            std::process::Command::new(env!("CARGO_BIN_EXE_reeve-controller"))
+                .args([
+                    "run",
+                    "--log",
+                    "debug",
+                    "--log-format",
+                    format,
+                    "--listen",
+                    &format!("127.0.0.1:{port}"),
+                ])
+                .arg("--dir")
+                .arg(dir.path())
+                .stderr(std::fs::File::create(&log).unwrap())
+                .spawn()
+                .unwrap(),
+        );
+        let read = || std::fs::read_to_string(&log).unwrap();
+        until("it listens", PATIENCE, async || read().contains("listening")).await;
+        let channel =
+            Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect().await.unwrap();
+
+        // The version of an agent, and a report that cannot be read, whose words are in what is said against it.
+        let (up, receiver) = tokio::sync::mpsc::channel(8);
+        let hello = Hello {
+            node: "n1".parse().unwrap(),
+            agent_version: evil.clone(),
+            protocol: ProtocolVersion::CURRENT,
+            epoch: 1,
+            tenants_version: 0,
+            measures: Vec::new(),
+            pauses: Vec::new(),
+            policy: String::new(),
+        };
+        up.send((&Up::Hello(hello)).into()).await.unwrap();
+        let mut report = ConnectRequest::from(&Up::Report { sequence: 1, report: Ok(Box::new(violation())) });
+        if let Some(connect_request::Message::Report(sequenced)) = &mut report.message
+            && let Some(reeve_proto::agent::v1::Report {
+                report: Some(reeve_proto::agent::v1::report::Report::Violation(found)),
+            }) = &mut sequenced.report
+        {
+            found.tenant = evil.clone();
+        }
+        up.send(report).await.unwrap();
+        let mut agent = AgentServiceClient::new(channel.clone());
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let _down = agent.connect(stream).await.unwrap();
+        until("the report is thrown away", PATIENCE, async || read().contains("thrown away")).await;
+        // What people say: a name, a reason.
+        let mut operator = OperatorServiceClient::new(channel.clone());
+        let suspend = SuspendRequest { tenant: evil.clone(), reason: evil.clone(), ..Default::default() };
+        assert_eq!(operator.suspend(suspend).await.unwrap_err().code(), Code::InvalidArgument);
+        let mut access = AccessServiceClient::new(channel.clone());
+        let subject = Some(revoke_request::Subject::Node("n1".into()));
+        let _ = access.revoke(RevokeRequest { subject, reason: evil.clone() }).await;
+
+        let text = read();
+        assert!(
+            text.contains("a tenant was released"),
+            "it is logged what was said, or nothing is tried here: {text}"
+        );
+        for line in text.lines() {
+            assert!(!line.starts_with(forged), "forged: {text}");
+            if format == "json" {
+                assert!(
+                    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line.is_object()),
+                    "{line}"
+                );
+            } else {
+                assert!(line.starts_with("20") && !line.contains(char::is_control), "{line:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_a_path_is_no_file_and_what_is_said_is_no_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    import(&controller.plain().await, "alice", "n1/tap0").await;
+    let ask = async |request: String| {
+        let mut stream = TcpStream::connect(controller.http).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it ends").unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer)
+    };
+    let get =
+        |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}Connection: close\r\n\r\n");
+    assert_eq!(ask(get("/v1/status/tenants/alice", "")).await.0, 200);
+    for path in [
+        "/../../../../etc/passwd",
+        "/v1/../controller.toml",
+        "/v1/openapi.json/../../reeve.db",
+        "/v1/status/tenants/..%2f..%2f..%2fetc%2fpasswd",
+        "/v1/status/tenants/%2e%2e",
+        "/v1/status/interfaces/n1/..%2f..%2freeve.db",
+        "/v1/status/tenants/alice%00.json",
+        "//etc/passwd",
+        "/reeve.db",
+    ] {
+        let (status, answer) = ask(get(path, "")).await;
+        assert!(
+            [400, 404].contains(&status) && !answer.contains("root:") && !answer.contains("SQLite"),
+            "{path}: {answer}"
+        );
+    }
+    let lines = "%0d%0aSet-Cookie:%20a=b%0d%0a%0d%0aHTTP/1.1%20200%20OK";
+    for (path, more) in [
+        (format!("/v1/status/tenants/alice{lines}"), String::new()),
+        (format!("/v1/status/addresses/{lines}"), String::new()),
+        (format!("/v1/status:watch?resume={lines}"), String::new()),
+        (format!("/v1/status:watch?tenant={lines}"), String::new()),
+        (format!("/{lines}"), String::new()),
+        ("/v1/status:watch".to_owned(), "Last-Event-ID: x%0d%0aSet-Cookie: a=b\r\n".to_owned()),
+        // A bare carriage return is in no header.
+        ("/v1/status/tenants/alice".to_owned(), "If-None-Match: \"x\rSet-Cookie: a=b\"\r\n".to_owned()),
+        // Of two lengths neither is believed.
+        ("/v1/status:batchGet".to_owned(), "Content-Length: 1\r\nContent-Length: 2\r\n".to_owned()),
+    ] {
+        let (status, answer) = ask(get(&path, &more)).await;
+        let head = answer.split("\r\n\r\n").next().unwrap().to_ascii_lowercase();
+        assert!((400..500).contains(&status) && !head.contains("set-cookie"), "{path} {more:?}: {answer}");
+        let answers = answer.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count();
+        assert_eq!(answers, 1, "{path}: {answer}");
+    }
     controller.stop().await;
 }
 
