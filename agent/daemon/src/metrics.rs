@@ -99,7 +99,7 @@ impl Metrics {
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The agent's version", Info::new(version));
         let help = "The share of the fullest set of the ruleset that is taken, 0 to 1";
-        registry.register("set_fill", help, self.set_fill.clone());
+        registry.register("set_fill_ratio", help, self.set_fill.clone());
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
@@ -314,4 +314,39 @@ impl Metrics {
 /// Sets a counter to what was counted elsewhere; it never goes back.
 fn set(counter: &Counter, value: u64) {
     counter.inner().fetch_max(value, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_every_metric_and_no_other() {
+        let metrics = Metrics::default();
+        drop(metrics.malformed.get_or_create(&Reason { reason: "truncated" }));
+        drop(metrics.alerts.get_or_create(&Class { class: "spam" }));
+        drop(metrics.decisions.get_or_create(&Action { action: "limit", mode: "enforce", softened: "no" }));
+        drop(metrics.measures.get_or_create(&Measure { action: "limit" }));
+        let list = List { list: "drop".to_owned() };
+        drop(metrics.blocklist_entries.get_or_create(&list));
+        drop(metrics.blocklist_age.get_or_create(&list));
+        drop(metrics.blocklist_failing.get_or_create(&list));
+        drop(metrics.blocklist_errors.get_or_create(&list));
+        let document = include_str!("../../../docs/monitoring.md");
+        let wrong = reeve_telemetry::listed::compare(&metrics.registry(), "reeve_agent_", document);
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+
+    #[test]
+    fn it_is_not_ready_while_the_kernel_or_the_journal_is_behind() {
+        let metrics = Metrics::default();
+        assert!(metrics.troubles().is_empty());
+        metrics.see_journal(0, true);
+        assert_eq!(metrics.troubles(), ["the journal cannot be written"]);
+        metrics.see_kernel(&DesiredState::default(), true);
+        assert_eq!(metrics.troubles().len(), 2);
+        metrics.see_journal(0, false);
+        metrics.see_kernel(&DesiredState::default(), false);
+        assert!(metrics.troubles().is_empty());
+    }
 }

@@ -31,6 +31,10 @@ type Unsigned = Gauge<u64, AtomicU64>;
 /// All metrics of a controller. Clones are the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    ready: Unsigned,
+    certificate_end: Unsigned,
+    connections: Unsigned,
+    connections_pending: Unsigned,
     nodes: Unsigned,
     nodes_paused: Unsigned,
     fleet_paused: Unsigned,
@@ -49,6 +53,13 @@ impl Metrics {
         let mut registry = Registry::with_prefix("reeve_controller");
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The controller's version", Info::new(version));
+        let help = "1 while the controller can do its work: the database can be read and written";
+        registry.register("ready", help, self.ready.clone());
+        let help = "When the controller's certificate ends, in seconds since 1970; 0 where it has none";
+        registry.register("certificate_end_timestamp_seconds", help, self.certificate_end.clone());
+        registry.register("connections", "Connections, of gRPC and HTTP", self.connections.clone());
+        let help = "Connections that have not shown who they are";
+        registry.register("connections_pending", help, self.connections_pending.clone());
         registry.register("nodes_connected", "Nodes that are connected", self.nodes.clone());
         let help = "Nodes that told last that a person has ended what policy does by itself";
         registry.register("nodes_paused", help, self.nodes_paused.clone());
@@ -92,6 +103,22 @@ impl Metrics {
         }
     }
 
+    /// Takes note whether the controller can do its work.
+    pub(crate) fn see_health(&self, is_ready: bool) {
+        self.ready.set(is_ready.into());
+    }
+
+    /// Takes note of when the certificate ends that the controller shows.
+    pub(crate) fn see_certificate(&self, ends: Timestamp) {
+        self.certificate_end.set(ends.as_nanos() / 1_000_000_000);
+    }
+
+    /// Takes note of how many connections there are, and how many of them are pending.
+    pub(crate) fn see_connections(&self, (all, pending): (usize, usize)) {
+        self.connections.set(all as u64);
+        self.connections_pending.set(pending as u64);
+    }
+
     /// Counts events for as long as it is polled.
     pub async fn count(self, events: Events) {
         let mut receiver = events.subscribe();
@@ -128,5 +155,20 @@ const fn kind(what: &What) -> &'static str {
         What::OrderAnswered { .. } => "order_answered",
         What::NodeEvent { .. } => "node_event",
         What::Notice { .. } => "notice",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_every_metric_and_no_other() {
+        let metrics = Metrics::default();
+        drop(metrics.standing.get_or_create(&Stands { state: "warned" }));
+        drop(metrics.events.get_or_create(&Kind { kind: "notice" }));
+        let document = include_str!("../../../docs/monitoring.md");
+        let wrong = reeve_telemetry::listed::compare(&metrics.registry(), "reeve_controller_", document);
+        assert_eq!(wrong, Vec::<String>::new());
     }
 }

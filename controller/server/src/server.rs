@@ -22,7 +22,7 @@ use crate::approval::ApprovalLayer;
 use crate::audit::{self, AuditLayer};
 use crate::auth::{Book, Gate, GateLayer, Vault, incoming};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
@@ -30,6 +30,7 @@ use crate::health::Health;
 use crate::http::Http;
 use crate::identity::Protection;
 use crate::metrics::Metrics;
+use crate::pki;
 use crate::refusal::ReasonLayer;
 use crate::retention;
 use crate::services::pending::Pending;
@@ -137,11 +138,20 @@ impl Controller {
         let leaving = writer.clone();
         let keeping = tokio::spawn(retention::keep(self.config.settings.retention, writer.clone()));
         let metrics = Metrics::default();
+        if let Some(credentials) = &self.config.credentials {
+            let path = self.config.dir.join(pki::SERVER);
+            metrics.see_certificate(config::expiry(&path, &credentials.certificate)?);
+        }
         let watching = self.endpoint.map(|endpoint| {
             let (directory, streams, metrics) = (Arc::clone(&directory), streams.clone(), metrics.clone());
             let counting = tokio::spawn(metrics.clone().count(events.clone()));
             let registry = metrics.registry();
-            let refresh = move || metrics.refresh(&directory, &streams, clock::now());
+            let (connections, seen) = (book.connections().clone(), health.clone());
+            let refresh = move || {
+                metrics.refresh(&directory, &streams, clock::now());
+                metrics.see_connections(connections.count());
+                metrics.see_health(seen.troubles().is_empty());
+            };
             let health = health.clone();
             [counting, tokio::spawn(endpoint.serve(registry, refresh, move || health.troubles()))]
         });
