@@ -4,7 +4,11 @@
 //! Model: each program hands over its [`clap::Command`]. The pages of a program and of its subcommands are written into a
 //! folder, one file each; packaging calls that by a hidden subcommand `man`.
 //!
+//! [`findings`] is how what a program's `doctor` finds is told.
+//!
 //! Left out: anything that is not in `--help`.
+
+pub mod findings;
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -125,6 +125,14 @@ pub enum Command {
     Revocations,
     /// Tells who the controller takes you for
     Whoami,
+    /// Looks over the way to the controller, what it tells of itself, and its nodes, with what to do where something is wrong
+    ///
+    /// Point by point: your certificates, keys and tokens; whether the controller answers and can do its work; your role; its clock
+    /// and version; nodes that are away, paused, braked, of another version, that lose frames or have orders waiting. It changes
+    /// nothing and goes on to the end. On the controller's machine `reeve-controller doctor` sees more, on a node `reeve-agent doctor`.
+    ///
+    /// The exit code is 0 if all is well, 1 if there are warnings, 2 if something does not work.
+    Doctor,
     /// Lists nodes and how their agents fare
     Nodes,
     /// Lists violations, newest first, or shows one with its evidence

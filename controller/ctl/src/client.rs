@@ -15,6 +15,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::args::Connection;
 use crate::audit::AuditError;
@@ -127,6 +128,16 @@ pub enum CallError {
     /// The controller's answer cannot be understood.
     #[error("the controller's answer cannot be understood: {0}")]
     Answer(&'static str),
+    /// Something is not as it should be. What, has been told.
+    #[error("{points} of {of} points are not as they should be")]
+    Unwell {
+        /// How many.
+        points: usize,
+        /// Of how many.
+        of: usize,
+        /// The exit code: 1 where all of them are warnings, 2 otherwise.
+        code: u8,
+    },
     /// Our own output cannot be written.
     #[error("writing: {0}")]
     Write(#[from] std::io::Error),
@@ -161,6 +172,7 @@ impl CallError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::HalfCredentials => 2,
+            Self::Unwell { code, .. } => *code,
             Self::NoEvidence { .. } => 3,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
             Self::File { .. } | Self::Write(_) => 74,
@@ -304,6 +316,11 @@ impl Controller {
     /// Tells what was done.
     pub fn audit(&self) -> AuditServiceClient<Shown> {
         AuditServiceClient::new(self.channel.clone())
+    }
+
+    /// Tells whether the controller can do its work.
+    pub fn health(&self) -> HealthClient<Shown> {
+        HealthClient::new(self.channel.clone())
     }
 
     /// Steers.

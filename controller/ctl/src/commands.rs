@@ -29,7 +29,7 @@ use crate::args::{
 use crate::audit;
 use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
-use crate::{json, policy, show, tenants};
+use crate::{doctor, json, policy, show, tenants};
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<(), CallError> {
@@ -41,6 +41,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             return Ok(reeve_manual::pages(Cli::command(), reeve_manual::USER_COMMANDS, folder)?);
         }
         Command::Policy { command } => return policy::run(command, cli.json),
+        // Whom it cannot reach it tells like everything else that it finds.
+        Command::Doctor => return doctor::run(&cli.connection, cli.json).await,
         // What is verified asks nobody.
         Command::Audit { command: AuditCommand::Verify { file, keys } } => {
             let told = audit::verify(file, keys, cli.json)?;
@@ -184,7 +186,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
         }
-        Command::Completion { .. } | Command::Man { .. } | Command::Policy { .. } => Ok(()),
+        Command::Completion { .. } | Command::Man { .. } | Command::Policy { .. } | Command::Doctor => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ mod audit;
 mod case;
 mod client;
 mod commands;
+mod doctor;
 mod json;
 mod policy;
 mod show;

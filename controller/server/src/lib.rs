@@ -21,6 +21,7 @@ pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod directory;
+pub mod doctor;
 pub mod error;
 pub mod events;
 mod health;

@@ -13,6 +13,7 @@ use reeve_controller::pki::{self, Wanted};
 use reeve_controller::server::{Controller, claim_folder};
 use reeve_controller::settings::{Database, Settings};
 use reeve_controller::store::{self, Store};
+use reeve_manual::findings;
 use reeve_policy::Name;
 use reeve_telemetry::logs::LogFormat;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,7 +34,9 @@ const EXIT_CODES: &str = "Exit codes:
  69  the port is in use, or the database's server cannot be reached
  74  reading or writing failed
  77  not permitted
- 78  the folder or its certificates are not as they must be";
+ 78  the folder or its certificates are not as they must be
+
+Those of `doctor` are its own.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -51,6 +54,15 @@ enum Command {
     Run(RunArgs),
     /// Says whether the folder, the certificates and the database can be used
     Check(DirArgs),
+    /// Looks over the folder, the certificates, the clock, the disk, the database and the nodes, with what to do where something is wrong
+    ///
+    /// It changes nothing, goes on to the end, and works while the controller runs and while it does not. Point by point: who can read
+    /// the keys, when certificates end, whether the clock went back or differs from the database server's, free disk, whether a
+    /// controller runs here, the database's layout, size and integrity; orders that wait, nodes that are silent, of another version,
+    /// or lose frames.
+    ///
+    /// The exit code is 0 if all is well, 1 if there are warnings, 2 if something does not work.
+    Doctor(DoctorArgs),
     /// Writes a copy of the database to a new file, while the controller runs or not
     ///
     /// The copy is the database at one moment. Certificates and ca.key are files beside it, which do not change: copy them once.
@@ -80,6 +92,15 @@ struct DirArgs {
     /// Where the controller keeps everything.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR, env = "REEVE_CONTROLLER_DIR")]
     dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -162,6 +183,9 @@ fn main() -> ExitCode {
             }
             // With stderr gone there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "reeve-controller: {text}");
+            if let Some(unwell) = error.downcast_ref::<Unwell>() {
+                return ExitCode::from(unwell.code);
+            }
             let code = error.chain().find_map(|cause| cause.downcast_ref::<ControllerError>());
             ExitCode::from(code.map_or(1, ControllerError::exit_code))
         }
@@ -173,6 +197,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Init(args) => init(&args),
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
+        Command::Doctor(args) => doctor(&args),
         Command::Backup(args) => backup(&args),
         Command::Restore(args) => restore(&args),
         Command::Completion { shell } => {
@@ -288,6 +313,28 @@ fn restore(args: &FileArgs) -> anyhow::Result<()> {
         writeln!(out, "{} is what it was before", kept.display())?;
     }
     Ok(())
+}
+
+/// Something is not as it should be. What, has been told.
+#[derive(Debug, thiserror::Error)]
+#[error("{points} of {of} points are not as they should be")]
+struct Unwell {
+    points: usize,
+    of: usize,
+    code: u8,
+}
+
+fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
+    let found = runtime()?.block_on(reeve_controller::doctor::examine(&args.dir.dir));
+    let text = if args.json { findings::json(&found).to_string() } else { findings::table(&found) };
+    writeln!(std::io::stdout(), "{text}")?;
+    match findings::exit_code(&found) {
+        0 => Ok(()),
+        code => {
+            let points = found.iter().filter(|finding| finding.advice.is_some()).count();
+            Err(Unwell { points, of: found.len(), code }.into())
+        }
+    }
 }
 
 fn check(args: &DirArgs) -> anyhow::Result<()> {

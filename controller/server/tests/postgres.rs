@@ -9,6 +9,8 @@ mod approvals;
 mod audit;
 #[path = "brakes.rs"]
 mod brakes;
+#[path = "doctor.rs"]
+mod doctor;
 #[path = "errors.rs"]
 mod errors;
 #[path = "evidence.rs"]

@@ -51,6 +51,7 @@ impl AccessService for Service {
             name: caller.name.to_string(),
             shown: caller.shown.as_str().to_owned(),
             address: caller.from.map(|from| from.to_string()).unwrap_or_default(),
+            time: Some(time_to_wire(clock::now())),
         }))
     }
 

@@ -240,6 +240,64 @@ pub(super) async fn check(place: &str, readers: &AnyPool, is_shared: bool) -> Re
     }
 }
 
+/// The SQLite file in `dir` as it is, for one who reads and changes nothing.
+///
+/// # Errors
+/// Where it cannot be opened.
+pub(super) async fn look_at_file(dir: &Path) -> Result<(String, AnyPool), StoreError> {
+    sqlx::any::install_default_drivers();
+    let path = dir.join(FILE_NAME);
+    let place = path.display().to_string();
+    let options = SqliteConnectOptions::new().filename(&path).read_only(true);
+    let pool = look(AnyConnectOptions::from_url(&options.to_url_lossy())?).await;
+    Ok((place.clone(), pool.map_err(|error| opening(&place, error))?))
+}
+
+/// The database on a server as it is, likewise.
+///
+/// # Errors
+/// Where it cannot be reached.
+pub(super) async fn look_at_server(server: &Server) -> Result<AnyPool, StoreError> {
+    sqlx::any::install_default_drivers();
+    look(server.url.parse::<AnyConnectOptions>()?).await.map_err(|error| opening(&server.place, error))
+}
+
+async fn look(options: AnyConnectOptions) -> Result<AnyPool, sqlx::Error> {
+    let options = options.disable_statement_logging();
+    AnyPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_with(options).await
+}
+
+/// What is damaged of a database, as far as that is ours to look at: of a file each page, but not whether indices are whole.
+pub(super) async fn damage(readers: &AnyPool, is_shared: bool) -> Result<Vec<String>, sqlx::Error> {
+    if is_shared {
+        return Ok(Vec::new());
+    }
+    let found: Vec<(String,)> = sqlx::query_as("PRAGMA quick_check(10)").fetch_all(readers).await?;
+    Ok(found.into_iter().map(|(line,)| line).filter(|line| line != "ok").collect())
+}
+
+/// The version of a database's layout; 0 where nobody has laid it out.
+pub(super) async fn layout(readers: &AnyPool, is_shared: bool) -> Result<i64, sqlx::Error> {
+    let table = if is_shared {
+        "SELECT count(*) FROM information_schema.tables WHERE table_name = '_sqlx_migrations'"
+    } else {
+        "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'"
+    };
+    let (tables,): (i64,) = sqlx::query_as(table).fetch_one(readers).await?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    let newest = "SELECT CAST(coalesce(max(version), 0) AS BIGINT) FROM _sqlx_migrations";
+    let (version,): (i64,) = sqlx::query_as(newest).fetch_one(readers).await?;
+    Ok(version)
+}
+
+/// The version of this program's layout.
+pub(super) fn own_layout(is_shared: bool) -> i64 {
+    let migrations = if is_shared { &POSTGRES } else { &SQLITE };
+    migrations.iter().map(|one| one.version).max().unwrap_or(0)
+}
+
 /// Asks the database whether it is there. A file that was taken away is still read by whoever has it open, and gone all the same.
 ///
 /// # Errors

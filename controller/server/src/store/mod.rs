@@ -12,6 +12,7 @@ pub(crate) mod approvals;
 pub(crate) mod audit;
 pub mod backup;
 mod engine;
+mod examine;
 pub(crate) mod policies;
 mod query;
 mod read;
@@ -30,6 +31,7 @@ use crate::settings::Database;
 
 pub use audit::AuditFilter;
 pub use engine::{Connection, FILE_NAME, Writing};
+pub use examine::{Content, Examined, examine};
 pub use policies::Policies;
 pub(crate) use read::snapshot;
 pub use read::{
