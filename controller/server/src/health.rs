@@ -6,20 +6,17 @@
 //!
 //! Left out: what is wrong in detail. Whoever may connect may ask; the log tells the rest.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use reeve_proto::agent::v1::agent_service_server::SERVICE_NAME as AGENT;
-use reeve_proto::agent::v1::enrolment_service_server::SERVICE_NAME as ENROLMENT;
-use reeve_proto::operator::v1::access_service_server::SERVICE_NAME as ACCESS;
-use reeve_proto::operator::v1::audit_service_server::SERVICE_NAME as AUDIT;
-use reeve_proto::operator::v1::operator_service_server::SERVICE_NAME as OPERATOR;
 use reeve_proto::status::v1::status_service_server::SERVICE_NAME as STATUS;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::auth::access::METHODS;
 use crate::store::Store;
 use crate::writer::{Job, Pulse, Writer};
 
@@ -27,8 +24,8 @@ use crate::writer::{Job, Pulse, Writer};
 const LOOK: Duration = Duration::from_secs(1);
 /// The database answers, and a transaction ends, within this time.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What takes the database; the first stands for the whole.
-const OF_DATABASE: [&str; 6] = ["", AGENT, ENROLMENT, ACCESS, AUDIT, OPERATOR];
+/// What our own services are called.
+const OURS: &str = "reeve.";
 
 /// Why the controller cannot do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +124,17 @@ impl Health {
 
     /// Watchers are told of changes alone.
     async fn report(&self, of_database: ServingStatus, of_memory: ServingStatus) {
-        for service in OF_DATABASE {
-            self.reporter.set_service_status(service, of_database).await;
+        for service in services() {
+            let status = if service == STATUS { of_memory } else { of_database };
+            self.reporter.set_service_status(service, status).await;
         }
-        self.reporter.set_service_status(STATUS, of_memory).await;
     }
+}
+
+/// What there is; an empty name stands for the whole.
+fn services() -> BTreeSet<&'static str> {
+    let of_methods = METHODS.iter().filter_map(|(path, _)| path.strip_prefix('/')?.split('/').next());
+    of_methods.filter(|service| service.starts_with(OURS)).chain([""]).collect()
 }
 
 /// What is wrong now.
