@@ -134,7 +134,10 @@ pub enum Command {
     /// The exit code is 0 if all is well, 1 if there are warnings, 2 if something does not work.
     Doctor,
     /// Lists nodes and how their agents fare
-    Nodes,
+    Nodes {
+        #[command(flatten)]
+        narrow: Narrow,
+    },
     /// Lists violations, newest first, or shows one with its evidence
     Violations {
         #[command(flatten)]
@@ -215,6 +218,11 @@ pub enum Command {
         /// With their texts.
         #[arg(long)]
         text: bool,
+        /// Only those that this is true of, such as 'kind = final AND made_time > 2026-01-01T00:00:00Z'.
+        ///
+        /// What may be compared: number, tenant, recipient, kind, made_time.
+        #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+        filter: String,
     },
     /// Lets so much of some of a tenant's traffic through on every node, and drops the rest
     Limit {
@@ -372,6 +380,8 @@ pub enum Command {
         /// At most so many.
         #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=1000))]
         limit: i32,
+        #[command(flatten)]
+        narrow: Narrow,
     },
     /// Lists what tenants sent and received in a month, over all nodes
     ///
@@ -647,9 +657,25 @@ pub enum ViolationsCommand {
     },
 }
 
+/// What a list is narrowed to, and its order.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Narrow {
+    /// Only those that this is true of: comparisons with =, !=, <, <=, > and >=, joined by AND, OR and NOT.
+    ///
+    /// Such as 'state = open AND NOT node = hv-07'. OR binds harder than AND; parentheses help. A field that there is not is refused
+    /// with those that there are.
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    pub filter: String,
+    /// By which field, with desc behind it for the other way round, such as 'name desc'.
+    #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
+    pub order_by: String,
+}
+
 /// Which violations.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Filter {
+    #[command(flatten)]
+    pub narrow: Narrow,
     /// Only of this tenant.
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<Name>,

@@ -23,8 +23,8 @@ use serde_json::Value;
 use tonic::{Code, Request};
 
 use crate::args::{
-    AuditCommand, BrakesCommand, Cli, Command, EnrollTokenCommand, Filter, Nodes, StateArg, TenantsCommand,
-    Traffic, UntilArg, ViolationsCommand, Why,
+    AuditCommand, BrakesCommand, Cli, Command, EnrollTokenCommand, Filter, Narrow, Nodes, StateArg,
+    TenantsCommand, Traffic, UntilArg, ViolationsCommand, Why,
 };
 use crate::audit;
 use crate::case::Case;
@@ -62,9 +62,12 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
     let call = Call { controller, timeout: cli.connection.timeout, json: cli.json };
     match cli.command {
         Command::Status { subject } => call.status(subject).await,
-        Command::Tenants { command: None | Some(TenantsCommand::List) } => call.tenants(String::new()).await,
+        Command::Tenants { command: None } => call.tenants(String::new(), Narrow::default()).await,
+        Command::Tenants { command: Some(TenantsCommand::List(narrow)) } => {
+            call.tenants(String::new(), narrow).await
+        }
         Command::Tenants { command: Some(TenantsCommand::Show { tenant }) } => {
-            call.tenants(tenant.to_string()).await
+            call.tenants(tenant.to_string(), Narrow::default()).await
         }
         Command::Tenants { command: Some(TenantsCommand::Import { replace, dry_run, .. }) } => {
             call.import(&import, replace, dry_run).await
@@ -80,7 +83,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Revoke { whose, reason } => call.revoke(whose, reason).await,
         Command::Revocations => call.revocations().await,
         Command::Whoami => call.who_am_i().await,
-        Command::Nodes => call.nodes().await,
+        Command::Nodes { narrow } => call.nodes(narrow).await,
         Command::Violations { command: Some(ViolationsCommand::Show { id }), .. } => {
             call.violation(id.to_string()).await
         }
@@ -111,7 +114,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             let idempotency_key = String::new();
             call.paid(PaidRequest { tenant, reason, idempotency_key, wait: !no_wait }).await
         }
-        Command::Notices { tenant, to, after, limit, text } => {
+        Command::Notices { tenant, to, after, limit, text, filter } => {
             let id = |name: Option<reeve_policy::Name>| name.map(|name| name.to_string()).unwrap_or_default();
             let page_token = String::new();
             let request = ListNoticesRequest {
@@ -120,6 +123,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
                 after,
                 page_size: limit,
                 page_token,
+                filter,
+                read_mask: None,
             };
             call.notices(request, text).await
         }
@@ -166,12 +171,15 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             let (node, idempotency_key) = (node.to_string(), String::new());
             call.release_brakes(ReleaseBrakesRequest { node, reason, idempotency_key, wait: !no_wait }).await
         }
-        Command::Events { node, since, limit } => {
+        Command::Events { node, since, limit, narrow } => {
             let request = ListEventsRequest {
                 node: node.map(|node| node.to_string()).unwrap_or_default(),
                 since: since.map(time_to_wire),
                 page_size: limit,
                 page_token: String::new(),
+                filter: narrow.filter,
+                order_by: narrow.order_by,
+                read_mask: None,
             };
             call.events(request).await
         }
@@ -244,12 +252,20 @@ impl Call {
         self.tell(|| json::status(&status), || show::status(&status))
     }
 
-    async fn tenants(&self, tenant: String) -> Result<(), CallError> {
+    async fn tenants(&self, tenant: String, narrow: Narrow) -> Result<(), CallError> {
         let (mut all, mut page_token, mut version);
         all = Vec::new();
         page_token = String::new();
         loop {
-            let request = ListTenantsRequest { page_size: 1_000, page_token, tenant: tenant.clone() };
+            let Narrow { filter, order_by } = narrow.clone();
+            let request = ListTenantsRequest {
+                page_size: 1_000,
+                page_token,
+                tenant: tenant.clone(),
+                filter,
+                order_by,
+                read_mask: None,
+            };
             let page = self.controller.operator().list_tenants(self.request(request)).await?.into_inner();
             all.extend(page.tenants);
             version = page.version;
@@ -268,7 +284,8 @@ impl Call {
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
             let (tenant, asked) = (tenant.clone(), month.clone());
-            let request = ListUsageRequest { month: asked, tenant, page_size: 1_000, page_token };
+            let request =
+                ListUsageRequest { month: asked, tenant, page_size: 1_000, page_token, ..Default::default() };
             let page = self.controller.operator().list_usage(self.request(request)).await?.into_inner();
             all.extend(page.entries);
             // A month that ends between two pages does not change the question.
@@ -288,7 +305,13 @@ impl Call {
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
             let (tenant, asked) = (tenant.clone(), month.clone());
-            let request = ListSuspensionsRequest { month: asked, tenant, page_size: 1_000, page_token };
+            let request = ListSuspensionsRequest {
+                month: asked,
+                tenant,
+                page_size: 1_000,
+                page_token,
+                ..Default::default()
+            };
             let page = self.controller.operator().list_suspensions(self.request(request)).await?.into_inner();
             all.extend(page.entries);
             month = page.month;
@@ -303,9 +326,18 @@ impl Call {
         self.tell(|| json::suspensions(&month, &all), || show::suspensions(&month, &all))
     }
 
-    async fn nodes(&self) -> Result<(), CallError> {
-        let request = self.request(ListNodesRequest {});
-        let nodes = self.controller.operator().list_nodes(request).await?.into_inner();
+    async fn nodes(&self, narrow: Narrow) -> Result<(), CallError> {
+        let Narrow { filter, order_by } = narrow;
+        let mut request = ListNodesRequest { filter, order_by, ..Default::default() };
+        let mut nodes =
+            self.controller.operator().list_nodes(self.request(request.clone())).await?.into_inner();
+        while !nodes.next_page_token.is_empty() {
+            request.page_token = std::mem::take(&mut nodes.next_page_token);
+            let more =
+                self.controller.operator().list_nodes(self.request(request.clone())).await?.into_inner();
+            nodes.nodes.extend(more.nodes);
+            nodes.next_page_token = more.next_page_token;
+        }
         self.tell(|| json::nodes(&nodes), || show::nodes(&nodes))
     }
 
@@ -322,6 +354,9 @@ impl Call {
             since: filter.since.map(time_to_wire),
             page_size: filter.limit,
             page_token: String::new(),
+            filter: filter.narrow.filter,
+            order_by: filter.narrow.order_by,
+            read_mask: None,
         };
         let list = self.controller.operator().list_violations(self.request(request)).await?.into_inner();
         self.tell(|| json::violations(&list.violations), || show::violations(&list.violations))
@@ -539,8 +574,7 @@ impl Call {
 
     /// A tenant's addresses.
     async fn prefixes(&self, id: String) -> Result<Vec<IpNet>, CallError> {
-        let request =
-            self.request(ListTenantsRequest { page_size: 1, page_token: String::new(), tenant: id });
+        let request = self.request(ListTenantsRequest { page_size: 1, tenant: id, ..Default::default() });
         let list = self.controller.operator().list_tenants(request).await?.into_inner();
         let tenants = list.tenants.iter().filter_map(|entry| entry.tenant.as_ref());
         let addresses = tenants.flat_map(|tenant| &tenant.addresses);
@@ -551,7 +585,7 @@ impl Call {
     /// The address of a tenant that has one only.
     async fn only_address(&self, id: String) -> Result<IpAddr, CallError> {
         let request =
-            self.request(ListTenantsRequest { page_size: 1, page_token: String::new(), tenant: id.clone() });
+            self.request(ListTenantsRequest { page_size: 1, tenant: id.clone(), ..Default::default() });
         let list = self.controller.operator().list_tenants(request).await?.into_inner();
         let prefixes: Vec<&str> = list
             .tenants

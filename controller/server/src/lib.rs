@@ -27,6 +27,7 @@ pub mod events;
 mod health;
 mod http;
 pub mod identity;
+mod listing;
 pub mod metrics;
 pub mod pki;
 pub mod refusal;

@@ -36,7 +36,7 @@ use crate::retention;
 use crate::services::pending::Pending;
 use crate::services::status::Desk;
 use crate::services::{self, House};
-use crate::store::Store;
+use crate::store::{Store, secrets};
 use crate::streams::Streams;
 use crate::writer::{Job, Task};
 
@@ -122,8 +122,9 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let protection = self.config.protection();
         let _only = claim_folder(&self.config.dir)?;
-        let (store, writing) = Store::open(&self.config.settings.database, &self.config.dir).await?;
+        let (store, mut writing) = Store::open(&self.config.settings.database, &self.config.dir).await?;
         tracing::info!(database = store.place(), "the database is open");
+        let pages = secrets::pages(writing.connection().await?).await?;
         let signer = Arc::new(Signer::open(&self.config.dir.join(audit::KEY))?);
         let vault = Arc::new(Vault::open(&self.config.dir)?);
         let (directory, events, streams) =
@@ -180,6 +181,7 @@ impl Controller {
             events,
             streams,
             metrics,
+            pages,
         };
         let approving = ApprovalLayer {
             house: house.clone(),

@@ -188,7 +188,7 @@ async fn revoking_a_node_ends_its_stream_at_once_and_lasts() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     let connected = async |name: &str| {
         let mut client = OperatorServiceClient::new(admin.clone());
-        let nodes = client.list_nodes(ListNodesRequest {}).await.unwrap().into_inner().nodes;
+        let nodes = client.list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes;
         nodes.iter().any(|node| node.name == name && node.connected)
     };
     until("n1 to be away", Duration::from_secs(5), async || !connected("n1").await).await;
@@ -469,7 +469,7 @@ async fn those_who_read_slowly_hold_up_nobody_and_can_be_cut() {
     assert_eq!(revoke_node(&admin, "n1").await, 1);
     let nodes = async || {
         let mut client = OperatorServiceClient::new(admin.clone());
-        client.list_nodes(ListNodesRequest {}).await.unwrap().into_inner().nodes
+        client.list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes
     };
     until("the slow node to be away", Duration::from_secs(5), async || !nodes().await[0].connected).await;
     drop((agent, watchers));

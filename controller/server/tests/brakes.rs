@@ -68,7 +68,7 @@ async fn a_fleets_pause_reaches_those_that_are_there_away_and_new() {
     let Order::Pause { pause: told, lift: false, .. } = &order else { panic!("{order:?}") };
     assert_eq!(told.reason, "look");
     let is_stored = async {
-        while client.clone().list_nodes(ListNodesRequest {}).await.unwrap().into_inner().nodes[0]
+        while client.clone().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes[0]
             .orders_pending
             > 0
         {
@@ -91,7 +91,7 @@ async fn a_fleets_pause_reaches_those_that_are_there_away_and_new() {
     let held = vec![(PauseScope::Fleet, id.parse().map(reeve_policy::OrderId).unwrap())];
     let (mut holds, _) =
         Agent::greet_with(channel.clone(), "n1", 2, ProtocolVersion::CURRENT, held.clone()).await.unwrap();
-    let nodes = client.clone().list_nodes(ListNodesRequest {}).await.unwrap().into_inner();
+    let nodes = client.clone().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner();
     assert_eq!(nodes.fleet_pause.unwrap().reason, "look");
     // The next that n1 hears is the end: the pause was not ordered again.
     resume(&client, FLEET).await;
@@ -102,7 +102,16 @@ async fn a_fleets_pause_reaches_those_that_are_there_away_and_new() {
     let (mut stray, _) =
         Agent::greet_with(channel.clone(), "n4", 1, ProtocolVersion::CURRENT, held).await.unwrap();
     assert_eq!(scope(&stray.order().await), ("resume", PauseScope::Fleet));
-    assert!(client.clone().list_nodes(ListNodesRequest {}).await.unwrap().into_inner().fleet_pause.is_none());
+    assert!(
+        client
+            .clone()
+            .list_nodes(ListNodesRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .fleet_pause
+            .is_none()
+    );
     controller.stop().await;
 }
 
@@ -143,7 +152,7 @@ async fn a_nodes_pause_and_the_fleets_are_apart() {
     let told = Pause::new("oncall", "look", Timestamp::from_secs(7));
     agent.report(1, health(Some(told))).await;
     agent.acknowledged(1).await;
-    let nodes = client.clone().list_nodes(ListNodesRequest {}).await.unwrap().into_inner();
+    let nodes = client.clone().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner();
     let known = &nodes.nodes[0];
     assert_eq!(known.health.as_ref().unwrap().paused.as_ref().unwrap().by, "oncall");
     assert_eq!(known.pause.as_ref().unwrap().reason, "look");
@@ -389,7 +398,7 @@ async fn an_operator_releases_a_nodes_brakes_on_record() {
     agent.report(1, Report::Event(told.clone())).await;
     agent.report(2, health(Some(set.clone()))).await;
     agent.acknowledged(2).await;
-    let nodes = client.clone().list_nodes(ListNodesRequest {}).await.unwrap().into_inner();
+    let nodes = client.clone().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner();
     let known = nodes.nodes[0].health.clone().unwrap();
     assert_eq!((known.brakes_set_time, known.brakes_set_reason), (Some(time_to_wire(set.at)), set.why));
     let request = |node: &str| ReleaseBrakesRequest {

@@ -19,6 +19,8 @@ mod evidence;
 mod health;
 #[path = "http.rs"]
 mod http;
+#[path = "lists.rs"]
+mod lists;
 #[path = "notices.rs"]
 mod notices;
 #[path = "retention.rs"]

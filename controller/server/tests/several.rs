@@ -20,8 +20,8 @@ use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{
     CreateTokenRequest, ImportTenantsRequest, ListEventsRequest, ListNodesRequest, ListTokensRequest,
-    PauseRequest, PauseTarget, ReleaseRequest, RevokeTokenRequest, Role, WatchRequest, WatchResponse,
-    node_order, pause_target, watch_response::Event,
+    PauseRequest, PauseTarget, ReleaseRequest, RevokeTokenRequest, Role, SuspendRequest, WatchRequest,
+    WatchResponse, node_order, pause_target, watch_response::Event,
 };
 use reeve_proto::session::Down;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
@@ -76,7 +76,7 @@ async fn state(channel: &Channel, tenant: &str) -> Result<State, Code> {
 }
 
 async fn connected(channel: &Channel) -> Vec<String> {
-    let list = OperatorServiceClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await;
+    let list = OperatorServiceClient::new(channel.clone()).list_nodes(ListNodesRequest::default()).await;
     let nodes = list.unwrap().into_inner().nodes;
     nodes.into_iter().filter(|node| node.connected).map(|node| node.name).collect()
 }
@@ -183,7 +183,8 @@ async fn follows(listen: bool) {
     };
     OperatorServiceClient::new(there.clone()).pause(pause).await.unwrap();
     assert!(matches!(agent.order().await, Order::Pause { .. }));
-    let nodes = OperatorServiceClient::new(here.clone()).list_nodes(ListNodesRequest {}).await.unwrap();
+    let nodes =
+        OperatorServiceClient::new(here.clone()).list_nodes(ListNodesRequest::default()).await.unwrap();
     assert!(nodes.into_inner().fleet_pause.is_some());
 
     // And who may call: a token that is made there and ended here.
@@ -465,4 +466,50 @@ async fn a_server_that_crashes_costs_streams_and_no_report() {
     let expected: Vec<String> = (1..=REPORTS).map(|number| format!("event {number}")).collect();
     assert_eq!(events(&channel, "n1").await, expected);
     controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_sent_to_both_is_carried_out_once() {
+    let [here, there] = folders(true);
+    let (first, second) = (Running::start(here.path()).await, Running::start(there.path()).await);
+    let channels = [first.plain().await, second.plain().await];
+    import(&channels[0], "alice", "n1").await;
+    let ask = |channel: &Channel, reason: &str| {
+        let request = SuspendRequest {
+            tenant: "alice".into(),
+            reason: reason.into(),
+            idempotency_key: "4f1c7e0a-8d3b-4c55-9a53-0c8f4e1c2b7d".into(),
+            ..Default::default()
+        };
+        let mut client = OperatorServiceClient::new(channel.clone());
+        async move { client.suspend(request).await.map(tonic::Response::into_inner) }
+    };
+    // At the same time, as a caller does whose connection broke before the answer came.
+    let both: Vec<_> = (0..8).map(|number| tokio::spawn(ask(&channels[number % 2], "unpaid"))).collect();
+    let mut orders = Vec::new();
+    for one in both {
+        let answer = one.await.unwrap().unwrap();
+        orders.push((answer.order, answer.decision));
+    }
+    assert!(orders.iter().all(|one| *one == orders[0]), "{orders:?}");
+    // Another request under the same key is refused, whoever is asked.
+    for channel in &channels {
+        assert_eq!(ask(channel, "something else").await.unwrap_err().code(), Code::AlreadyExists);
+    }
+    first.stop().await;
+    second.stop().await;
+    let again = Running::start(there.path()).await;
+    let channel = again.plain().await;
+    let answer = ask(&channel, "unpaid").await.unwrap();
+    assert_eq!((answer.order, answer.decision), orders[0]);
+    assert_eq!(ask(&channel, "something else").await.unwrap_err().code(), Code::AlreadyExists);
+    // There is one order, and one alone, for a node that comes.
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let order = agent.order().await;
+    assert_eq!(order.id().unwrap().to_string(), orders[0].0);
+    agent.done(&order).await;
+    let release = ReleaseRequest { tenant: "alice".into(), ..Default::default() };
+    OperatorServiceClient::new(channel).release(release).await.unwrap();
+    assert!(matches!(agent.order().await, Order::Release { .. }), "nothing else was ordered before");
+    again.stop().await;
 }

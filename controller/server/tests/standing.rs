@@ -115,7 +115,8 @@ fn numbers(told: &TenantStanding) -> (Vec<u32>, Vec<&DecisionId>) {
 }
 
 async fn refused(channel: &Channel) -> Vec<u64> {
-    let answer = OperatorServiceClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await.unwrap();
+    let answer =
+        OperatorServiceClient::new(channel.clone()).list_nodes(ListNodesRequest::default()).await.unwrap();
     answer.into_inner().nodes.iter().map(|node| node.reports_refused).collect()
 }
 

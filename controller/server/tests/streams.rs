@@ -113,8 +113,11 @@ async fn an_unreadable_report_is_counted_and_does_not_hold_up_the_others() {
     agent.report(2, violation("alice", 1_000)).await;
     agent.acknowledged(2).await;
     assert_eq!(violations(&channel).await, 1);
-    let nodes =
-        OperatorServiceClient::new(channel).list_nodes(ListNodesRequest {}).await.unwrap().into_inner();
+    let nodes = OperatorServiceClient::new(channel)
+        .list_nodes(ListNodesRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((nodes.nodes[0].reports_refused, nodes.nodes[0].connected, nodes.protected), (1, true, false));
     controller.stop().await;
 }

@@ -111,8 +111,13 @@ async fn told(
     };
     let (mut lines, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request =
-            ListSuspensionsRequest { month: month.into(), tenant: tenant.into(), page_size, page_token };
+        let request = ListSuspensionsRequest {
+            month: month.into(),
+            tenant: tenant.into(),
+            page_size,
+            page_token,
+            ..Default::default()
+        };
         let answer =
             OperatorServiceClient::new(channel.clone()).list_suspensions(request).await?.into_inner();
         lines.extend(answer.entries.into_iter().map(line));

@@ -6,11 +6,13 @@ use clap::{Subcommand, ValueEnum};
 use reeve_policy::Name;
 use reeve_policy::language::TenantsFormat;
 
+use super::Narrow;
+
 /// What can be done with tenants.
 #[derive(Debug, Subcommand)]
 pub enum TenantsCommand {
     /// Lists them
-    List,
+    List(Narrow),
     /// Shows one
     Show {
         /// The tenant's id.

@@ -3,19 +3,17 @@
 use reeve_policy::{Lift, Measure, Name, NodeId, OrderId, Pause, PolicyVersion};
 use reeve_proto::operator::v1::lift_response::Lifted;
 use reeve_proto::operator::v1::{
-    EventEntry, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse, PauseRequest,
-    PauseResponse, PauseTarget, ReleaseBrakesRequest, ReleaseBrakesResponse, ResumeRequest, ResumeResponse,
-    pause_target,
+    LiftRequest, LiftResponse, PauseRequest, PauseResponse, PauseTarget, ReleaseBrakesRequest,
+    ReleaseBrakesResponse, ResumeRequest, ResumeResponse, pause_target,
 };
 use reeve_proto::status::v1::PausedNode;
-use reeve_proto::{time, time_to_wire};
+use reeve_proto::time;
 use tonic::Status;
 
 use super::orders::{check_key, check_reason, new_key, outcome, taken};
 use super::{House, no_node, unreadable, unsound, unwritable};
 use crate::clock;
 use crate::directory::Paused;
-use crate::store::EventFilter;
 use crate::store::write::{Asked, LiftAsked, Requested};
 use crate::writer::Job;
 
@@ -154,34 +152,6 @@ pub(super) async fn release(
     let (id, _) = taken(done.await.map_err(unwritable)?, &name)?;
     let nodes = outcome(house, &id, wait, &mut events).await?;
     Ok(ReleaseBrakesResponse { order: id.to_string(), nodes })
-}
-
-/// Lists what happened on nodes.
-pub(super) async fn events(house: &House, request: ListEventsRequest) -> Result<ListEventsResponse, Status> {
-    let limit = super::operator::page_size(request.page_size, 100, 1_000)?;
-    let before = match request.page_token.as_str() {
-        "" => None,
-        token => {
-            Some(token.parse().map_err(|_| Status::invalid_argument("page_token: that of a page before"))?)
-        }
-    };
-    let filter = EventFilter {
-        node: node(&request.node)?,
-        since: request.since.map(|since| time("since", Some(since))).transpose().map_err(unsound)?,
-        before,
-        limit: limit + 1,
-    };
-    let mut rows = house.store.events(&filter).await.map_err(unreadable)?;
-    let is_more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next_page_token =
-        if is_more { rows.last().map(|last| last.id.to_string()).unwrap_or_default() } else { String::new() };
-    let entry = |row: crate::store::EventRow| EventEntry {
-        node: row.node.to_string(),
-        event: Some((&row.event).into()),
-        received_time: Some(time_to_wire(row.received)),
-    };
-    Ok(ListEventsResponse { events: rows.into_iter().map(entry).collect(), next_page_token })
 }
 
 fn read_target(target: Option<PauseTarget>) -> Result<Option<NodeId>, Status> {

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 mod brakes;
 pub(crate) mod enrolment;
 mod holds;
+mod lists;
 mod notices;
 pub(crate) mod operator;
 pub(crate) mod orders;
@@ -29,6 +30,7 @@ use crate::config::Signing;
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::identity::Protection;
+use crate::listing::Pages;
 use crate::metrics::Metrics;
 use crate::refusal::Reason;
 use crate::store::{Store, StoreError};
@@ -50,6 +52,8 @@ pub(crate) struct House {
     pub events: Events,
     pub streams: Streams,
     pub metrics: Metrics,
+    /// Seals the tokens of pages.
+    pub pages: Pages,
 }
 
 pub(crate) fn access_server(house: &House) -> AccessServiceServer<access::Service> {

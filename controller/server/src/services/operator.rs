@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use reeve_policy::{Tenant, TenantId, ViolationId, ViolationState};
+use reeve_policy::{TenantId, ViolationId};
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
     Evidence, GetViolationRequest, GetViolationResponse, HoldEvidenceRequest, HoldEvidenceResponse,
@@ -10,23 +10,18 @@ use reeve_proto::operator::v1::{
     ListEventsRequest, ListEventsResponse, ListNodesRequest, ListNodesResponse, ListNoticesRequest,
     ListNoticesResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
     ListTenantsResponse, ListUsageRequest, ListUsageResponse, ListViolationsRequest, ListViolationsResponse,
-    MeasureRecord, Node, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
+    MeasureRecord, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
     ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
-    SuspendResponse, TenantEntry, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
+    SuspendResponse, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
 };
-use reeve_proto::{time, time_to_wire, types};
+use reeve_proto::time_to_wire;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::status::state_to_wire;
-use super::{
-    House, brakes, holds, no_violation, notices, orders, tenants, unreadable, unsound, usage, watch,
-};
+use super::{House, brakes, holds, lists, no_violation, notices, orders, tenants, unreadable, usage, watch};
 use crate::auth::{Caller, Role};
-use crate::clock;
-use crate::identity::Protection;
 use crate::refusal::Reason;
-use crate::store::{MeasureRow, ViolationFilter};
+use crate::store::MeasureRow;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Service(pub House);
@@ -57,31 +52,7 @@ impl OperatorService for Service {
         request: Request<ListTenantsRequest>,
     ) -> Result<Response<ListTenantsResponse>, Status> {
         self.0.protection.operator(&request)?;
-        let request = request.into_inner();
-        let size = page_size(request.page_size, 500, 1_000)? as usize;
-        let after: Option<TenantId> = parsed("page_token", &request.page_token)?;
-        let only: Option<TenantId> = parsed("tenant", &request.tenant)?;
-        let (snapshot, now) = (self.0.directory.snapshot(), clock::now());
-        let all = snapshot.tenants.all();
-        let chosen = all
-            .values()
-            .filter(|tenant| only.as_ref().is_none_or(|only| tenant.id == *only))
-            .filter(|tenant| after.as_ref().is_none_or(|after| tenant.id > *after));
-        let mut page: Vec<_> = chosen.take(size + 1).collect();
-        let is_more = page.len() > size;
-        page.truncate(size);
-        let next_page_token = if is_more {
-            page.last().map(|tenant| tenant.id.to_string()).unwrap_or_default()
-        } else {
-            String::new()
-        };
-        let entry = |tenant: &std::sync::Arc<Tenant>| TenantEntry {
-            tenant: Some((&**tenant).into()),
-            state: state_to_wire(snapshot.status(&tenant.id, now).state).into(),
-        };
-        let tenants = page.into_iter().map(entry).collect();
-        let version = snapshot.tenants.version();
-        Ok(Response::new(ListTenantsResponse { tenants, next_page_token, version }))
+        lists::tenants(&self.0, request.into_inner()).map(Response::new)
     }
 
     async fn import_tenants(
@@ -97,25 +68,7 @@ impl OperatorService for Service {
         request: Request<ListNodesRequest>,
     ) -> Result<Response<ListNodesResponse>, Status> {
         self.0.protection.operator(&request)?;
-        let rows = self.0.store.nodes().await.map_err(unreadable)?;
-        let paused = std::sync::Arc::clone(&self.0.directory.snapshot().paused);
-        let node = |row: crate::store::NodeRow| Node {
-            pause: paused.ordered.get(&row.name).map(Into::into),
-            connected: self.0.streams.is_connected(&row.name),
-            name: row.name.to_string(),
-            last_seen_time: Some(time_to_wire(row.last_seen)),
-            agent_version: row.agent_version,
-            tenants_version: row.tenants_version,
-            health: row.health.as_ref().map(Into::into),
-            orders_pending: row.orders_pending,
-            reports_refused: row.reports_refused,
-        };
-        Ok(Response::new(ListNodesResponse {
-            nodes: rows.into_iter().map(node).collect(),
-            protected: self.0.protection == Protection::Certificates,
-            controller_version: env!("CARGO_PKG_VERSION").to_owned(),
-            fleet_pause: paused.fleet.as_ref().map(Into::into),
-        }))
+        lists::nodes(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_violations(
@@ -123,34 +76,7 @@ impl OperatorService for Service {
         request: Request<ListViolationsRequest>,
     ) -> Result<Response<ListViolationsResponse>, Status> {
         self.0.protection.operator(&request)?;
-        let request = request.into_inner();
-        let limit = page_size(request.page_size, 50, 500)?;
-        let state = match types::v1::ViolationState::try_from(request.state) {
-            Ok(types::v1::ViolationState::Unspecified) => None,
-            Ok(types::v1::ViolationState::Open) => Some(ViolationState::Open),
-            Ok(types::v1::ViolationState::Quiet) => Some(ViolationState::Quiet),
-            Ok(types::v1::ViolationState::Released) => Some(ViolationState::Released),
-            Err(_) => return Err(Status::invalid_argument("state: open, quiet or released")),
-        };
-        let before: Option<reeve_policy::Name> = parsed("page_token", &request.page_token)?;
-        let filter = ViolationFilter {
-            tenant: parsed("tenant", &request.tenant)?,
-            state,
-            since: request.since.map(|since| time("since", Some(since))).transpose().map_err(unsound)?,
-            before: before.map(ViolationId::from),
-            limit: limit + 1,
-        };
-        let mut violations = self.0.store.violations(&filter).await.map_err(unreadable)?;
-        let is_more = violations.len() > limit as usize;
-        violations.truncate(limit as usize);
-        let next_page_token = if is_more {
-            violations.last().map(|last| last.id.to_string()).unwrap_or_default()
-        } else {
-            String::new()
-        };
-        let violations =
-            violations.into_iter().map(|violation| watch::without_evidence(&violation)).collect();
-        Ok(Response::new(ListViolationsResponse { violations, next_page_token }))
+        lists::violations(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_violation(
@@ -278,7 +204,7 @@ impl OperatorService for Service {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         self.0.protection.operator(&request)?;
-        brakes::events(&self.0, request.into_inner()).await.map(Response::new)
+        lists::events(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_usage(

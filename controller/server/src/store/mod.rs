@@ -17,6 +17,7 @@ pub(crate) mod policies;
 mod query;
 mod read;
 mod row;
+pub(crate) mod secrets;
 pub(crate) mod share;
 mod suspensions;
 pub mod write;
@@ -34,10 +35,8 @@ pub use engine::{Connection, FILE_NAME, Writing};
 pub use examine::{Content, Examined, examine};
 pub use policies::Policies;
 pub(crate) use read::snapshot;
-pub use read::{
-    EventFilter, EventRow, MeasureRow, NodeRow, NoticeFilter, NoticeRow, OrderRow, UsageFilter, UsageRow,
-    ViolationFilter,
-};
+pub(crate) use read::{EventFilter, NoticeFilter, UsageFilter, ViolationFilter};
+pub use read::{EventRow, MeasureRow, NodeRow, NoticeRow, OrderRow, UsageRow};
 pub use suspensions::Suspended;
 
 /// Why the database would not do what was asked.

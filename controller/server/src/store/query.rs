@@ -9,6 +9,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Executor, FromRow, Type};
 
 use super::StoreError;
+use crate::listing::{Field, Filter, Plan, Value};
 
 /// The sum of a column of counts, as SQL: exact to 53 bits, nine petabytes, and the most there is beyond 63, where the
 /// engines' own sums fail.
@@ -52,6 +53,69 @@ impl Select {
         }
         self.text.push_str(&format!("${}", self.values.len()));
         self
+    }
+
+    /// Goes on with what a list is filtered by, as one condition.
+    fn filter(&mut self, filter: &Filter, fields: &'static [Field]) {
+        match filter {
+            Filter::All => _ = self.push("1 = 1"),
+            Filter::Is(place, op, value) => {
+                self.push(fields[*place].column).push(op.sql());
+                self.value(value);
+            }
+            Filter::Not(inner) => {
+                self.push("NOT (");
+                self.filter(inner, fields);
+                self.push(")");
+            }
+            Filter::And(all) => self.all(all, " AND ", fields),
+            Filter::Or(all) => self.all(all, " OR ", fields),
+        }
+    }
+
+    fn all(&mut self, all: &[Filter], between: &'static str, fields: &'static [Field]) {
+        for (number, one) in all.iter().enumerate() {
+            self.push(if number > 0 { between } else { "" }).push("(");
+            self.filter(one, fields);
+            self.push(")");
+        }
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Text(text) => _ = self.push_bind(text.clone()),
+            Value::Number(number) => _ = self.push_bind(*number),
+        }
+    }
+
+    /// Goes on with a page of a list, behind other conditions: what it is filtered by, where it begins and in which order it is. One row more
+    /// than the page has says that there is another.
+    pub fn page(&mut self, plan: &Plan) -> &mut Self {
+        let fields = plan.list.fields;
+        let (key, by) = (fields[0].column, fields[plan.order].column);
+        self.push(" AND (");
+        self.filter(&plan.filter, fields);
+        self.push(")");
+        let (beyond, way) = if plan.descending { (" < ", " DESC") } else { (" > ", "") };
+        match plan.after() {
+            None => {}
+            Some((Some(order), last)) => {
+                self.push(" AND (").push(by).push(", ").push(key).push(")").push(beyond).push("(");
+                self.value(order);
+                self.push(", ");
+                self.value(last);
+                self.push(")");
+            }
+            Some((None, last)) => {
+                self.push(" AND ").push(key).push(beyond);
+                self.value(last);
+            }
+        }
+        self.push(" ORDER BY ");
+        if plan.order > 0 {
+            self.push(by).push(way).push(", ");
+        }
+        self.push(key).push(way).push(" LIMIT ").push_bind(i64::from(plan.size) + 1)
     }
 
     /// Asks, and gives every row.

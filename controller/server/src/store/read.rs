@@ -16,48 +16,43 @@ use super::write::Desk;
 use super::write::pauses;
 use super::{Connection, Policies, Store, StoreError};
 use crate::directory::{Held, Paused, Records, Snapshot, Standing, Standings, Tenants};
+use crate::listing::Plan;
 
 /// Which violations to list.
-#[derive(Clone, Debug, Default)]
-pub struct ViolationFilter {
+#[derive(Clone, Debug)]
+pub(crate) struct ViolationFilter {
     /// Only of this tenant.
     pub tenant: Option<TenantId>,
     /// Only in this state.
     pub state: Option<ViolationState>,
     /// Only those that went on at this time or later.
     pub since: Option<Timestamp>,
-    /// Only those whose key is below: the page after it.
-    pub before: Option<ViolationId>,
-    /// At most so many.
-    pub limit: u32,
+    /// Which page.
+    pub plan: Plan,
 }
 
 /// Which node events to list.
-#[derive(Clone, Debug, Default)]
-pub struct EventFilter {
+#[derive(Clone, Debug)]
+pub(crate) struct EventFilter {
     /// Only of this node.
     pub node: Option<NodeId>,
     /// Only those at this time or later.
     pub since: Option<Timestamp>,
-    /// Only those stored before this one: the page after it.
-    pub before: Option<i64>,
-    /// At most so many.
-    pub limit: u32,
+    /// Which page.
+    pub plan: Plan,
 }
 
 /// Which notices to list.
-#[derive(Clone, Debug, Default)]
-pub struct NoticeFilter {
+#[derive(Clone, Debug)]
+pub(crate) struct NoticeFilter {
     /// Only about this tenant, or to it.
     pub tenant: Option<TenantId>,
     /// Only to this one.
     pub recipient: Option<TenantId>,
     /// Only those with a number above: oldest first.
     pub after: Option<i64>,
-    /// Only those with a number below, newest first: the page after it.
-    pub before: Option<i64>,
-    /// At most so many.
-    pub limit: u32,
+    /// Which page.
+    pub plan: Plan,
 }
 
 /// A notice as it is stored.
@@ -73,15 +68,13 @@ pub struct NoticeRow {
 
 /// Which usage to list.
 #[derive(Clone, Debug)]
-pub struct UsageFilter {
+pub(crate) struct UsageFilter {
     /// Of this month.
     pub month: Month,
     /// Only of this tenant.
     pub tenant: Option<TenantId>,
-    /// Only of tenants whose key is above: the page after it.
-    pub after: Option<TenantId>,
-    /// At most so many.
-    pub limit: u32,
+    /// Which page.
+    pub plan: Plan,
 }
 
 /// What a tenant used in a month, over all nodes.
@@ -350,7 +343,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
+    pub(crate) async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
         let mut query = Select::new("SELECT id, node, received, body FROM node_events WHERE 1 = 1");
         if let Some(node) = &filter.node {
             query.push(" AND node = ").push_bind(node.as_str());
@@ -358,10 +351,7 @@ impl Store {
         if let Some(since) = filter.since {
             query.push(" AND at >= ").push_bind(nanos(since));
         }
-        if let Some(before) = filter.before {
-            query.push(" AND id < ").push_bind(before);
-        }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(filter.limit));
+        query.page(&filter.plan);
         let rows: Vec<(i64, String, i64, Vec<u8>)> = query.fetch_all(&self.readers).await?;
         rows.into_iter()
             .map(|(id, node, received, body)| {
@@ -375,7 +365,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, StoreError> {
+    pub(crate) async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, StoreError> {
         let mut query = Select::new("SELECT number, made, body FROM notices WHERE 1 = 1");
         if let Some(tenant) = &filter.tenant {
             query.push(" AND (tenant = ").push_bind(tenant.as_str());
@@ -384,14 +374,10 @@ impl Store {
         if let Some(recipient) = &filter.recipient {
             query.push(" AND recipient = ").push_bind(recipient.as_str());
         }
-        if let Some(before) = filter.before {
-            query.push(" AND number < ").push_bind(before);
+        if let Some(after) = filter.after {
+            query.push(" AND number > ").push_bind(after);
         }
-        match filter.after {
-            Some(after) => query.push(" AND number > ").push_bind(after).push(" ORDER BY number"),
-            None => query.push(" ORDER BY number DESC"),
-        };
-        query.push(" LIMIT ").push_bind(i64::from(filter.limit));
+        query.page(&filter.plan);
         let rows: Vec<(i64, i64, Vec<u8>)> = query.fetch_all(&self.readers).await?;
         let row = |(number, made, body): (i64, i64, Vec<u8>)| {
             Ok(NoticeRow { number: uncount(number), notice: Notice::decode(&body)?, made: time(made) })
@@ -403,22 +389,19 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn usage(&self, filter: &UsageFilter) -> Result<Vec<UsageRow>, StoreError> {
+    pub(crate) async fn usage(&self, filter: &UsageFilter) -> Result<Vec<UsageRow>, StoreError> {
         let mut query = Select::new(concat!(
-            "SELECT tenant, ",
+            "SELECT tenant, bytes_in, bytes_out, nodes, updated FROM (SELECT tenant, ",
             total!("bytes_in"),
-            ", ",
+            " AS bytes_in, ",
             total!("bytes_out"),
-            ", count(*), max(updated) FROM usage WHERE month = "
+            " AS bytes_out, count(*) AS nodes, max(updated) AS updated FROM usage WHERE month = "
         ));
         query.push_bind(filter.month.to_string());
         if let Some(tenant) = &filter.tenant {
             query.push(" AND tenant = ").push_bind(tenant.as_str());
         }
-        if let Some(after) = &filter.after {
-            query.push(" AND tenant > ").push_bind(after.as_str());
-        }
-        query.push(" GROUP BY tenant ORDER BY tenant LIMIT ").push_bind(i64::from(filter.limit));
+        query.push(" GROUP BY tenant) sums WHERE 1 = 1").page(&filter.plan);
         let rows: Vec<(String, i64, i64, i64, i64)> = query.fetch_all(&self.readers).await?;
         rows.into_iter()
             .map(|(tenant, received, sent, nodes, updated)| {
@@ -463,7 +446,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn violations(&self, filter: &ViolationFilter) -> Result<Vec<Violation>, StoreError> {
+    pub(crate) async fn violations(&self, filter: &ViolationFilter) -> Result<Vec<Violation>, StoreError> {
         let mut query = Select::new("SELECT body FROM violations WHERE 1 = 1");
         if let Some(tenant) = &filter.tenant {
             query.push(" AND tenant = ").push_bind(tenant.as_str());
@@ -474,10 +457,7 @@ impl Store {
         if let Some(since) = filter.since {
             query.push(" AND last_seen >= ").push_bind(nanos(since));
         }
-        if let Some(before) = &filter.before {
-            query.push(" AND id < ").push_bind(before.as_name().as_str());
-        }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(filter.limit));
+        query.page(&filter.plan);
         let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.readers).await?;
         rows.iter().map(|(body,)| Violation::decode(body)).collect()
     }
