@@ -8,6 +8,7 @@ use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::approval_service_client::ApprovalServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::{ListNodesRequest, ListNodesResponse};
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_replay::FileError;
 use tonic::metadata::AsciiMetadataValue;
@@ -328,6 +329,33 @@ impl Controller {
         OperatorServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
+
+impl Controller {
+    /// All nodes that are asked for, page by page, each page within `timeout`.
+    pub async fn all_nodes(
+        &self,
+        mut asked: ListNodesRequest,
+        timeout: std::time::Duration,
+    ) -> Result<ListNodesResponse, Status> {
+        let mut all: Option<ListNodesResponse> = None;
+        loop {
+            let mut request = Request::new(asked.clone());
+            request.set_timeout(timeout);
+            let mut page = self.operator().list_nodes(request).await?.into_inner();
+            asked.page_token = std::mem::take(&mut page.next_page_token);
+            let all = match &mut all {
+                None => all.insert(page),
+                Some(all) => {
+                    all.nodes.append(&mut page.nodes);
+                    all
+                }
+            };
+            if asked.page_token.is_empty() {
+                return Ok(std::mem::take(all));
+            }
+        }
     }
 }
 

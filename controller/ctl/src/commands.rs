@@ -328,16 +328,8 @@ impl Call {
 
     async fn nodes(&self, narrow: Narrow) -> Result<(), CallError> {
         let Narrow { filter, order_by } = narrow;
-        let mut request = ListNodesRequest { filter, order_by, ..Default::default() };
-        let mut nodes =
-            self.controller.operator().list_nodes(self.request(request.clone())).await?.into_inner();
-        while !nodes.next_page_token.is_empty() {
-            request.page_token = std::mem::take(&mut nodes.next_page_token);
-            let more =
-                self.controller.operator().list_nodes(self.request(request.clone())).await?.into_inner();
-            nodes.nodes.extend(more.nodes);
-            nodes.next_page_token = more.next_page_token;
-        }
+        let request = ListNodesRequest { filter, order_by, ..Default::default() };
+        let nodes = self.controller.all_nodes(request, self.timeout).await?;
         self.tell(|| json::nodes(&nodes), || show::nodes(&nodes))
     }
 

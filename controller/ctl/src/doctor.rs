@@ -60,9 +60,8 @@ async fn examine(connection: &Connection) -> Vec<Finding> {
     let health = controller.health().check(ask.of(HealthCheckRequest { service: String::new() })).await;
     findings.push(judge::serving(health.map(|told| told.into_inner().status())));
     if judge::reads(&who) {
-        let nodes = controller.operator().list_nodes(ask.of(ListNodesRequest {})).await;
-        match nodes {
-            Ok(nodes) => findings.extend(judge::fleet(&nodes.into_inner(), now())),
+        match controller.all_nodes(ListNodesRequest::default(), ask.timeout).await {
+            Ok(nodes) => findings.extend(judge::fleet(&nodes, now())),
             Err(status) => findings.push(judge::no_nodes(&CallError::from(status))),
         }
     }
