@@ -121,3 +121,55 @@ fn an_error_ends_it_with_the_code_of_the_first() {
         assert!(table.lines().any(|line| line.starts_with("ERROR    interface")), "{table}");
     });
 }
+
+/// An agent at work, until this is dropped.
+struct AtWork(std::process::Child);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_agent_at_work_tells_how_it_fares() {
+    in_namespace(|| {
+        ip("link set lo up");
+        ip("link add tap1 type veth peer name far1");
+        ip("link set tap1 up");
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("agent.toml");
+        std::fs::write(folder.path().join("tenants.toml"), "").unwrap();
+        let settings = |port: u16| {
+            let text = format!(
+                "node = \"n1\"\ntenants = \"tenants.toml\"\nstate_dir = \"state\"\n[[vantage]]\nkind = \"port\"\n\
+                 interfaces = [\"tap1\"]\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n"
+            );
+            std::fs::write(&config, text).unwrap();
+        };
+        settings(9464);
+        let mut run = Command::new(env!("CARGO_BIN_EXE_reeve-agent"));
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let _agent = AtWork(run.arg("run").arg("--config").arg(&config).stderr(log).spawn().unwrap());
+        let ends = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let report = loop {
+            let (_, report) = in_json(&config);
+            let points = report["points"].as_array().unwrap();
+            let is_well = |point: &Value| point["point"] == "at work" && point["state"] == "ok";
+            if points.iter().any(is_well) {
+                break report;
+            }
+            let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+            assert!(std::time::Instant::now() < ends, "{report:#}\n{log}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        for (point, says) in [("capture", "0 of"), ("sets", "0 %"), ("spool", "0 reports wait")] {
+            assert_eq!(state(&report, point, says), "ok");
+        }
+        // The settings name another port than the agent was started with.
+        settings(9465);
+        let (_, report) = in_json(&config);
+        assert_eq!(state(&report, "at work", "does not tell at 127.0.0.1:9465"), "warning");
+    });
+}

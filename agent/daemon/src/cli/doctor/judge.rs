@@ -10,6 +10,7 @@ use reeve_policy::{Mode, Name, Pause, Timestamp};
 
 use super::Finding;
 use super::probe::{ClockSeen, FolderSeen, InterfaceSeen, PATIENCE, Unreached};
+use super::told::Told;
 use crate::blocklists::BlocklistError;
 use crate::cli::exit;
 use crate::config::{ConfigError, Loaded, Settings};
@@ -32,6 +33,12 @@ const RENEWAL: Duration = Duration::from_secs(30 * 86_400);
 const STALE: Duration = Duration::from_secs(30 * 86_400);
 /// A journal is kept short, but a controller that is away for long makes it grow.
 const ROOM_BYTES: u64 = 64 << 20;
+/// The share of frames from which on what the agent tells is in doubt.
+const LOSS: f64 = 0.01;
+/// A set that is taken to this share is full soon.
+const FULL: f64 = 0.9;
+/// So many reports wait only where the controller has been away for long.
+const WAITING: f64 = 1_000.0;
 /// With less than this not even the journal can be written anew.
 const LEAST_ROOM_BYTES: u64 = 4 << 20;
 
@@ -191,6 +198,50 @@ pub(super) fn clock(seen: &ClockSeen) -> Finding {
         Some(keeper) => Finding::ok(POINT, format!("kept by {keeper}")),
         None => Finding::warning(POINT, "nothing that is known keeps it", advice),
     }
+}
+
+/// What the running agent tells of itself.
+pub(super) fn running(listen: SocketAddr, told: &io::Result<Told>) -> Vec<Finding> {
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => {
+            let found = format!("the running agent does not tell at {listen} how it fares: {error}");
+            let advice = "restart it if [metrics] was changed, which takes that; else its log tells more";
+            return vec![Finding::warning("at work", found, advice)];
+        }
+    };
+    let mut findings = Vec::new();
+    findings.push(if told.troubles.is_empty() {
+        Finding::ok("at work", "the kernel holds what is desired, and the journal can be written")
+    } else {
+        let advice = "the agent's log tells what the kernel or the disk says";
+        Finding::error("at work", exit::UNAVAILABLE, told.troubles.join("; "), advice)
+    });
+    let found = format!("{} of {} frames were lost", told.lost, told.frames + told.lost);
+    findings.push(if told.lost > 0.0 && told.lost >= LOSS * (told.frames + told.lost) {
+        let advice =
+            "raise ring_mib in [limits], or give the agent more of a processor: what it tells is in doubt";
+        Finding::warning("capture", found, advice)
+    } else {
+        Finding::ok("capture", found)
+    });
+    let share = format!("the fullest set of the ruleset is taken to {:.0} %", told.set_fill * 100.0);
+    findings.push(if told.set_fill > FULL {
+        Finding::warning("sets", share, "what does not fit is not held back: are so many measures meant?")
+    } else {
+        Finding::ok("sets", share)
+    });
+    let found = format!("{} reports wait, {} were given up", told.waiting, told.given_up);
+    findings.push(if told.given_up > 0.0 || told.waiting > WAITING {
+        Finding::warning(
+            "spool",
+            found,
+            "bring the controller back: evidence goes first where there is no room",
+        )
+    } else {
+        Finding::ok("spool", found)
+    });
+    findings
 }
 
 pub(super) fn no_interfaces(error: &LinksError) -> Finding {

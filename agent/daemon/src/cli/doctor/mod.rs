@@ -8,6 +8,7 @@
 
 mod judge;
 mod probe;
+mod told;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -104,6 +105,10 @@ fn of_settings(loaded: &Loaded) -> Vec<Finding> {
     }
     findings.push(judge::state_folder(&settings.state_dir, &probe::folder(&settings.state_dir)));
     findings.push(judge::pauses(&probe::pauses(&settings.state_dir)));
+    // Where none is running there is nobody to tell, which is a point of its own.
+    if let (Some(listen), Ok(true)) = (settings.metrics, probe::another_agent()) {
+        findings.extend(judge::running(listen, &told::ask(listen)));
+    }
     if let Some(controller) = &settings.controller {
         let each = controller.addresses.iter();
         findings.extend(each.map(|address| judge::controller(address, &probe::connect(address))));

@@ -211,3 +211,19 @@ fn a_pause_is_told() {
     check(&pauses(&Ok(vec![pause])), Warning, 0, "paused by oncall since 1970-01-01T00:00:00Z: look");
     check(&pauses(&Err(denied())), Warning, 0, "cannot be seen");
 }
+
+#[test]
+fn what_the_running_agent_tells_is_taken_at_its_word() {
+    let listen = "127.0.0.1:9464".parse().unwrap();
+    let well = Told { frames: 10_000.0, ..Told::default() };
+    let points = |told: Told| running(listen, &Ok(told));
+    points(well.clone()).iter().for_each(|finding| check(finding, Good, 0, ""));
+    let behind = Told { troubles: vec!["the journal cannot be written".into()], ..well.clone() };
+    check(&points(behind)[0], Error, exit::UNAVAILABLE, "journal");
+    check(&points(Told { lost: 99.0, ..well.clone() })[1], Good, 0, "99 of 10099");
+    check(&points(Told { lost: 102.0, ..well.clone() })[1], Warning, 0, "102 of 10102");
+    check(&points(Told { set_fill: 0.95, ..well.clone() })[2], Warning, 0, "95 %");
+    check(&points(Told { waiting: 5_000.0, ..well.clone() })[3], Warning, 0, "5000 reports wait");
+    check(&points(Told { given_up: 1.0, ..well })[3], Warning, 0, "1 were given up");
+    check(&running(listen, &Err(denied()))[0], Warning, 0, "does not tell at 127.0.0.1:9464");
+}
