@@ -5,6 +5,8 @@
 //! directory, events, orders for streams. So everything happens in one order, and nothing that was told can be lost. With
 //! other controllers on the same database it is one order for all of them (`store::share`).
 //!
+//! What people order, and wait for, goes before what nodes tell, so that a fleet's thousand answers do not hold up the next act.
+//!
 //! A report that could not be stored ends the stream that it came by, and nothing after it is taken from there: the agent
 //! connects again and sends it again.
 
@@ -260,6 +262,23 @@ pub(crate) enum Job {
 }
 
 impl Job {
+    /// Whether it goes before what nodes tell: somebody looks at the clock. How nodes come, tell and go stays in its order.
+    const fn is_awaited_by_people(&self) -> bool {
+        !matches!(
+            self,
+            Self::Greet { .. }
+                | Self::Report(_)
+                | Self::OrderResult { .. }
+                | Self::Saw { .. }
+                | Self::Up { .. }
+                | Self::Down { .. }
+                | Self::Bury { .. }
+                | Self::Leave { .. }
+                | Self::Retain { .. }
+                | Self::Forget
+        )
+    }
+
     /// What could not be stored is not acknowledged, and nothing after it by the same stream.
     fn give_up(&self) {
         if let Self::Report(numbered) = self {
@@ -349,19 +368,20 @@ pub(crate) struct Numbered {
 /// The way to the writer.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    jobs: mpsc::Sender<Job>,
+    acts: mpsc::Sender<Job>,
+    others: mpsc::Sender<Job>,
     claim: Option<Once>,
 }
 
 impl Writer {
     /// To the task that reads these.
-    pub(crate) const fn new(jobs: mpsc::Sender<Job>) -> Self {
-        Self { jobs, claim: None }
+    pub(crate) const fn new(acts: mpsc::Sender<Job>, others: mpsc::Sender<Job>) -> Self {
+        Self { acts, others, claim: None }
     }
 
     /// The same, for an act that was approved: the first that is written goes with the claim.
     pub(crate) fn claiming(&self, claim: Once) -> Self {
-        Self { jobs: self.jobs.clone(), claim: Some(claim) }
+        Self { claim: Some(claim), ..self.clone() }
     }
 
     /// Hands a job over, waiting for room.
@@ -370,12 +390,13 @@ impl Writer {
             Some(claim) => Job::Claimed { claim, is_lost: false, job: Box::new(job) },
             None => job,
         };
-        self.jobs.send(job).await.map_err(|_| WriteError::Stopping)
+        let lane = if job.is_awaited_by_people() { &self.acts } else { &self.others };
+        lane.send(job).await.map_err(|_| WriteError::Stopping)
     }
 
     /// Whether nobody takes jobs any more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.jobs.is_closed()
+        self.acts.is_closed()
     }
 
     /// Hands a job over and waits until it is on disk.

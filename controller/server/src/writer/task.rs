@@ -39,7 +39,8 @@ const FORGET_EVERY: u64 = 60;
 /// The task.
 #[derive(Debug)]
 pub(crate) struct Task {
-    jobs: mpsc::Receiver<Job>,
+    acts: mpsc::Receiver<Job>,
+    others: mpsc::Receiver<Job>,
     writing: Writing,
     directory: Arc<Directory>,
     events: Events,
@@ -95,10 +96,11 @@ impl Task {
         }
         book.replace(access::load(conn).await?);
         directory.replace(crate::store::snapshot(conn, &policies).await?);
-        let (sender, jobs) = mpsc::channel(QUEUE);
+        let ((to_acts, acts), (to_others, others)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let (wake, beats) = (Arc::new(Notify::new()), BTreeMap::new());
         let task = Self {
-            jobs,
+            acts,
+            others,
             writing,
             directory,
             events,
@@ -112,7 +114,7 @@ impl Task {
             looks: 0,
             pulse: Pulse::default(),
         };
-        Ok((task, Writer::new(sender)))
+        Ok((task, Writer::new(to_acts, to_others)))
     }
 
     /// Hears, for as long as it is polled, when others have written.
@@ -133,8 +135,8 @@ impl Task {
         let (wake, is_shared) = (Arc::clone(&self.wake), self.writing.is_shared());
         loop {
             tokio::select! {
-                count = self.jobs.recv_many(&mut batch, BATCH) => {
-                    if count == 0 {
+                () = self.take(&mut batch) => {
+                    if batch.is_empty() {
                         break;
                     }
                     self.write(std::mem::take(&mut batch)).await;
@@ -144,6 +146,21 @@ impl Task {
             }
         }
         self.writing.close().await;
+    }
+
+    /// Waits for something to do and takes what waits, acts first; nothing where every way here is gone.
+    async fn take(&mut self, batch: &mut Vec<Job>) {
+        let first = tokio::select! {
+            biased;
+            job = self.acts.recv() => job,
+            job = self.others.recv() => job,
+        };
+        batch.extend(first);
+        while batch.len() < BATCH
+            && let Ok(job) = self.acts.try_recv().or_else(|_| self.others.try_recv())
+        {
+            batch.push(job);
+        }
     }
 
     async fn write(&mut self, mut jobs: Vec<Job>) {
