@@ -9,7 +9,7 @@ use protox::prost::Message as _;
 const ROOT: &str = "proto";
 
 /// The files, in the order of their dependence.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "reeve/types/v1/tenant.proto",
     "reeve/types/v1/violation.proto",
     "reeve/types/v1/decision.proto",
@@ -25,6 +25,7 @@ const FILES: [&str; 15] = [
     "reeve/operator/v1/access_service.proto",
     "reeve/operator/v1/audit_service.proto",
     "reeve/operator/v1/approval_service.proto",
+    "reeve/operator/v1/person_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -93,7 +93,7 @@ impl Call {
     }
 }
 
-const fn role_of(role: RoleArg) -> Role {
+pub(crate) const fn role_of(role: RoleArg) -> Role {
     match role {
         RoleArg::Status => Role::Status,
         RoleArg::Billing => Role::Billing,

@@ -3,6 +3,7 @@
 mod access;
 mod approval;
 mod audit;
+mod person;
 mod tenants;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub use access::{EnrollTokenCommand, RoleArg, TokenCommand, Whose};
 pub use approval::{ApprovalsCommand, Decide};
 pub use audit::{AuditCommand, AuditKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use person::{PersonCommand, SessionsCommand};
 use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
 use reeve_policy::{Month, Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
@@ -97,6 +99,34 @@ pub enum Command {
         /// What to do; by default they are listed.
         #[command(subcommand)]
         command: Option<TenantsCommand>,
+    },
+    /// Logs you in with password and second factor; what you do then needs neither certificate nor token file
+    ///
+    /// Asked for are the password and the code that your app shows, or a recovery code; of a program, two lines of standard input. The
+    /// session is kept in a file that only you can read, below $XDG_STATE_HOME or ~/.local/state, until it ends or reevectl logout. With
+    /// --as or --token-file it is not shown. --dir needs ca.crt alone.
+    Login {
+        /// Your account.
+        #[arg(value_name = "NAME")]
+        name: Name,
+    },
+    /// Ends your session, and takes its file away
+    Logout,
+    /// Sets your account up by an invitation: password, second factor, recovery codes
+    ///
+    /// Asked for are the invitation, a new password, and the code that your app shows; of a program, three lines of standard input.
+    SetUp,
+    /// Lists who is logged in, or ends a session: your own, and anybody's for administrators
+    Sessions {
+        /// What to do; by default they are listed.
+        #[command(subcommand)]
+        command: Option<SessionsCommand>,
+    },
+    /// Adds, lists, resets and removes the accounts of people; for administrators
+    Person {
+        /// What to do.
+        #[command(subcommand)]
+        command: PersonCommand,
     },
     /// Makes, lists and revokes the tokens of programs; for administrators
     Token {
@@ -772,6 +802,11 @@ mod tests {
         assert!(parse("reevectl enroll-token create").is_err());
         assert!(parse("reevectl revoke --node n1 --reason stolen").is_ok());
         assert!(parse("reevectl revoke --node n1 --person x").is_err());
+        assert!(parse("reevectl person add ann --role operator --from 192.0.2.0/24").is_ok());
+        assert!(parse("reevectl person add ann").is_err(), "a role is never taken for granted");
+        assert!(parse("reevectl login ann").is_ok());
+        assert!(parse("reevectl login ann secret").is_err(), "no secret is an argument");
+        assert!(parse("reevectl sessions revoke A1").is_ok());
         assert!(parse("reevectl approvals").is_ok());
         assert!(parse("reevectl approvals list --all --json").is_ok());
         assert!(parse("reevectl approvals show A1").is_ok());

@@ -8,6 +8,7 @@ use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::approval_service_client::ApprovalServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::person_service_client::PersonServiceClient;
 use reeve_proto::operator::v1::{ListNodesRequest, ListNodesResponse};
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_replay::FileError;
@@ -20,6 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::args::Connection;
 use crate::audit::AuditError;
+use crate::session;
 
 /// A controller that answers no keep-alive for this long is gone; `watch` would wait for ever.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -42,7 +44,7 @@ pub enum CallError {
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// Half of the credentials were given.
-    #[error("--dir belongs with --as or --token-file, and --as with --dir")]
+    #[error("--dir belongs with --as, --token-file or a session (reevectl login), and --as with --dir")]
     HalfCredentials,
     /// A file holds no token.
     #[error("{path} holds no token: one line that begins with `reeve_`", path = path.display())]
@@ -50,6 +52,18 @@ pub enum CallError {
         /// The file.
         path: PathBuf,
     },
+    /// A file with a session that others can read.
+    #[error("{path} can be read by others: chmod 600, or log in again after taking it away", path = path.display())]
+    OpenFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is nowhere to keep a session.
+    #[error("neither XDG_STATE_HOME nor HOME says where to keep a session")]
+    NoState,
+    /// What was typed does not do.
+    #[error("{0}")]
+    Typed(&'static str),
     /// A file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -172,7 +186,8 @@ impl CallError {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::HalfCredentials => 2,
+            Self::HalfCredentials | Self::Typed(_) | Self::NoState => 2,
+            Self::OpenFile { .. } => 77,
             Self::Unwell { code, .. } => *code,
             Self::NoEvidence { .. } => 3,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
@@ -242,6 +257,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// A connection to the controller.
 pub struct Controller {
     channel: Shown,
+    address: String,
 }
 
 /// A channel over which a token is shown with each call, if there is one.
@@ -261,14 +277,18 @@ impl Interceptor for Bearer {
 }
 
 impl Controller {
-    /// Connects.
-    pub async fn connect(connection: &Connection) -> Result<Self, CallError> {
-        let tls = credentials(connection)?;
-        let bearer = Bearer(connection.token_file.as_deref().map(token).transpose()?);
+    /// Connects. Who is logged in shows their session, where nothing else is shown; who `is_coming` to log in shows none.
+    pub async fn connect(connection: &Connection, is_coming: bool) -> Result<Self, CallError> {
         let address = connection.controller.clone().unwrap_or_else(|| {
-            let scheme = if tls.is_some() { "https" } else { "http" };
+            let scheme = if connection.dir.is_some() { "https" } else { "http" };
             format!("{scheme}://127.0.0.1:7443")
         });
+        let shows_nothing = connection.token_file.is_none() && connection.operator.is_none();
+        let kept = session::file(&address).filter(|_| shows_nothing && !is_coming);
+        let kept = kept.map(session::found).transpose()?.flatten();
+        let shown = connection.token_file.as_deref().or(kept.as_deref());
+        let tls = credentials(connection, is_coming || shown.is_some())?;
+        let bearer = Bearer(shown.map(token).transpose()?);
         let bad = |error: tonic::transport::Error| CallError::Address {
             address: address.clone(),
             reason: chain(&error),
@@ -296,7 +316,26 @@ impl Controller {
             reason: chain(&error),
         };
         let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self { channel: InterceptedService::new(channel, bearer) })
+        Ok(Self { channel: InterceptedService::new(channel, bearer), address })
+    }
+
+    /// Keeps a session's token; where.
+    pub fn keep_session(&self, token: &str) -> Result<PathBuf, CallError> {
+        let path = session::file(&self.address).ok_or(CallError::NoState)?;
+        session::keep(&path, token)?;
+        Ok(path)
+    }
+
+    /// Forgets a session's token; where it was.
+    pub fn forget_session(&self) -> Result<PathBuf, CallError> {
+        let path = session::file(&self.address).ok_or(CallError::NoState)?;
+        session::forget(&path)?;
+        Ok(path)
+    }
+
+    /// Accounts and sessions.
+    pub fn people(&self) -> PersonServiceClient<Shown> {
+        PersonServiceClient::new(self.channel.clone())
     }
 
     /// Asks where tenants stand.
@@ -367,14 +406,15 @@ fn is_on_this_machine(address: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn credentials(connection: &Connection) -> Result<Option<ClientTlsConfig>, CallError> {
-    let (dir, name) = match (&connection.dir, &connection.operator, &connection.token_file) {
-        (None, None, _) => return Ok(None),
-        (Some(dir), None, Some(_)) => {
+/// What TLS takes. Who shows no certificate needs the authority's alone, if `is_bare` holds: they show a token, or come to log in.
+fn credentials(connection: &Connection, is_bare: bool) -> Result<Option<ClientTlsConfig>, CallError> {
+    let (dir, name) = match (&connection.dir, &connection.operator) {
+        (None, None) => return Ok(None),
+        (Some(dir), None) if is_bare => {
             let ca = Certificate::from_pem(read(&dir.join("ca.crt"))?);
             return Ok(Some(ClientTlsConfig::new().ca_certificate(ca)));
         }
-        (Some(dir), Some(name), _) => (dir, name),
+        (Some(dir), Some(name)) => (dir, name),
         _ => return Err(CallError::HalfCredentials),
     };
     let operators = dir.join("operators");

@@ -29,7 +29,7 @@ use crate::args::{
 use crate::audit;
 use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
-use crate::{doctor, json, policy, show, tenants};
+use crate::{doctor, json, person, policy, show, tenants};
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<(), CallError> {
@@ -58,7 +58,21 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         }
         _ => Vec::new(),
     };
-    let controller = Controller::connect(&cli.connection).await?;
+    // People type for longer than the controller waits for whoever has shown nothing: each is asked first, and then connects.
+    match &cli.command {
+        Command::Login { name } => {
+            let typed = person::ask_login()?;
+            return Call::coming(&cli).await?.login(name, typed).await;
+        }
+        Command::SetUp => {
+            let invitation = person::ask_invitation()?;
+            let begun = Call::coming(&cli).await?.begin_set_up(&invitation).await?;
+            let typed = person::ask_set_up(&begun)?;
+            return Call::coming(&cli).await?.finish_set_up(&begun.name, invitation, typed).await;
+        }
+        _ => {}
+    }
+    let controller = Controller::connect(&cli.connection, false).await?;
     let call = Call { controller, timeout: cli.connection.timeout, json: cli.json };
     match cli.command {
         Command::Status { subject } => call.status(subject).await,
@@ -73,6 +87,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             call.import(&import, replace, dry_run).await
         }
         Command::Audit { command } => call.audit(command).await,
+        Command::Logout => call.logout().await,
+        Command::Sessions { command } => call.sessions(command).await,
+        Command::Person { command } => call.person(command).await,
         Command::Approvals { command } => call.approvals(command).await,
         Command::Approve { decide } => call.approve(decide).await,
         Command::Reject { decide } => call.reject(decide).await,
@@ -195,6 +212,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
         }
         Command::Completion { .. } | Command::Man { .. } | Command::Policy { .. } | Command::Doctor => Ok(()),
+        Command::Login { .. } | Command::SetUp => Ok(()),
     }
 }
 
@@ -208,6 +226,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Of somebody who logs in or sets up an account: a session from before is not shown.
+    async fn coming(cli: &Cli) -> Result<Self, CallError> {
+        let controller = Controller::connect(&cli.connection, true).await?;
+        Ok(Self { controller, timeout: cli.connection.timeout, json: cli.json })
+    }
+
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);

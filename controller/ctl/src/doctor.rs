@@ -36,7 +36,7 @@ pub async fn run(connection: &Connection, is_json: bool) -> Result<(), CallError
 async fn examine(connection: &Connection) -> Vec<Finding> {
     let mut findings = own_files(connection);
     let began = Instant::now();
-    let controller = match Controller::connect(connection).await {
+    let controller = match Controller::connect(connection, false).await {
         Ok(controller) => controller,
         Err(error) => {
             findings.push(judge::unreached(&error));

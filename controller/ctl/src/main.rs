@@ -9,7 +9,9 @@ mod client;
 mod commands;
 mod doctor;
 mod json;
+mod person;
 mod policy;
+mod session;
 mod show;
 mod tenants;
 

@@ -72,9 +72,11 @@ reasons! {
     ResourceNotFound, "RESOURCE_NOT_FOUND", NotFound, "there is no such thing";
     RequestKeyReused, "REQUEST_KEY_REUSED", AlreadyExists, "the key of the request stands for another request";
     ResourceExists, "RESOURCE_EXISTS", AlreadyExists, "there is one already";
+    ApprovalNeeded, "APPROVAL_NEEDED", FailedPrecondition, "it is not done yet, and waits for a second person";
     TenantsHeld, "TENANTS_HELD", FailedPrecondition, "measures hold tenants that would be forgotten";
     TooManyExemptions, "TOO_MANY_EXEMPTIONS", FailedPrecondition, "operators have granted the tenant as many exemptions as one may have";
     PreconditionFailed, "PRECONDITION_FAILED", FailedPrecondition, "the controller is not in a state to do it";
+    LoginFailed, "LOGIN_FAILED", Unauthenticated, "the name, the password or the code is wrong, or the code was used before";
     CredentialsMissing, "CREDENTIALS_MISSING", Unauthenticated, "neither certificate nor token was shown";
     CredentialsUnknown, "CREDENTIALS_UNKNOWN", Unauthenticated, "what was shown is not known";
     CredentialsExpired, "CREDENTIALS_EXPIRED", Unauthenticated, "what was shown has ended";
@@ -82,6 +84,7 @@ reasons! {
     RoleNotAllowed, "ROLE_NOT_ALLOWED", PermissionDenied, "the caller's role may not do that";
     AddressNotAllowed, "ADDRESS_NOT_ALLOWED", PermissionDenied, "the caller is not taken from this address";
     NotAllowed, "NOT_ALLOWED", PermissionDenied, "the caller may not do that";
+    LoginWait, "LOGIN_WAIT", ResourceExhausted, "too many failed under this name from this network";
     TooManyCalls, "TOO_MANY_CALLS", ResourceExhausted, "more calls than are answered; ask again in a second";
     LimitReached, "LIMIT_REACHED", ResourceExhausted, "a limit is reached";
     MethodUnknown, "METHOD_UNKNOWN", Unimplemented, "there is no such method";
@@ -156,7 +159,10 @@ impl From<&Refusal> for Reason {
         match refusal {
             Refusal::NoMethod => Self::MethodUnknown,
             Refusal::Nothing => Self::CredentialsMissing,
-            Refusal::Expired { .. } | Refusal::EndedCertificate { .. } => Self::CredentialsExpired,
+            Refusal::Expired { .. }
+            | Refusal::UnknownSession
+            | Refusal::EndedSession { .. }
+            | Refusal::EndedCertificate { .. } => Self::CredentialsExpired,
             Refusal::RevokedToken { .. } | Refusal::RevokedCertificate { .. } => Self::CredentialsRevoked,
             Refusal::Elsewhere { .. } => Self::AddressNotAllowed,
             Refusal::Role { .. } => Self::RoleNotAllowed,

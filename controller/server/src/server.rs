@@ -130,7 +130,8 @@ impl Controller {
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
         let book = Book::default();
-        let gate = Gate::new(protection, book.clone(), self.config.settings.access.allow.clone());
+        let gate = Gate::new(protection, book.clone(), self.config.settings.access.allow.clone())
+            .with_idle(self.config.settings.sessions.idle);
         let (task, writer) =
             Task::new(writing, Arc::clone(&directory), events.clone(), streams.clone(), book.clone()).await?;
         let (health, pulse) = (Health::new().await, task.pulse());
@@ -171,6 +172,9 @@ impl Controller {
         };
         let house = House {
             protection,
+            vault: Arc::clone(&vault),
+            door: Arc::default(),
+            sessions: self.config.settings.sessions,
             book,
             gate: gate.clone(),
             access: Arc::new(self.config.signing()),
@@ -191,6 +195,7 @@ impl Controller {
         let desk = Desk::new(house.clone());
         let mut beside =
             vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone())), tokio::spawn(looking_after)];
+        beside.push(tokio::spawn(services::person::keep_seen(house.clone())));
         beside.extend(watching.into_iter().flatten());
         beside.extend(self.http.map(|http| tokio::spawn(http.serve(desk.clone(), gate.clone()))));
         let mut server = Server::builder()
@@ -234,6 +239,7 @@ impl Controller {
                 house: house.clone(),
                 vault: Arc::clone(&vault),
             }))
+            .add_service(services::person_server(&house))
             .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
             .add_service(StatusServiceServer::new(services::status::Service(desk)))
             .add_service(services::operator_server(&house))

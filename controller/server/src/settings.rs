@@ -1,6 +1,7 @@
 //! What is set in `controller.toml`, which nobody needs who runs one controller on one file.
 
 mod approval;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,6 +14,8 @@ use serde::Deserialize;
 
 pub use approval::Approval;
 use approval::ApprovalText;
+pub use sessions::Sessions;
+use sessions::SessionsText;
 
 use crate::auth::{AllowLists, Role};
 use crate::error::ControllerError;
@@ -45,6 +48,8 @@ pub struct Settings {
     pub access: Access,
     /// Which acts take a second person; none if it is not there.
     pub approval: Option<Approval>,
+    /// How long people are logged in.
+    pub sessions: Sessions,
 }
 
 /// Who gets in.
@@ -113,6 +118,7 @@ struct Text {
     retention: Option<RetentionText>,
     access: Option<AccessText>,
     approval: Option<ApprovalText>,
+    sessions: Option<SessionsText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -195,7 +201,8 @@ impl Settings {
         };
         let access = read.access.map(access).transpose().map_err(wrong)?.unwrap_or_default();
         let approval = read.approval.map(Approval::try_from).transpose().map_err(wrong)?;
-        Ok(Self { database, retention, access, approval })
+        let sessions = read.sessions.map(Sessions::try_from).transpose().map_err(wrong)?.unwrap_or_default();
+        Ok(Self { database, retention, access, approval, sessions })
     }
 }
 
@@ -313,6 +320,8 @@ mod tests {
         refused("[approval]\ntenants = 10001", &["approval.tenants", "10001", "10000"]);
         refused("[approval]\nimportant = ['a b']", &["approval.important", "a b"]);
         refused("[approval]\npause = true", &["line 2", "`pause`"]);
+        refused("[sessions]\nidle = '10s'", &["sessions.idle", "10s", "1m to 24h"]);
+        refused("[sessions]\nsecond_factor = false", &["line 2", "`second_factor`"]);
         refused("[database]\n\nurls = 'postgres://u:geheim@h/d'", &["line 3", "`urls`", "`password_file`"]);
         refused("[database]\nurl = 'postgres://u:geheim@h/d'", &["database.url", "password_file"]);
         refused("[database]\nurl = 'postgres://u@h/d?password=geheim'", &["database.url", "password_file"]);

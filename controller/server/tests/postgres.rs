@@ -23,6 +23,8 @@ mod http;
 mod lists;
 #[path = "notices.rs"]
 mod notices;
+#[path = "people.rs"]
+mod people;
 #[path = "retention.rs"]
 mod retention;
 #[path = "standing.rs"]

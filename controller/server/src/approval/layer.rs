@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt as _, Full};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Bytes, Service};
-use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
 use tower_layer::Layer;
 
 use super::rules::{self, Known, Rule, Takes};
@@ -17,6 +16,7 @@ use super::{Asked, EXPIRES, KEY, MAX_BODY, new_id};
 use crate::audit::request;
 use crate::auth::{Caller, Vault};
 use crate::clock;
+use crate::refusal::Reason;
 use crate::services::{House, unwritable};
 use crate::settings::Approval;
 use crate::store::approvals::Kept;
@@ -174,13 +174,14 @@ fn waits(rule: &str, id: &str, expires: &str) -> Status {
     let text = format!(
         "not done yet: {rule}, which takes a second person; it waits as {id} until {expires} (reevectl approve {id})"
     );
-    let mut told = MetadataMap::new();
+    let about = [("approval", id.to_owned()), ("expires", expires.to_owned())];
+    let mut status = Reason::ApprovalNeeded.about(text, about);
     for (key, value) in [(KEY, id), (EXPIRES, expires)] {
         if let Ok(value) = value.parse() {
-            told.insert(key, value);
+            status.metadata_mut().insert(key, value);
         }
     }
-    Status::with_metadata(Code::FailedPrecondition, text, told)
+    status
 }
 
 /// The one message of a call, which the service behind would read: neither packed nor more than one.
@@ -204,6 +205,8 @@ pub(crate) fn framed(message: &[u8]) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[tokio::test]

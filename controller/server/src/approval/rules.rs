@@ -7,8 +7,8 @@ use reeve_proto::operator::v1::import_tenants_request::Method as ImportMethod;
 use reeve_proto::operator::v1::pause_target::Target;
 use reeve_proto::operator::v1::revoke_request::Subject;
 use reeve_proto::operator::v1::{
-    ImportTenantsRequest, ImposeRequest, ReleaseBrakesRequest, ResumeRequest, RevokeRequest,
-    RevokeTokenRequest, SuspendRequest,
+    ImportTenantsRequest, ImposeRequest, ReleaseBrakesRequest, RemovePersonRequest, ResumeRequest,
+    RevokeRequest, RevokeTokenRequest, SuspendRequest,
 };
 
 use super::Count;
@@ -33,6 +33,8 @@ pub enum Rule {
     Imports,
     /// It ends somebody else's certificates.
     Revokes,
+    /// It removes somebody else's account.
+    Removes,
     /// It ends somebody else's token.
     RevokesToken,
 }
@@ -55,6 +57,12 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.AccessService/RevokeToken", Rule::RevokesToken),
     ("/reeve.operator.v1.AccessService/CreateEnrolmentToken", Rule::Never),
     ("/reeve.operator.v1.AccessService/Revoke", Rule::Revokes),
+    // Sessions of an account approve nothing that whoever invited its holder asks for.
+    ("/reeve.operator.v1.PersonService/AddPerson", Rule::Never),
+    ("/reeve.operator.v1.PersonService/ResetPerson", Rule::Never),
+    ("/reeve.operator.v1.PersonService/RemovePerson", Rule::Removes),
+    ("/reeve.operator.v1.PersonService/Logout", Rule::Never),
+    ("/reeve.operator.v1.PersonService/RevokeSession", Rule::Never),
     ("/reeve.operator.v1.ApprovalService/Approve", Rule::Never),
     ("/reeve.operator.v1.ApprovalService/Reject", Rule::Never),
 ];
@@ -110,6 +118,8 @@ impl Known<'_> {
                 // A node goes on by itself, and is back with another certificate.
                 Some(Subject::Node(_)) | None => Takes::Nobody,
             }),
+            Rule::Removes => RemovePersonRequest::decode(message)
+                .map(|request| self.lock_out(Some(request.name.as_str()), &request.name, caller)),
             Rule::RevokesToken => RevokeTokenRequest::decode(message).map(|request| {
                 let tokens = self.book.tokens();
                 let good = |token: &&std::sync::Arc<crate::auth::Token>| {

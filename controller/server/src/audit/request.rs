@@ -7,7 +7,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, Kind, Value};
 /// The fields that name whom or what a request is about, the first that is there. The last two are of what the method's name says.
 const SUBJECTS: [&str; 6] = ["tenant", "violation", "node", "person", "name", "id"];
 /// Fields that are never entered.
-const SECRETS: [&str; 4] = ["token", "secret", "code", "password"];
+const SECRETS: [&str; 5] = ["token", "secret", "code", "password", "invitation"];
 /// Of longer lists so many are entered.
 const LIST_MAX: usize = 20;
 /// What stands in a secret's place.

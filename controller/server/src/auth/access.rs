@@ -40,6 +40,9 @@ impl std::fmt::Display for Roles {
 
 /// Who has no certificate yet, or one that ends soon.
 const ENROLLING: Roles = Roles::of(&[Role::Stranger, Role::Node]);
+/// Who logs in: whoever has shown nothing yet, or something else.
+const COMERS: Roles =
+    Roles::of(&[Role::Stranger, Role::Status, Role::Billing, Role::Viewer, Role::Operator, Role::Admin]);
 const AGENTS: Roles = Roles::of(&[Role::Node]);
 /// Whoever has shown who it is.
 const KNOWN: Roles =
@@ -92,6 +95,16 @@ pub const METHODS: &[(&str, Roles)] = &[
     // Whoever approves must be able to do it, too, which the service sees to.
     ("/reeve.operator.v1.ApprovalService/Approve", ORDERERS),
     ("/reeve.operator.v1.ApprovalService/Reject", ORDERERS),
+    ("/reeve.operator.v1.PersonService/AddPerson", ADMINS),
+    ("/reeve.operator.v1.PersonService/ListPeople", ADMINS),
+    ("/reeve.operator.v1.PersonService/ResetPerson", ADMINS),
+    ("/reeve.operator.v1.PersonService/RemovePerson", ADMINS),
+    ("/reeve.operator.v1.PersonService/BeginSetUp", COMERS),
+    ("/reeve.operator.v1.PersonService/FinishSetUp", COMERS),
+    ("/reeve.operator.v1.PersonService/Login", COMERS),
+    ("/reeve.operator.v1.PersonService/Logout", PEOPLE),
+    ("/reeve.operator.v1.PersonService/ListSessions", PEOPLE),
+    ("/reeve.operator.v1.PersonService/RevokeSession", PEOPLE),
     ("/reeve.operator.v1.AuditService/ListAudit", ADMINS),
     ("/reeve.operator.v1.AuditService/ExportAudit", ADMINS),
     ("/grpc.health.v1.Health/Check", KNOWN),

@@ -11,6 +11,7 @@ use reeve_policy::{Name, NodeId, Timestamp};
 
 use super::caller::{Caller, Role, Shown};
 use super::connections::{Connections, Credential};
+use super::people::{LoggedIn, Person, Second, Session, SetUp, with_network};
 use super::secret::Hash;
 
 /// What is kept of a token.
@@ -120,6 +121,10 @@ pub struct Records {
     pub enrolments: HashMap<Hash, Arc<Enrolment>>,
     /// Whose certificates are not taken.
     pub revocations: HashMap<Subject, Revocation>,
+    /// Accounts by name.
+    pub people: HashMap<Name, Arc<Person>>,
+    /// Sessions by the hash of what is shown.
+    pub sessions: HashMap<Hash, Session>,
 }
 
 /// A change of who may call.
@@ -145,6 +150,29 @@ pub enum Change {
     },
     /// Certificates were revoked.
     Revoked(Revocation),
+    /// An account was added.
+    PersonAdded(Person),
+    /// An account is to be set up anew, and its sessions are over.
+    PersonReset {
+        /// Whose.
+        name: Name,
+        /// The new invitation, and until when it holds.
+        invitation: (Hash, Timestamp),
+        /// The person who invites.
+        invited_by: String,
+    },
+    /// An account was removed, and its sessions with it.
+    PersonRemoved(Name),
+    /// An account was set up.
+    PersonSetUp(SetUp),
+    /// Somebody logged in.
+    LoggedIn(Box<LoggedIn>),
+    /// A session was ended.
+    SessionEnded(Hash),
+    /// A session was ended by itself: whoever did is answered before what it was shown over is cut, which is left to them.
+    LoggedOut(Hash),
+    /// When sessions were used last.
+    SessionsSeen(Vec<(Hash, Timestamp)>),
 }
 
 /// What became of a change.
@@ -164,6 +192,20 @@ impl Records {
     /// A node enrols by the last token that was made for it.
     fn forget_enrolments(&mut self, node: &NodeId) {
         self.enrolments.retain(|_, enrolment| enrolment.node != *node);
+    }
+
+    /// The sessions that a change ends.
+    fn sessions_ended(&self, change: &Change) -> Vec<Hash> {
+        let of = |name: &Name| {
+            let theirs = self.sessions.values().filter(|session| session.person == *name);
+            theirs.map(|session| session.hash).collect()
+        };
+        match change {
+            Change::SessionEnded(hash) => vec![*hash],
+            Change::PersonReset { name, .. } | Change::PersonRemoved(name) => of(name),
+            Change::Revoked(Revocation { subject: Subject::Person(name), .. }) => of(name),
+            _ => Vec::new(),
+        }
     }
 
     /// Enters a change.
@@ -188,6 +230,51 @@ impl Records {
                 }
                 self.revocations.insert(revocation.subject.clone(), revocation.clone());
             }
+            Change::PersonAdded(person) => {
+                self.people.insert(person.name.clone(), Arc::new(person.clone()));
+            }
+            Change::PersonReset { name, invitation, invited_by } => {
+                self.sessions.retain(|_, session| session.person != *name);
+                if let Some(person) = self.people.get_mut(name) {
+                    let person = Arc::make_mut(person);
+                    person.invitation = Some(*invitation);
+                    person.invited_by.clone_from(invited_by);
+                    (person.factors, person.recovery_codes) = (None, 0);
+                    person.networks.clear();
+                }
+            }
+            Change::PersonRemoved(name) => {
+                self.sessions.retain(|_, session| session.person != *name);
+                self.people.remove(name);
+            }
+            Change::PersonSetUp(set_up) => {
+                if let Some(person) = self.people.get_mut(&set_up.name) {
+                    let person = Arc::make_mut(person);
+                    person.invitation = None;
+                    person.factors = Some(set_up.factors.clone());
+                    person.recovery_codes = u32::try_from(set_up.recovery.len()).unwrap_or(u32::MAX);
+                }
+            }
+            Change::LoggedIn(logged) => {
+                let session = &logged.session;
+                self.sessions.retain(|_, other| session.created < other.expires);
+                self.sessions.insert(session.hash, session.clone());
+                if let Some(person) = self.people.get_mut(&session.person) {
+                    let person = Arc::make_mut(person);
+                    person.networks = with_network(&person.networks, logged.network);
+                    match (&mut person.factors, logged.second) {
+                        (Some(factors), Second::Code(step)) => {
+                            factors.last_step = factors.last_step.max(step)
+                        }
+                        (_, Second::Recovery(_)) => {
+                            person.recovery_codes = person.recovery_codes.saturating_sub(1);
+                        }
+                        (None, Second::Code(_)) => {}
+                    }
+                }
+            }
+            Change::SessionEnded(hash) | Change::LoggedOut(hash) => _ = self.sessions.remove(hash),
+            Change::SessionsSeen(_) => {}
         }
     }
 }
@@ -210,6 +297,13 @@ impl Book {
     pub(crate) fn replace(&self, records: Records) {
         let mut current = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, records);
+        for session in current.sessions.values() {
+            if let Some(before) = before.sessions.get(&session.hash) {
+                session.see(before.seen());
+            }
+        }
+        let gone = before.sessions.keys().filter(|hash| !current.sessions.contains_key(*hash));
+        let gone: Vec<Credential> = gone.map(|hash| Credential::Token(*hash)).collect();
         let was_good = |hash| before.tokens.get(hash).is_some_and(|token| token.revoked.is_none());
         let ended = current.tokens.values().filter(|token| token.revoked.is_some() && was_good(&token.hash));
         let ended = ended.map(|token| Credential::Token(token.hash));
@@ -217,22 +311,34 @@ impl Book {
             |revocation: &&Revocation| before.revocations.get(&revocation.subject) != Some(*revocation);
         let revoked = current.revocations.values().filter(is_new);
         let revoked = revoked.map(|revocation| Credential::Certificate(revocation.subject.clone()));
-        let cut: Vec<Credential> = ended.chain(revoked).collect();
+        let cut: Vec<Credential> = ended.chain(revoked).chain(gone).collect();
         drop(current);
         cut.iter().for_each(|credential| _ = self.connections.cut(credential));
     }
 
     /// Enters a change that is on disk, and cuts the connections of whoever may not call any more; how many there were.
     pub(crate) fn enter(&self, change: &Change) -> usize {
-        self.records.write().unwrap_or_else(PoisonError::into_inner).enter(change);
+        let ended = {
+            let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+            let ended = records.sessions_ended(change);
+            records.enter(change);
+            ended
+        };
         // After it is entered: who shows it from now on is refused, who had shown it before is found.
         match change {
             Change::TokenRevoked { hash, .. } => self.connections.cut(&Credential::Token(*hash)),
             Change::Revoked(revocation) => {
-                self.connections.cut(&Credential::Certificate(revocation.subject.clone()))
+                let of_sessions: usize =
+                    ended.iter().map(|hash| self.connections.cut(&Credential::Token(*hash))).sum();
+                of_sessions + self.connections.cut(&Credential::Certificate(revocation.subject.clone()))
             }
-            Change::TokenMade(_) | Change::EnrolmentMade(_) | Change::EnrolmentUsed { .. } => 0,
+            _ => ended.iter().map(|hash| self.connections.cut(&Credential::Token(*hash))).sum(),
         }
+    }
+
+    /// Cuts the connections over which a session's or other token was shown.
+    pub(crate) fn cut(&self, hash: &Hash) {
+        self.connections.cut(&Credential::Token(*hash));
     }
 
     /// The connections.
@@ -279,9 +385,44 @@ impl Book {
                 let is_named = caller.name.as_str().strip_prefix(Caller::TOKEN) == Some(token.name.as_str());
                 is_named && token.is_good(now) && token.role == caller.role && token.owner == caller.owner
             }),
+            // The session may be over; the account must be there, with the role.
+            Shown::Session => {
+                let is_revoked = self.revoked(&Subject::Person(caller.name.clone()), caller.began).is_some();
+                let person = self.person(&caller.name);
+                !is_revoked
+                    && person.is_some_and(|person| person.role == caller.role && person.factors.is_some())
+            }
             Shown::Local => true,
             Shown::Nothing => false,
         }
+    }
+
+    /// An account.
+    #[must_use]
+    pub fn person(&self, name: &Name) -> Option<Arc<Person>> {
+        self.read().people.get(name).cloned()
+    }
+
+    /// All accounts, by name.
+    #[must_use]
+    pub fn people(&self) -> Vec<Arc<Person>> {
+        let mut all: Vec<Arc<Person>> = self.read().people.values().cloned().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    /// The session of which a hash is.
+    #[must_use]
+    pub fn session(&self, hash: &Hash) -> Option<Session> {
+        self.read().sessions.get(hash).cloned()
+    }
+
+    /// All sessions, the newest first.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Session> {
+        let mut all: Vec<Session> = self.read().sessions.values().cloned().collect();
+        all.sort_by(|one, other| (other.created, &other.id).cmp(&(one.created, &one.id)));
+        all
     }
 
     /// All tokens, the newest first.

@@ -75,6 +75,8 @@ pub enum Shown {
     Certificate,
     /// A token.
     Token,
+    /// A session's token, of somebody who logged in.
+    Session,
     /// Nothing, and need not: the controller has no certificates, and whoever is on this machine may do everything.
     Local,
 }
@@ -87,13 +89,14 @@ impl Shown {
             Self::Nothing => "nothing",
             Self::Certificate => "certificate",
             Self::Token => "token",
+            Self::Session => "session",
             Self::Local => "local",
         }
     }
 
     /// Reads its name.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Nothing, Self::Certificate, Self::Token, Self::Local];
+        let all = [Self::Nothing, Self::Certificate, Self::Token, Self::Session, Self::Local];
         all.into_iter().find(|shown| shown.as_str() == text)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_policy::{Name, Timestamp};
@@ -13,9 +14,10 @@ use super::book::{Book, Subject};
 use super::caller::{Caller, Role, Shown};
 use super::connections::{Credential, Peer};
 use super::limits::Limits;
-use super::secret::Hash;
+use super::secret::{Hash, Secret};
 use crate::clock;
 use crate::identity::{self, Protection};
+use crate::settings::Sessions;
 
 /// What a caller shows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +49,15 @@ pub enum Refusal {
     /// No token that the controller knows.
     #[error("the token is not known")]
     UnknownToken,
+    /// No session that the controller knows: it ended, or never was.
+    #[error("the session is over: log in again (reevectl login)")]
+    UnknownSession,
+    /// A session that ended.
+    #[error("the session of {name} is over: log in again (reevectl login)")]
+    EndedSession {
+        /// Whose.
+        name: Name,
+    },
     /// A token that ended.
     #[error("the token {name} ended at {at}")]
     Expired {
@@ -128,6 +139,8 @@ impl From<Refusal> for Status {
             Refusal::Nothing
             | Refusal::NotBearer
             | Refusal::UnknownToken
+            | Refusal::UnknownSession
+            | Refusal::EndedSession { .. }
             | Refusal::Expired { .. }
             | Refusal::RevokedCertificate { .. }
             | Refusal::EndedCertificate { .. }
@@ -148,6 +161,7 @@ pub struct Gate {
     protection: Protection,
     book: Book,
     allowed: Arc<AllowLists>,
+    idle: Duration,
     limits: Arc<Limits>,
 }
 
@@ -158,7 +172,14 @@ impl Gate {
     /// A gate for peers that are told apart in one way or another.
     #[must_use]
     pub fn new(protection: Protection, book: Book, allowed: AllowLists) -> Self {
-        Self { protection, book, allowed: Arc::new(allowed), limits: Arc::default() }
+        let idle = Sessions::default().idle;
+        Self { protection, book, allowed: Arc::new(allowed), idle, limits: Arc::default() }
+    }
+
+    /// The same, where sessions may be silent for so long.
+    #[must_use]
+    pub fn with_idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
     }
 
     /// Who may call.
@@ -273,6 +294,9 @@ impl Gate {
             return Err(Refusal::NotBearer);
         }
         let hash = Hash::of(shown.trim_ascii());
+        if shown.trim_ascii().starts_with(Secret::SESSION) {
+            return self.by_session(hash, from, peer);
+        }
         if self.book.token(&hash).is_none() {
             return Err(Refusal::UnknownToken);
         }
@@ -293,6 +317,31 @@ impl Gate {
         let name = format!("{}{name}", Caller::TOKEN).parse().map_err(|_| Refusal::UnknownToken)?;
         let owner = token.owner.clone();
         Ok(Caller { shown: Shown::Token, role: token.role, name, owner, from, began: None })
+    }
+}
+
+impl Gate {
+    fn by_session(&self, hash: Hash, from: Option<IpAddr>, peer: Option<&Peer>) -> Result<Caller, Refusal> {
+        if self.book.session(&hash).is_none() {
+            return Err(Refusal::UnknownSession);
+        }
+        show(peer, || Credential::Token(hash))?;
+        // Looked up again, as tokens are.
+        let session = self.book.session(&hash).ok_or(Refusal::UnknownSession)?;
+        let (name, now) = (session.person.clone(), clock::now());
+        let subject = Subject::Person(name.clone());
+        let is_over = now >= session.expires || now >= session.seen() + self.idle;
+        let person = self.book.person(&name);
+        if is_over || person.is_none() || self.book.revoked(&subject, Some(session.created)).is_some() {
+            return Err(Refusal::EndedSession { name });
+        }
+        if !person.is_some_and(|person| person.is_taken_from(from)) {
+            return Err(Refusal::Elsewhere { name, from: told(from) });
+        }
+        session.see(now);
+        let owner = Some(name.clone());
+        let began = Some(session.created);
+        Ok(Caller { shown: Shown::Session, role: session.role, name, owner, from, began })
     }
 }
 

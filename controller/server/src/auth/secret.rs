@@ -52,6 +52,10 @@ impl Secret {
     pub const TOKEN: &'static str = "reeve_";
     /// What enrolment tokens begin with.
     pub const ENROLMENT: &'static str = "reeve_enrol_";
+    /// What sessions' tokens begin with.
+    pub const SESSION: &'static str = "reeve_session_";
+    /// What invitations begin with.
+    pub const INVITATION: &'static str = "reeve_invitation_";
     /// How many characters beside that are kept to tell one by: 24 bits, which leave 232.
     const KEPT: usize = 4;
 

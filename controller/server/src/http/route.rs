@@ -192,6 +192,8 @@ fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Resul
             Refusal::Nothing
             | Refusal::NotBearer
             | Refusal::UnknownToken
+            | Refusal::UnknownSession
+            | Refusal::EndedSession { .. }
             | Refusal::Expired { .. }
             | Refusal::RevokedCertificate { .. }
             | Refusal::EndedCertificate { .. }

@@ -207,7 +207,7 @@ fn revocation_to_wire(revocation: &Revocation) -> WireRevocation {
     }
 }
 
-fn name(field: &str, text: &str) -> Result<Name, Status> {
+pub(super) fn name(field: &str, text: &str) -> Result<Name, Status> {
     text.parse().map_err(|error| Status::invalid_argument(format!("{field}: {error}")))
 }
 
@@ -220,7 +220,7 @@ fn token_name(text: &str) -> Result<Name, Status> {
     name("name", text)
 }
 
-fn prefixes(field: &str, texts: &[String]) -> Result<Vec<IpNet>, Status> {
+pub(super) fn prefixes(field: &str, texts: &[String]) -> Result<Vec<IpNet>, Status> {
     if texts.len() > MAX_ADDRESSES {
         return Err(Status::invalid_argument(format!("{field}: {}, at most {MAX_ADDRESSES}", texts.len())));
     }
@@ -233,7 +233,7 @@ fn prefixes(field: &str, texts: &[String]) -> Result<Vec<IpNet>, Status> {
     texts.iter().map(prefix).collect()
 }
 
-fn role(wire: WireRole) -> Result<Role, Status> {
+pub(super) fn role(wire: WireRole) -> Result<Role, Status> {
     match wire {
         WireRole::Unspecified => {
             Err(Status::invalid_argument("role: status, billing, viewer, operator or admin"))

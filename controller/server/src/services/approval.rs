@@ -16,7 +16,7 @@ use super::orders::check_reason;
 use super::{House, approvable, unreadable, unwritable};
 use crate::approval::{Decided, Once, Record, State, framed};
 use crate::audit::{self, Kind};
-use crate::auth::{Caller, Vault, access};
+use crate::auth::{Caller, Shown, Vault, access};
 use crate::clock;
 use crate::writer::Job;
 
@@ -116,6 +116,14 @@ impl Service {
         if caller.owner.as_ref() == Some(&asked.owner) {
             return Err(Status::permission_denied(format!(
                 "{} is {}, who asked for it: it takes somebody else",
+                caller.name, asked.owner
+            )));
+        }
+        // Whoever invited somebody could have made them up.
+        let person = (caller.shown == Shown::Session).then(|| self.house.book.person(&caller.name)).flatten();
+        if person.is_some_and(|person| person.invited_by == asked.owner.as_str()) {
+            return Err(Status::permission_denied(format!(
+                "{} was invited by {}, who asked for it: it takes somebody else, or a certificate",
                 caller.name, asked.owner
             )));
         }

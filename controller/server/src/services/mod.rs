@@ -12,6 +12,7 @@ mod notices;
 pub(crate) mod operator;
 pub(crate) mod orders;
 pub(crate) mod pending;
+pub(crate) mod person;
 pub(crate) mod status;
 mod tenants;
 mod usage;
@@ -21,11 +22,12 @@ use std::sync::Arc;
 
 use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
+use reeve_proto::operator::v1::person_service_server::PersonServiceServer;
 use reeve_proto::{MAX_MESSAGE_BYTES, WireError};
 use tonic::Status;
 use tonic::service::Routes;
 
-use crate::auth::{Book, Gate};
+use crate::auth::{Book, Doorkeeper, Gate, Vault};
 use crate::config::Signing;
 use crate::directory::Directory;
 use crate::events::Events;
@@ -33,6 +35,7 @@ use crate::identity::Protection;
 use crate::listing::Pages;
 use crate::metrics::Metrics;
 use crate::refusal::Reason;
+use crate::settings::Sessions;
 use crate::store::{Store, StoreError};
 use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
@@ -42,6 +45,9 @@ use pending::{Pending, PendingError};
 #[derive(Clone, Debug)]
 pub(crate) struct House {
     pub protection: Protection,
+    pub vault: Arc<Vault>,
+    pub door: Arc<Doorkeeper>,
+    pub sessions: Sessions,
     pub book: Book,
     pub gate: Gate,
     pub access: Arc<Signing>,
@@ -64,9 +70,14 @@ pub(crate) fn operator_server(house: &House) -> OperatorServiceServer<operator::
     OperatorServiceServer::new(operator::Service(house.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
+pub(crate) fn person_server(house: &House) -> PersonServiceServer<person::Service> {
+    let service = PersonServiceServer::new(person::Service { house: house.clone() });
+    service.max_decoding_message_size(enrolment::MAX_MESSAGE_BYTES)
+}
+
 /// The services whose acts may have waited for a second person (`approval::rules::RULES`).
 pub(crate) fn approvable(house: &House) -> Routes {
-    Routes::new(operator_server(house)).add_service(access_server(house))
+    Routes::new(operator_server(house)).add_service(access_server(house)).add_service(person_server(house))
 }
 
 pub(crate) fn unwritable(error: WriteError) -> Status {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use reeve_policy::{Name, Timestamp};
 
 use super::row::{name, nanos, time};
-use super::{Connection, StoreError};
+use super::{Connection, StoreError, people};
 use crate::auth::{Caller, Change, Enrolment, Hash, Records, Revocation, Role, Subject, Taken, Token};
 
 /// The most good tokens at a time.
@@ -48,6 +48,7 @@ pub async fn load(conn: &mut Connection) -> Result<Records, StoreError> {
         let subject = Subject::parse(&subject).ok_or_else(wrong)?;
         records.revocations.insert(subject.clone(), Revocation { subject, at: time(at), by, reason });
     }
+    people::load(conn, &mut records).await?;
     Ok(records)
 }
 
@@ -96,6 +97,15 @@ pub async fn change(conn: &mut Connection, change: &Change, now: Timestamp) -> R
                 .await?;
             Ok(if done.rows_affected() == 0 { Taken::Gone } else { Taken::Done })
         }
+        Change::PersonAdded(person) => people::add(conn, person).await,
+        Change::PersonReset { name, invitation: (hash, until), invited_by } => {
+            people::reset(conn, name, (hash, *until), invited_by).await
+        }
+        Change::PersonRemoved(name) => people::remove(conn, name).await,
+        Change::PersonSetUp(set_up) => people::set_up(conn, set_up).await,
+        Change::LoggedIn(logged) => people::log_in(conn, logged).await,
+        Change::SessionEnded(hash) | Change::LoggedOut(hash) => people::end(conn, hash).await,
+        Change::SessionsSeen(seen) => people::see(conn, seen).await,
         Change::EnrolmentMade(enrolment) => {
             forget_enrolments(conn, enrolment.node.as_str(), now).await?;
             sqlx::query(

@@ -13,6 +13,7 @@ pub(crate) mod audit;
 pub mod backup;
 mod engine;
 mod examine;
+pub(crate) mod people;
 pub(crate) mod policies;
 mod query;
 mod read;
