@@ -394,6 +394,11 @@ impl Writer {
         lane.send(job).await.map_err(|_| WriteError::Stopping)
     }
 
+    /// Room for one thing that a node tells.
+    pub(crate) async fn room(&self) -> Result<mpsc::Permit<'_, Job>, WriteError> {
+        self.others.reserve().await.map_err(|_| WriteError::Stopping)
+    }
+
     /// Whether nobody takes jobs any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.acts.is_closed()

@@ -4,6 +4,7 @@
 //! controller lives and the database is there.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -118,10 +119,10 @@ pub async fn kill(
             } else {
                 let who = dice.below(all as u64) as usize;
                 // Now and then both are away.
-                if !away.contains_key(&who) {
+                if let Entry::Vacant(place) = away.entry(who) {
                     note(who, true);
                     house.kill(who).await?;
-                    away.insert(who, now + dice.up_to(AWAY));
+                    place.insert(now + dice.up_to(AWAY));
                     log.lock().unwrap_or_else(PoisonError::into_inner).controllers += 1;
                 }
             }
@@ -153,13 +154,13 @@ pub async fn act(
         loop {
             let who = (done as usize + attempt) % house.controllers();
             attempt += 1;
-            if !channels.contains_key(&who)
-                && let Ok(Ok(channel)) = tokio::time::timeout(PATIENCE, house.operator(who)).await
-            {
-                channels.insert(who, channel);
-            }
-            if let Some(channel) = channels.get(&who) {
-                let mut client = OperatorServiceClient::new(channel.clone());
+            let channel = match channels.get(&who) {
+                Some(channel) => Some(channel.clone()),
+                None => tokio::time::timeout(PATIENCE, house.operator(who)).await.ok().and_then(Result::ok),
+            };
+            if let Some(channel) = channel {
+                channels.insert(who, channel.clone());
+                let mut client = OperatorServiceClient::new(channel);
                 match tokio::time::timeout(PATIENCE, client.pause(request.clone())).await {
                     Ok(Ok(_)) => break,
                     Ok(Err(status)) if is_refusal(status.code()) => return Err(status.into()),

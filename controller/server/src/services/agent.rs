@@ -138,15 +138,26 @@ impl Session {
     /// Serves the stream until it ends, and says why it did.
     async fn serve(&mut self, incoming: &mut Streaming<ConnectRequest>) -> Status {
         let mut progress = self.progress.subscribe();
+        // What is to be written, and waits for room. Meanwhile nothing more is read, and orders go out all the same.
+        let mut waiting: Option<Job> = None;
+        let writer = self.house.writer.clone();
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.reset();
         self.place.wake.notify_one();
         loop {
             let served = tokio::select! {
-                message = incoming.next() => match message {
-                    Some(Ok(message)) => self.take(message).await,
+                message = incoming.next(), if waiting.is_none() => match message {
+                    Some(Ok(message)) => self.read(message).map(|job| waiting = Some(job)),
                     Some(Err(_)) => Err(Status::unavailable("the connection broke off")),
                     None => Err(Status::cancelled("the agent hung up")),
+                },
+                room = writer.room(), if waiting.is_some() => match (room, waiting.take()) {
+                    (Ok(room), Some(job)) => {
+                        room.send(job);
+                        Ok(())
+                    }
+                    (Err(error), _) => Err(unwritable(error)),
+                    (_, None) => Ok(()),
                 },
                 Ok(()) = progress.changed() => {
                     let Progress { acknowledged, is_broken } = *progress.borrow_and_update();
@@ -168,8 +179,9 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, message: ConnectRequest) -> Result<(), Status> {
-        let job = match Up::try_from(message).map_err(unsound)? {
+    /// What is to be written of a message.
+    fn read(&mut self, message: ConnectRequest) -> Result<Job, Status> {
+        Ok(match Up::try_from(message).map_err(unsound)? {
             Up::Hello(_) => return Err(Status::invalid_argument("a second hello")),
             Up::Pong(_) => {
                 self.unanswered = 0;
@@ -184,8 +196,7 @@ impl Session {
                 progress: self.progress.clone(),
                 is_refused: false,
             })),
-        };
-        self.house.writer.submit(job).await.map_err(unwritable)
+        })
     }
 
     /// Sends the tenants if they are newer than what the agent has, and the orders that wait for it.
