@@ -159,7 +159,8 @@ async fn while_the_database_is_away_it_says_so_and_then_that_it_is_back() {
     let channel = controller.plain().await;
     import(&channel, vec![alice()], true).await;
     until(&channel, ServingStatus::Serving).await;
-    if let Some(server) = server {
+    // It goes with its last owner, so it is only lent.
+    if let Some(server) = &server {
         server.crash().unwrap();
         away(&controller, &channel, &["takes no changes", "does not answer"]).await;
         server.resume().unwrap();
