@@ -4,11 +4,12 @@ use std::cmp::Ordering;
 
 use ipnet::IpNet;
 
-use super::Policy;
 use super::conditions::Whose;
 use super::thresholds::EndpointKind;
+use super::{Policy, Rule, Step};
 use crate::alert::Alert;
 use crate::class::Class;
+use crate::decision::Action;
 use crate::exemption::Exemption;
 use crate::net::Target;
 use crate::tenant::{Tenant, TenantId};
@@ -165,7 +166,7 @@ impl Policy {
 
     /// Protected destinations within tenants' prefixes, in words: to cut off the tenant would cut those off too.
     #[must_use]
-    pub fn protected_within(&self, tenants: &[Tenant]) -> Vec<String> {
+    pub fn protected_within<'t>(&self, tenants: impl IntoIterator<Item = &'t Tenant>) -> Vec<String> {
         let mut all = Vec::new();
         for tenant in tenants {
             for prefix in &tenant.addresses {
@@ -176,6 +177,35 @@ impl Policy {
                         tenant.id
                     ));
                 }
+            }
+        }
+        all
+    }
+
+    /// Rules whose measures would be aimed at protected destinations, in words: endpoints that are protected, and nothing at which is ever
+    /// blocked, while a rule on calls to them would block them. A limit is no block.
+    #[must_use]
+    pub fn aims_at_protected(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for endpoint in &self.thresholds.endpoints {
+            let overlaps = |net: &&IpNet| {
+                endpoint.addresses.iter().any(|address| net.contains(address) || address.contains(*net))
+            };
+            let Some(protected) = self.protected_destinations.iter().find(overlaps) else { continue };
+            let is_on_calls = |rule: &&Rule| {
+                rule.on.contains(&Class::ApiBurst) && rule.kind.is_none_or(|kind| kind == endpoint.kind)
+            };
+            let blocks = |step: &Step| step.action == Action::Block && step.scope.is_by_target();
+            for rule in self.rules.iter().filter(is_on_calls) {
+                let parents = rule.parent.iter().flat_map(|parent| &parent.ladder);
+                if !rule.ladder.iter().chain(parents).any(blocks) {
+                    continue;
+                }
+                all.push(format!(
+                    "rule `{}` blocks calls to the endpoint `{}`, which is within {protected}, and that is protected: limit them, or take it out of \
+                     [protected] `destinations`",
+                    rule.id, endpoint.name
+                ));
             }
         }
         all

@@ -266,3 +266,27 @@ fn a_rule_with_the_id_of_another_replaces_it_whole() {
     let told = Policy::parse("x.toml", &both).unwrap_err().to_string();
     assert!(told.contains("classes that are not under rule `syn` already: flood.syn"), "{told}");
 }
+
+#[test]
+fn what_would_block_an_endpoint_that_is_protected_is_told() {
+    let aims = |protected: &str, kind: &str, step: &str| {
+        let text = format!(
+            "[policy]\nname = \"x\"\nversion = 1\n[protected]\ndestinations = [\"{protected}\"]\n\
+             [[endpoint]]\nname = \"api\"\naddresses = [\"192.0.2.7\", \"2001:db8:7::/64\"]\nports = [443]\n\
+             [[rule]]\nid = \"calls\"\non = [\"api_burst\"]\n{kind}ladder = [{{ {step}, until = \"1h\" }}]\n"
+        );
+        Policy::parse("p.toml", &text).unwrap().aims_at_protected()
+    };
+    const BLOCK: &str = "action = \"block\", scope = \"endpoint\"";
+    for protected in ["192.0.2.0/24", "192.0.2.7", "2001:db8:7::/48", "2001:db8:7::9"] {
+        let told = aims(protected, "", BLOCK);
+        assert!(told.len() == 1 && told[0].contains(protected), "{protected}: {told:?}");
+    }
+    let none = Vec::<String>::new();
+    assert_eq!(aims("192.0.3.0/24", "", BLOCK), none);
+    assert_eq!(
+        aims("192.0.2.0/24", "", "action = \"limit\", scope = \"endpoint\", rate = \"1/second\""),
+        none
+    );
+    assert_eq!(aims("192.0.2.0/24", "kind = \"login\"\n", BLOCK), none, "it is no login");
+}
