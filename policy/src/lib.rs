@@ -48,7 +48,7 @@ pub use mailbox::{Mailbox, ParseMailboxError};
 pub use measure::{DesiredState, LiftReason, Measure, MeasureCounters};
 pub use net::{Protocol, Target};
 pub use notice::{Notice, NoticeId, NoticeKind};
-pub use order::{Lift, Order, OrderFailure, OrderId, OrderResult};
+pub use order::{AssignedError, AssignedPolicy, Assignment, Lift, Order, OrderFailure, OrderId, OrderResult};
 pub use pause::{HeldPause, Pause, PauseScope};
 pub use rate::Rate;
 pub use reckoning::Reckoning;

@@ -8,7 +8,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Origin};
+use crate::language::Policy;
 use crate::pause::{Pause, PauseScope};
+use crate::reader::ConfigErrors;
 use crate::relay::RelayAnswer;
 use crate::report::PolicyVersion;
 use crate::standing::TenantStanding;
@@ -24,6 +26,55 @@ impl fmt::Display for OrderId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
+}
+
+/// Which policy a node is to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Only grows: whoever has decided on one takes none with a number that is not above.
+    pub number: u64,
+    /// The policy; `None` for that of the node's own settings.
+    pub policy: Option<AssignedPolicy>,
+}
+
+/// A policy as it was uploaded to a controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignedPolicy {
+    /// Its name and version.
+    pub version: PolicyVersion,
+    /// Its text, which whoever runs it compiles.
+    pub source: String,
+}
+
+impl AssignedPolicy {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// All that is wrong with it, with places: what is new to this build is. And where it is not the policy that it is told to be.
+    pub fn compile(&self) -> Result<Policy, AssignedError> {
+        let policy = Policy::parse(&self.version.to_string(), &self.source)?;
+        if policy.name == self.version.name && policy.version == self.version.version {
+            return Ok(policy);
+        }
+        let found = PolicyVersion { name: policy.name, version: policy.version };
+        Err(AssignedError::Other { told: self.version.clone(), found })
+    }
+}
+
+/// Why an assigned policy cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssignedError {
+    /// It is no policy, or one that this build does not understand.
+    #[error("this build cannot read it: {0}")]
+    Unsound(#[from] ConfigErrors),
+    /// It is another one than it is told to be.
+    #[error("found policy {found}; allowed: {told}, as it is told to be")]
+    Other {
+        /// What it is told to be.
+        told: PolicyVersion,
+        /// What it is.
+        found: PolicyVersion,
+    },
 }
 
 /// What a controller tells an agent to do.
@@ -53,6 +104,8 @@ pub enum Order {
         /// Tenant by tenant.
         standings: Vec<TenantStanding>,
     },
+    /// Run this policy. It is not answered: the agent greets anew with what became of it.
+    Policy(Assignment),
     /// Carry out an operator's decision. Its mode is `enforce` and its origin an operator.
     Impose {
         /// The order's key.
@@ -147,7 +200,9 @@ impl Order {
     #[must_use]
     pub const fn id(&self) -> Option<&OrderId> {
         match self {
-            Self::Tenants { .. } | Self::TenantsChanged { .. } | Self::Standings { .. } => None,
+            Self::Tenants { .. } | Self::TenantsChanged { .. } | Self::Standings { .. } | Self::Policy(_) => {
+                None
+            }
             Self::Impose { id, .. }
             | Self::Release { id, .. }
             | Self::Paid { id, .. }
@@ -166,6 +221,7 @@ impl Order {
             Self::Tenants { .. } => "tenants",
             Self::TenantsChanged { .. } => "tenants-changed",
             Self::Standings { .. } => "standings",
+            Self::Policy(_) => "policy",
             Self::Impose { .. } => "impose",
             Self::Release { .. } => "release",
             Self::Paid { .. } => "paid",

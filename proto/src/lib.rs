@@ -10,6 +10,7 @@
 //! beyond [`session`]'s types.
 
 mod decision;
+mod diagnostics;
 mod error;
 mod generated;
 mod node_event;

@@ -1,7 +1,8 @@
 //! Orders and their results.
 
 use reeve_policy::{
-    Order, OrderFailure, OrderId, OrderResult, PolicyVersion, RelayAnswer, Tenant, TenantStanding,
+    AssignedPolicy, Assignment, Order, OrderFailure, OrderId, OrderResult, PolicyVersion, RelayAnswer,
+    Tenant, TenantStanding,
 };
 
 use crate::error::WireError;
@@ -14,7 +15,43 @@ use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Resu
 use crate::generated::types::v1 as types;
 use crate::pause::pause_scope;
 use crate::read::{choice, clip, list, message, parsed, required, text, time, time_to_wire};
-use crate::{MAX_STANDINGS, MAX_TENANTS};
+use crate::{MAX_POLICY_BYTES, MAX_STANDINGS, MAX_TENANTS};
+
+impl From<&Assignment> for wire::order::Policy {
+    fn from(assignment: &Assignment) -> Self {
+        let number = Self { assignment: assignment.number, ..Self::default() };
+        match &assignment.policy {
+            None => number,
+            Some(AssignedPolicy { version, source }) => Self {
+                name: version.name.to_string(),
+                policy_version: version.version,
+                source: source.clone(),
+                ..number
+            },
+        }
+    }
+}
+
+impl TryFrom<wire::order::Policy> for Assignment {
+    type Error = WireError;
+
+    fn try_from(wire: wire::order::Policy) -> Result<Self, WireError> {
+        let number = wire.assignment;
+        if wire.name.is_empty() {
+            return Ok(Self { number, policy: None });
+        }
+        let (found, most) = (wire.source.len(), MAX_POLICY_BYTES);
+        if found > most {
+            return Err(WireError::new(
+                "source",
+                format_args!("{found} bytes"),
+                format!("at most {most} bytes"),
+            ));
+        }
+        let version = PolicyVersion { name: parsed("name", &wire.name)?, version: wire.policy_version };
+        Ok(Self { number, policy: Some(AssignedPolicy { version, source: wire.source }) })
+    }
+}
 
 impl From<&Order> for wire::Order {
     fn from(order: &Order) -> Self {
@@ -34,6 +71,7 @@ impl From<&Order> for wire::Order {
             Order::Standings { standings } => {
                 Kind::Standings(Standings { standings: standings.iter().map(Into::into).collect() })
             }
+            Order::Policy(assignment) => Kind::Policy(assignment.into()),
             Order::Impose { id, decision } => {
                 Kind::Impose(Impose { id: id.to_string(), decision: Some((&**decision).into()) })
             }
@@ -111,6 +149,9 @@ impl TryFrom<wire::Order> for Order {
                     TenantStanding::try_from,
                 )?,
             },
+            Kind::Policy(assignment) => {
+                Self::Policy(Assignment::try_from(assignment).map_err(|error| error.within("policy"))?)
+            }
             Kind::Impose(impose) => Self::Impose {
                 id: OrderId(parsed("impose.id", &impose.id)?),
                 decision: Box::new(message("impose.decision", impose.decision)?),

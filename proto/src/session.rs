@@ -4,7 +4,8 @@
 //! again it would be as unreadable, and a stream that broke upon it would break for ever.
 
 use reeve_policy::{
-    LiftReason, Measure, NodeEventKind, NodeId, Order, OrderId, OrderResult, PauseScope, Report, Scope,
+    LiftReason, Measure, NodeEventKind, NodeId, Order, OrderId, OrderResult, PauseScope, PolicyVersion,
+    Report, Scope,
 };
 
 use crate::error::WireError;
@@ -13,7 +14,7 @@ use crate::generated::agent::v1::connect_request::Message as Sent;
 use crate::generated::agent::v1::connect_response::Message as Answered;
 use crate::generated::types::v1 as types;
 use crate::pause::pause_scope;
-use crate::read::{clip, list, parsed, required, text};
+use crate::read::{clip, list, message, parsed, required, text};
 use crate::{MAX_MEASURES, MAX_POLICY_BYTES, MAX_TEXT_BYTES};
 
 /// A version of the protocol.
@@ -27,7 +28,7 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 6 };
+    pub const CURRENT: Self = Self { major: 1, minor: 7 };
 
     /// Whether a peer of this version can read an order; one that cannot would break the stream upon it, or do more than it was told.
     #[must_use]
@@ -36,6 +37,7 @@ impl ProtocolVersion {
             Order::Impose { decision, .. } if decision.scope == Scope::Forged => self.minor >= 5,
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
             Order::TenantsChanged { .. } => self.minor >= 6,
+            Order::Policy(_) => self.minor >= 7,
             Order::Standings { .. } => self.minor >= 5,
             Order::ReleaseBrakes { .. } => self.minor >= 4,
             Order::Pause { .. } | Order::Resume { .. } | Order::Lift { .. } => self.minor >= 1,
@@ -98,6 +100,55 @@ pub struct Hello {
     pub pauses: Vec<(PauseScope, OrderId)>,
     /// The policy in force, written out; empty if it is not told.
     pub policy: String,
+    /// Which policy that is, and what became of those that a controller assigned; `None` from an agent that takes none.
+    pub policy_held: Option<PolicyHeld>,
+}
+
+/// Which policy a node runs, and what became of the last one that a controller assigned to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyHeld {
+    /// The number of the last assignment that it has decided on; 0 for none.
+    pub assignment: u64,
+    /// What it runs.
+    pub running: PolicyVersion,
+    /// Whether a controller assigned that; else it is the one of its own settings.
+    pub is_assigned: bool,
+    /// Why it refused the last assignment; empty if it did not.
+    pub refused: String,
+}
+
+impl PolicyHeld {
+    /// The policy of a controller's that it runs, if any.
+    #[must_use]
+    pub fn assigned(&self) -> Option<&PolicyVersion> {
+        Some(&self.running).filter(|_| self.is_assigned)
+    }
+}
+
+impl From<&PolicyHeld> for wire::PolicyHeld {
+    fn from(held: &PolicyHeld) -> Self {
+        Self {
+            assignment: held.assignment,
+            name: held.running.name.to_string(),
+            policy_version: held.running.version,
+            assigned: held.is_assigned,
+            refused: clip(&held.refused),
+        }
+    }
+}
+
+impl TryFrom<wire::PolicyHeld> for PolicyHeld {
+    type Error = WireError;
+
+    fn try_from(held: wire::PolicyHeld) -> Result<Self, WireError> {
+        let running = PolicyVersion { name: parsed("name", &held.name)?, version: held.policy_version };
+        Ok(Self {
+            assignment: held.assignment,
+            running,
+            is_assigned: held.assigned,
+            refused: text("refused", held.refused)?,
+        })
+    }
 }
 
 /// Who answers, and what it has of the agent.
@@ -175,6 +226,7 @@ impl From<&Hello> for wire::Hello {
                 .filter(|text| text.len() <= MAX_POLICY_BYTES)
                 .cloned()
                 .unwrap_or_default(),
+            policy_held: hello.policy_held.as_ref().map(Into::into),
         }
     }
 }
@@ -195,6 +247,7 @@ impl TryFrom<wire::Hello> for Hello {
             })?,
             // A policy beyond all measure is none that words can be taken from; the node is greeted all the same.
             policy: Some(hello.policy).filter(|text| text.len() <= MAX_POLICY_BYTES).unwrap_or_default(),
+            policy_held: hello.policy_held.map(|held| message("policy_held", Some(held))).transpose()?,
         })
     }
 }

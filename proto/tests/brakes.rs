@@ -7,7 +7,7 @@ use reeve_policy::{
     Action, Decision, DecisionId, Exemption, Mode, NodeEvent, NodeEventKind, NodeHealth, Order, OrderId,
     Origin, Pause, PauseScope, PolicyVersion, Protocol, Report, Scope, Tenant, Timestamp, Until, Usage,
 };
-use reeve_proto::session::{Hello, ProtocolVersion};
+use reeve_proto::session::{Hello, PolicyHeld, ProtocolVersion};
 use reeve_proto::{agent, types};
 
 fn at(secs: u64) -> Timestamp {
@@ -127,6 +127,12 @@ fn events_and_pauses_come_back_as_they_were() {
         measures: Vec::new(),
         pauses: vec![(PauseScope::Fleet, id("O1")), (PauseScope::Node, id("O2"))],
         policy: "[policy]".into(),
+        policy_held: Some(PolicyHeld {
+            assignment: u64::MAX,
+            running: PolicyVersion { name: "extin".parse().unwrap(), version: 4 },
+            is_assigned: true,
+            refused: "no".into(),
+        }),
     };
     assert_eq!(Hello::try_from(agent::v1::Hello::from(&hello)).unwrap(), hello);
 }

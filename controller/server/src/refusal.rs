@@ -64,6 +64,7 @@ reasons! {
     InvalidOrder, "INVALID_ORDER", InvalidArgument, "the order is none that the list has";
     InvalidReadMask, "INVALID_READ_MASK", InvalidArgument, "the mask names a field that there is not";
     TenantsClash, "TENANTS_CLASH", InvalidArgument, "two tenants claim the same id, address, port, MAC, user or control group";
+    PolicyUnsound, "POLICY_UNSOUND", InvalidArgument, "the source is no policy; `reeve.operator.v1.PolicyDiagnostics` among the details says where and why";
     TenantNotFound, "TENANT_NOT_FOUND", NotFound, "there is no such tenant";
     NodeNotFound, "NODE_NOT_FOUND", NotFound, "there is no such node";
     ViolationNotFound, "VIOLATION_NOT_FOUND", NotFound, "there is no such violation";

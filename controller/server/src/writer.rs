@@ -29,7 +29,7 @@ use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
     self, Asked, Effects, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits,
-    OrderTaken, PaidFor, Released, Requested, VerifyAsked,
+    OrderTaken, PaidFor, Released, Requested, RolloutAsked, RolloutTaken, Upload, UploadTaken, VerifyAsked,
 };
 use crate::store::{Connection, StoreError, access, audit};
 
@@ -225,6 +225,16 @@ pub(crate) enum Job {
         limits: Limits,
         reply: Reply<(u64, bool)>,
     },
+    /// A policy is kept.
+    Upload {
+        upload: Box<Upload>,
+        reply: Reply<UploadTaken>,
+    },
+    /// Nodes are to run something else.
+    RollOut {
+        asked: Box<RolloutAsked>,
+        reply: Reply<RolloutTaken>,
+    },
     /// Changes that all have read are of no more use.
     Forget,
     /// Nothing, to see whether something could be written.
@@ -331,6 +341,8 @@ impl Job {
             Self::Leave { reply } => reply.send(result),
             Self::Hold { reply, .. } => reply.send(result),
             Self::Retain { reply, .. } => reply.send(result),
+            Self::Upload { reply, .. } => reply.send(result),
+            Self::RollOut { reply, .. } => reply.send(result),
             Self::Probe { reply } => reply.send(result),
             Self::Claimed { is_lost: true, job, .. } => job.tell(result.and(Err(WriteError::Decided))),
             Self::Claimed { claim, job, .. } => {
@@ -421,6 +433,7 @@ fn merge(all: &mut Effects, mut own: Effects) {
     all.pauses_changed |= own.pauses_changed;
     all.pauses_told.append(&mut own.pauses_told);
     all.access_changed |= own.access_changed;
+    all.rollout_changed |= own.rollout_changed;
 }
 
 /// Does a job; it may be done again, in another transaction.
@@ -483,6 +496,8 @@ async fn run(
         Job::Leave { reply } => reply.put(share::bury(conn, own, None, effects).await.map(|_| ())),
         Job::Hold { asked, reply } => reply.put(write::hold(conn, asked, effects.now).await),
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
+        Job::Upload { upload, reply } => reply.put(write::upload(conn, upload, effects).await),
+        Job::RollOut { asked, reply } => reply.put(write::roll_out(conn, asked, effects).await),
         Job::Forget => share::forget(conn).await,
         Job::Probe { reply } => reply.put(Ok(())),
         Job::Claimed { claim, is_lost, job } => {

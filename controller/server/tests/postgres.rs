@@ -25,6 +25,8 @@ mod lists;
 mod notices;
 #[path = "people.rs"]
 mod people;
+#[path = "policies.rs"]
+mod policies;
 #[path = "retention.rs"]
 mod retention;
 #[path = "standing.rs"]

@@ -14,16 +14,18 @@ use reeve_cluster::Cluster;
 use reeve_controller::settings;
 use reeve_policy::{
     Action, Alert, Class, Decision, DecisionId, Loss, Measure, Mode, NodeEvent, NodeEventKind, Order, Origin,
-    Report, Scope, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
+    PolicyVersion, Report, Scope, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
 };
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
 use reeve_proto::operator::v1::{
-    CreateTokenRequest, ImportTenantsRequest, ListEventsRequest, ListNodesRequest, ListTokensRequest,
-    PauseRequest, PauseTarget, ReleaseRequest, RevokeTokenRequest, Role, SuspendRequest, WatchRequest,
-    WatchResponse, node_order, pause_target, watch_response::Event,
+    ActivatePolicyRequest, CreateTokenRequest, ImportTenantsRequest, ListEventsRequest, ListNodesRequest,
+    ListTokensRequest, PauseRequest, PauseTarget, ReleaseRequest, RevokeTokenRequest, Role,
+    RollbackPolicyRequest, SuspendRequest, UploadPolicyRequest, WatchRequest, WatchResponse, node_order,
+    pause_target, watch_response::Event,
 };
-use reeve_proto::session::Down;
+use reeve_proto::session::{Down, PolicyHeld, ProtocolVersion};
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_proto::status::v1::{GetStatusRequest, State, get_status_request::Subject};
 use tonic::transport::{Channel, Endpoint};
@@ -235,6 +237,43 @@ async fn what_one_learns_the_other_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_learns_the_other_sees_where_nobody_tells() {
     follows(false).await;
+}
+
+/// A policy that is activated at one controller goes to the agents of the other, and a rollback too.
+async fn assigns(listen: bool) {
+    let dirs = folders(listen);
+    let (one, other) = (Running::start(dirs[0].path()).await, Running::start(dirs[1].path()).await);
+    let (here, there) = (one.plain().await, other.plain().await);
+    let running = PolicyVersion { name: "baseline".parse().unwrap(), version: 1 };
+    let held = PolicyHeld { assignment: 0, running, is_assigned: false, refused: String::new() };
+    let protocol = ProtocolVersion::CURRENT;
+    let mut agent = Agent::greet_holding(here.clone(), "n1", protocol, Some(held)).await.unwrap();
+    let mut desk = PolicyServiceClient::new(there.clone());
+    let source = "[policy]\nname = \"ours\"\nversion = 1\nextends = \"baseline\"\n".to_owned();
+    desk.upload_policy(UploadPolicyRequest { source, ..Default::default() }).await.unwrap();
+    let request = ActivatePolicyRequest { name: "ours".into(), policy_version: 1, reason: String::new() };
+    let number = desk.activate_policy(request).await.unwrap().into_inner().assignment;
+    let assignment = tokio::time::timeout(PATIENCE, agent.assignment()).await.unwrap();
+    assert_eq!(
+        (assignment.number, assignment.policy.unwrap().version.to_string()),
+        (number, "ours@1".to_owned())
+    );
+    // What was ordered there is gone back from here.
+    let mut desk = PolicyServiceClient::new(here.clone());
+    let request = RollbackPolicyRequest { assignment: number, reason: String::new() };
+    assert!(desk.rollback_policy(request).await.unwrap().into_inner().assignment > number);
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_reaches_the_nodes_of_all_controllers() {
+    assigns(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_reaches_the_nodes_of_all_controllers_where_nobody_tells() {
+    assigns(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -269,6 +269,7 @@ impl Agent {
             measures: self.measures.values().cloned().collect(),
             pauses: Vec::new(),
             policy: String::new(),
+            policy_held: None,
         };
         up.send((&Up::Hello(hello)).into()).await?;
         let mut client = AgentServiceClient::new(channel);

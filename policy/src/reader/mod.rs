@@ -50,7 +50,8 @@ impl ConfigError {
     const SHOWN: usize = 160;
 
     /// The line, and under it a mark at the column; empty where there is none to show.
-    fn excerpt(&self) -> String {
+    #[must_use]
+    pub fn excerpt(&self) -> String {
         if self.line == 0 || self.column == 0 {
             return String::new();
         }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The policy: a preset's name, or a file.
     pub policy: PolicySource,
+    /// Whether a controller may assign another one.
+    pub policy_from: PolicyFrom,
     /// Tenants for running alone; with a controller, those that hold until it has sent its own.
     pub tenants: Option<PathBuf>,
     /// Where the agent keeps what it must remember.
@@ -97,6 +99,16 @@ pub enum PolicySource {
     Preset(String),
     /// A file.
     File(PathBuf),
+}
+
+/// Who says which policy holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyFrom {
+    /// The settings, whatever a controller says.
+    #[default]
+    Local,
+    /// The controller; the one of the settings holds until it has assigned one, and when it takes that back.
+    Controller,
 }
 
 /// Interfaces by name, and what they are.

@@ -14,7 +14,7 @@ use reeve_policy::{Mode, NodeId};
 
 use crate::blocklists::BlocklistSettings;
 
-use super::{ControllerSettings, Limits, LocalSettings, PolicySource, Settings, VantageRule};
+use super::{ControllerSettings, Limits, LocalSettings, PolicyFrom, PolicySource, Settings, VantageRule};
 
 /// Where the agent keeps its state, if nobody says otherwise.
 const DEFAULT_STATE_DIR: &str = "/var/lib/reeve/agent";
@@ -24,6 +24,8 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         .required("node", "a name: 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit");
     let mode = root.one_of("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)]);
     let policy = policy(root, base);
+    let froms = [("local", PolicyFrom::Local), ("controller", PolicyFrom::Controller)];
+    let policy_from = root.one_of("policy_from", &froms).unwrap_or_default();
     let tenants = root.text("tenants").map(|path| base.join(path));
     let state_dir =
         root.text("state_dir").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), |path| base.join(path));
@@ -55,6 +57,9 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
     if tenants.is_none() && controller.is_none() && !root.has("controller") {
         root.reject("tenants", "the path of a file of tenants, unless there is a [controller]");
     }
+    if policy_from == PolicyFrom::Controller && !root.has("controller") {
+        root.reject("policy_from", "\"local\", unless there is a [controller]");
+    }
     let blocklists = blocklists(root, base);
     let limits = root.section("limits").map_or_else(Limits::default, |section| limits(&section));
     let history = root.section("history").map(|section| history(&section));
@@ -63,6 +68,7 @@ pub(super) fn settings(root: &Section<'_, '_>, base: &Path) -> Option<Settings> 
         node: node?,
         mode: mode.unwrap_or_default(),
         policy: policy?,
+        policy_from,
         tenants,
         state_dir,
         vantages,

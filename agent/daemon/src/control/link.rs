@@ -276,7 +276,7 @@ impl Controller {
         self.channel = Some(channel.clone());
         let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (sender, receiver) = mpsc::channel(WINDOW);
-        let Has { tenants_version, measures, pauses, policy } = greeting.get();
+        let Has { tenants_version, measures, pauses, policy, policy_held } = greeting.get();
         let hello = Hello {
             node: self.node.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -286,6 +286,7 @@ impl Controller {
             measures,
             pauses,
             policy: policy.to_string(),
+            policy_held,
         };
         sender.send((&Up::Hello(hello)).into()).await.map_err(|_| Broken::Closed)?;
         let opening = client.connect(ReceiverStream::new(receiver));

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reeve_policy::language::Policy;
 use reeve_policy::{Measure, OrderId, PauseScope};
+use reeve_proto::session::PolicyHeld;
 use tokio::sync::Notify;
 
 pub use link::{Controller, Told};
@@ -65,6 +66,8 @@ pub struct Has {
     pub pauses: Vec<(PauseScope, OrderId)>,
     /// The policy in force, written out.
     pub policy: Arc<str>,
+    /// Which one that is, and what became of the last that was assigned.
+    pub policy_held: Option<PolicyHeld>,
 }
 
 impl Greeting {
@@ -79,12 +82,14 @@ impl Greeting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pauses = pauses;
     }
 
-    /// Takes note of the policy in force. A controller that is connected is greeted anew with it.
-    pub fn set_policy(&self, policy: &Policy) {
+    /// Takes note of the policy in force, and of what became of the last that was assigned. A controller that is connected is greeted anew
+    /// with it.
+    pub fn set_policy(&self, policy: &Policy, held: PolicyHeld) {
         let written: Arc<str> = policy.written().into();
         let mut has = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut has.policy, written);
-        if !before.is_empty() && before != has.policy {
+        let held_before = has.policy_held.replace(held);
+        if !before.is_empty() && (before != has.policy || held_before != has.policy_held) {
             self.1.notify_one();
         }
     }

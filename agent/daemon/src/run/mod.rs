@@ -16,6 +16,7 @@
 //! Left out: what is decided (the core), and how it gets into the kernel ([`crate::enforce`]).
 
 mod asking;
+mod choice;
 mod keeper;
 mod news;
 mod pause;
@@ -50,8 +51,9 @@ use crate::metrics::Metrics;
 use crate::node;
 use crate::record::RecordError;
 use crate::state::pause::{ControllerPauses, LocalPause};
-use crate::state::{StateError, StateFolder};
+use crate::state::{StateError, StateFolder, assigned};
 
+use choice::Choice;
 use keeper::Keeper;
 use pause::Pauses;
 use sensor::Sensor;
@@ -186,13 +188,15 @@ pub async fn run(
     record: Option<&Record>,
     ownership: Ownership,
 ) -> Result<(), RunError> {
+    let clock = Clock::start();
+    let folder = StateFolder::open(&loaded.settings.state_dir)?;
+    let mut left = folder.load()?;
+    let (choice, chosen) = Choice::begin(loaded, left.assignment);
+    loaded = chosen;
     // As it is on every node that has it: without what this one lives by.
     let written = Arc::clone(&loaded.policy);
     add_lifelines(&mut loaded);
     let settings = loaded.settings.clone();
-    let clock = Clock::start();
-    let folder = StateFolder::open(&settings.state_dir)?;
-    let mut left = folder.load()?;
     if settings.controller.is_none() && left.pauses != ControllerPauses::default() {
         // Nobody could ever end them.
         tracing::warn!("a pause of a controller's is not heeded: the settings name no controller");
@@ -241,7 +245,7 @@ pub async fn run(
     let (ready_sender, ready) = oneshot::channel();
     let keeper = Keeper::new(enforcer, store, &loaded, clock, result_sender, ready_sender, metrics.clone());
     let greeting = keeper.greeting();
-    greeting.set_policy(&written);
+    greeting.set_policy(&written, choice.held(&written));
     let first_lists = wanted_lists(&loaded);
     let mut sensor = Sensor::new(loaded, clock, reports_out, task_sender.clone(), record, metrics.clone())?;
     sensor.set_greeting(greeting.clone());
@@ -277,7 +281,8 @@ pub async fn run(
     let streams =
         Streams { reports, results, greeting, finished: finished_sender, metrics, lists: wanted_sender };
     let life = Life { ended, ready, pulse };
-    let outcome = serve(config_path, (&settings, written), &command_sender, streams, life).await;
+    let running = Running { settings: &settings, policy: written, choice };
+    let outcome = serve(config_path, running, &command_sender, streams, life).await;
     let _ = command_sender.send(Command::Stop);
     let sensed = join(sensor);
     let _ = task_sender.send(Task::Stop);
@@ -295,6 +300,32 @@ struct Streams {
     lists: mpsc::Sender<Wanted>,
 }
 
+/// By what the node runs.
+struct Running<'r> {
+    settings: &'r config::Settings,
+    /// The policy in force, without what the node lives by.
+    policy: Arc<Policy>,
+    choice: Choice,
+}
+
+impl Running<'_> {
+    /// Has settings and a policy come into force, and the controller told.
+    fn enter(&mut self, mut loaded: Loaded, streams: &Outlets, commands: &mpsc::Sender<Command>) {
+        loaded.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.policy = Arc::clone(&loaded.policy);
+        streams.greeting.set_policy(&self.policy, self.choice.held(&self.policy));
+        add_lifelines(&mut loaded);
+        let _ = streams.lists.send(wanted_lists(&loaded));
+        let _ = commands.send(Command::Reload(Box::new(loaded)));
+    }
+}
+
+/// Whom a change of the policy concerns, beside the sensor.
+struct Outlets {
+    greeting: Greeting,
+    lists: mpsc::Sender<Wanted>,
+}
+
 /// What is known of the threads that do the work.
 struct Life {
     /// Told when the sensor ends.
@@ -307,7 +338,7 @@ struct Life {
 /// Talks to the controller and listens to signals until the end.
 async fn serve(
     config_path: &std::path::Path,
-    (settings, mut policy): (&config::Settings, Arc<Policy>),
+    mut running: Running<'_>,
     commands: &mpsc::Sender<Command>,
     streams: Streams,
     mut life: Life,
@@ -316,16 +347,31 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("signal handler"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("signal handler"))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed("signal handler"))?;
-    let greeting = streams.greeting;
-    let link = match &settings.controller {
+    let outlets = Outlets { greeting: streams.greeting, lists: streams.lists };
+    // The latest is all that matters.
+    let (assign, mut assignments) = tokio::sync::watch::channel(assigned::none());
+    let link = match &running.settings.controller {
         Some(controller) => {
-            let controller = Controller::new(controller, settings.node.clone())?;
+            let controller = Controller::new(controller, running.settings.node.clone())?;
             let orders = commands.clone();
             let deliver = move |order| {
-                let _ = orders.send(Command::Order(Box::new(order)));
+                match order {
+                    // One that is told again may be answered otherwise since.
+                    Order::Policy(assignment) => {
+                        _ = assign.send_if_modified(|last| {
+                            let is_due = assignment.number >= last.number;
+                            if is_due {
+                                *last = assignment;
+                            }
+                            is_due
+                        })
+                    }
+                    // Whoever reads is gone only when the agent ends.
+                    order => _ = orders.send(Command::Order(Box::new(order))),
+                }
             };
             Some(tokio::spawn(controller.run(
-                greeting.clone(),
+                outlets.greeting.clone(),
                 streams.reports,
                 streams.results,
                 streams.finished,
@@ -354,17 +400,26 @@ async fn serve(
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
             _ = &mut life.ended => break "the sensor ended",
+            Ok(()) = assignments.changed() => {
+                let assignment = assignments.borrow_and_update().clone();
+                match running.choice.decide(assignment) {
+                    Some(loaded) => running.enter(loaded, &outlets, commands),
+                    // Refused, or late: what is told of it may be something else now, the policy is not.
+                    None => {
+                        let held = running.choice.held(&running.policy);
+                        outlets.greeting.set_policy(&running.policy, held);
+                    }
+                }
+            }
             _ = hangup.recv() => {
                 service::reloading();
-                match config::load(config_path) {
-                    Ok(mut loaded) => {
-                        let step_back = loaded.policy.step_back(&policy);
-                        loaded.warnings().iter().chain(&step_back).for_each(|warning| tracing::warn!("{warning}"));
-                        policy = Arc::clone(&loaded.policy);
-                        greeting.set_policy(&loaded.policy);
-                        add_lifelines(&mut loaded);
-                        let _ = streams.lists.send(wanted_lists(&loaded));
-                        let _ = commands.send(Command::Reload(Box::new(loaded)));
+                let read = config::load(config_path).map_err(|error| error.to_string());
+                match read.and_then(|base| running.choice.reload(base)) {
+                    Ok(loaded) => {
+                        if let Some(step_back) = loaded.policy.step_back(&running.policy) {
+                            tracing::warn!("{step_back}");
+                        }
+                        running.enter(loaded, &outlets, commands);
                     }
                     Err(error) => {
                         tracing::error!(%error, "the settings are as before: the new ones cannot be used");

@@ -395,6 +395,8 @@ impl Sensor {
                 all.extend(changed.into_iter().map(|tenant| (tenant.id.clone(), tenant)));
                 self.take_tenants(version, all.into_values().collect(), now);
             }
+            // It is decided on beside the link, and comes as a reload.
+            Order::Policy(_) => {}
             Order::Standings { standings } => {
                 tracing::debug!(tenants = standings.len(), "what follows tenants, from the controller");
                 for standing in standings {

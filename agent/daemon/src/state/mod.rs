@@ -2,9 +2,10 @@
 //!
 //! The [`journal`] has measures in force, strikes, open episodes, and the reports that the controller does not have yet. The
 //! tenants that the controller last sent have a file of their own, written whole: to a new file, synced, renamed over the old
-//! one; so have the pauses ([`pause`]), what tenants have sent and received ([`usage`]) and, without a controller, the last
+//! one; so have the pauses ([`pause`]), the policy that it assigned ([`assigned`]), what tenants have sent and received ([`usage`]) and, without a controller, the last
 //! violations ([`cases`]). There is never a half-written state. What cannot be read is set aside, not overwritten, so that nothing is lost unseen.
 
+pub mod assigned;
 pub mod cases;
 pub mod journal;
 pub mod pause;
@@ -16,7 +17,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use reeve_core::detect::quota::Tally;
-use reeve_policy::{Report, Tenant};
+use reeve_policy::{Assignment, Report, Tenant};
 use serde::{Deserialize, Serialize};
 
 use cases::Cases;
@@ -57,6 +58,8 @@ pub struct Left {
     pub roster: Roster,
     /// The controller's pauses.
     pub pauses: ControllerPauses,
+    /// The policy that the controller assigned last and that was taken.
+    pub assignment: Assignment,
     /// The node's own pause.
     pub local_pause: Option<LocalPause>,
     /// What tenants have sent and received.
@@ -177,6 +180,19 @@ impl StateFolder {
                 Vec::new()
             }
         };
+        let path = self.path.join(assigned::FILE);
+        let failed = |source| StateError::Read { path: path.clone(), source };
+        let assignment = match assigned::read(&path).map_err(failed)? {
+            Ok(assignment) => assignment,
+            Err(reason) => {
+                fs::rename(&path, path.with_extension("json.unreadable")).map_err(failed)?;
+                troubles.push(format!(
+                    "{}: {reason}; it is set aside, and the controller assigns its policy again",
+                    path.display()
+                ));
+                assigned::none()
+            }
+        };
         let path = self.path.join(CASES);
         let failed = |source| StateError::Read { path: path.clone(), source };
         let cases = match cases::read(&path).map_err(failed)? {
@@ -196,6 +212,7 @@ impl StateFolder {
             unsent: recovered.reports,
             roster,
             pauses,
+            assignment,
             local_pause,
             usage,
             cases,
@@ -260,14 +277,18 @@ impl StateFolder {
     }
 
     fn write(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
-        let new = path.with_extension("json.new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec(value)?)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(&self.path)?.sync_all()
+        write(&self.path, path, value)
     }
+}
+
+/// Writes a file of a folder, whole or not at all.
+fn write(folder: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
 }
 
 /// The journal's file.

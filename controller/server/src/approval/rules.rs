@@ -6,9 +6,10 @@ use reeve_policy::{Name, Timestamp};
 use reeve_proto::operator::v1::import_tenants_request::Method as ImportMethod;
 use reeve_proto::operator::v1::pause_target::Target;
 use reeve_proto::operator::v1::revoke_request::Subject;
+use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
-    ImportTenantsRequest, ImposeRequest, ReleaseBrakesRequest, RemovePersonRequest, ResumeRequest,
-    RevokeRequest, RevokeTokenRequest, SuspendRequest,
+    ImportTenantsRequest, ImposeRequest, PolicyNodes, ReleaseBrakesRequest, RemovePersonRequest,
+    ResumeRequest, RevokeRequest, RevokeTokenRequest, StagePolicyRequest, SuspendRequest,
 };
 
 use super::Count;
@@ -37,6 +38,10 @@ pub enum Rule {
     Removes,
     /// It ends somebody else's token.
     RevokesToken,
+    /// It has some nodes run another policy: a share of the fleet, and many by name.
+    Stages,
+    /// It has the whole fleet do so.
+    Activates,
 }
 
 /// Every act, by its path. What is not an act never waits; a test holds the table against the audit log's.
@@ -65,6 +70,10 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.PersonService/RevokeSession", Rule::Never),
     ("/reeve.operator.v1.ApprovalService/Approve", Rule::Never),
     ("/reeve.operator.v1.ApprovalService/Reject", Rule::Never),
+    ("/reeve.operator.v1.PolicyService/UploadPolicy", Rule::Never),
+    ("/reeve.operator.v1.PolicyService/StagePolicy", Rule::Stages),
+    ("/reeve.operator.v1.PolicyService/ActivatePolicy", Rule::Activates),
+    ("/reeve.operator.v1.PolicyService/RollbackPolicy", Rule::Never),
 ];
 
 /// The rule of a method.
@@ -120,6 +129,20 @@ impl Known<'_> {
             }),
             Rule::Removes => RemovePersonRequest::decode(message)
                 .map(|request| self.lock_out(Some(request.name.as_str()), &request.name, caller)),
+            Rule::Stages => StagePolicyRequest::decode(message).map(|request| match request.share {
+                Some(Share::Nodes(PolicyNodes { nodes })) => {
+                    let limit = self.settings.nodes;
+                    self.count(
+                        "nodes",
+                        nodes,
+                        limit,
+                        caller,
+                        "stages policies to, resumes or releases the brakes of",
+                    )
+                }
+                _ => Takes::Second("it has a share of the fleet run another policy".to_owned()),
+            }),
+            Rule::Activates => Ok(Takes::Second("it has the whole fleet run another policy".to_owned())),
             Rule::RevokesToken => RevokeTokenRequest::decode(message).map(|request| {
                 let tokens = self.book.tokens();
                 let good = |token: &&std::sync::Arc<crate::auth::Token>| {
@@ -216,5 +239,6 @@ mod tests {
         for method in ["Pause", "Release", "Lift", "Paid", "Verify"] {
             assert_eq!(rule(&format!("/reeve.operator.v1.OperatorService/{method}")), Rule::Never);
         }
+        assert_eq!(rule("/reeve.operator.v1.PolicyService/RollbackPolicy"), Rule::Never);
     }
 }

@@ -113,6 +113,14 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/grpc.health.v1.Health/Check", Kind::Plain),
     ("/grpc.health.v1.Health/Watch", Kind::Plain),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Kind::Plain),
+    ("/reeve.operator.v1.PolicyService/UploadPolicy", Kind::Act),
+    ("/reeve.operator.v1.PolicyService/ListPolicies", Kind::Plain),
+    ("/reeve.operator.v1.PolicyService/GetPolicy", Kind::Plain),
+    ("/reeve.operator.v1.PolicyService/DiffPolicies", Kind::Plain),
+    ("/reeve.operator.v1.PolicyService/StagePolicy", Kind::Act),
+    ("/reeve.operator.v1.PolicyService/ActivatePolicy", Kind::Act),
+    ("/reeve.operator.v1.PolicyService/RollbackPolicy", Kind::Act),
+    ("/reeve.operator.v1.PolicyService/GetRollout", Kind::Plain),
 ];
 
 /// What a method is; [`Kind::Act`] for one that is not in the table, which nobody may call.
@@ -164,6 +172,7 @@ mod tests {
                 "Connect",
                 "Export",
                 "BatchGet",
+                "Diff",
                 "Enroll",
                 "Renew",
                 "BeginSetUp",

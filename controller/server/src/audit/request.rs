@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
+use data_encoding::HEXLOWER;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, Value};
+use ring::digest::{SHA256, digest};
 
 /// The fields that name whom or what a request is about, the first that is there. The last two are of what the method's name says.
 const SUBJECTS: [&str; 6] = ["tenant", "violation", "node", "person", "name", "id"];
@@ -10,6 +12,8 @@ const SUBJECTS: [&str; 6] = ["tenant", "violation", "node", "person", "name", "i
 const SECRETS: [&str; 5] = ["token", "secret", "code", "password", "invitation"];
 /// Of longer lists so many are entered.
 const LIST_MAX: usize = 20;
+/// Of a longer text no more is entered than its length and its SHA-256: a policy is kept elsewhere.
+const TEXT_MAX: usize = 4_096;
 /// What stands in a secret's place.
 const HIDDEN: &str = "(not entered)";
 
@@ -72,6 +76,10 @@ fn hide(message: &mut DynamicMessage) {
         }
         match message.get_field_mut(&field) {
             Value::Message(inner) => hide(inner),
+            Value::String(text) if text.len() > TEXT_MAX => {
+                let hash = HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref());
+                *text = format!("({} bytes, SHA-256 {hash})", text.len());
+            }
             Value::List(all) => {
                 all.truncate(LIST_MAX);
                 for one in all {
@@ -88,7 +96,9 @@ fn hide(message: &mut DynamicMessage) {
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use reeve_proto::operator::v1::{ImportTenantsRequest, ReleaseRequest, RevokeTokenRequest};
+    use reeve_proto::operator::v1::{
+        ImportTenantsRequest, ReleaseRequest, RevokeTokenRequest, UploadPolicyRequest,
+    };
     use reeve_proto::types::v1::Tenant;
 
     use super::*;
@@ -125,6 +135,15 @@ mod tests {
         ] {
             assert_eq!(read(&path, bytes), Said::default(), "{path}");
         }
+    }
+
+    #[test]
+    fn of_a_long_text_its_hash_is_entered() {
+        let request =
+            UploadPolicyRequest { source: "x".repeat(5_000), name: "ours".into(), ..Default::default() };
+        let said = read("/reeve.operator.v1.PolicyService/UploadPolicy", &request.encode_to_vec());
+        assert_eq!(said.subject, "policy/ours");
+        assert!(said.asked.len() < 300 && said.asked.contains("(5000 bytes, SHA-256 "), "{}", said.asked);
     }
 
     #[test]

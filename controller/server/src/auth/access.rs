@@ -110,6 +110,14 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/grpc.health.v1.Health/Check", KNOWN),
     ("/grpc.health.v1.Health/Watch", KNOWN),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READERS),
+    ("/reeve.operator.v1.PolicyService/UploadPolicy", ORDERERS),
+    ("/reeve.operator.v1.PolicyService/ListPolicies", READERS),
+    ("/reeve.operator.v1.PolicyService/GetPolicy", READERS),
+    ("/reeve.operator.v1.PolicyService/DiffPolicies", READERS),
+    ("/reeve.operator.v1.PolicyService/StagePolicy", ORDERERS),
+    ("/reeve.operator.v1.PolicyService/ActivatePolicy", ADMINS),
+    ("/reeve.operator.v1.PolicyService/RollbackPolicy", ORDERERS),
+    ("/reeve.operator.v1.PolicyService/GetRollout", READERS),
 ];
 
 /// Who may call a method; `None` of one that is not in the table.

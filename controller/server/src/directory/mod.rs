@@ -8,6 +8,7 @@
 mod changes;
 mod prefix;
 mod record;
+mod rollout;
 mod standing;
 mod tenants;
 
@@ -19,6 +20,7 @@ use reeve_policy::{NodeId, Pause, Tenant, TenantId, Timestamp};
 
 pub use changes::{Changes, Missed, Token};
 pub use record::{Record, Records, Strike};
+pub use rollout::{Rollout, Share, Staged};
 pub use standing::{Held, Hold, Standing, State, Status};
 pub use tenants::Tenants;
 
@@ -39,6 +41,8 @@ pub struct Snapshot {
     pub records: Arc<Records>,
     /// Where policy takes no new measure.
     pub paused: Arc<Paused>,
+    /// Which policy each node is to run.
+    pub rollout: Arc<Rollout>,
 }
 
 /// Where policy takes no new measure, because a person said so.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reeve_policy::{NodeId, Order, OrderId, TenantId};
 use reeve_proto::agent::v1::agent_service_server::AgentService;
 use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
-use reeve_proto::session::{Down, Hello, ProtocolVersion, Up, Welcome};
+use reeve_proto::session::{Down, Hello, PolicyHeld, ProtocolVersion, Up, Welcome};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -44,6 +44,8 @@ struct Session {
     told: u64,
     /// What the agent speaks.
     protocol: ProtocolVersion,
+    /// Which policy it runs; `None` of one that takes none from here.
+    policy_held: Option<PolicyHeld>,
     /// Orders that were sent on this stream.
     sent: HashSet<OrderId>,
     pings: u64,
@@ -88,6 +90,7 @@ impl Service {
     ) -> Result<mpsc::Receiver<Result<ConnectResponse, Status>>, Status> {
         let (node, epoch, tenants_version) = (hello.node.clone(), hello.epoch, hello.tenants_version);
         let (version, protocol) = (hello.agent_version.clone(), hello.protocol);
+        let policy_held = hello.policy_held.clone();
         let greeted = self.0.writer.ask(|reply| Job::Greet { hello: Box::new(hello), reply });
         let greeting = greeted.await.map_err(unwritable)?;
         let (out, receiver) = mpsc::channel(WINDOW);
@@ -110,6 +113,7 @@ impl Service {
             tenants_version,
             told: 0,
             protocol,
+            policy_held,
             sent: HashSet::new(),
             pings: 0,
             unanswered: 0,
@@ -219,8 +223,23 @@ impl Session {
                 self.send(Down::Order(order)).await?;
             }
         }
+        self.send_policy(&snapshot).await?;
         // Last: what people order waits for nothing.
         self.send_standings(&snapshot).await
+    }
+
+    /// Sends the policy that the node is to run, if that is another than it has. The agent greets anew with what became of it.
+    async fn send_policy(&mut self, snapshot: &Snapshot) -> Result<(), Status> {
+        let Some(held) = &mut self.policy_held else { return Ok(()) };
+        let has_refused = !held.refused.is_empty();
+        let news = snapshot.rollout.news_for(&self.node, held.assignment, held.assigned(), has_refused);
+        let Some(assignment) = news else { return Ok(()) };
+        held.assignment = assignment.number;
+        let order = Order::Policy(assignment);
+        if !self.protocol.knows(&order) {
+            return Ok(());
+        }
+        self.send(Down::Order(order)).await
     }
 
     /// The tenants as they are now: what changed since the agent's version, or all of them where that is not known any more, or is not to be

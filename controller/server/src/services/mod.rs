@@ -13,6 +13,7 @@ pub(crate) mod operator;
 pub(crate) mod orders;
 pub(crate) mod pending;
 pub(crate) mod person;
+pub(crate) mod policies;
 pub(crate) mod status;
 mod tenants;
 mod usage;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::operator::v1::person_service_server::PersonServiceServer;
+use reeve_proto::operator::v1::policy_service_server::PolicyServiceServer;
 use reeve_proto::{MAX_MESSAGE_BYTES, WireError};
 use tonic::Status;
 use tonic::service::Routes;
@@ -62,6 +64,11 @@ pub(crate) struct House {
     pub pages: Pages,
 }
 
+pub(crate) fn policy_server(house: &House) -> PolicyServiceServer<policies::Service> {
+    PolicyServiceServer::new(policies::Service(house.clone()))
+        .max_decoding_message_size(policies::MAX_MESSAGE_BYTES)
+}
+
 pub(crate) fn access_server(house: &House) -> AccessServiceServer<access::Service> {
     AccessServiceServer::new(access::Service(house.clone()))
 }
@@ -77,7 +84,8 @@ pub(crate) fn person_server(house: &House) -> PersonServiceServer<person::Servic
 
 /// The services whose acts may have waited for a second person (`approval::rules::RULES`).
 pub(crate) fn approvable(house: &House) -> Routes {
-    Routes::new(operator_server(house)).add_service(access_server(house)).add_service(person_server(house))
+    let first = Routes::new(operator_server(house)).add_service(access_server(house));
+    first.add_service(person_server(house)).add_service(policy_server(house))
 }
 
 pub(crate) fn unwritable(error: WriteError) -> Status {

@@ -17,6 +17,7 @@ pub(crate) mod people;
 pub(crate) mod policies;
 mod query;
 mod read;
+mod rollout;
 mod row;
 pub(crate) mod secrets;
 pub(crate) mod share;
@@ -38,6 +39,7 @@ pub use policies::Policies;
 pub(crate) use read::snapshot;
 pub(crate) use read::{EventFilter, NoticeFilter, UsageFilter, ViolationFilter};
 pub use read::{EventRow, MeasureRow, NodeRow, NoticeRow, OrderRow, UsageRow};
+pub use rollout::{ActRow, AssignmentRow, UploadedRow};
 pub use suspensions::Suspended;
 
 /// Why the database would not do what was asked.

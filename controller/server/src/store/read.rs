@@ -15,7 +15,7 @@ use super::row::{Body, name, nanos, time, uncount};
 use super::write::Desk;
 use super::write::pauses;
 use super::{Connection, Policies, Store, StoreError};
-use crate::directory::{Held, Paused, Records, Snapshot, Standing, Standings, Tenants};
+use crate::directory::{Held, Paused, Records, Rollout, Snapshot, Standing, Standings, Tenants};
 use crate::listing::Plan;
 
 /// Which violations to list.
@@ -248,13 +248,14 @@ pub(crate) async fn snapshot(conn: &mut Connection, policies: &Policies) -> Resu
         }
     }
     let paused = Arc::new(paused(conn).await?);
+    let rollout = Arc::new(super::rollout::rollout(conn, &Rollout::default()).await?);
     let now = crate::clock::now();
     let mut records = Records::default();
     for tenant in super::write::followed(conn, now).await? {
         let record = super::write::record(conn, &tenant, now).await?;
         records.set(&people, tenant, record);
     }
-    Ok(Snapshot { tenants: people, standings, records: Arc::new(records), paused })
+    Ok(Snapshot { tenants: people, standings, records: Arc::new(records), paused, rollout })
 }
 
 /// Where policy takes no new measure.

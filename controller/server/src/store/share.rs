@@ -46,6 +46,8 @@ pub struct Change {
     pub pauses_changed: bool,
     /// Whether somebody else may call.
     pub access_changed: bool,
+    /// Whether nodes are to run another policy.
+    pub rollout_changed: bool,
     /// What happened.
     pub events: Vec<What>,
 }
@@ -302,6 +304,8 @@ struct Wire {
     pauses_changed: bool,
     #[prost(bool, tag = "6")]
     access_changed: bool,
+    #[prost(bool, tag = "7")]
+    rollout_changed: bool,
     #[prost(message, repeated, tag = "5")]
     events: Vec<Happened>,
 }
@@ -336,6 +340,7 @@ fn encode(effects: &Effects) -> Vec<u8> {
         tenants_changed: effects.tenants_changed,
         pauses_changed: effects.pauses_changed || !effects.pauses_told.is_empty(),
         access_changed: effects.access_changed,
+        rollout_changed: effects.rollout_changed,
         events: effects.events.iter().map(happened).collect(),
     };
     wire.encode_to_vec()
@@ -394,6 +399,7 @@ fn decode(controller: String, at: Timestamp, body: &[u8]) -> Result<Change, Stor
         tenants_changed: wire.tenants_changed,
         pauses_changed: wire.pauses_changed,
         access_changed: wire.access_changed,
+        rollout_changed: wire.rollout_changed,
         events,
     })
 }
@@ -459,10 +465,11 @@ mod tests {
         effects.touched.insert("t".parse().unwrap());
         effects.ordered.insert("n".parse().unwrap());
         effects.tenants_changed = true;
+        effects.rollout_changed = true;
         let change = decode("c".into(), Timestamp::from_secs(7), &encode(&effects)).unwrap();
         assert_eq!(format!("{:?}", change.events), format!("{:?}", effects.events));
         assert_eq!((change.touched, change.ordered), (effects.touched, effects.ordered));
-        assert!(change.tenants_changed && !change.pauses_changed);
+        assert!(change.tenants_changed && change.rollout_changed && !change.pauses_changed);
     }
 
     #[test]

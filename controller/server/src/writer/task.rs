@@ -233,6 +233,7 @@ impl Task {
             theirs.desk.people = Arc::clone(&next.tenants);
             theirs.tenants_changed = true;
             theirs.access_changed = true;
+            theirs.rollout_changed = true;
         }
         let access = access_of(conn, &theirs).await?;
         refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
@@ -359,6 +360,7 @@ impl Task {
             presence = Some(share::presence(conn).await?);
             theirs.tenants_changed = true;
             theirs.access_changed = true;
+            theirs.rollout_changed = true;
         }
         let access = access_of(conn, &theirs).await?;
         refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
@@ -391,9 +393,10 @@ impl Task {
         if let Some(presence) = presence {
             self.streams.connected_elsewhere(elsewhere(presence, &self.own));
         }
-        let mut tenants_changed = own.tenants_changed;
+        // Of either, every node may have to be told.
+        let mut concerns_all = own.tenants_changed || own.rollout_changed;
         for change in others {
-            tenants_changed |= change.tenants_changed;
+            concerns_all |= change.tenants_changed || change.rollout_changed;
             let is_ours = change.controller == self.own;
             for what in change.events {
                 match &what {
@@ -412,7 +415,7 @@ impl Task {
             }
             self.events.publish(Event { at: own.now, what });
         }
-        if tenants_changed || is_anew {
+        if concerns_all || is_anew {
             self.streams.wake_all();
         }
         own.ordered.iter().for_each(|node| self.streams.wake(node));
@@ -442,6 +445,7 @@ fn note(others: &[Change], theirs: &mut Effects) {
         theirs.tenants_changed |= change.tenants_changed;
         theirs.pauses_changed_elsewhere |= change.pauses_changed;
         theirs.access_changed |= change.access_changed;
+        theirs.rollout_changed |= change.rollout_changed;
     }
 }
 
@@ -494,6 +498,10 @@ async fn refresh(
     if effects.pauses_changed || effects.pauses_changed_elsewhere || !effects.pauses_told.is_empty() {
         let next = next.get_or_insert_with(|| base.clone());
         write::update_paused(conn, Arc::make_mut(&mut next.paused), effects).await?;
+    }
+    if effects.rollout_changed {
+        let next = next.get_or_insert_with(|| base.clone());
+        next.rollout = Arc::new(write::rollout(conn, &next.rollout).await?);
     }
     for tenant in &effects.touched {
         let standing = write::standing(conn, tenant, &effects.desk).await?;

@@ -16,7 +16,7 @@ use reeve_proto::agent::v1::agent_service_client::AgentServiceClient;
 use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{ImportTenantsRequest, ReleaseRequest, SuspendRequest};
-use reeve_proto::session::{Down, Hello, ProtocolVersion, Up};
+use reeve_proto::session::{Down, Hello, PolicyHeld, ProtocolVersion, Up};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -194,7 +194,6 @@ impl Agent {
         (protocol, pauses, policy): (ProtocolVersion, Vec<(PauseScope, OrderId)>, String),
         tenants_version: u64,
     ) -> Result<(Self, u64), tonic::Status> {
-        let (up, receiver) = mpsc::channel(64);
         let hello = Hello {
             node: node.parse().unwrap(),
             agent_version: "test".into(),
@@ -204,7 +203,34 @@ impl Agent {
             measures: Vec::new(),
             pauses,
             policy,
+            policy_held: None,
         };
+        Self::greet_hello(channel, hello).await
+    }
+
+    /// The same, telling which policy it runs and what became of the last that was assigned.
+    pub async fn greet_holding(
+        channel: Channel,
+        node: &str,
+        protocol: ProtocolVersion,
+        held: Option<PolicyHeld>,
+    ) -> Result<Self, tonic::Status> {
+        let hello = Hello {
+            node: node.parse().unwrap(),
+            agent_version: "test".into(),
+            protocol,
+            epoch: 1,
+            tenants_version: 0,
+            measures: Vec::new(),
+            pauses: Vec::new(),
+            policy: String::new(),
+            policy_held: held,
+        };
+        Ok(Self::greet_hello(channel, hello).await?.0)
+    }
+
+    async fn greet_hello(channel: Channel, hello: Hello) -> Result<(Self, u64), tonic::Status> {
+        let (up, receiver) = mpsc::channel(64);
         up.send((&Up::Hello(hello)).into()).await.unwrap();
         let mut client = AgentServiceClient::new(channel);
         let down = client.connect(ReceiverStream::new(receiver)).await?.into_inner();
@@ -242,6 +268,15 @@ impl Agent {
             match self.next().await.unwrap() {
                 Down::Order(order) if order.id().is_some() => return order,
                 _ => {}
+            }
+        }
+    }
+
+    /// The next policy that is assigned.
+    pub async fn assignment(&mut self) -> reeve_policy::Assignment {
+        loop {
+            if let Down::Order(reeve_policy::Order::Policy(assignment)) = self.next().await.unwrap() {
+                return assignment;
             }
         }
     }

@@ -53,6 +53,7 @@ pub async fn greet(
         set_cursor(conn, node, hello.epoch, 0, effects.now).await?;
     }
     super::super::policies::take(conn, node, &hello.policy, effects.now).await?;
+    super::rollout::take_held(conn, hello).await?;
     take_measures(conn, hello, effects).await?;
     order_missing(conn, hello, known.is_none(), effects).await?;
     order_pauses(conn, hello, effects).await?;

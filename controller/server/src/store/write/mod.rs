@@ -15,6 +15,7 @@ mod pauses;
 mod relay;
 mod reports;
 mod retain;
+mod rollout;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,10 +36,11 @@ pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
 pub use retain::{Limits, retain};
+pub use rollout::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted, roll_out, upload};
 pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants};
 
 use super::{Connection, Policies, StoreError};
-use crate::directory::{Paused, Standing, Tenants};
+use crate::directory::{Paused, Rollout, Standing, Tenants};
 use crate::events::What;
 
 /// What notices are made with: who is who, and by which policies it was decided.
@@ -79,6 +81,8 @@ pub struct Effects {
     pub pauses_changed_elsewhere: bool,
     /// Whether somebody else may call now.
     pub access_changed: bool,
+    /// Whether nodes are to run something else now.
+    pub rollout_changed: bool,
 }
 
 impl Effects {
@@ -99,6 +103,7 @@ impl Effects {
             pauses_told: BTreeMap::new(),
             pauses_changed_elsewhere: false,
             access_changed: false,
+            rollout_changed: false,
         }
     }
 }
@@ -133,6 +138,14 @@ pub async fn update_paused(
         }
     }
     Ok(())
+}
+
+/// What nodes are to run as the transaction leaves it, sharing what is the same with what is `known`.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn rollout(conn: &mut Connection, known: &Rollout) -> Result<Rollout, StoreError> {
+    super::rollout::rollout(conn, known).await
 }
 
 /// The tenants as the transaction leaves them, sharing what is the same with those that are `known`.

@@ -450,7 +450,9 @@ pub async fn order_result(
         .execute(&mut *conn)
         .await?;
     let tenant = match &order {
-        Order::Tenants { .. } | Order::TenantsChanged { .. } | Order::Standings { .. } => return Ok(()),
+        Order::Tenants { .. } | Order::TenantsChanged { .. } | Order::Standings { .. } | Order::Policy(_) => {
+            return Ok(());
+        }
         Order::Impose { decision, .. } => {
             if result.result.is_ok() {
                 let measure = Measure {
