@@ -4,6 +4,7 @@ mod access;
 mod approval;
 mod audit;
 mod person;
+mod rollout;
 mod tenants;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use person::{PersonCommand, SessionsCommand};
 use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
 use reeve_policy::{Month, Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
+pub use rollout::{RolloutCommand, ShareArg};
 pub use tenants::{FormatArg, TenantsCommand};
 
 /// Asks and steers a Reeve controller.
@@ -49,6 +51,7 @@ const AFTER: &str = "Examples:
   reevectl paid customer-17 --reason \"invoice 4711\"
   reevectl notices --tenant customer-17 --text
   reevectl policy diff baseline /etc/reeve/policy.toml
+  reevectl policy upload /etc/reeve/policy.toml && reevectl policy stage ours@4 --percent 5
   reevectl policy try new.toml --against /etc/reeve/policy.toml --pcap monday.pcap --tenants tenants.toml
   reevectl pause --fleet --lift --reason \"the new policy hits resolvers\"
 
@@ -476,7 +479,9 @@ pub enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
-    /// Looks at policies before they are used: checks, shows, compares and tries them, without asking the controller
+    /// Looks at policies before they are used, and steers which of them nodes run
+    ///
+    /// Checking, showing and trying asks no controller.
     Policy {
         /// What to do.
         #[command(subcommand)]
@@ -575,13 +580,27 @@ pub enum PolicyCommand {
     },
     /// Tells key by key in what two policies differ; exit code 1 if they do
     Diff {
-        /// A file, or the name of one that is compiled in.
-        #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
+        /// A file, the name of one that is compiled in, or one that the controller has, as NAME@VERSION.
+        #[arg(value_name = "NAME|FILE|NAME@VERSION", value_parser = presets(), hide_possible_values = true)]
         before: String,
         /// Likewise.
-        #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
+        #[arg(value_name = "NAME|FILE|NAME@VERSION", value_parser = presets(), hide_possible_values = true)]
         after: String,
     },
+    #[command(flatten)]
+    Rollout(RolloutCommand),
+}
+
+impl PolicyCommand {
+    /// Whether the controller is asked.
+    pub fn is_remote(&self) -> bool {
+        let is_kept = |place: &String| crate::rollout::kept(place).is_some();
+        match self {
+            Self::Rollout(_) => true,
+            Self::Diff { before, after } => is_kept(before) || is_kept(after),
+            _ => false,
+        }
+    }
 }
 
 /// What a schema is of.
@@ -736,7 +755,7 @@ fn presets() -> reeve_manual::Known {
     reeve_manual::Known(Policy::PRESETS.iter().map(|(name, _)| *name).collect())
 }
 
-fn policy(text: &str) -> Result<PolicyVersion, String> {
+pub fn policy(text: &str) -> Result<PolicyVersion, String> {
     let wrong = || "a policy's name and version, such as baseline@1".to_owned();
     let (name, version) = text.rsplit_once('@').ok_or_else(wrong)?;
     let name = name.parse().map_err(|_| wrong())?;

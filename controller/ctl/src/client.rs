@@ -9,6 +9,7 @@ use reeve_proto::operator::v1::approval_service_client::ApprovalServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::person_service_client::PersonServiceClient;
+use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
 use reeve_proto::operator::v1::{ListNodesRequest, ListNodesResponse};
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_replay::FileError;
@@ -361,6 +362,11 @@ impl Controller {
     /// Tells whether the controller can do its work.
     pub fn health(&self) -> HealthClient<Shown> {
         HealthClient::new(self.channel.clone())
+    }
+
+    /// Says which policies nodes run.
+    pub fn policies(&self) -> PolicyServiceClient<Shown> {
+        PolicyServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Steers.

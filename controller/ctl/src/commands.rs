@@ -23,8 +23,8 @@ use serde_json::Value;
 use tonic::{Code, Request};
 
 use crate::args::{
-    AuditCommand, BrakesCommand, Cli, Command, EnrollTokenCommand, Filter, Narrow, Nodes, StateArg,
-    TenantsCommand, Traffic, UntilArg, ViolationsCommand, Why,
+    AuditCommand, BrakesCommand, Cli, Command, EnrollTokenCommand, Filter, Narrow, Nodes, PolicyCommand,
+    RolloutCommand, StateArg, TenantsCommand, Traffic, UntilArg, ViolationsCommand, Why,
 };
 use crate::audit;
 use crate::case::Case;
@@ -40,9 +40,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Man { folder } => {
             return Ok(reeve_manual::pages(Cli::command(), reeve_manual::USER_COMMANDS, folder)?);
         }
-        Command::Policy { command } => return policy::run(command, cli.json),
         // Whom it cannot reach it tells like everything else that it finds.
         Command::Doctor => return doctor::run(&cli.connection, cli.json).await,
+        Command::Policy { command } if !command.is_remote() => return policy::run(command, cli.json),
         // What is verified asks nobody.
         Command::Audit { command: AuditCommand::Verify { file, keys } } => {
             let told = audit::verify(file, keys, cli.json)?;
@@ -71,6 +71,11 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             return Call::coming(&cli).await?.finish_set_up(&begun.name, invitation, typed).await;
         }
         _ => {}
+    }
+    if let Command::Policy { command: PolicyCommand::Rollout(RolloutCommand::Upload { file, .. }) } =
+        &cli.command
+    {
+        policy::load(file)?;
     }
     let controller = Controller::connect(&cli.connection, false).await?;
     let call = Call { controller, timeout: cli.connection.timeout, json: cli.json };
@@ -211,6 +216,10 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Watch { tenant } => {
             call.watch(tenant.map(|tenant| tenant.to_string()).unwrap_or_default()).await
         }
+        Command::Policy { command: PolicyCommand::Rollout(command) } => call.rollout_command(command).await,
+        Command::Policy { command: PolicyCommand::Diff { before, after } } => {
+            call.policy_diff(&before, &after).await
+        }
         Command::Completion { .. } | Command::Man { .. } | Command::Policy { .. } | Command::Doctor => Ok(()),
         Command::Login { .. } | Command::SetUp => Ok(()),
     }
@@ -230,6 +239,10 @@ impl Call {
     async fn coming(cli: &Cli) -> Result<Self, CallError> {
         let controller = Controller::connect(&cli.connection, true).await?;
         Ok(Self { controller, timeout: cli.connection.timeout, json: cli.json })
+    }
+
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
     }
 
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {

@@ -11,6 +11,7 @@ mod doctor;
 mod json;
 mod person;
 mod policy;
+mod rollout;
 mod session;
 mod show;
 mod tenants;

@@ -1,10 +1,10 @@
-//! What is done with policies before they are used. No controller is asked.
+//! What is done with policies before they are used. No controller is asked; what one has is `rollout`.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use reeve_policy::language::{Policy, check_tenants, parse_tenants};
+use reeve_policy::language::{Difference, Policy, check_tenants, parse_tenants};
 use reeve_policy::{Mode, Tenant};
 use reeve_replay::{Scene, TenantArg, VantageKind, from_args, trial};
 use serde_json::json;
@@ -71,20 +71,28 @@ pub fn run(command: &PolicyCommand, is_json: bool) -> Result<(), CallError> {
             write!(out, "{schema}")?;
         }
         PolicyCommand::Diff { before, after } => {
-            let differences = load(before)?.differences(&load(after)?);
-            if is_json {
-                writeln!(out, "{}", json!({ "differences": differences }))?;
-            } else {
-                for difference in &differences {
-                    writeln!(out, "{difference}")?;
-                }
-            }
-            if !differences.is_empty() {
-                return Err(CallError::Differ { number: differences.len() });
-            }
+            return tell_differences(&load(before)?.differences(&load(after)?), is_json);
         }
+        // The controller is asked.
+        PolicyCommand::Rollout(_) => {}
     }
     Ok(())
+}
+
+/// Tells in what two policies differ.
+///
+/// # Errors
+/// That they do.
+pub fn tell_differences(differences: &[Difference], is_json: bool) -> Result<(), CallError> {
+    let mut out = std::io::stdout();
+    if is_json {
+        writeln!(out, "{}", json!({ "differences": differences }))?;
+    } else {
+        for difference in differences {
+            writeln!(out, "{difference}")?;
+        }
+    }
+    if differences.is_empty() { Ok(()) } else { Err(CallError::Differ { number: differences.len() }) }
 }
 
 /// The tenants of a file and of the command line.
@@ -99,12 +107,12 @@ fn whose(file: Option<&Path>, args: &[TenantArg]) -> Result<Vec<Arc<Tenant>>, Ca
     Ok(all.into_iter().map(Arc::new).collect())
 }
 
-fn read(path: &Path) -> Result<String, CallError> {
+pub fn read(path: &Path) -> Result<String, CallError> {
     std::fs::read_to_string(path).map_err(|source| CallError::File { path: path.to_owned(), source })
 }
 
 /// The policy that is compiled in under a name, or that of a file.
-fn load(place: &str) -> Result<Policy, CallError> {
+pub fn load(place: &str) -> Result<Policy, CallError> {
     if let Some(policy) = Policy::preset(place) {
         return Ok(policy);
     }

@@ -191,3 +191,36 @@ fn schemas_are_printed_for_editors() {
     }
     check(&["policy", "schema"], 0, &["A policy of Reeve's"], &[]);
 }
+
+#[test]
+fn what_the_controller_is_asked_for_is_sound_before_it_is_asked() {
+    let folder = Folder::new("rollout");
+    let good = folder.file("good.toml", OURS);
+    let bad = folder.file("bad.toml", &format!("{OURS}colour = 1\n"));
+    check(
+        &["policy", "upload", &bad],
+        65,
+        &[],
+        &["bad.toml:7:1: ", "found a key that is not known", "7 | colour = 1"],
+    );
+    check(&["policy", "upload", "/nowhere.toml"], 74, &[], &["/nowhere.toml: No such file"]);
+    check(&["policy", "stage", "ours@2"], 2, &[], &["<--percent <NUMBER>|--node <NAME>>"]);
+    check(&["policy", "stage", "ours@2", "--percent", "100"], 2, &[], &["100 is not in 1..=99"]);
+    check(&["policy", "activate", "ours"], 2, &[], &["a policy's name and version, such as baseline@1"]);
+    // Nobody is there to be asked.
+    for argv in [
+        &["policy", "upload", &good][..],
+        &["policy", "list"],
+        &["policy", "get", "ours@2"],
+        &["policy", "stage", "ours@2", "--node", "a", "--node", "b"],
+        &["policy", "activate", "ours@2"],
+        &["policy", "rollback"],
+        &["policy", "rollout"],
+        &["policy", "diff", "ours@2", &good],
+    ] {
+        check(argv, 69, &[], &["cannot be reached"]);
+    }
+    // A file goes before what the controller may have.
+    let named = folder.file("ours@2", OURS);
+    check(&["policy", "diff", &good, &named], 0, &[], &[]);
+}
