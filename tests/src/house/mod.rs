@@ -70,6 +70,8 @@ pub struct House {
     pub agent_log: &'static str,
     /// What its settings have beside what all have.
     settings: &'static str,
+    /// Likewise, before all tables.
+    keys: &'static str,
     /// What else it is started with.
     pub agent_arguments: Vec<String>,
     /// What agents have written down, in the order in which they were started.
@@ -117,6 +119,7 @@ impl House {
             policy: "baseline".to_owned(),
             agent_log: "info",
             settings: "",
+            keys: "",
             agent_arguments: Vec::new(),
             records: Vec::new(),
             lab,
@@ -253,6 +256,18 @@ impl House {
         house.furnish("enforce")
     }
 
+    /// The same with an agent that takes policies from the controller: until it is assigned one, this one holds.
+    ///
+    /// # Errors
+    /// As [`House::open`].
+    pub fn open_assigned(lab: Lab, policy: &str, settings: &'static str) -> anyhow::Result<Self> {
+        let mut house = Self::empty(lab);
+        std::fs::write(house.path("policy.toml"), policy)?;
+        "policy.toml".clone_into(&mut house.policy);
+        (house.keys, house.settings) = ("policy_from = \"controller\"\n", settings);
+        house.furnish("enforce")
+    }
+
     /// The agent's process.
     #[must_use]
     pub fn agent(&self) -> Option<&Process> {
@@ -379,11 +394,11 @@ impl House {
             }
         };
         let settings = format!(
-            "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"{}\"\nstate_dir = \"agent-state\"\n\n\
+            "node = \"rt\"\nmode = \"{mode}\"\npolicy = \"{}\"\nstate_dir = \"agent-state\"\n{}\n\
              [[vantage]]\nkind = \"{kind}\"\ninterfaces = [{interfaces}]\n\n\
              [controller]\naddress = \"https://127.0.0.1:{PORT}\"\nca = \"{dir}/ca.crt\"\n\
              certificate = \"{dir}/nodes/rt.crt\"\nkey = \"{dir}/nodes/rt.key\"\n{}",
-            self.policy, self.settings
+            self.policy, self.keys, self.settings
         );
         std::fs::write(self.path("agent.toml"), settings)?;
         let tenants = match self.lab.shape() {
