@@ -700,6 +700,7 @@ async fn what_others_say_is_never_a_line_of_the_log_of_its_own() {
             measures: Vec::new(),
             pauses: Vec::new(),
             policy: String::new(),
+            policy_held: None,
         };
         up.send((&Up::Hello(hello)).into()).await.unwrap();
         let mut report = ConnectRequest::from(&Up::Report { sequence: 1, report: Ok(Box::new(violation())) });
