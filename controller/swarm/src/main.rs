@@ -28,7 +28,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use agent::{Fleet, Sent};
-use house::{Engine, House};
+use house::{Engine, House, Stored};
 use inventory::Inventory;
 
 /// Agents that connect at a time: a handshake costs both sides a millisecond of a core.
@@ -120,6 +120,46 @@ fn main() -> ExitCode {
     }
 }
 
+/// Has every agent connect; what each has sent when it ends.
+async fn connect(fleet: &Arc<Fleet>, agents: u32) -> anyhow::Result<JoinSet<anyhow::Result<Sent>>> {
+    let mut living = JoinSet::new();
+    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTING));
+    for number in 0..agents {
+        living.spawn(agent::live(number, Arc::clone(fleet), Arc::clone(&room)));
+    }
+    until("every agent is connected", Duration::from_secs(600), || {
+        fleet.connected.load(Relaxed) == u64::from(agents)
+    })
+    .await?;
+    Ok(living)
+}
+
+/// Lets the agents end when all is acknowledged, and the controllers behind them; what was sent and what is on disk.
+async fn settle(
+    house: &House,
+    fleet: &Fleet,
+    mut agents: JoinSet<anyhow::Result<Sent>>,
+) -> anyhow::Result<(Sent, Stored)> {
+    fleet.end();
+    let mut sent = Sent::default();
+    let settled = tokio::time::timeout(SETTLING, async {
+        while let Some(one) = agents.join_next().await {
+            sent.add(&one.context("an agent's task failed")??);
+        }
+        anyhow::Ok(())
+    });
+    settled.await.context("not everything was acknowledged in time")??;
+    house.stop().await?;
+    Ok((sent, house.stored().await?))
+}
+
+/// What was sent is on disk, once.
+fn ensure_once(sent: &Sent, stored: &Stored) -> anyhow::Result<()> {
+    ensure!(stored.refused == 0, "{} reports were refused", stored.refused);
+    ensure!(*sent == stored.sent, "sent {sent:?}, but the database holds {:?}", stored.sent);
+    Ok(())
+}
+
 async fn play(cli: &Cli) -> anyhow::Result<Figures> {
     let inventory = Inventory { tenants: cli.tenants, addresses: cli.addresses, nodes: cli.agents };
     let mut figures = Figures {
@@ -129,7 +169,6 @@ async fn play(cli: &Cli) -> anyhow::Result<Figures> {
         ..Figures::default()
     };
     let house = House::start(cli.controller.as_deref(), cli.engine, cli.controllers.into()).await?;
-    let house = Arc::new(house);
     let operator = house.operator(0).await?;
     let began = Instant::now();
     let version = inventory.import(&operator).await?;
@@ -137,15 +176,7 @@ async fn play(cli: &Cli) -> anyhow::Result<Figures> {
 
     let fleet = Arc::new(Fleet::new(cli, inventory, version, &house)?);
     let began = Instant::now();
-    let mut agents = JoinSet::new();
-    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTING));
-    for number in 0..cli.agents {
-        agents.spawn(agent::live(number, Arc::clone(&fleet), Arc::clone(&room)));
-    }
-    until("every agent is connected", Duration::from_secs(600), || {
-        fleet.connected.load(Relaxed) == u64::from(cli.agents)
-    })
-    .await?;
+    let agents = connect(&fleet, cli.agents).await?;
     figures.connect_s = began.elapsed().as_secs_f64();
     figures.memory_idle_mib = house.memory()?.0;
 
@@ -168,20 +199,8 @@ async fn play(cli: &Cli) -> anyhow::Result<Figures> {
     tokio::time::sleep_until(end).await;
     (figures.memory_mib, figures.memory_peak_mib) = house.memory()?;
 
-    // What was sent is on disk, once.
-    fleet.end();
-    let mut sent = Sent::default();
-    let settled = tokio::time::timeout(SETTLING, async {
-        while let Some(one) = agents.join_next().await {
-            sent.add(&one.context("an agent's task failed")??);
-        }
-        anyhow::Ok(())
-    });
-    settled.await.context("not everything was acknowledged in time")??;
-    house.stop().await?;
-    let stored = house.stored().await?;
-    ensure!(stored.refused == 0, "{} reports were refused", stored.refused);
-    ensure!(sent == stored.sent, "sent {sent:?}, but the database holds {:?}", stored.sent);
+    let (sent, stored) = settle(&house, &fleet, agents).await?;
+    ensure_once(&sent, &stored)?;
     let latencies = fleet.latencies();
     Ok(Figures {
         reports: fleet.sent.load(Relaxed),
@@ -209,31 +228,13 @@ async fn rough(cli: &Cli, every: Duration) -> anyhow::Result<()> {
     let house = Arc::new(House::start(cli.controller.as_deref(), cli.engine, cli.controllers.into()).await?);
     let version = inventory.import(&house.operator(0).await?).await?;
     let fleet = Arc::new(Fleet::new(cli, inventory, version, &house)?);
-    let mut agents = JoinSet::new();
-    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTING));
-    for number in 0..cli.agents {
-        agents.spawn(agent::live(number, Arc::clone(&fleet), Arc::clone(&room)));
-    }
-    until("every agent is connected", Duration::from_secs(600), || {
-        fleet.connected.load(Relaxed) == u64::from(cli.agents)
-    })
-    .await?;
+    let agents = connect(&fleet, cli.agents).await?;
     fleet.begin();
     let (end, log) = (Instant::now() + Duration::from_secs(cli.seconds), Arc::default());
     let killing = tokio::spawn(chaos::kill(Arc::clone(&house), every, end, Arc::clone(&log)));
     let acts = chaos::act(Arc::clone(&house), inventory, ACT_EVERY, end).await?;
     killing.await??;
-    fleet.end();
-    let mut sent = Sent::default();
-    let settled = tokio::time::timeout(SETTLING, async {
-        while let Some(one) = agents.join_next().await {
-            sent.add(&one.context("an agent's task failed")??);
-        }
-        anyhow::Ok(())
-    });
-    settled.await.context("not everything was acknowledged in time")??;
-    house.stop().await?;
-    let stored = house.stored().await?;
+    let (sent, stored) = settle(&house, &fleet, agents).await?;
     let (orders, ids) = house.pauses().await?;
     let log = log.lock().unwrap_or_else(PoisonError::into_inner);
     let mut gaps: Vec<Duration> = fleet.gaps().into_iter().map(|gap| log.unexcused(gap)).collect();
@@ -257,8 +258,7 @@ async fn rough(cli: &Cli, every: Duration) -> anyhow::Result<()> {
         median.as_secs_f64(),
         longest.as_secs_f64()
     )?;
-    ensure!(stored.refused == 0, "{} reports were refused", stored.refused);
-    ensure!(sent == stored.sent, "sent {sent:?}, but the database holds {:?}", stored.sent);
+    ensure_once(&sent, &stored)?;
     ensure!(acts == ids && acts == orders, "{acts} acts were acknowledged");
     ensure!(longest <= LONGEST_GAP, "an agent was without an answer for {longest:?}");
     ensure!(log.controllers > 0, "nothing was killed: more --seconds");

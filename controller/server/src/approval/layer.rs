@@ -23,7 +23,7 @@ use crate::store::approvals::Kept;
 use crate::writer::Job;
 
 /// Before a message stand a flag and four bytes of its length (gRPC over HTTP/2).
-const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 
 /// Holds acts up before whatever it is laid on.
 #[derive(Clone, Debug)]

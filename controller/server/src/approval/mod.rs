@@ -22,7 +22,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::auth::{Caller, Role, Shown, Vault};
 
-pub(crate) use layer::{ApprovalLayer, framed};
+pub(crate) use layer::{ApprovalLayer, PREFIX, framed};
 
 /// The metadata that names an approval.
 pub const KEY: &str = "reeve-approval";

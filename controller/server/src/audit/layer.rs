@@ -12,13 +12,10 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 
 use super::{Draft, Kind, enter, kind, request};
-use crate::approval;
+use crate::approval::{self, PREFIX};
 use crate::auth::Caller;
 use crate::services::unwritable;
 use crate::writer::Writer;
-
-/// Before a message stand a flag and four bytes of its length (gRPC over HTTP/2).
-const PREFIX: usize = 5;
 
 /// Enters calls before whatever it is laid on.
 #[derive(Clone, Debug)]

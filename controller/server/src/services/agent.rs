@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{House, unasked, unsound, unwritable};
+use super::{House, unsound, unwritable};
 use crate::clock;
 use crate::directory::{Snapshot, Tenants};
 use crate::streams::Place;
@@ -212,7 +212,7 @@ impl Session {
             self.tenants_version = version;
             self.send(Down::Order(order)).await?;
         }
-        let pending = self.house.pending.of(&self.node).await.map_err(unasked)?;
+        let pending = self.house.pending.of(&self.node).await.map_err(unwritable)?;
         for order in pending {
             if !self.protocol.knows(&order) {
                 // It is older than the order, and waits for a newer agent.

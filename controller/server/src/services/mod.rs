@@ -41,7 +41,7 @@ use crate::settings::Sessions;
 use crate::store::{Store, StoreError};
 use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
-use pending::{Pending, PendingError};
+use pending::Pending;
 
 /// What the services share.
 #[derive(Clone, Debug)]
@@ -121,16 +121,6 @@ pub(crate) fn no_node(node: &impl std::fmt::Display) -> Status {
 /// There is no such violation.
 pub(crate) fn no_violation(id: &impl std::fmt::Display) -> Status {
     Reason::ViolationNotFound.about(format!("there is no violation {id}"), [("violation", id.to_string())])
-}
-
-pub(crate) fn unasked(error: PendingError) -> Status {
-    match error {
-        PendingError::Stopping => Reason::ControllerStopping.status(error.to_string()),
-        PendingError::Store(error) => {
-            tracing::error!(%error, "the database failed");
-            Reason::DatabaseUnavailable.status("the database failed; the controller's log tells more")
-        }
-    }
 }
 
 pub(crate) fn unsound(error: WireError) -> Status {

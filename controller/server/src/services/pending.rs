@@ -10,6 +10,7 @@ use reeve_policy::{NodeId, Order};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{Store, StoreError};
+use crate::writer::WriteError;
 
 /// How many questions one statement answers.
 const BATCH: usize = 256;
@@ -21,17 +22,6 @@ type Answer = Result<Vec<Order>, Arc<StoreError>>;
 /// The way to the task. It ends when the last way to it is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending(mpsc::Sender<(NodeId, oneshot::Sender<Answer>)>);
-
-/// Why a question was not answered.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum PendingError {
-    /// The database failed.
-    #[error("{0}")]
-    Store(Arc<StoreError>),
-    /// The controller stops.
-    #[error("the controller stops")]
-    Stopping,
-}
 
 impl Pending {
     /// Starts the task.
@@ -45,10 +35,10 @@ impl Pending {
     ///
     /// # Errors
     /// Where the database fails, or the controller stops.
-    pub async fn of(&self, node: &NodeId) -> Result<Vec<Order>, PendingError> {
+    pub async fn of(&self, node: &NodeId) -> Result<Vec<Order>, WriteError> {
         let (reply, answer) = oneshot::channel();
-        self.0.send((node.clone(), reply)).await.map_err(|_| PendingError::Stopping)?;
-        answer.await.map_err(|_| PendingError::Stopping)?.map_err(PendingError::Store)
+        self.0.send((node.clone(), reply)).await.map_err(|_| WriteError::Stopping)?;
+        answer.await.map_err(|_| WriteError::Stopping)?.map_err(WriteError::Store)
     }
 }
 
