@@ -242,6 +242,7 @@ impl Controller {
             .add_service(services::person_server(&house))
             .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
             .add_service(services::policy_server(&house))
+            .add_service(services::standing_server(&house))
             .add_service(StatusServiceServer::new(services::status::Service(desk)))
             .add_service(services::operator_server(&house))
             .serve_with_incoming_shutdown(incoming(self.listener, connections), async move {

@@ -28,10 +28,11 @@ use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, Effects, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits,
-    OrderTaken, PaidFor, Released, Requested, RolloutAsked, RolloutTaken, Upload, UploadTaken, VerifyAsked,
+    self, Asked, Effects, GrantAsked, GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked,
+    LiftTaken, Limits, OrderTaken, PaidFor, Released, Requested, RevokeAsked, RolloutAsked, RolloutTaken,
+    Upload, UploadTaken, VerifyAsked,
 };
-use crate::store::{Connection, StoreError, access, audit};
+use crate::store::{Connection, GrantRow, StoreError, access, audit};
 
 pub(crate) use pulse::Pulse;
 pub(crate) use task::Task;
@@ -235,6 +236,17 @@ pub(crate) enum Job {
         asked: Box<RolloutAsked>,
         reply: Reply<RolloutTaken>,
     },
+    /// A tenant is granted an exemption.
+    Grant {
+        requested: Requested,
+        asked: Box<GrantAsked>,
+        reply: Reply<GrantTaken>,
+    },
+    /// One is taken back; nothing where there is none.
+    RevokeExemption {
+        asked: RevokeAsked,
+        reply: Reply<Option<GrantRow>>,
+    },
     /// Changes that all have read are of no more use.
     Forget,
     /// Nothing, to see whether something could be written.
@@ -343,6 +355,8 @@ impl Job {
             Self::Retain { reply, .. } => reply.send(result),
             Self::Upload { reply, .. } => reply.send(result),
             Self::RollOut { reply, .. } => reply.send(result),
+            Self::Grant { reply, .. } => reply.send(result),
+            Self::RevokeExemption { reply, .. } => reply.send(result),
             Self::Probe { reply } => reply.send(result),
             Self::Claimed { is_lost: true, job, .. } => job.tell(result.and(Err(WriteError::Decided))),
             Self::Claimed { claim, job, .. } => {
@@ -498,6 +512,12 @@ async fn run(
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Upload { upload, reply } => reply.put(write::upload(conn, upload, effects).await),
         Job::RollOut { asked, reply } => reply.put(write::roll_out(conn, asked, effects).await),
+        Job::Grant { requested, asked, reply } => {
+            reply.put(write::grant(conn, requested, asked, effects).await)
+        }
+        Job::RevokeExemption { asked, reply } => {
+            reply.put(write::revoke_exemption(conn, asked, effects).await)
+        }
         Job::Forget => share::forget(conn).await,
         Job::Probe { reply } => reply.put(Ok(())),
         Job::Claimed { claim, is_lost, job } => {
@@ -526,7 +546,10 @@ async fn import(
             current.all().iter().map(|(id, tenant)| (id.clone(), Tenant::clone(tenant))).collect()
         }
     };
-    wanted.extend(tenants.iter().map(|tenant| (tenant.id.clone(), tenant.clone())));
+    wanted.extend(tenants.iter().map(|tenant| {
+        let known = current.by_id(&tenant.id).map(|known| &**known);
+        (tenant.id.clone(), write::keep_grants(tenant, known))
+    }));
     let all: Vec<Tenant> = wanted.values().cloned().collect();
     if let Err(clash) = reeve_policy::language::check_tenants(&all) {
         reply.refuse(WriteError::Clash(clash.to_string()));

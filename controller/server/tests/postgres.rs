@@ -15,6 +15,8 @@ mod doctor;
 mod errors;
 #[path = "evidence.rs"]
 mod evidence;
+#[path = "exemptions.rs"]
+mod exemptions;
 #[path = "health.rs"]
 mod health;
 #[path = "http.rs"]

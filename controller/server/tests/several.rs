@@ -19,11 +19,12 @@ use reeve_policy::{
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
+use reeve_proto::operator::v1::standing_service_client::StandingServiceClient;
 use reeve_proto::operator::v1::{
-    ActivatePolicyRequest, CreateTokenRequest, ImportTenantsRequest, ListEventsRequest, ListNodesRequest,
-    ListTokensRequest, PauseRequest, PauseTarget, ReleaseRequest, RevokeTokenRequest, Role,
-    RollbackPolicyRequest, SuspendRequest, UploadPolicyRequest, WatchRequest, WatchResponse, node_order,
-    pause_target, watch_response::Event,
+    ActivatePolicyRequest, CreateExemptionRequest, CreateTokenRequest, GetStandingRequest,
+    ImportTenantsRequest, ListEventsRequest, ListNodesRequest, ListTokensRequest, PauseRequest, PauseTarget,
+    ReleaseRequest, RevokeExemptionRequest, RevokeTokenRequest, Role, RollbackPolicyRequest, SuspendRequest,
+    UploadPolicyRequest, WatchRequest, WatchResponse, node_order, pause_target, watch_response::Event,
 };
 use reeve_proto::session::{Down, PolicyHeld, ProtocolVersion};
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
@@ -237,6 +238,66 @@ async fn what_one_learns_the_other_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_learns_the_other_sees_where_nobody_tells() {
     follows(false).await;
+}
+
+/// What an agent is told next of alice's exemptions, by their references.
+async fn exempt(agent: &mut Agent) -> Vec<String> {
+    let told = async {
+        loop {
+            let tenants = match agent.next().await.unwrap() {
+                Down::Order(Order::Tenants { tenants, .. }) => tenants,
+                Down::Order(Order::TenantsChanged { changed, .. }) => changed,
+                _ => continue,
+            };
+            if let Some(alice) = tenants.iter().find(|tenant| tenant.id.as_str() == "alice") {
+                return alice.exemptions.iter().map(|one| one.reference.clone()).collect();
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap()
+}
+
+/// An exemption that is granted at one controller goes to the agents of the other, is not lost to an import there, and is taken back there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_granted_at_one_holds_at_the_other() {
+    let dirs = folders(true);
+    let (one, other) = (Running::start(dirs[0].path()).await, Running::start(dirs[1].path()).await);
+    let (here, there) = (one.plain().await, other.plain().await);
+    import(&here, "alice", "n1").await;
+    let (mut agent, _) = Agent::greet(there.clone(), "n1", 1).await.unwrap();
+    assert_eq!(exempt(&mut agent).await, Vec::<String>::new());
+    let request = CreateExemptionRequest {
+        tenant: "alice".into(),
+        exemption: Some(reeve_proto::types::v1::Exemption {
+            clause: "p/scan".into(),
+            reference: "letter 7".into(),
+            ..Default::default()
+        }),
+        until_revoked: true,
+        reason: "a tester".into(),
+        idempotency_key: "k".into(),
+    };
+    let mut standing = StandingServiceClient::new(here.clone());
+    let granted = standing.create_exemption(request.clone()).await.unwrap().into_inner();
+    assert_eq!(exempt(&mut agent).await, ["letter 7"]);
+    let mut standing = StandingServiceClient::new(there.clone());
+    let told = standing.get_standing(GetStandingRequest { tenant: "alice".into() }).await.unwrap();
+    assert_eq!(told.into_inner().exemptions.len(), 1);
+    // The same request is the same at whichever controller.
+    let again = standing.create_exemption(request).await.unwrap().into_inner();
+    assert_eq!(again, granted);
+    // An import at the other one leaves it.
+    import(&there, "alice", "n2").await;
+    assert_eq!(exempt(&mut agent).await, ["letter 7"]);
+    let id = granted.exemption.unwrap().exemption.unwrap().id;
+    standing.revoke_exemption(RevokeExemptionRequest { id, reason: String::new() }).await.unwrap();
+    assert_eq!(exempt(&mut agent).await, Vec::<String>::new());
+    import(&here, "bob", "n1").await;
+    let mut standing = StandingServiceClient::new(here.clone());
+    let told = standing.get_standing(GetStandingRequest { tenant: "alice".into() }).await.unwrap();
+    assert!(told.into_inner().exemptions.is_empty());
+    one.stop().await;
+    other.stop().await;
 }
 
 /// A policy that is activated at one controller goes to the agents of the other, and a rollback too.

@@ -10,7 +10,10 @@ use reeve_policy::{
     Origin, Report, Scope, TenantStanding, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
 };
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
-use reeve_proto::operator::v1::{ImportTenantsRequest, ListNodesRequest, ReleaseRequest};
+use reeve_proto::operator::v1::standing_service_client::StandingServiceClient;
+use reeve_proto::operator::v1::{
+    GetStandingRequest, GetStandingResponse, ImportTenantsRequest, ListNodesRequest, ReleaseRequest,
+};
 use reeve_proto::session::{Down, ProtocolVersion};
 use reeve_proto::types;
 use tonic::transport::Channel;
@@ -114,6 +117,12 @@ fn numbers(told: &TenantStanding) -> (Vec<u32>, Vec<&DecisionId>) {
     (strikes, told.decisions.iter().map(|decision| &decision.id).collect())
 }
 
+/// Where alice stands.
+async fn stands(channel: &Channel) -> GetStandingResponse {
+    let request = GetStandingRequest { tenant: "alice".into() };
+    StandingServiceClient::new(channel.clone()).get_standing(request).await.unwrap().into_inner()
+}
+
 async fn refused(channel: &Channel) -> Vec<u64> {
     let answer =
         OperatorServiceClient::new(channel.clone()).list_nodes(ListNodesRequest::default()).await.unwrap();
@@ -145,6 +154,14 @@ async fn strikes_and_decisions_are_told_where_the_tenant_comes_and_taken_back_by
         first.report(number, report).await;
     }
     first.acknowledged(7).await;
+    let here = stands(&channel).await;
+    assert_eq!((here.state(), here.holds.len()), (reeve_proto::status::v1::State::Suspended, 1));
+    assert_eq!(here.holds[0].nodes, ["n1"]);
+    let [scans] = &here.strikes[..] else { panic!("{here:?}") };
+    let episodes: Vec<_> =
+        scans.episodes.iter().map(|one| (one.node.as_str(), one.number, one.close_time.is_some())).collect();
+    assert_eq!((scans.rule.as_str(), scans.strikes), ("scan", 2), "what was only observed is none");
+    assert_eq!(episodes, [("n1", 1, true), ("n1", 2, false)]);
 
     // She moves; an older agent on the same node would be told nothing.
     place(&channel, "n2").await;
@@ -193,6 +210,7 @@ async fn strikes_and_decisions_are_told_where_the_tenant_comes_and_taken_back_by
     };
     OperatorServiceClient::new(channel.clone()).release(request).await.unwrap();
     assert_eq!(numbers(&told(&mut second).await), (vec![1], vec![]));
+    assert_eq!(stands(&channel).await.strikes[0].strikes, 1);
     controller.stop().await;
 }
 

@@ -74,6 +74,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.PolicyService/StagePolicy", Rule::Stages),
     ("/reeve.operator.v1.PolicyService/ActivatePolicy", Rule::Activates),
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", Rule::Never),
+    // It holds nobody, and what it permits is taken back as easily.
+    ("/reeve.operator.v1.StandingService/CreateExemption", Rule::Never),
+    ("/reeve.operator.v1.StandingService/RevokeExemption", Rule::Never),
 ];
 
 /// The rule of a method.

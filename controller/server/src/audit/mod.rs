@@ -121,6 +121,10 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.PolicyService/ActivatePolicy", Kind::Act),
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", Kind::Act),
     ("/reeve.operator.v1.PolicyService/GetRollout", Kind::Plain),
+    ("/reeve.operator.v1.StandingService/CreateExemption", Kind::Act),
+    ("/reeve.operator.v1.StandingService/ListExemptions", Kind::Plain),
+    ("/reeve.operator.v1.StandingService/RevokeExemption", Kind::Act),
+    ("/reeve.operator.v1.StandingService/GetStanding", Kind::Plain),
 ];
 
 /// What a method is; [`Kind::Act`] for one that is not in the table, which nobody may call.

@@ -118,6 +118,10 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.PolicyService/ActivatePolicy", ADMINS),
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", ORDERERS),
     ("/reeve.operator.v1.PolicyService/GetRollout", READERS),
+    ("/reeve.operator.v1.StandingService/CreateExemption", ORDERERS),
+    ("/reeve.operator.v1.StandingService/ListExemptions", READERS),
+    ("/reeve.operator.v1.StandingService/RevokeExemption", ORDERERS),
+    ("/reeve.operator.v1.StandingService/GetStanding", READERS),
 ];
 
 /// Who may call a method; `None` of one that is not in the table.

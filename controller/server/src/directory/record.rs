@@ -59,8 +59,24 @@ impl Record {
         }
     }
 
+    /// How many strikes count by rule: episodes that overlap are one, whoever saw them.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&Name, usize> {
+        self.merged().into_iter().map(|(rule, merged)| (rule, merged.len())).collect()
+    }
+
     /// What others than `node` saw first.
     fn elsewhere(&self, node: &NodeId) -> Vec<StrikeElsewhere> {
+        let all = self.merged().into_values().flat_map(|merged| {
+            let others: Vec<_> = merged.into_iter().filter(|(first, _)| *first != node).collect();
+            let skipped = others.len().saturating_sub(reeve_policy::judge::MAX_STRIKES);
+            others.into_iter().skip(skipped).map(|(_, strike)| strike)
+        });
+        all.take(TenantStanding::MAX_STRIKES).collect()
+    }
+
+    /// The strikes by rule, each with the node that saw it first.
+    fn merged(&self) -> BTreeMap<&Name, Vec<(&NodeId, StrikeElsewhere)>> {
         let mut by_rule: BTreeMap<&Name, Vec<(&NodeId, StrikeElsewhere)>> = BTreeMap::new();
         for strike in &self.strikes {
             let merged = by_rule.entry(&strike.rule).or_default();
@@ -72,12 +88,7 @@ impl Record {
             let Strike { rule, opened, closed, number, .. } = strike.clone();
             merged.push((&strike.node, StrikeElsewhere { rule, opened, closed, number }));
         }
-        let all = by_rule.into_values().flat_map(|merged| {
-            let others: Vec<_> = merged.into_iter().filter(|(first, _)| *first != node).collect();
-            let skipped = others.len().saturating_sub(reeve_policy::judge::MAX_STRIKES);
-            others.into_iter().skip(skipped).map(|(_, strike)| strike)
-        });
-        all.take(TenantStanding::MAX_STRIKES).collect()
+        by_rule
     }
 }
 

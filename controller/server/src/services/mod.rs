@@ -6,6 +6,7 @@ pub(crate) mod approval;
 pub(crate) mod audit;
 mod brakes;
 pub(crate) mod enrolment;
+mod exemptions;
 mod holds;
 mod lists;
 mod notices;
@@ -14,6 +15,7 @@ pub(crate) mod orders;
 pub(crate) mod pending;
 pub(crate) mod person;
 pub(crate) mod policies;
+pub(crate) mod standing;
 pub(crate) mod status;
 mod tenants;
 mod usage;
@@ -25,6 +27,7 @@ use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::operator::v1::person_service_server::PersonServiceServer;
 use reeve_proto::operator::v1::policy_service_server::PolicyServiceServer;
+use reeve_proto::operator::v1::standing_service_server::StandingServiceServer;
 use reeve_proto::{MAX_MESSAGE_BYTES, WireError};
 use tonic::Status;
 use tonic::service::Routes;
@@ -82,6 +85,10 @@ pub(crate) fn person_server(house: &House) -> PersonServiceServer<person::Servic
     service.max_decoding_message_size(enrolment::MAX_MESSAGE_BYTES)
 }
 
+pub(crate) fn standing_server(house: &House) -> StandingServiceServer<standing::Service> {
+    StandingServiceServer::new(standing::Service(house.clone()))
+}
+
 /// The services whose acts may have waited for a second person (`approval::rules::RULES`).
 pub(crate) fn approvable(house: &House) -> Routes {
     let first = Routes::new(operator_server(house)).add_service(access_server(house));
@@ -116,6 +123,13 @@ pub(crate) fn no_tenant(tenant: &impl std::fmt::Display) -> Status {
 /// There is no such node.
 pub(crate) fn no_node(node: &impl std::fmt::Display) -> Status {
     Reason::NodeNotFound.about(format!("there is no node {node}"), [("node", node.to_string())])
+}
+
+/// There is no such exemption that operators granted.
+pub(crate) fn no_exemption(id: &impl std::fmt::Display) -> Status {
+    let text =
+        format!("operators granted no exemption {id}; what stands in a tenant's own entry is changed there");
+    Reason::ExemptionNotFound.about(text, [("exemption", id.to_string())])
 }
 
 /// There is no such violation.

@@ -273,7 +273,7 @@ pub(super) async fn paid(
     })
 }
 
-fn tenant(text: &str) -> Result<TenantId, Status> {
+pub(super) fn tenant(text: &str) -> Result<TenantId, Status> {
     text.parse().map_err(|error| Status::invalid_argument(format!("tenant: {error}")))
 }
 
@@ -363,9 +363,14 @@ pub(super) fn node_order(row: &OrderRow, is_connected: bool) -> NodeOrder {
 
 /// A key that sorts by time: milliseconds, and chance.
 pub(super) fn new_key(now: Timestamp) -> Name {
+    key_of('O', now)
+}
+
+/// The same, beginning with another letter.
+pub(super) fn key_of(letter: char, now: Timestamp) -> Name {
     // A fresh hasher is keyed at random.
     let random = std::hash::RandomState::new().build_hasher().finish();
-    format!("O{:012X}{random:016X}", now.as_nanos() / 1_000_000)
+    format!("{letter}{:012X}{random:016X}", now.as_nanos() / 1_000_000)
         .parse()
         .expect("digits and letters are a name")
 }

@@ -215,7 +215,7 @@ async fn explained(
     Ok(Office { policy: &policy, tenants: &find }.explain(decision, class, ends))
 }
 
-/// Every tenant, with the version of them. What is as in those that are `known` is not made anew, and not even read where nothing changed.
+/// Every tenant, with the version of them and what operators granted them. What is as in those that are `known` is not made anew, and not even read where nothing changed.
 pub(super) async fn tenants(conn: &mut Connection, known: &Arc<Tenants>) -> Result<Arc<Tenants>, StoreError> {
     let version: Option<(i64,)> = sqlx::query_as("SELECT value FROM meta WHERE key = 'tenants_version'")
         .fetch_optional(&mut *conn)
@@ -226,7 +226,8 @@ pub(super) async fn tenants(conn: &mut Connection, known: &Arc<Tenants>) -> Resu
     }
     let bodies: Vec<(Vec<u8>,)> =
         sqlx::query_as("SELECT body FROM tenants ORDER BY id").fetch_all(&mut *conn).await?;
-    let all = bodies.iter().map(|(body,)| Tenant::decode(body)).collect::<Result<Vec<_>, _>>()?;
+    let mut all = bodies.iter().map(|(body,)| Tenant::decode(body)).collect::<Result<Vec<_>, _>>()?;
+    super::exemptions::put_in(conn, &mut all, version).await?;
     Ok(Arc::new(known.becoming(version, all)))
 }
 

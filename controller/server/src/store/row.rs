@@ -2,8 +2,8 @@
 
 use prost::Message;
 use reeve_policy::{
-    Alert, Decision, Measure, Name, NodeEvent, NodeHealth, Notice, Order, RelayChecked, Tenant, Timestamp,
-    Violation,
+    Alert, Decision, Exemption, Measure, Name, NodeEvent, NodeHealth, Notice, Order, RelayChecked, Tenant,
+    Timestamp, Violation,
 };
 use reeve_proto::{WireError, agent, types};
 
@@ -94,4 +94,5 @@ body! {
     NodeEvent, types::v1::NodeEvent, "node event";
     RelayChecked, types::v1::RelayChecked, "answer of a mail server";
     Notice, types::v1::Notice, "notice";
+    Exemption, types::v1::Exemption, "exemption";
 }

@@ -6,6 +6,7 @@
 //! than a report says is not raised again by it.
 
 mod evidence;
+mod exemptions;
 mod follow;
 mod greet;
 mod holds;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
+pub use exemptions::{GrantAsked, GrantTaken, RevokeAsked, grant, revoke_exemption};
 pub use follow::{followed, record};
 pub(super) use greet::ABSENT;
 pub use greet::{Greeting, greet, saw};
@@ -37,7 +39,7 @@ pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, cursor, refuse, report, set_cursor};
 pub use retain::{Limits, retain};
 pub use rollout::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted, roll_out, upload};
-pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants};
+pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants, keep_grants};
 
 use super::{Connection, Policies, StoreError};
 use crate::directory::{Paused, Rollout, Standing, Tenants};

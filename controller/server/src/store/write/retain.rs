@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reeve_policy::{Month, Timestamp, Violation};
 
+use super::super::exemptions::KEPT;
 use super::super::row::{Body, name, nanos};
 use super::super::{Connection, StoreError};
 use super::Effects;
@@ -51,6 +52,9 @@ pub async fn retain(
         let done = sqlx::query(statement).bind(over).bind(BATCH).execute(&mut *conn).await?;
         counts.push(done.rows_affected());
     }
+    let grants = nanos(limits.over.min(effects.now.minus(KEPT)));
+    let done = sqlx::query(EXEMPTIONS).bind(grants).bind(BATCH).execute(&mut *conn).await?;
+    counts.push(done.rows_affected());
     let done = sqlx::query(USAGE)
         .bind(Month::of(limits.strikes).to_string())
         .bind(BATCH)
@@ -151,6 +155,10 @@ const EVENTS: &str =
 
 const REQUESTS: &str =
     "DELETE FROM requests WHERE key IN (SELECT r.key FROM requests r WHERE r.created < $1 LIMIT $2)";
+
+/// Over or taken back long ago.
+const EXEMPTIONS: &str = "DELETE FROM exemptions WHERE id IN (SELECT e.id FROM exemptions e \
+     WHERE e.revoked < $1 OR e.ends < $1 LIMIT $2)";
 
 const USAGE: &str = "DELETE FROM usage WHERE (node, tenant, month) IN \
      (SELECT u.node, u.tenant, u.month FROM usage u WHERE u.month < $1 LIMIT $2)";

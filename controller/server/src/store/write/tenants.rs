@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_policy::language::{TenantDifference, tenant_differences};
-use reeve_policy::{Tenant, TenantId};
+use reeve_policy::{Exemption, Tenant, TenantId};
 
 use super::super::row::{Body, count};
 use super::super::{Connection, StoreError};
@@ -126,11 +126,13 @@ pub async fn import_tenants(
         if current.by_id(id).is_some_and(|known| **known == *tenant) {
             continue;
         }
+        // What operators granted is kept apart, where no import takes it away.
+        let own = Tenant { exemptions: own(tenant).cloned().collect(), ..tenant.clone() };
         sqlx::query(
             "INSERT INTO tenants (id, body) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
         )
         .bind(id.as_str())
-        .bind(tenant.encode())
+        .bind(own.encode())
         .execute(&mut *conn)
         .await?;
     }
@@ -143,6 +145,18 @@ pub async fn import_tenants(
         done.version = renew(conn, current.version(), effects).await?;
     }
     Ok(done)
+}
+
+/// What an import comes to say of a tenant: what operators granted stays as it is, whatever the import has of that, such as a list that was told
+/// before one of them was revoked.
+pub fn keep_grants(imported: &Tenant, known: Option<&Tenant>) -> Tenant {
+    let grants = known.into_iter().flat_map(|tenant| tenant.exemptions.iter().filter(|one| one.id.is_some()));
+    Tenant { exemptions: own(imported).chain(grants).cloned().collect(), ..imported.clone() }
+}
+
+/// What stands in the tenant's own entry.
+fn own(tenant: &Tenant) -> impl Iterator<Item = &Exemption> {
+    tenant.exemptions.iter().filter(|one| one.id.is_none())
 }
 
 /// Gives the tenants a new version, as they are another than before; which.
