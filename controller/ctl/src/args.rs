@@ -1,6 +1,7 @@
 //! The command line.
 
 mod access;
+mod acts;
 mod approval;
 mod audit;
 mod person;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::{EnrollTokenCommand, RoleArg, TokenCommand, Whose};
+pub use acts::Whom;
 pub use approval::{ApprovalsCommand, Decide};
 pub use audit::{AuditCommand, AuditKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -48,6 +50,7 @@ const AFTER: &str = "Examples:
   reevectl explain 01HF7YAT00000000000000000A
   reevectl release customer-17 --reason \"server reinstalled, ticket 4711\"
   reevectl suspend customer-17 --until paid --reason billing
+  reevectl suspend --from infected.txt --reason \"part of a botnet, ticket 4712\"
   reevectl paid customer-17 --reason \"invoice 4711\"
   reevectl notices --tenant customer-17 --text
   reevectl policy diff baseline /etc/reeve/policy.toml
@@ -201,10 +204,10 @@ pub enum Command {
         #[arg(value_name = "VIOLATION")]
         id: Name,
     },
-    /// Suspends a tenant on every node
+    /// Suspends a tenant, or several in one step, on every node
     Suspend {
-        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
-        tenant: String,
+        #[command(flatten)]
+        whom: Whom,
         /// Why, for the customer to read.
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -283,8 +286,8 @@ pub enum Command {
     ///
     /// Strikes stay, so that the next episode begins a step higher, unless --forgive takes them back.
     Release {
-        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
-        tenant: String,
+        #[command(flatten)]
+        whom: Whom,
         /// Why, for the record.
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
@@ -793,6 +796,14 @@ mod tests {
         assert!(parse("reevectl explain").is_err());
         assert!(parse("reevectl suspend a --reason x --for 1h").is_ok());
         assert!(parse("reevectl suspend a").is_err());
+        assert!(parse("reevectl suspend a b 203.0.113.7 --reason x --json").is_ok());
+        assert!(parse("reevectl suspend --from - --reason x").is_ok());
+        assert!(
+            parse("reevectl suspend --reason x").is_err(),
+            "nobody is suspended by leaving something out"
+        );
+        assert!(parse("reevectl release a b --from list").is_ok());
+        assert!(parse("reevectl release").is_err());
         assert!(parse("reevectl suspend a --reason x --for 10").is_err());
         assert!(parse("reevectl violations --since 1h").is_ok());
         assert!(parse("reevectl pause --fleet --lift").is_ok());

@@ -132,6 +132,14 @@ pub enum CallError {
     /// Some nodes did not do what was ordered.
     #[error("not done on every node")]
     NotDone,
+    /// Of several tenants some are not there. Which, has been told.
+    #[error("not done for {failed} of {of}")]
+    NotForAll {
+        /// For how many.
+        failed: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// The order is stored, and not carried out everywhere yet.
     #[error("not done everywhere yet; the order is stored, and goes to each node when it is connected")]
     NotYet,
@@ -218,6 +226,7 @@ impl CallError {
             Self::Relay(CheckedRelay::Open) => 1,
             Self::Relay(CheckedRelay::Unknown) | Self::WhichServer => 2,
             Self::Ended => 69,
+            Self::NotForAll { .. } => 1,
             Self::Audit(_) | Self::NotDone | Self::Answer(_) | Self::Differ { .. } | Self::Hits { .. } => 1,
         }
     }

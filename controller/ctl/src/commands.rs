@@ -119,9 +119,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             call.check_relay(subject, port, Question { from, to }).await
         }
         Command::Verify { subject } => call.verify(subject).await,
-        Command::Suspend { tenant, reason, clause, span, until, no_wait } => {
+        Command::Suspend { whom, reason, clause, span, until, no_wait } => {
             let request = SuspendRequest {
-                tenant: call.tenant(tenant).await?,
+                tenant: String::new(),
                 reason,
                 clause,
                 duration: span.map(duration_to_wire),
@@ -129,7 +129,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
                 wait: !no_wait,
                 until_paid: until == Some(UntilArg::Paid),
             };
-            call.suspend(request).await
+            call.suspend_whom(whom, request).await
         }
         Command::Paid { tenant, reason, no_wait } => {
             let tenant = call.tenant(tenant).await?;
@@ -157,10 +157,10 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Block { tenant, traffic, why } => {
             call.impose(tenant, types::v1::Action::Block, None, &traffic, why).await
         }
-        Command::Release { tenant, reason, forgive, no_wait } => {
-            let idempotency_key = String::new();
-            let tenant = call.tenant(tenant).await?;
-            call.release(ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait, forgive }).await
+        Command::Release { whom, reason, forgive, no_wait } => {
+            let (tenant, idempotency_key) = (String::new(), String::new());
+            let request = ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait, forgive };
+            call.release_whom(whom, request).await
         }
         Command::Pause { target, reason, lift, no_wait } => {
             let (name, target) = (target_name(&target), Some(target_of(target)));
@@ -279,7 +279,7 @@ impl Call {
     }
 
     /// The id of a tenant that is named by its id, an address or an interface: what an abuse mail has is an address.
-    async fn tenant(&self, subject: String) -> Result<String, CallError> {
+    pub(crate) async fn tenant(&self, subject: String) -> Result<String, CallError> {
         let is_id = subject.parse::<IpAddr>().is_err() && !subject.contains('/');
         if is_id { Ok(subject) } else { Ok(self.ask_status(subject).await?.tenant) }
     }
@@ -435,16 +435,6 @@ impl Call {
         )
     }
 
-    async fn suspend(&self, request: SuspendRequest) -> Result<(), CallError> {
-        let (tenant, waited) = (request.tenant.clone(), request.wait);
-        let answer = self.controller.operator().suspend(self.request(request)).await?.into_inner();
-        self.tell(
-            || json::order(&tenant, &answer.order, &answer.nodes),
-            || show::order(&tenant, "suspended", &answer.nodes),
-        )?;
-        done(&answer.nodes, waited)
-    }
-
     async fn impose(
         &self,
         subject: String,
@@ -471,13 +461,6 @@ impl Call {
             || json::order(&tenant, &answer.order, &answer.nodes),
             || show::order(&tenant, word, &answer.nodes),
         )?;
-        done(&answer.nodes, waited)
-    }
-
-    async fn release(&self, request: ReleaseRequest) -> Result<(), CallError> {
-        let (tenant, waited, forgive) = (request.tenant.clone(), request.wait, request.forgive);
-        let answer = self.controller.operator().release(self.request(request)).await?.into_inner();
-        self.tell(|| json::released(&tenant, &answer), || show::released(&tenant, forgive, &answer))?;
         done(&answer.nodes, waited)
     }
 
@@ -677,7 +660,7 @@ fn done_on_nodes(nodes: &[NodeOrder], waited: bool) -> Result<(), CallError> {
     if nodes.is_empty() { Ok(()) } else { done(nodes, waited) }
 }
 
-fn done(nodes: &[NodeOrder], waited: bool) -> Result<(), CallError> {
+pub(crate) fn done(nodes: &[NodeOrder], waited: bool) -> Result<(), CallError> {
     let any = |wanted: &[node_order::State]| nodes.iter().any(|node| wanted.contains(&node.state()));
     if any(&[node_order::State::Failed]) {
         return Err(CallError::NotDone);

@@ -12,6 +12,7 @@ use reeve_proto::status::v1::{GetStatusResponse, Hold, PausedNode, State};
 use reeve_proto::{time, types};
 use serde_json::{Value, json};
 
+use crate::acts::Row;
 use crate::case::Case;
 use crate::show::{self, node_order_word, state_word};
 
@@ -233,6 +234,22 @@ pub fn evidence_hold(violation: &str, is_held: bool, is_changed: bool) -> Value 
 
 pub fn order(tenant: &str, order: &str, nodes: &[NodeOrder]) -> Value {
     json!({ "tenant": tenant, "order": order, "nodes": nodes.iter().map(node_order).collect::<Vec<_>>() })
+}
+
+/// What became of an act on several tenants, one each: an order, or why there is none.
+pub fn rows(rows: &[Row]) -> Value {
+    let row = |row: &Row| {
+        let mut value = order(&row.tenant, &row.order, &row.nodes);
+        value["nodes_omitted"] = row.nodes_omitted.into();
+        value["ended"] = row.ended.into();
+        value["forgiven"] = row.forgiven.into();
+        value["error"] = match &row.error {
+            Some((reason, message)) => json!({ "reason": reason, "message": message }),
+            None => Value::Null,
+        };
+        value
+    };
+    json!({ "results": rows.iter().map(row).collect::<Vec<_>>() })
 }
 
 pub fn node_order_of(target: &str, order: &str, nodes: &[NodeOrder]) -> Value {

@@ -1,6 +1,7 @@
 //! `reevectl`: the operators' command line.
 
 mod access;
+mod acts;
 mod approval;
 mod args;
 mod audit;

@@ -3,6 +3,7 @@
 mod brakes;
 mod notices;
 mod relay;
+mod rows;
 mod usage;
 
 use std::fmt::Write as _;
@@ -27,6 +28,7 @@ use crate::case::Case;
 pub use notices::{cause_word, ended_by, notices, paid};
 use relay::last_check;
 pub use relay::{relay, verified};
+pub use rows::rows;
 pub use usage::{seconds, suspensions, suspensions_csv, usage, usage_csv};
 
 /// Targets of a violation that are listed; all are in the JSON.

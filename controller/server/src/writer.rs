@@ -23,14 +23,14 @@ use reeve_proto::session::Hello;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::approval::{Asked as AskedToApprove, Claim, Count, Decided, Once};
-use crate::audit::Draft;
+use crate::audit::{Also, Draft};
 use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, Effects, GrantAsked, GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked,
-    LiftTaken, Limits, OrderTaken, PaidFor, Released, Requested, RevokeAsked, RolloutAsked, RolloutTaken,
-    Upload, UploadTaken, VerifyAsked,
+    self, Asked, BatchTaken, Effects, GrantAsked, GrantTaken, Greeting, HoldAsked, ImportMethod, Imported,
+    LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor, ReleaseAsked, Released, Requested, RevokeAsked,
+    RolloutAsked, RolloutTaken, Upload, UploadTaken, VerifyAsked,
 };
 use crate::store::{Connection, GrantRow, StoreError, access, audit};
 
@@ -144,6 +144,16 @@ pub(crate) enum Job {
         forgive: bool,
         reply: Reply<(OrderTaken, Option<Released>)>,
     },
+    SuspendAll {
+        requested: Requested,
+        decisions: Vec<Decision>,
+        reply: Reply<BatchTaken>,
+    },
+    ReleaseAll {
+        requested: Requested,
+        releases: Vec<ReleaseAsked>,
+        reply: Reply<BatchTaken>,
+    },
     Verify {
         requested: Requested,
         asked: Box<VerifyAsked>,
@@ -185,9 +195,10 @@ pub(crate) enum Job {
         node: NodeId,
         stream: u64,
     },
-    /// An entry of the audit log.
+    /// An entry of the audit log, and one for each of those that the same call is about besides.
     Enter {
         draft: Box<Draft>,
+        also: Vec<Also>,
         reply: Reply<u64>,
     },
     /// A checkpoint over its last one.
@@ -336,6 +347,8 @@ impl Job {
             Self::Import { reply, .. } => reply.send(result),
             Self::Suspend { reply, .. } => reply.send(result),
             Self::Release { reply, .. } => reply.send(result),
+            Self::SuspendAll { reply, .. } => reply.send(result),
+            Self::ReleaseAll { reply, .. } => reply.send(result),
             Self::Verify { reply, .. } => reply.send(result),
             Self::Paid { reply, .. } => reply.send(result),
             Self::Pause { reply, .. } => reply.send(result),
@@ -472,6 +485,12 @@ async fn run(
             let what = (&*id, &*tenant, by.as_str(), reason.as_str(), *forgive);
             reply.put(write::release(conn, requested, what, effects).await)
         }
+        Job::SuspendAll { requested, decisions, reply } => {
+            reply.put(write::suspend_all(conn, requested, decisions, effects).await)
+        }
+        Job::ReleaseAll { requested, releases, reply } => {
+            reply.put(write::release_all(conn, requested, releases, effects).await)
+        }
         Job::Verify { requested, asked, reply } => {
             reply.put(write::verify(conn, requested, asked, effects).await)
         }
@@ -492,7 +511,9 @@ async fn run(
             let what = (&*id, &*node, by.as_str(), reason.as_str());
             reply.put(write::release_brakes(conn, requested, what, effects).await)
         }
-        Job::Enter { draft, reply } => reply.put(audit::enter(conn, Draft::clone(draft), effects.now).await),
+        Job::Enter { draft, also, reply } => {
+            reply.put(audit::enter_all(conn, draft, also, effects.now).await)
+        }
         Job::Seal { signer, reply } => reply.put(audit::seal(conn, signer, effects.now).await),
         Job::Access { change, reply, .. } => {
             let taken = access::change(conn, change, effects.now).await?;

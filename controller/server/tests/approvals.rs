@@ -18,10 +18,11 @@ use reeve_proto::operator::v1::approval_service_client::ApprovalServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{
-    Approval, ApprovalState, ApproveRequest, CreateTokenRequest, GetApprovalRequest, ImportTenantsRequest,
-    ImposeRequest, LiftRequest, ListApprovalsRequest, ListAuditRequest, ListRevocationsRequest, PaidRequest,
-    PauseRequest, PauseTarget, RejectRequest, ReleaseRequest, ResumeRequest, RevokeRequest,
-    RevokeTokenRequest, Role as WireRole, SuspendRequest, pause_target, revoke_request,
+    Approval, ApprovalState, ApproveRequest, BatchReleaseRequest, BatchSuspendRequest, CreateTokenRequest,
+    GetApprovalRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListApprovalsRequest,
+    ListAuditRequest, ListRevocationsRequest, PaidRequest, PauseRequest, PauseTarget, RejectRequest,
+    ReleaseRequest, ResumeRequest, RevokeRequest, RevokeTokenRequest, Role as WireRole, SuspendRequest,
+    pause_target, revoke_request,
 };
 use reeve_proto::types::v1::Tenant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -585,4 +586,92 @@ async fn many_who_approve_at_once_and_a_controller_that_is_killed_do_it_once() {
         }
     }
     assert_eq!(decisions(dir.path()).await, 8, "each once");
+}
+
+/// Suspends several tenants at once; the key of the approval that it waits for, if it does.
+async fn suspends_all(channel: &Channel, tenants: &[&str]) -> Option<String> {
+    let requests = tenants.iter().map(|tenant| suspend(tenant)).collect();
+    let batch = BatchSuspendRequest { requests, ..Default::default() };
+    waits(OperatorServiceClient::new(channel.clone()).batch_suspend(batch).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_no_way_round() {
+    let dir = initialised("tenants = 3\nimportant = ['shop']");
+    let controller = Running::start(dir.path()).await;
+    let (ann, ben) =
+        (person(&controller, dir.path(), "ann").await, person(&controller, dir.path(), "ben").await);
+    let all = ["shop", "a", "b", "c", "d", "e"];
+    import(&ann, &all, 2).await.unwrap();
+    // All of it waits if one of it does.
+    let important = suspends_all(&ann, &["a", "shop"]).await.unwrap();
+    assert!(get(&ben, &important).await.rule.contains("shop is important"));
+    // Each counts, with those before it, singly or not; whom nobody knows does not.
+    assert_eq!(suspends_all(&ann, &["a", "nobody", "nothing"]).await, None);
+    assert_eq!(suspends(&ann, "b").await, None);
+    let many = suspends_all(&ann, &["c", "d"]).await.unwrap();
+    let told = get(&ben, &many).await;
+    assert!(told.rule.contains("more than 3 tenants"), "{}", told.rule);
+    assert_eq!(told.subject, "tenants/2");
+    assert_eq!(suspends_all(&ann, &["a", "b", "e"]).await, None, "those before and one more");
+    assert!(suspends(&ann, "c").await.is_some());
+    // At once it is no better.
+    let whole = suspends_all(&ben, &["a", "b", "c", "d"]).await.unwrap();
+    // What the service would refuse does not wait to be refused by somebody else.
+    let twice = BatchSuspendRequest {
+        requests: ["shop", "shop"].map(suspend).into(),
+        ..BatchSuspendRequest::default()
+    };
+    let refused = OperatorServiceClient::new(ann.clone()).batch_suspend(twice).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    // What ends harm never waits.
+    let requests = all.map(|tenant| ReleaseRequest { tenant: tenant.into(), ..Default::default() }).into();
+    let batch = BatchReleaseRequest { requests, ..Default::default() };
+    let released = OperatorServiceClient::new(ann.clone()).batch_release(batch).await.unwrap().into_inner();
+    assert_eq!(released.results.len(), all.len());
+
+    let done = approve(&ben, &many).await.unwrap();
+    assert_eq!((done.state(), done.outcome.as_str()), (ApprovalState::Approved, "done"));
+    let chief = person(&controller, dir.path(), "chief").await;
+    let done = approve(&chief, &whole).await.unwrap();
+    assert_eq!(done.state(), ApprovalState::Approved);
+    controller.stop().await;
+    // a, b, again a and b with e, c and d, and ben's four.
+    assert_eq!(decisions(dir.path()).await, 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_approves_a_batch_sees_all_of_it() {
+    let dir = initialised("tenants = 0");
+    let controller = Running::start(dir.path()).await;
+    let ann = person(&controller, dir.path(), "ann").await;
+    let ids: Vec<String> = (0..60).map(|number| format!("t{number}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    import(&ann, &ids, 2).await.unwrap();
+    let id = suspends_all(&ann, &ids).await.unwrap();
+    let told = get(&ann, &id).await;
+    for id in ids {
+        assert!(told.request.contains(&format!("\"tenant\":\"{id}\"")), "{id} is not told");
+    }
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn billing_suspends_many_for_its_own_reason_alone() {
+    let dir = initialised("");
+    let controller = Running::start(dir.path()).await;
+    let cash = person(&controller, dir.path(), "cash").await;
+    import(&person(&controller, dir.path(), "ann").await, &["a", "b"], 2).await.unwrap();
+    let mut requests: Vec<SuspendRequest> = ["a", "b"].map(suspend).into();
+    requests[0].until_paid = true;
+    let mut client = OperatorServiceClient::new(cash);
+    let batch = BatchSuspendRequest { requests: requests.clone(), ..Default::default() };
+    assert_eq!(client.batch_suspend(batch).await.unwrap_err().code(), Code::PermissionDenied);
+    requests[1].until_paid = true;
+    let batch = BatchSuspendRequest { requests, ..Default::default() };
+    assert_eq!(client.batch_suspend(batch).await.unwrap().into_inner().results.len(), 2);
+    let requests = vec![ReleaseRequest { tenant: "a".into(), ..Default::default() }];
+    let batch = BatchReleaseRequest { requests, ..Default::default() };
+    assert_eq!(client.batch_release(batch).await.unwrap_err().code(), Code::PermissionDenied);
+    controller.stop().await;
 }

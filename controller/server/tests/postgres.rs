@@ -7,6 +7,8 @@ mod access;
 mod approvals;
 #[path = "audit.rs"]
 mod audit;
+#[path = "batch.rs"]
+mod batch;
 #[path = "brakes.rs"]
 mod brakes;
 #[path = "doctor.rs"]

@@ -2,19 +2,21 @@
 
 use prost::Message;
 use reeve_policy::reader::format_duration;
-use reeve_policy::{Name, Timestamp};
+use reeve_policy::{Name, TenantId, Timestamp};
 use reeve_proto::operator::v1::import_tenants_request::Method as ImportMethod;
 use reeve_proto::operator::v1::pause_target::Target;
 use reeve_proto::operator::v1::revoke_request::Subject;
 use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
-    ImportTenantsRequest, ImposeRequest, PolicyNodes, ReleaseBrakesRequest, RemovePersonRequest,
-    ResumeRequest, RevokeRequest, RevokeTokenRequest, StagePolicyRequest, SuspendRequest,
+    BatchSuspendRequest, ImportTenantsRequest, ImposeRequest, PolicyNodes, ReleaseBrakesRequest,
+    RemovePersonRequest, ResumeRequest, RevokeRequest, RevokeTokenRequest, StagePolicyRequest,
+    SuspendRequest,
 };
 
 use super::Count;
 use crate::auth::{Book, Caller};
 use crate::directory::Snapshot;
+use crate::services::check_batch;
 use crate::settings::Approval;
 
 /// When an act takes a second person.
@@ -24,6 +26,8 @@ pub enum Rule {
     Never,
     /// It suspends a tenant: many, and one that is important.
     Suspends,
+    /// It suspends several: likewise, all of them counted.
+    SuspendsAll,
     /// It limits or blocks a tenant: likewise.
     Imposes,
     /// It lets policy act again: on the fleet, and on many nodes.
@@ -57,6 +61,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.OperatorService/Lift", Rule::Never),
     ("/reeve.operator.v1.OperatorService/ReleaseBrakes", Rule::Brakes),
     ("/reeve.operator.v1.OperatorService/HoldEvidence", Rule::Never),
+    ("/reeve.operator.v1.OperatorService/BatchSuspend", Rule::SuspendsAll),
+    ("/reeve.operator.v1.OperatorService/BatchRelease", Rule::Never),
     // Whatever a token may do, it does as the person who made it.
     ("/reeve.operator.v1.AccessService/CreateToken", Rule::Never),
     ("/reeve.operator.v1.AccessService/RevokeToken", Rule::RevokesToken),
@@ -110,9 +116,19 @@ impl Known<'_> {
         let weighed = match rule {
             Rule::Never => Ok(Takes::Nobody),
             Rule::Suspends => {
-                SuspendRequest::decode(message).map(|request| self.harm(&request.tenant, caller))
+                SuspendRequest::decode(message).map(|request| self.harm(&[request.tenant], caller))
             }
-            Rule::Imposes => ImposeRequest::decode(message).map(|request| self.harm(&request.tenant, caller)),
+            Rule::SuspendsAll => BatchSuspendRequest::decode(message).map(|batch| {
+                let tenants: Vec<String> = batch.requests.into_iter().map(|one| one.tenant).collect();
+                // What the service refuses at once is neither counted nor kept, by the same measure.
+                if check_batch(tenants.iter().map(String::as_str)).is_err() {
+                    return Takes::Nobody;
+                }
+                self.harm(&tenants, caller)
+            }),
+            Rule::Imposes => {
+                ImposeRequest::decode(message).map(|request| self.harm(&[request.tenant], caller))
+            }
             Rule::Resumes => ResumeRequest::decode(message).map(|request| {
                 match request.target.and_then(|target| target.target) {
                     Some(Target::Node(node)) => self.nodes(node, caller),
@@ -163,16 +179,15 @@ impl Known<'_> {
         weighed.unwrap_or(Takes::Nobody)
     }
 
-    fn harm(&self, tenant: &str, caller: &Caller) -> Takes {
+    fn harm(&self, tenants: &[String], caller: &Caller) -> Takes {
         // Of whom nobody knows nothing comes.
-        let Some(tenant) = tenant.parse().ok().and_then(|id| self.snapshot.tenants.by_id(&id)) else {
-            return Takes::Nobody;
-        };
-        if self.settings.important.contains(&tenant.id) {
-            return Takes::Second(format!("{} is important (approval.important)", tenant.id));
+        let known = tenants.iter().filter_map(|id| self.snapshot.tenants.by_id(&id.parse().ok()?));
+        let known: Vec<&TenantId> = known.map(|tenant| &tenant.id).collect();
+        if let Some(id) = known.iter().find(|id| self.settings.important.contains(**id)) {
+            return Takes::Second(format!("{id} is important (approval.important)"));
         }
-        let limit = self.settings.tenants;
-        self.count("tenants", vec![tenant.id.to_string()], limit, caller, "suspends, limits or blocks")
+        let (limit, known) = (self.settings.tenants, known.iter().map(ToString::to_string).collect());
+        self.count("tenants", known, limit, caller, "suspends, limits or blocks")
     }
 
     fn nodes(&self, node: String, caller: &Caller) -> Takes {
@@ -239,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_ends_harm_or_stops_the_machine_never_waits() {
-        for method in ["Pause", "Release", "Lift", "Paid", "Verify"] {
+        for method in ["Pause", "Release", "BatchRelease", "Lift", "Paid", "Verify"] {
             assert_eq!(rule(&format!("/reeve.operator.v1.OperatorService/{method}")), Rule::Never);
         }
         assert_eq!(rule("/reeve.operator.v1.PolicyService/RollbackPolicy"), Rule::Never);

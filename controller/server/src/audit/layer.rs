@@ -11,7 +11,7 @@ use tonic::codegen::{BoxFuture, Bytes, Service};
 use tonic::{Code, Status};
 use tower_layer::Layer;
 
-use super::{Draft, Kind, enter, kind, request};
+use super::{Draft, Kind, Outcome, enter, enter_all, kind, request};
 use crate::approval::{self, PREFIX};
 use crate::auth::Caller;
 use crate::services::unwritable;
@@ -88,7 +88,7 @@ where
         }
     })?;
     let bytes = body.to_bytes();
-    let request::Said { subject, asked, reason } =
+    let request::Said { subject, asked, reason, also } =
         request::read(&path, bytes.get(PREFIX..).unwrap_or_default());
     let draft = Draft {
         who: caller.name.to_string(),
@@ -100,7 +100,7 @@ where
         reason,
         outcome: format!("asked{approved}"),
     };
-    let number = enter(&writer, draft.clone()).await.map_err(unwritable)?;
+    let number = enter_all(&writer, draft.clone(), also).await.map_err(unwritable)?;
     let request = Request::from_parts(head, Body::new(Full::<Bytes>::new(bytes)));
     let answer = inner.call(request).await.unwrap_or_else(|never| match never {});
     if kind == Kind::Act {
@@ -110,7 +110,10 @@ where
             Some(status) if status.code() != Code::Ok => {
                 format!("refused: {:?}: {}", status.code(), status.message())
             }
-            _ => format!("done{approved}"),
+            _ => match answer.extensions().get::<Outcome>() {
+                Some(Outcome(outcome)) => format!("{outcome}{approved}"),
+                None => format!("done{approved}"),
+            },
         };
         let behind = Draft { asked: format!("{{\"of\":{number}}}"), reason: String::new(), outcome, ..draft };
         if let Err(error) = enter(&writer, behind).await {

@@ -46,6 +46,19 @@ pub struct Draft {
     pub outcome: String,
 }
 
+/// One more of those whom a call is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Also {
+    /// Whom.
+    pub subject: String,
+    /// Why, in the caller's words.
+    pub reason: String,
+}
+
+/// What came of an act, in the words of the service that did it, where that is more than that it was done. It goes with the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome(pub String);
+
 /// What a call is to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -86,6 +99,8 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.OperatorService/ListSuspensions", Kind::Plain),
     ("/reeve.operator.v1.OperatorService/ListNotices", Kind::Plain),
     ("/reeve.operator.v1.OperatorService/Watch", Kind::Plain),
+    ("/reeve.operator.v1.OperatorService/BatchSuspend", Kind::Act),
+    ("/reeve.operator.v1.OperatorService/BatchRelease", Kind::Act),
     ("/reeve.operator.v1.AccessService/WhoAmI", Kind::Plain),
     ("/reeve.operator.v1.AccessService/CreateToken", Kind::Act),
     ("/reeve.operator.v1.AccessService/ListTokens", Kind::Plain),
@@ -138,7 +153,15 @@ pub fn kind(method: &str) -> Kind {
 /// # Errors
 /// Where it could not be written.
 pub(crate) async fn enter(writer: &Writer, draft: Draft) -> Result<u64, WriteError> {
-    writer.ask(|reply| Job::Enter { draft: Box::new(draft), reply }).await
+    enter_all(writer, draft, Vec::new()).await
+}
+
+/// The same, with a line for each of those that the call is about besides.
+///
+/// # Errors
+/// Where it could not be written.
+pub(crate) async fn enter_all(writer: &Writer, draft: Draft, also: Vec<Also>) -> Result<u64, WriteError> {
+    writer.ask(|reply| Job::Enter { draft: Box::new(draft), also, reply }).await
 }
 
 /// Signs the chain now and then, for as long as it is polled.

@@ -6,12 +6,17 @@ use data_encoding::HEXLOWER;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, Value};
 use ring::digest::{SHA256, digest};
 
+use super::Also;
+use crate::services::MAX_BATCH;
+
 /// The fields that name whom or what a request is about, the first that is there. The last two are of what the method's name says.
 const SUBJECTS: [&str; 6] = ["tenant", "violation", "node", "person", "name", "id"];
 /// Fields that are never entered.
 const SECRETS: [&str; 5] = ["token", "secret", "code", "password", "invitation"];
 /// Of longer lists so many are entered.
 const LIST_MAX: usize = 20;
+/// The list of a batch is entered whole: whoever approves one sees all that it does.
+const BATCH: &str = "requests";
 /// Of a longer text no more is entered than its length and its SHA-256: a policy is kept elsewhere.
 const TEXT_MAX: usize = 4_096;
 /// What stands in a secret's place.
@@ -30,6 +35,8 @@ pub(crate) struct Said {
     pub asked: String,
     /// Why.
     pub reason: String,
+    /// Of a batch, whom or what its requests are about, each to be found by its own.
+    pub also: Vec<Also>,
 }
 
 /// Reads the message of a request to the method with this path; nothing of one that cannot be read, which the service will refuse.
@@ -44,10 +51,13 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
     let Some(message) = input.and_then(|input| DynamicMessage::decode(input, message).ok()) else {
         return Said::default();
     };
-    let text = |name: &str| match message.get_field_by_name(name).as_deref() {
-        Some(Value::String(text)) => Some(text.clone()).filter(|text| !text.is_empty()),
-        _ => None,
-    };
+    let batch = message.get_field_by_name(BATCH).map(|all| requests(&all)).unwrap_or_default();
+    let also = batch.iter().filter_map(|one| {
+        let subject = format!("tenant/{}", text_of(one, "tenant")?);
+        Some(Also { subject, reason: text_of(one, "reason").unwrap_or_default() })
+    });
+    let also: Vec<Also> = also.collect();
+    let text = |name: &str| text_of(&message, name);
     // Who approves or rejects does so to an approval.
     let is_approval = service.ends_with(".ApprovalService");
     let noun = method.rfind(|letter: char| letter.is_ascii_uppercase()).map_or("", |at| &method[at..]);
@@ -56,11 +66,26 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
         let kind = if matches!(*name, "name" | "id") { noun.to_lowercase() } else { (*name).to_owned() };
         text(name).map(|value| format!("{kind}/{value}"))
     });
+    let subject = subject.or_else(|| (!batch.is_empty()).then(|| format!("tenants/{}", batch.len())));
     let reason = text("reason").unwrap_or_default();
     let mut shown = message;
     hide(&mut shown);
     let asked = serde_json::to_string(&shown).unwrap_or_default();
-    Said { subject: subject.unwrap_or_default(), asked, reason }
+    Said { subject: subject.unwrap_or_default(), asked, reason, also }
+}
+
+/// A field of a message that is a text with something in it.
+fn text_of(message: &DynamicMessage, name: &str) -> Option<String> {
+    match message.get_field_by_name(name).as_deref() {
+        Some(Value::String(text)) => Some(text.clone()).filter(|text| !text.is_empty()),
+        _ => None,
+    }
+}
+
+/// The requests of a batch, as many as one may have.
+fn requests(all: &Value) -> Vec<DynamicMessage> {
+    let all = all.as_list().unwrap_or_default().iter().take(MAX_BATCH);
+    all.filter_map(|one| one.as_message().cloned()).collect()
 }
 
 /// Takes secrets out, and what is too much.
@@ -81,7 +106,7 @@ fn hide(message: &mut DynamicMessage) {
                 *text = format!("({} bytes, SHA-256 {hash})", text.len());
             }
             Value::List(all) => {
-                all.truncate(LIST_MAX);
+                all.truncate(if field.name() == BATCH { MAX_BATCH } else { LIST_MAX });
                 for one in all {
                     if let Value::Message(inner) = one {
                         hide(inner);

@@ -166,7 +166,10 @@ impl Service {
             return Err(refused.unwrap_or_else(|| Status::internal("it was not carried out")));
         }
         let outcome = match &refused {
-            None => "done".to_owned(),
+            None => answer
+                .extensions()
+                .get::<audit::Outcome>()
+                .map_or_else(|| "done".to_owned(), |audit::Outcome(outcome)| outcome.clone()),
             Some(status) => format!("refused: {}", status.message()),
         };
         let noted = self.house.writer.ask(|reply| Job::Outcome { id: asked.id.clone(), outcome, reply });

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod approval;
 pub(crate) mod audit;
+mod batch;
 mod brakes;
 pub(crate) mod enrolment;
 mod exemptions;
@@ -44,6 +45,7 @@ use crate::settings::Sessions;
 use crate::store::{Store, StoreError};
 use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
+pub(crate) use batch::{MAX_BATCH, check_batch};
 use pending::Pending;
 
 /// What the services share.

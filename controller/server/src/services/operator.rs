@@ -5,7 +5,8 @@ use std::pin::Pin;
 use reeve_policy::{TenantId, ViolationId};
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
-    Evidence, GetViolationRequest, GetViolationResponse, HoldEvidenceRequest, HoldEvidenceResponse,
+    BatchReleaseRequest, BatchReleaseResponse, BatchSuspendRequest, BatchSuspendResponse, Evidence,
+    GetViolationRequest, GetViolationResponse, HoldEvidenceRequest, HoldEvidenceResponse,
     ImportTenantsRequest, ImportTenantsResponse, ImposeRequest, ImposeResponse, LiftRequest, LiftResponse,
     ListEventsRequest, ListEventsResponse, ListNodesRequest, ListNodesResponse, ListNoticesRequest,
     ListNoticesResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
@@ -18,7 +19,9 @@ use reeve_proto::time_to_wire;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{House, brakes, holds, lists, no_violation, notices, orders, tenants, unreadable, usage, watch};
+use super::{
+    House, batch, brakes, holds, lists, no_violation, notices, orders, tenants, unreadable, usage, watch,
+};
 use crate::auth::{Caller, Role};
 use crate::refusal::Reason;
 use crate::store::MeasureRow;
@@ -124,10 +127,7 @@ impl OperatorService for Service {
         let operator = self.0.protection.operator(&request)?;
         let role = Caller::of(request.extensions())?.role;
         let request = request.into_inner();
-        if role == Role::Billing && !request.until_paid {
-            let text = "billing suspends until an invoice is paid (until_paid), and not otherwise";
-            return Err(Reason::RoleNotAllowed.status(text));
-        }
+        check_cashier(role, &request)?;
         tracing::info!(%operator, tenant = request.tenant, reason = request.reason, "an operator suspends");
         orders::suspend(&self.0, operator, request).await.map(Response::new)
     }
@@ -238,6 +238,37 @@ impl OperatorService for Service {
         let tenant: Option<TenantId> = parsed("tenant", &request.into_inner().tenant)?;
         Ok(Response::new(Box::pin(watch::stream(self.0.events.subscribe(), tenant))))
     }
+
+    async fn batch_suspend(
+        &self,
+        request: Request<BatchSuspendRequest>,
+    ) -> Result<Response<BatchSuspendResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let role = Caller::of(request.extensions())?.role;
+        let request = request.into_inner();
+        request.requests.iter().try_for_each(|one| check_cashier(role, one))?;
+        tracing::info!(%operator, tenants = request.requests.len(), "an operator suspends several");
+        batch::suspend(&self.0, operator, request).await
+    }
+
+    async fn batch_release(
+        &self,
+        request: Request<BatchReleaseRequest>,
+    ) -> Result<Response<BatchReleaseResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::info!(%operator, tenants = request.requests.len(), "an operator releases several");
+        batch::release(&self.0, operator, request).await
+    }
+}
+
+/// Billing suspends for its own reason alone.
+fn check_cashier(role: Role, request: &SuspendRequest) -> Result<(), Status> {
+    if role == Role::Billing && !request.until_paid {
+        let text = "billing suspends until an invoice is paid (until_paid), and not otherwise";
+        return Err(Reason::RoleNotAllowed.status(text));
+    }
+    Ok(())
 }
 
 fn measure_record(row: MeasureRow) -> MeasureRecord {

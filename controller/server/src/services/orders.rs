@@ -28,7 +28,7 @@ use crate::store::write::{OrderTaken, Requested, VerifyAsked};
 use crate::writer::Job;
 
 /// How long an answer waits for the nodes.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest key of a caller's choice, in bytes.
 const MAX_KEY: usize = 200;
 
@@ -38,11 +38,24 @@ pub(super) async fn suspend(
     operator: Name,
     request: SuspendRequest,
 ) -> Result<SuspendResponse, Status> {
+    let until_paid = request.until_paid;
+    let request = as_order(request)?;
+    let ImposeResponse { order, decision, nodes } =
+        order(house, operator, request, Action::Suspend, until_paid).await?;
+    Ok(SuspendResponse { order, decision, nodes })
+}
+
+/// What a suspension decides, and what the request says, to tell it from others.
+pub(super) fn suspension(operator: &Name, request: SuspendRequest) -> Result<(Decision, String), Status> {
+    let until_paid = request.until_paid;
+    decision(operator, &as_order(request)?, Action::Suspend, until_paid)
+}
+
+fn as_order(request: SuspendRequest) -> Result<ImposeRequest, Status> {
     if request.until_paid && request.duration.is_some() {
         return Err(Status::invalid_argument("duration: none where it lasts until an invoice is paid"));
     }
-    let until_paid = request.until_paid;
-    let request = ImposeRequest {
+    Ok(ImposeRequest {
         tenant: request.tenant,
         action: WireAction::Suspend.into(),
         scope: Some((&Scope::All).into()),
@@ -52,10 +65,7 @@ pub(super) async fn suspend(
         duration: request.duration,
         idempotency_key: request.idempotency_key,
         wait: request.wait,
-    };
-    let ImposeResponse { order, decision, nodes } =
-        order(house, operator, request, Action::Suspend, until_paid).await?;
-    Ok(SuspendResponse { order, decision, nodes })
+    })
 }
 
 /// Limits or blocks some of a tenant's traffic.
@@ -109,18 +119,18 @@ fn extent(request: &ImposeRequest, action: Action) -> Result<(Scope, Option<Rate
     }
 }
 
-async fn order(
-    house: &House,
-    operator: Name,
-    request: ImposeRequest,
+/// What a request decides, and what it says, to tell it from others.
+fn decision(
+    operator: &Name,
+    request: &ImposeRequest,
     action: Action,
     until_paid: bool,
-) -> Result<ImposeResponse, Status> {
+) -> Result<(Decision, String), Status> {
     let tenant = tenant(&request.tenant)?;
     check_reason(&request.reason, true)?;
     check_key(&request.idempotency_key)?;
-    let (scope, rate) = extent(&request, action)?;
-    let clause = clause(request.clause)?;
+    let (scope, rate) = extent(request, action)?;
+    let clause = clause(request.clause.clone())?;
     let until = match request.duration {
         None if until_paid => Until::Paid,
         None => Until::Released,
@@ -150,13 +160,22 @@ async fn order(
         softened: None,
         reckoning: None,
     };
-    let requested = Requested {
-        key: request.idempotency_key,
-        meaning: format!(
-            "{action} {} {:?} {:?} {until:?} {} {}",
-            decision.tenant, decision.scope, decision.rate, decision.clause, request.reason
-        ),
-    };
+    let meaning = format!(
+        "{action} {} {:?} {:?} {until:?} {} {}",
+        decision.tenant, decision.scope, decision.rate, decision.clause, request.reason
+    );
+    Ok((decision, meaning))
+}
+
+async fn order(
+    house: &House,
+    operator: Name,
+    request: ImposeRequest,
+    action: Action,
+    until_paid: bool,
+) -> Result<ImposeResponse, Status> {
+    let (decision, meaning) = decision(&operator, &request, action, until_paid)?;
+    let requested = Requested { key: request.idempotency_key, meaning };
     let mut events = house.events.subscribe();
     let asked = house.writer.ask(|reply| Job::Suspend { requested, decision: Box::new(decision), reply });
     let (id, decision) = taken(asked.await.map_err(unwritable)?, &request.tenant)?;
@@ -177,14 +196,8 @@ pub(super) async fn release(
     let tenant = tenant(&request.tenant)?;
     check_reason(&request.reason, false)?;
     check_key(&request.idempotency_key)?;
-    let requested = Requested {
-        key: request.idempotency_key,
-        meaning: format!(
-            "release{} {tenant} {}",
-            if request.forgive { " forgive" } else { "" },
-            request.reason
-        ),
-    };
+    let meaning = meaning_of_release(&tenant, request.forgive, &request.reason);
+    let requested = Requested { key: request.idempotency_key, meaning };
     let (forgive, whom) = (request.forgive, tenant.clone());
     let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
     let mut events = house.events.subscribe();
@@ -201,6 +214,11 @@ pub(super) async fn release(
         ended: released.map(|released| released.ended),
         forgiven: released.map(|released| released.forgiven),
     })
+}
+
+/// What a release says, to tell it from others.
+pub(super) fn meaning_of_release(tenant: &TenantId, forgive: bool, reason: &str) -> String {
+    format!("release{} {tenant} {reason}", if forgive { " forgive" } else { "" })
 }
 
 /// Has a tenant's mail server asked whether it is an open relay still, or passes on what the operator was told by it.
@@ -303,12 +321,14 @@ fn clause(text: String) -> Result<String, Status> {
     }
 }
 
+pub(super) fn key_in_use() -> Status {
+    Reason::RequestKeyReused.status("idempotency_key: it stands for another request")
+}
+
 pub(super) fn taken(taken: OrderTaken, whom: &str) -> Result<(OrderId, Option<DecisionId>), Status> {
     match taken {
         OrderTaken::Ordered { id, decision } => Ok((id, decision)),
-        OrderTaken::KeyInUse => {
-            Err(Reason::RequestKeyReused.status("idempotency_key: it stands for another request"))
-        }
+        OrderTaken::KeyInUse => Err(key_in_use()),
         OrderTaken::UnknownTenant => Err(no_tenant(&whom)),
         OrderTaken::UnknownNode => Err(no_node(&whom)),
     }

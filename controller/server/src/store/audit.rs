@@ -6,7 +6,7 @@ use reeve_policy::Timestamp;
 use super::query::Select;
 use super::row::{count, nanos, uncount};
 use super::{Connection, Store, StoreError};
-use crate::audit::Draft;
+use crate::audit::{Also, Draft};
 
 /// Which entries to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,25 @@ pub async fn enter(conn: &mut Connection, draft: Draft, now: Timestamp) -> Resul
     let line = written(&Line::Entry(link.clone()))?;
     let Link { entry, hash, .. } = link;
     insert(conn, (number, 0), now, [&entry.who, &entry.act, &entry.subject], (hash, &line)).await?;
+    Ok(number)
+}
+
+/// Enters a call, and behind it one line for each of those that it is about besides, which names the call's. The call's number.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn enter_all(
+    conn: &mut Connection,
+    draft: &Draft,
+    also: &[Also],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let number = enter(conn, draft.clone(), now).await?;
+    for Also { subject, reason } in also {
+        let (subject, reason) = (subject.clone(), reason.clone());
+        let one = Draft { subject, reason, asked: format!("{{\"of\":{number}}}"), ..draft.clone() };
+        enter(conn, one, now).await?;
+    }
     Ok(number)
 }
 

@@ -575,6 +575,21 @@ impl Store {
         rows.iter().map(|(node, body)| Ok((name("node", node)?, Order::decode(body)?))).collect()
     }
 
+    /// How many of these orders no node has answered yet, by node.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn orders_unanswered(&self, orders: &[OrderId]) -> Result<BTreeMap<NodeId, u64>, StoreError> {
+        let mut query =
+            Select::new("SELECT node, count(*) FROM orders WHERE state = 'pending' AND id IN (''");
+        for id in orders {
+            query.push(", ").push_bind(id.0.as_str());
+        }
+        query.push(") GROUP BY node");
+        let rows: Vec<(String, i64)> = query.fetch_all(&self.readers).await?;
+        rows.iter().map(|(node, left)| Ok((name("node", node)?, uncount(*left)))).collect()
+    }
+
     /// What became of an order, by node.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! change is written to be repeated: keys are upserted, a closed episode stays closed, and what was lifted later
 //! than a report says is not raised again by it.
 
+mod batch;
 mod evidence;
 mod exemptions;
 mod follow;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
+pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
 pub use exemptions::{GrantAsked, GrantTaken, RevokeAsked, grant, revoke_exemption};
 pub use follow::{followed, record};
 pub(super) use greet::ABSENT;

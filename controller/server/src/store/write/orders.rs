@@ -146,20 +146,35 @@ pub async fn suspend(
     if let Some(taken) = repeated(conn, requested).await? {
         return Ok(taken);
     }
-    if !is_tenant(conn, &decision.tenant).await? {
+    let nodes = nodes(conn).await?;
+    let Some(id) = suspend_one(conn, &nodes, decision, effects).await? else {
         return Ok(OrderTaken::UnknownTenant);
+    };
+    remember(conn, requested, &id, Some(&decision.id), effects.now).await?;
+    Ok(OrderTaken::Ordered { id, decision: Some(decision.id.clone()) })
+}
+
+/// The same for one of perhaps several, on all the nodes that there are. The order's key; `None` where there is no such tenant.
+pub(super) async fn suspend_one(
+    conn: &mut Connection,
+    nodes: &[NodeId],
+    decision: &Decision,
+    effects: &mut Effects,
+) -> Result<Option<OrderId>, StoreError> {
+    if !is_tenant(conn, &decision.tenant).await? {
+        return Ok(None);
     }
     let operator = match &decision.origin {
         reeve_policy::Origin::Operator { name } => name.as_str(),
         reeve_policy::Origin::Policy { .. } => "",
     };
     store_decision(conn, decision, Some(operator), effects).await?;
-    for node in nodes(conn).await? {
-        impose_on(conn, &node, decision, effects).await?;
-    }
     let id = order_id(&decision.id);
-    remember(conn, requested, &id, Some(&decision.id), effects.now).await?;
-    Ok(OrderTaken::Ordered { id, decision: Some(decision.id.clone()) })
+    let order = Order::Impose { id: id.clone(), decision: Box::new(decision.clone()) };
+    insert_for_all(conn, &id, &order, About::Tenant(&decision.tenant, Some(&decision.id)), effects.now)
+        .await?;
+    effects.ordered.extend(nodes.iter().cloned());
+    Ok(Some(id))
 }
 
 /// What a release ends.
@@ -188,14 +203,33 @@ pub struct PaidFor {
 pub async fn release(
     conn: &mut Connection,
     requested: &Requested,
-    (id, tenant, by, reason, forgive): (&OrderId, &TenantId, &str, &str, bool),
+    what: ReleaseOne<'_>,
     effects: &mut Effects,
 ) -> Result<(OrderTaken, Option<Released>), StoreError> {
     if let Some(taken) = repeated(conn, requested).await? {
         return Ok((taken, None));
     }
-    if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
+    let nodes = nodes(conn).await?;
+    let Some(released) = release_one(conn, &nodes, what, effects).await? else {
         return Ok((OrderTaken::UnknownTenant, None));
+    };
+    let (id, ..) = what;
+    remember(conn, requested, id, None, effects.now).await?;
+    Ok((OrderTaken::Ordered { id: id.clone(), decision: None }, Some(released)))
+}
+
+/// A release: its order's key, whom, who asks, why, and whether strikes are taken back.
+pub(super) type ReleaseOne<'a> = (&'a OrderId, &'a TenantId, &'a str, &'a str, bool);
+
+/// The same for one of perhaps several, on all the nodes that there are. What it ends; `None` where there is no such tenant.
+pub(super) async fn release_one(
+    conn: &mut Connection,
+    nodes: &[NodeId],
+    (id, tenant, by, reason, forgive): ReleaseOne<'_>,
+    effects: &mut Effects,
+) -> Result<Option<Released>, StoreError> {
+    if !is_tenant(conn, tenant).await? && !is_held(conn, tenant).await? {
+        return Ok(None);
     }
     let ended = ends(conn, tenant, ends_by_release, effects.now).await?;
     let forgiven = if forgive { follow::forgive(conn, tenant).await? } else { 0 };
@@ -208,12 +242,9 @@ pub async fn release(
         reason: reason.to_owned(),
         forgive,
     };
-    for node in nodes(conn).await? {
-        insert(conn, &node, id, &order, About::Tenant(tenant, None), effects).await?;
-    }
-    remember(conn, requested, id, None, effects.now).await?;
-    let taken = OrderTaken::Ordered { id: id.clone(), decision: None };
-    Ok((taken, Some(Released { ended, forgiven })))
+    insert_for_all(conn, id, &order, About::Tenant(tenant, None), effects.now).await?;
+    effects.ordered.extend(nodes.iter().cloned());
+    Ok(Some(Released { ended, forgiven }))
 }
 
 /// Orders on every node that what holds a tenant until an invoice is paid is lifted, and takes back the operators' decisions behind it; what
@@ -358,6 +389,19 @@ pub(super) enum About<'a> {
     Node,
 }
 
+impl<'a> About<'a> {
+    /// As its columns: tenant, decision and scope.
+    fn columns(self) -> (Option<&'a str>, Option<&'a str>, Option<&'static str>) {
+        match self {
+            Self::Tenant(tenant, decision) => {
+                (Some(tenant.as_str()), decision.map(|decision| decision.0.as_str()), None)
+            }
+            Self::Pause(scope) => (None, None, Some(scope.name())),
+            Self::Node => (None, None, None),
+        }
+    }
+}
+
 pub(super) async fn insert(
     conn: &mut Connection,
     node: &NodeId,
@@ -366,11 +410,7 @@ pub(super) async fn insert(
     about: About<'_>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let (tenant, decision, scope) = match about {
-        About::Tenant(tenant, decision) => (Some(tenant), decision, None),
-        About::Pause(scope) => (None, None, Some(scope)),
-        About::Node => (None, None, None),
-    };
+    let (tenant, decision, scope) = about.columns();
     sqlx::query(
         "INSERT INTO orders (node, id, kind, tenant, decision, scope, created, state, body) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8) ON CONFLICT DO NOTHING",
@@ -378,9 +418,9 @@ pub(super) async fn insert(
     .bind(node.as_str())
     .bind(id.0.as_str())
     .bind(order.name())
-    .bind(tenant.map(|tenant| tenant.as_str()))
-    .bind(decision.map(|decision| decision.0.as_str()))
-    .bind(scope.map(PauseScope::name))
+    .bind(tenant)
+    .bind(decision)
+    .bind(scope)
     .bind(nanos(effects.now))
     .bind(order.encode())
     .execute(conn)
@@ -389,22 +429,25 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Gives every node an order of the fleet's.
+/// Gives every node an order, in one statement however many there are.
 pub(super) async fn insert_for_all(
     conn: &mut Connection,
     id: &OrderId,
     order: &Order,
-    scope: PauseScope,
+    about: About<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (tenant, decision, scope) = about.columns();
     // SQLite takes the conflict clause for one of a join without the condition.
     sqlx::query(
         "INSERT INTO orders (node, id, kind, tenant, decision, scope, created, state, body) \
-         SELECT name, $1, $2, NULL, NULL, $3, $4, 'pending', $5 FROM nodes WHERE TRUE ON CONFLICT DO NOTHING",
+         SELECT name, $1, $2, $3, $4, $5, $6, 'pending', $7 FROM nodes WHERE TRUE ON CONFLICT DO NOTHING",
     )
     .bind(id.0.as_str())
     .bind(order.name())
-    .bind(scope.name())
+    .bind(tenant)
+    .bind(decision)
+    .bind(scope)
     .bind(nanos(now))
     .bind(order.encode())
     .execute(conn)

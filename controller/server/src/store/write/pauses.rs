@@ -178,7 +178,7 @@ async fn give_all(
         .bind(id.0.as_str())
         .execute(&mut *conn)
         .await?;
-    insert_for_all(conn, id, order, scope, effects.now).await?;
+    insert_for_all(conn, id, order, About::Pause(scope), effects.now).await?;
     effects.ordered.extend(nodes);
     Ok(())
 }
