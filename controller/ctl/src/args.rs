@@ -6,6 +6,7 @@ mod approval;
 mod audit;
 mod person;
 mod rollout;
+mod standing;
 mod tenants;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
 use reeve_policy::{Month, Name, PolicyVersion, Protocol, Scope, Target, Timestamp};
 pub use rollout::{RolloutCommand, ShareArg};
+pub use standing::{ExemptArgs, ExemptionsCommand};
 pub use tenants::{FormatArg, TenantsCommand};
 
 /// Asks and steers a Reeve controller.
@@ -52,6 +54,7 @@ const AFTER: &str = "Examples:
   reevectl suspend customer-17 --until paid --reason billing
   reevectl suspend --from infected.txt --reason \"part of a botnet, ticket 4712\"
   reevectl paid customer-17 --reason \"invoice 4711\"
+  reevectl exempt customer-17 --clause ours/scan --to 198.51.100.0/24 --until 2026-12-31 --reference \"letter 7\" --reason \"pentest\"
   reevectl notices --tenant customer-17 --text
   reevectl policy diff baseline /etc/reeve/policy.toml
   reevectl policy upload /etc/reeve/policy.toml && reevectl policy stage ours@4 --percent 5
@@ -299,6 +302,37 @@ pub enum Command {
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+    },
+    /// Tells all that is held against a tenant: what holds it, its strikes over all nodes, what it is known for, and its exemptions
+    ///
+    /// Strikes are those that the controller remembers; how many of them a policy counts, and for how long, is said by the policy.
+    Standing {
+        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        #[arg(value_name = "TENANT|ADDRESS|NODE/IFNAME")]
+        subject: String,
+    },
+    /// Lets a tenant do what a clause forbids, by written permission, on every node
+    ///
+    /// What it does to the hosts that the permission is for raises no alert and is no strike; what it does to others counts as before. It
+    /// stands beside what the file of tenants says, and no import takes it away. What holds the tenant already stays: release it.
+    Exempt {
+        #[command(flatten)]
+        asked: ExemptArgs,
+    },
+    /// Lists the exemptions that operators granted, newest first, or takes one back
+    ///
+    /// What stands in tenants' own entries is listed by `reevectl tenants` and `reevectl standing`.
+    #[command(args_conflicts_with_subcommands = true)]
+    Exemptions {
+        /// Only of this tenant.
+        #[arg(value_name = "TENANT")]
+        tenant: Option<Name>,
+        /// Those that are over or were taken back, too, for as long as the controller remembers what is over.
+        #[arg(long)]
+        all: bool,
+        /// What to do; by default they are listed.
+        #[command(subcommand)]
+        command: Option<ExemptionsCommand>,
     },
     /// Ends what policy does by itself, on a node or on all: the stop button
     ///
@@ -825,6 +859,19 @@ mod tests {
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c@d.example").is_ok());
         assert!(parse("reevectl check-relay 192.0.2.1 --from a@b.example --to c").is_err());
         assert!(parse("reevectl check-relay 192.0.2.1").is_err());
+        let exempt = "reevectl exempt alice --clause p/scan --reference x --reason y";
+        assert!(
+            parse(&format!("{exempt} --until 2026-12-31 --to 192.0.2.1 --to 2001:db8::/32 --port 22"))
+                .is_ok()
+        );
+        assert!(parse(&format!("{exempt} --for 30d --from 2026-12-01")).is_ok());
+        assert!(parse(&format!("{exempt} --until revoked")).is_ok());
+        assert!(parse(exempt).is_err(), "nothing lasts by leaving something out");
+        assert!(parse(&format!("{exempt} --for 30d --until revoked")).is_err());
+        assert!(parse("reevectl exempt alice --clause scan --reference x --reason y --for 1d").is_err());
+        assert!(parse("reevectl exemptions alice --all --json").is_ok());
+        assert!(parse("reevectl exemptions revoke E1 --reason x").is_ok());
+        assert!(parse("reevectl standing 192.0.2.1").is_ok());
         assert!(parse("reevectl verify alice").is_ok());
         assert!(parse("reevectl verify").is_err());
         assert!(parse("reevectl token create x --role billing --from 192.0.2.0/24 --expires 30d").is_ok());

@@ -10,6 +10,7 @@ use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::person_service_client::PersonServiceClient;
 use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
+use reeve_proto::operator::v1::standing_service_client::StandingServiceClient;
 use reeve_proto::operator::v1::{ListNodesRequest, ListNodesResponse};
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_replay::FileError;
@@ -376,6 +377,11 @@ impl Controller {
     /// Says which policies nodes run.
     pub fn policies(&self) -> PolicyServiceClient<Shown> {
         PolicyServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Tells what is held against tenants, and grants exemptions.
+    pub fn standing(&self) -> StandingServiceClient<Shown> {
+        StandingServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Steers.

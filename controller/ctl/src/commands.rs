@@ -162,6 +162,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             let request = ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait, forgive };
             call.release_whom(whom, request).await
         }
+        Command::Standing { subject } => call.standing(subject).await,
+        Command::Exempt { asked } => call.exempt(asked).await,
+        Command::Exemptions { tenant, all, command } => call.exemptions(tenant, all, command).await,
         Command::Pause { target, reason, lift, no_wait } => {
             let (name, target) = (target_name(&target), Some(target_of(target)));
             let idempotency_key = String::new();

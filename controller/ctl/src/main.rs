@@ -15,6 +15,7 @@ mod policy;
 mod rollout;
 mod session;
 mod show;
+mod standing;
 mod tenants;
 
 use std::io::Write as _;
