@@ -17,12 +17,14 @@ use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::approval_service_client::ApprovalServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
 use reeve_proto::operator::v1::{
-    Approval, ApprovalState, ApproveRequest, BatchReleaseRequest, BatchSuspendRequest, CreateTokenRequest,
-    GetApprovalRequest, ImportTenantsRequest, ImposeRequest, LiftRequest, ListApprovalsRequest,
-    ListAuditRequest, ListRevocationsRequest, PaidRequest, PauseRequest, PauseTarget, RejectRequest,
-    ReleaseRequest, ResumeRequest, RevokeRequest, RevokeTokenRequest, Role as WireRole, SuspendRequest,
-    pause_target, revoke_request,
+    ActivatePolicyRequest, Approval, ApprovalState, ApproveRequest, BatchReleaseRequest, BatchSuspendRequest,
+    CreateTokenRequest, GetApprovalRequest, GetRolloutRequest, ImportTenantsRequest, ImposeRequest,
+    LiftRequest, ListApprovalsRequest, ListAuditRequest, ListRevocationsRequest, PaidRequest, PauseRequest,
+    PauseTarget, RejectRequest, ReleaseRequest, ResumeRequest, RevokeRequest, RevokeTokenRequest,
+    Role as WireRole, RollbackPolicyRequest, SuspendRequest, UploadPolicyRequest, pause_target,
+    revoke_request,
 };
 use reeve_proto::types::v1::Tenant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -673,5 +675,46 @@ async fn billing_suspends_many_for_its_own_reason_alone() {
     let requests = vec![ReleaseRequest { tenant: "a".into(), ..Default::default() }];
     let batch = BatchReleaseRequest { requests, ..Default::default() };
     assert_eq!(client.batch_release(batch).await.unwrap_err().code(), Code::PermissionDenied);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_for_the_whole_fleet_waits_for_a_second_person() {
+    let dir = initialised("");
+    let controller = Running::start(dir.path()).await;
+    let (root, ann) =
+        (person(&controller, dir.path(), "root").await, person(&controller, dir.path(), "ann").await);
+    let chief = person(&controller, dir.path(), "chief").await;
+    let source = "[policy]\nname = \"ours\"\nversion = 7\nextends = \"baseline\"\n".to_owned();
+    let upload = UploadPolicyRequest { source, ..Default::default() };
+    let mut policies = PolicyServiceClient::new(root.clone());
+    let policy = policies.upload_policy(upload).await.unwrap().into_inner().policy.unwrap();
+    let activate = ActivatePolicyRequest {
+        name: policy.name.clone(),
+        policy_version: policy.policy_version,
+        reason: "seen on hv-07".into(),
+    };
+    let id = waits(policies.activate_policy(activate.clone()).await).unwrap();
+    let rollout = async || {
+        PolicyServiceClient::new(root.clone())
+            .get_rollout(GetRolloutRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .active
+    };
+    assert_eq!(rollout().await, None, "nothing is done before it is approved");
+    let told = get(&ann, &id).await;
+    assert!(told.rule.contains("whole fleet"), "{}", told.rule);
+    assert_eq!(told.reason, "seen on hv-07");
+    denied(approve(&root, &id).await, "somebody else");
+    // An operator stages, and does not activate.
+    denied(approve(&ann, &id).await, "could not do it");
+    let done = approve(&chief, &id).await.unwrap();
+    assert_eq!((done.state(), done.outcome.as_str()), (ApprovalState::Approved, "done"));
+    assert!(rollout().await.is_some());
+    // The way back is nobody else's to allow.
+    let back = RollbackPolicyRequest { assignment: 0, reason: "hits resolvers".into() };
+    policies.rollback_policy(back).await.unwrap();
     controller.stop().await;
 }
