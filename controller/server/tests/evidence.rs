@@ -9,9 +9,11 @@ use reeve_policy::{
     Action, Alert, Class, Decision, DecisionId, HeaderSample, Loss, Mode, Name, Origin, Report, Scope,
     Timestamp, Until, Violation, ViolationId, ViolationState, Window,
 };
-use reeve_proto::operator::v1::GetViolationRequest;
+use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::{ExportEvidenceRequest, GetViolationRequest, ListAuditRequest};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 fn at(second: u64) -> Timestamp {
     Timestamp::from_secs(1_000 + second)
@@ -149,5 +151,73 @@ async fn of_a_violation_from_before_is_kept_what_it_holds() {
     agent.report(3, Report::Violation(violation(5, 2))).await;
     agent.acknowledged(3).await;
     assert_eq!(kept(&channel).await, expect(&[(0, 15, "1"), (5, 2, "")]));
+    controller.stop().await;
+}
+
+/// The file that a violation's headers are written to.
+async fn export(channel: &Channel, request: ExportEvidenceRequest) -> Result<Vec<u8>, Status> {
+    let mut chunks = OperatorServiceClient::new(channel.clone()).export_evidence(request).await?.into_inner();
+    let mut file = Vec::new();
+    while let Some(part) = chunks.message().await? {
+        assert!(part.chunk.len() <= 64 << 10);
+        file.extend(part.chunk);
+    }
+    Ok(file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_headers_are_written_out_as_a_file_and_whoever_looks_is_on_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    common::import(&channel, vec![common::alice()], true).await;
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 7).await.unwrap();
+    let reports = [
+        Report::Violation(violation(0, 15)),
+        decision(0, 1),
+        Report::Violation(violation(65, 3)),
+        decision(65, 2),
+    ];
+    for (number, report) in (1..).zip(&reports) {
+        agent.report(number, report.clone()).await;
+    }
+    agent.acknowledged(4).await;
+
+    // The same bytes as whoever is told of the violation writes with what all programs write them with.
+    let mut dossier = reeve_policy::Dossier::new(violation(0, 15));
+    for report in &reports[1..] {
+        match report {
+            Report::Violation(violation) => dossier.see(violation),
+            Report::Decision(decision) => dossier.decide(decision),
+            other => panic!("{other:?}"),
+        }
+    }
+    let key = violation(0, 0).id.to_string();
+    let asked = |decision| ExportEvidenceRequest { violation: key.clone(), decision, ..Default::default() };
+    let all = export(&channel, asked(0)).await.unwrap();
+    assert_eq!(all, dossier.capture(&dossier.all(), Some("Alice")));
+    assert_eq!(all[..4], [0x0a, 0x0d, 0x0d, 0x0a], "a section header block");
+    let second = export(&channel, asked(2)).await.unwrap();
+    assert_eq!(second, dossier.capture(&[dossier.behind(2).unwrap()], Some("Alice")));
+    assert!(second.len() < all.len());
+
+    let none = export(&channel, asked(3)).await.unwrap_err();
+    assert_eq!(none.code(), Code::NotFound);
+    let other = ExportEvidenceRequest { violation: "nothing".into(), ..Default::default() };
+    assert_eq!(export(&channel, other).await.unwrap_err().code(), Code::NotFound);
+    let empty = ExportEvidenceRequest::default();
+    assert_eq!(export(&channel, empty).await.unwrap_err().code(), Code::InvalidArgument);
+    let format = ExportEvidenceRequest { format: 9, ..asked(0) };
+    assert_eq!(export(&channel, format).await.unwrap_err().code(), Code::InvalidArgument);
+
+    let list = ListAuditRequest {
+        act: "ExportEvidence".into(),
+        subject: format!("violation/{key}"),
+        ..Default::default()
+    };
+    let entries =
+        AuditServiceClient::new(channel.clone()).list_audit(list).await.unwrap().into_inner().entries;
+    assert_eq!(entries.len(), 4, "each look at it, also in vain");
+    assert!(entries.iter().all(|entry| entry.who == "local" && entry.outcome == "asked"), "{entries:?}");
     controller.stop().await;
 }

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 mod batch;
 mod brakes;
 pub(crate) mod enrolment;
+mod evidence;
 mod exemptions;
 mod holds;
 mod lists;

@@ -2,25 +2,26 @@
 
 use std::pin::Pin;
 
-use reeve_policy::{TenantId, ViolationId};
+use reeve_policy::TenantId;
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
     BatchReleaseRequest, BatchReleaseResponse, BatchSuspendRequest, BatchSuspendResponse, Evidence,
-    GetViolationRequest, GetViolationResponse, HoldEvidenceRequest, HoldEvidenceResponse,
-    ImportTenantsRequest, ImportTenantsResponse, ImposeRequest, ImposeResponse, LiftRequest, LiftResponse,
-    ListEventsRequest, ListEventsResponse, ListNodesRequest, ListNodesResponse, ListNoticesRequest,
-    ListNoticesResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
-    ListTenantsResponse, ListUsageRequest, ListUsageResponse, ListViolationsRequest, ListViolationsResponse,
-    MeasureRecord, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
-    ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResumeRequest, ResumeResponse, SuspendRequest,
-    SuspendResponse, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
+    ExportEvidenceRequest, ExportEvidenceResponse, GetViolationRequest, GetViolationResponse,
+    HoldEvidenceRequest, HoldEvidenceResponse, ImportTenantsRequest, ImportTenantsResponse, ImposeRequest,
+    ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse, ListNodesRequest,
+    ListNodesResponse, ListNoticesRequest, ListNoticesResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest, ListUsageResponse,
+    ListViolationsRequest, ListViolationsResponse, MeasureRecord, PaidRequest, PaidResponse, PauseRequest,
+    PauseResponse, ReleaseBrakesRequest, ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse,
+    ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, VerifyRequest, VerifyResponse,
+    WatchRequest, WatchResponse,
 };
 use reeve_proto::time_to_wire;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    House, batch, brakes, holds, lists, no_violation, notices, orders, tenants, unreadable, usage, watch,
+    House, batch, brakes, evidence, holds, lists, notices, orders, tenants, unreadable, usage, watch,
 };
 use crate::auth::{Caller, Role};
 use crate::refusal::Reason;
@@ -87,17 +88,8 @@ impl OperatorService for Service {
         request: Request<GetViolationRequest>,
     ) -> Result<Response<GetViolationResponse>, Status> {
         self.0.protection.operator(&request)?;
-        let text = request.into_inner().id;
-        let id: Option<reeve_policy::Name> = parsed("id", &text)?;
-        let id = ViolationId::from(id.ok_or_else(|| Status::invalid_argument("id: a violation's key"))?);
-        let dossier = self.0.store.dossier(&id).await.map_err(unreadable)?;
-        let mut dossier = dossier.ok_or_else(|| no_violation(&id))?;
-        let (decisions, measures) = self.0.store.answers(&id).await.map_err(unreadable)?;
-        // Of what was stored when nothing was kept beside a violation the latest alert may be one that a decision rests on.
-        decisions.iter().for_each(|decision| dossier.decide(decision));
-        let snapshot = self.0.directory.snapshot();
-        let tenant = snapshot.tenants.by_id(&dossier.violation.tenant);
-        let tenant_name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
+        let case = evidence::case(&self.0, "id", &request.into_inner().id).await?;
+        let evidence::Case { id, dossier, decisions, measures, tenant_name } = case;
         let is_relay = dossier.violation.evidence.class == reeve_policy::Class::SmtpRelay;
         let checked = match is_relay {
             true => self.0.store.relay_check(&dossier.violation.tenant).await.map_err(unreadable)?,
@@ -108,7 +100,7 @@ impl OperatorService for Service {
             hold,
             relay_checked: checked.map(|(checked, _)| (&checked).into()),
             violation: Some((&dossier.violation).into()),
-            evidence: dossier.all().iter().map(evidence).collect(),
+            evidence: dossier.all().iter().map(evidence_to_wire).collect(),
             tenant_name,
             decisions: decisions.iter().map(Into::into).collect(),
             measures: measures.into_iter().map(measure_record).collect(),
@@ -260,6 +252,16 @@ impl OperatorService for Service {
         tracing::info!(%operator, tenants = request.requests.len(), "an operator releases several");
         batch::release(&self.0, operator, request).await
     }
+
+    type ExportEvidenceStream = Pin<Box<dyn Stream<Item = Result<ExportEvidenceResponse, Status>> + Send>>;
+
+    async fn export_evidence(
+        &self,
+        request: Request<ExportEvidenceRequest>,
+    ) -> Result<Response<Self::ExportEvidenceStream>, Status> {
+        self.0.protection.operator(&request)?;
+        Ok(Response::new(Box::pin(evidence::export(&self.0, request.into_inner()).await?)))
+    }
 }
 
 /// Billing suspends for its own reason alone.
@@ -283,7 +285,7 @@ fn measure_record(row: MeasureRow) -> MeasureRecord {
     }
 }
 
-fn evidence(one: &reeve_policy::Evidence) -> Evidence {
+fn evidence_to_wire(one: &reeve_policy::Evidence) -> Evidence {
     Evidence {
         decision: one.decision.as_ref().map(|id| id.0.to_string()).unwrap_or_default(),
         alert: Some((&one.alert).into()),

@@ -1,0 +1,66 @@
+//! What a violation rests on, and its packet headers as a file.
+//!
+//! The file is written by the same code as that of `reeve-agent` and `reevectl` (`reeve_policy::evidence`): headers as they were recorded, and of
+//! payload nothing, since there is none.
+
+use reeve_policy::{Decision, Dossier, Name, ViolationId};
+use reeve_proto::operator::v1::export_evidence_request::Format;
+use reeve_proto::operator::v1::{ExportEvidenceRequest, ExportEvidenceResponse};
+use tokio_stream::Stream;
+use tonic::Status;
+
+use super::operator::parsed;
+use super::{House, no_violation, unreadable};
+use crate::store::MeasureRow;
+
+/// The most bytes of one chunk.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A violation with all that belongs to it.
+pub(super) struct Case {
+    pub id: ViolationId,
+    pub dossier: Dossier,
+    pub decisions: Vec<Decision>,
+    pub measures: Vec<MeasureRow>,
+    /// Empty if the tenant has no name or is gone.
+    pub tenant_name: String,
+}
+
+/// Reads a violation whose key stands in this field of a request.
+pub(super) async fn case(house: &House, field: &str, key: &str) -> Result<Case, Status> {
+    let id: Option<Name> = parsed(field, key)?;
+    let missing = || Status::invalid_argument(format!("{field}: a violation's key"));
+    let id = ViolationId::from(id.ok_or_else(missing)?);
+    let dossier = house.store.dossier(&id).await.map_err(unreadable)?;
+    let mut dossier = dossier.ok_or_else(|| no_violation(&id))?;
+    let (decisions, measures) = house.store.answers(&id).await.map_err(unreadable)?;
+    // Of what was stored when nothing was kept beside a violation the latest alert may be one that a decision rests on.
+    decisions.iter().for_each(|decision| dossier.decide(decision));
+    let snapshot = house.directory.snapshot();
+    let tenant = snapshot.tenants.by_id(&dossier.violation.tenant);
+    let tenant_name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
+    Ok(Case { id, dossier, decisions, measures, tenant_name })
+}
+
+/// The file, in chunks.
+pub(super) async fn export(
+    house: &House,
+    request: ExportEvidenceRequest,
+) -> Result<impl Stream<Item = Result<ExportEvidenceResponse, Status>> + Send + use<>, Status> {
+    match Format::try_from(request.format) {
+        Ok(Format::Unspecified | Format::Pcapng) => {}
+        Err(_) => return Err(Status::invalid_argument("format: pcapng")),
+    }
+    let Case { dossier, tenant_name, .. } = case(house, "violation", &request.violation).await?;
+    let chosen = match request.decision {
+        0 => dossier.all(),
+        number => vec![dossier.behind(number).ok_or_else(|| {
+            Status::not_found(format!("nothing is kept that decision {number} upon this violation rests on"))
+        })?],
+    };
+    let name = Some(tenant_name.as_str()).filter(|name| !name.is_empty());
+    let file = dossier.capture(&chosen, name);
+    let chunks: Vec<_> =
+        file.chunks(CHUNK_BYTES).map(|chunk| Ok(ExportEvidenceResponse { chunk: chunk.to_vec() })).collect();
+    Ok(tokio_stream::iter(chunks))
+}
