@@ -840,6 +840,8 @@ mod tests {
         assert!(parse("reevectl release").is_err());
         assert!(parse("reevectl suspend a --reason x --for 10").is_err());
         assert!(parse("reevectl violations --since 1h").is_ok());
+        assert!(parse("reevectl policy delete ours@3 --reason old").is_ok());
+        assert!(parse("reevectl policy delete ours").is_err());
         assert!(parse("reevectl pause --fleet --lift").is_ok());
         assert!(parse("reevectl resume --node n1").is_ok());
         assert!(parse("reevectl pause").is_err(), "nothing is paused by leaving something out");

@@ -7,9 +7,9 @@ use reeve_policy::language::Policy;
 use reeve_policy::reader::ConfigErrors;
 use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
-    ActivatePolicyRequest, DiffPoliciesRequest, GetPolicyRequest, GetPolicyResponse, GetRolloutRequest,
-    GetRolloutResponse, ListPoliciesRequest, Policy as WirePolicy, PolicyDiagnostics, PolicyNodes,
-    PolicyProgress, PolicyReference, PolicyUse, RollbackPolicyRequest, StagePolicyRequest,
+    ActivatePolicyRequest, DeletePolicyRequest, DiffPoliciesRequest, GetPolicyRequest, GetPolicyResponse,
+    GetRolloutRequest, GetRolloutResponse, ListPoliciesRequest, Policy as WirePolicy, PolicyDiagnostics,
+    PolicyNodes, PolicyProgress, PolicyReference, PolicyUse, RollbackPolicyRequest, StagePolicyRequest,
     UploadPolicyRequest,
 };
 use serde_json::{Value, json};
@@ -48,6 +48,15 @@ impl Call {
                 self.assigned(&policy, (done.assignment, done.nodes), &done.warnings)
             }
             RolloutCommand::Rollback { assignment, reason } => self.roll_back(assignment, reason).await,
+            RolloutCommand::Delete { policy, reason } => {
+                let (name, policy_version) = (policy.name.to_string(), policy.version);
+                let request = self.request(DeletePolicyRequest { name, policy_version, reason });
+                self.controller.policies().delete_policy(request).await?;
+                self.tell(
+                    || json!({ "policy": policy.to_string(), "deleted": true }),
+                    || format!("{policy} is deleted"),
+                )
+            }
             RolloutCommand::Rollout => self.rollout().await,
         }
     }

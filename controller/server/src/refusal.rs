@@ -75,6 +75,7 @@ reasons! {
     ResourceExists, "RESOURCE_EXISTS", AlreadyExists, "there is one already";
     ApprovalNeeded, "APPROVAL_NEEDED", FailedPrecondition, "it is not done yet, and waits for a second person";
     TenantsHeld, "TENANTS_HELD", FailedPrecondition, "measures hold tenants that would be forgotten";
+    PolicyInUse, "POLICY_IN_USE", FailedPrecondition, "nodes run the policy, are to run it, or would by a rollback";
     TooManyExemptions, "TOO_MANY_EXEMPTIONS", FailedPrecondition, "operators have granted the tenant as many exemptions as one may have";
     PreconditionFailed, "PRECONDITION_FAILED", FailedPrecondition, "the controller is not in a state to do it";
     LoginFailed, "LOGIN_FAILED", Unauthenticated, "the name, the password or the code is wrong, or the code was used before";

@@ -28,9 +28,9 @@ use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, BatchTaken, Effects, GrantAsked, GrantTaken, Greeting, HoldAsked, ImportMethod, Imported,
-    LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor, ReleaseAsked, Released, Requested, RevokeAsked,
-    RolloutAsked, RolloutTaken, Upload, UploadTaken, VerifyAsked,
+    self, Asked, BatchTaken, DeleteAsked, DeleteTaken, Effects, GrantAsked, GrantTaken, Greeting, HoldAsked,
+    ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor, ReleaseAsked, Released,
+    Requested, RevokeAsked, RolloutAsked, RolloutTaken, Upload, UploadTaken, VerifyAsked,
 };
 use crate::store::{Connection, GrantRow, StoreError, access, audit};
 
@@ -242,6 +242,11 @@ pub(crate) enum Job {
         upload: Box<Upload>,
         reply: Reply<UploadTaken>,
     },
+    /// A policy is deleted.
+    DeletePolicy {
+        asked: Box<DeleteAsked>,
+        reply: Reply<DeleteTaken>,
+    },
     /// Nodes are to run something else.
     RollOut {
         asked: Box<RolloutAsked>,
@@ -367,6 +372,7 @@ impl Job {
             Self::Hold { reply, .. } => reply.send(result),
             Self::Retain { reply, .. } => reply.send(result),
             Self::Upload { reply, .. } => reply.send(result),
+            Self::DeletePolicy { reply, .. } => reply.send(result),
             Self::RollOut { reply, .. } => reply.send(result),
             Self::Grant { reply, .. } => reply.send(result),
             Self::RevokeExemption { reply, .. } => reply.send(result),
@@ -532,6 +538,7 @@ async fn run(
         Job::Hold { asked, reply } => reply.put(write::hold(conn, asked, effects.now).await),
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Upload { upload, reply } => reply.put(write::upload(conn, upload, effects).await),
+        Job::DeletePolicy { asked, reply } => reply.put(write::delete_policy(conn, asked, effects).await),
         Job::RollOut { asked, reply } => reply.put(write::roll_out(conn, asked, effects).await),
         Job::Grant { requested, asked, reply } => {
             reply.put(write::grant(conn, requested, asked, effects).await)

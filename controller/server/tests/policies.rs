@@ -9,9 +9,9 @@ use reeve_policy::{Assignment, PolicyVersion};
 use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
 use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
-    ActivatePolicyRequest, DiffPoliciesRequest, GetPolicyRequest, GetRolloutRequest, GetRolloutResponse,
-    ListPoliciesRequest, PolicyDiagnostics, PolicyNodes, PolicyProgress, PolicyReference, PolicyUse,
-    RollbackPolicyRequest, StagePolicyRequest, UploadPolicyRequest, UploadPolicyResponse,
+    ActivatePolicyRequest, DeletePolicyRequest, DiffPoliciesRequest, GetPolicyRequest, GetRolloutRequest,
+    GetRolloutResponse, ListPoliciesRequest, PolicyDiagnostics, PolicyNodes, PolicyProgress, PolicyReference,
+    PolicyUse, RollbackPolicyRequest, StagePolicyRequest, UploadPolicyRequest, UploadPolicyResponse,
 };
 use reeve_proto::session::{Down, PolicyHeld, ProtocolVersion};
 use tonic::transport::Channel;
@@ -57,6 +57,28 @@ impl Desk {
         let request =
             ActivatePolicyRequest { name: "ours".into(), policy_version: version, reason: String::new() };
         Ok(self.0.activate_policy(request).await?.into_inner().assignment)
+    }
+
+    async fn delete(&mut self, version: u32) -> Result<(), Status> {
+        let request = DeletePolicyRequest {
+            name: "ours".into(),
+            policy_version: version,
+            reason: "not used any more".into(),
+        };
+        self.0.delete_policy(request).await.map(drop)
+    }
+
+    /// Of a policy that cannot be deleted, how it is used.
+    async fn used(&mut self, version: u32) -> String {
+        let refused = self.delete(version).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+        let details = refused.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!(
+            (info.reason.as_str(), info.metadata["policy"].as_str()),
+            ("POLICY_IN_USE", &*format!("ours@{version}"))
+        );
+        info.metadata["use"].clone()
     }
 
     async fn roll_back(&mut self, assignment: u64) -> Result<(u64, Option<u32>), Status> {
@@ -294,5 +316,56 @@ async fn what_is_aimed_at_what_is_protected_is_not_assigned() {
     assert_eq!(desk.stage(3, empty).await.unwrap_err().code(), Code::InvalidArgument);
     desk.stage(3, Share::Percent(99)).await.unwrap();
     assert_eq!(desk.rollout().await.percent, 99);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_is_deleted_when_nothing_rests_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let mut desk = Desk::new(&channel);
+    let node = greet(&channel, "n1", held(0, None, "")).await;
+    for number in 1..=4 {
+        desk.upload(&text(number, "")).await.unwrap();
+    }
+    for number in 1..=3 {
+        desk.activate(number).await.unwrap();
+    }
+    let four = desk.stage(4, named("n1")).await.unwrap();
+    assert_eq!(desk.used(4).await, "staged");
+    assert_eq!(desk.used(3).await, "active");
+    assert_eq!(desk.used(2).await, "rollback");
+    // Longer ago, but a node has it still.
+    drop(node);
+    let node = greet(&channel, "n1", held(1, Some(1), "")).await;
+    assert_eq!(desk.used(1).await, "node");
+    drop(node);
+    let _node = greet(&channel, "n1", held(four, Some(4), "")).await;
+    desk.delete(1).await.unwrap();
+    assert_eq!(desk.delete(1).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(desk.delete(9).await.unwrap_err().code(), Code::NotFound);
+    let get = GetPolicyRequest { name: "ours".into(), policy_version: 1 };
+    assert_eq!(desk.0.get_policy(get).await.unwrap_err().code(), Code::NotFound);
+
+    // Staging ends; back to 2; and before that there is nothing any more.
+    assert_eq!(desk.roll_back(0).await.unwrap().1, Some(3));
+    assert_eq!(desk.roll_back(0).await.unwrap().1, Some(2));
+    desk.delete(3).await.unwrap();
+    assert_eq!(desk.roll_back(0).await.unwrap().1, None);
+    assert_eq!(desk.used(4).await, "node");
+    desk.delete(2).await.unwrap();
+    assert_eq!(desk.roll_back(0).await.unwrap_err().code(), Code::FailedPrecondition);
+
+    // Its name and version stand for its text still, over a restart too.
+    controller.stop().await;
+    let controller = Running::start(dir.path()).await;
+    let mut desk = Desk::new(&controller.plain().await);
+    let other = text(1, "[thresholds.\"flood.syn\"]\npackets_per_second = 9000\n");
+    assert_eq!(desk.upload(&other).await.unwrap_err().code(), Code::AlreadyExists);
+    let look = UploadPolicyRequest { source: other, validate_only: true, ..Default::default() };
+    assert_eq!(desk.0.upload_policy(look).await.unwrap_err().code(), Code::AlreadyExists);
+    assert!(!desk.upload(&text(1, "")).await.unwrap().known);
+    desk.activate(1).await.unwrap();
     controller.stop().await;
 }

@@ -69,6 +69,18 @@ pub enum RolloutCommand {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Deletes a policy that the controller has; for administrators
+    ///
+    /// Refused while it is staged or active, while a node runs it still, and while a rollback would go back to it. Its name and version stand for
+    /// the same text still: that may be uploaded again, another one may not.
+    Delete {
+        /// The policy and its version, such as extin@3.
+        #[arg(value_name = "NAME@VERSION", value_parser = policy)]
+        policy: PolicyVersion,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Tells what is active and staged, and node by node who runs what, who has not got it yet, and who refused it and why
     ///
     /// Exit codes: 0 every node has what it is to have, 1 one refused, 4 one has not got it yet; others as with every command.

@@ -80,6 +80,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.PolicyService/StagePolicy", Rule::Stages),
     ("/reeve.operator.v1.PolicyService/ActivatePolicy", Rule::Activates),
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", Rule::Never),
+    // What is deleted no node runs, nor would by any act but an upload of the same.
+    ("/reeve.operator.v1.PolicyService/DeletePolicy", Rule::Never),
     // It holds nobody, and what it permits is taken back as easily.
     ("/reeve.operator.v1.StandingService/CreateExemption", Rule::Never),
     ("/reeve.operator.v1.StandingService/RevokeExemption", Rule::Never),

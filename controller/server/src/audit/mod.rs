@@ -137,6 +137,7 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.PolicyService/ActivatePolicy", Kind::Act),
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", Kind::Act),
     ("/reeve.operator.v1.PolicyService/GetRollout", Kind::Plain),
+    ("/reeve.operator.v1.PolicyService/DeletePolicy", Kind::Act),
     ("/reeve.operator.v1.StandingService/CreateExemption", Kind::Act),
     ("/reeve.operator.v1.StandingService/ListExemptions", Kind::Plain),
     ("/reeve.operator.v1.StandingService/RevokeExemption", Kind::Act),

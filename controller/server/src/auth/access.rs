@@ -121,6 +121,7 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.PolicyService/ActivatePolicy", ADMINS),
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", ORDERERS),
     ("/reeve.operator.v1.PolicyService/GetRollout", READERS),
+    ("/reeve.operator.v1.PolicyService/DeletePolicy", ADMINS),
     ("/reeve.operator.v1.StandingService/CreateExemption", ORDERERS),
     ("/reeve.operator.v1.StandingService/ListExemptions", READERS),
     ("/reeve.operator.v1.StandingService/RevokeExemption", ORDERERS),

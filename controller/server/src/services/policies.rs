@@ -9,11 +9,12 @@ use reeve_policy::{AssignedPolicy, Name, NodeId, PolicyVersion, Tenant, TenantId
 use reeve_proto::operator::v1::policy_service_server::PolicyService;
 use reeve_proto::operator::v1::stage_policy_request::Share as WireShare;
 use reeve_proto::operator::v1::{
-    ActivatePolicyRequest, ActivatePolicyResponse, DiffPoliciesRequest, DiffPoliciesResponse,
-    GetPolicyRequest, GetPolicyResponse, GetRolloutRequest, GetRolloutResponse, ListPoliciesRequest,
-    ListPoliciesResponse, Policy as WirePolicy, PolicyDiagnostics, PolicyDifference, PolicyOnNode,
-    PolicyProgress, PolicyReference, PolicyUse, RollbackPolicyRequest, RollbackPolicyResponse,
-    StagePolicyRequest, StagePolicyResponse, UploadPolicyRequest, UploadPolicyResponse,
+    ActivatePolicyRequest, ActivatePolicyResponse, DeletePolicyRequest, DeletePolicyResponse,
+    DiffPoliciesRequest, DiffPoliciesResponse, GetPolicyRequest, GetPolicyResponse, GetRolloutRequest,
+    GetRolloutResponse, ListPoliciesRequest, ListPoliciesResponse, Policy as WirePolicy, PolicyDiagnostics,
+    PolicyDifference, PolicyOnNode, PolicyProgress, PolicyReference, PolicyUse, RollbackPolicyRequest,
+    RollbackPolicyResponse, StagePolicyRequest, StagePolicyResponse, UploadPolicyRequest,
+    UploadPolicyResponse,
 };
 use reeve_proto::{MAX_POLICY_BYTES, time_to_wire};
 use tonic::{Request, Response, Status};
@@ -23,7 +24,9 @@ use super::{House, unreadable, unwritable};
 use crate::auth::Caller;
 use crate::directory::{Rollout, Share, Snapshot};
 use crate::refusal::{DOMAIN, Reason};
-use crate::store::write::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted};
+use crate::store::write::{
+    DeleteAsked, DeleteTaken, RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted,
+};
 use crate::store::{AssignmentRow, UploadedRow};
 use crate::writer::Job;
 
@@ -65,6 +68,9 @@ impl PolicyService for Service {
         let known = if request.validate_only {
             match self.0.store.uploaded_policy(&version).await.map_err(unreadable)? {
                 Some((_, source)) if source != request.source => return Err(clash("uploaded before")),
+                None if self.0.store.is_spent(&version, &request.source).await.map_err(unreadable)? => {
+                    return Err(clash("uploaded before"));
+                }
                 known => known.is_some(),
             }
         } else {
@@ -174,6 +180,40 @@ impl PolicyService for Service {
         tracing::warn!(%caller, assignment = number, active = told, "policies were rolled back");
         let active = active.as_ref().map(reference);
         Ok(Response::new(RollbackPolicyResponse { assignment: number, active }))
+    }
+
+    async fn delete_policy(
+        &self,
+        request: Request<DeletePolicyRequest>,
+    ) -> Result<Response<DeletePolicyResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
+        let DeletePolicyRequest { name, policy_version, reason } = request.into_inner();
+        check_reason(&reason, false)?;
+        let version = version_of(&name, policy_version)?;
+        let asked = DeleteAsked { version: version.clone(), by: caller.name.to_string(), reason };
+        let asked = Box::new(asked);
+        let taken =
+            self.0.writer.ask(|reply| Job::DeletePolicy { asked, reply }).await.map_err(unwritable)?;
+        let in_use = |how: &str, text: &str| {
+            let about = [("policy", version.to_string()), ("use", how.to_owned())];
+            Err(Reason::PolicyInUse.about(format!("{version} {text}"), about))
+        };
+        match taken {
+            DeleteTaken::Deleted => {
+                tracing::warn!(%caller, policy = %version, "a policy was deleted");
+                Ok(Response::new(DeletePolicyResponse {}))
+            }
+            DeleteTaken::NoPolicy if compiled_in(&version).is_some() => {
+                Err(Status::not_found(format!("{version} is compiled in, and was not uploaded")))
+            }
+            DeleteTaken::NoPolicy => Err(no_policy(&version)),
+            DeleteTaken::Active => in_use("active", "is active"),
+            DeleteTaken::Staged => in_use("staged", "is staged"),
+            DeleteTaken::Before => in_use("rollback", "is what a rollback goes back to"),
+            DeleteTaken::Runs(nodes) => {
+                in_use("node", &format!("runs still, as they told last, on {}", nodes.join(", ")))
+            }
+        }
     }
 
     async fn get_rollout(

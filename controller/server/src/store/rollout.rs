@@ -71,6 +71,20 @@ pub async fn source(conn: &mut Connection, of: &PolicyVersion) -> Result<Option<
     Ok(row.map(|(source,)| source))
 }
 
+/// The hash of a policy's text that was deleted.
+///
+/// # Errors
+/// Where the database fails.
+pub(super) async fn deleted(conn: &mut Connection, of: &PolicyVersion) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> =
+        sqlx::query_as("SELECT hash FROM deleted_policies WHERE name = $1 AND version = $2")
+            .bind(of.name.as_str())
+            .bind(i64::from(of.version))
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.map(|(hash,)| hash))
+}
+
 type ActColumns =
     (i64, Option<String>, Option<i64>, Option<i64>, Option<String>, Option<i64>, Option<i64>, Option<String>);
 
@@ -182,6 +196,16 @@ impl Store {
         Ok(row.map(|(at, by, reason, source)| {
             (UploadedRow { version: of.clone(), at: time(at), by, reason }, source)
         }))
+    }
+
+    /// Whether a policy was deleted that had another text than this under the same name and version.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn is_spent(&self, of: &PolicyVersion, text: &str) -> Result<bool, StoreError> {
+        let mut conn = self.readers.acquire().await?;
+        let hash = deleted(&mut conn, of).await?;
+        Ok(hash.is_some_and(|hash| hash != super::write::text_hash(text)))
     }
 
     /// Who ordered what holds, by its number.

@@ -6,6 +6,7 @@
 //! than a report says is not raised again by it.
 
 mod batch;
+mod delete;
 mod evidence;
 mod exemptions;
 mod follow;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
+pub(super) use delete::hash as text_hash;
+pub use delete::{DeleteAsked, DeleteTaken, delete_policy};
 pub use exemptions::{GrantAsked, GrantTaken, RevokeAsked, grant, revoke_exemption};
 pub use follow::{followed, record};
 pub(super) use greet::ABSENT;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use reeve_policy::{NodeId, PolicyVersion};
 use reeve_proto::session::Hello;
 
-use super::super::rollout::{Act, act, source};
+use super::super::rollout::{Act, act, deleted, source};
 use super::super::row::{count, nanos, uncount};
 use super::super::{Connection, StoreError};
-use super::Effects;
+use super::{Effects, delete};
 use crate::directory::Share;
 
 /// The most policies that are kept.
@@ -100,6 +100,9 @@ pub async fn upload(
     if let Some(known) = source(conn, &asked.version).await? {
         return Ok(if known == asked.source { UploadTaken::Known } else { UploadTaken::Differs });
     }
+    if deleted(conn, &asked.version).await?.is_some_and(|hash| hash != delete::hash(&asked.source)) {
+        return Ok(UploadTaken::Differs);
+    }
     let (kept,): (i64,) =
         sqlx::query_as("SELECT count(*) FROM uploaded_policies").fetch_one(&mut *conn).await?;
     if kept >= MAX_POLICIES {
@@ -170,13 +173,7 @@ pub async fn roll_out(
         }
         Wanted::Rollback(_) if last.staged.is_some() => ("rollback", Act { staged: None, ..last.clone() }),
         Wanted::Rollback(_) if last.active.is_none() => return Ok(RolloutTaken::Nothing),
-        Wanted::Rollback(_) => {
-            let before = match last.previous {
-                Some(number) => act(conn, Some(number)).await?.unwrap_or_default(),
-                None => Act::default(),
-            };
-            ("rollback", Act { staged: None, ..before })
-        }
+        Wanted::Rollback(_) => ("rollback", Act { staged: None, ..delete::before(conn, &last).await? }),
     };
     let number = next_number(conn, last.number).await?;
     store(conn, kind, &Act { number, ..next.clone() }, asked, effects).await?;
