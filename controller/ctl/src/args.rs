@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::{EnrollTokenCommand, RoleArg, TokenCommand, Whose};
-pub use acts::Whom;
+pub use acts::{Repeat, Whom};
 pub use approval::{ApprovalsCommand, Decide};
 pub use audit::{AuditCommand, AuditKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -226,6 +226,8 @@ pub enum Command {
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
     },
     /// Ends what holds a tenant until an invoice is paid, and nothing else
     Paid {
@@ -237,6 +239,8 @@ pub enum Command {
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
     },
     /// Lists who was told what, newest first
     ///
@@ -302,6 +306,8 @@ pub enum Command {
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
     },
     /// Tells all that is held against a tenant: what holds it, its strikes over all nodes, what it is known for, and its exemptions
     ///
@@ -351,6 +357,8 @@ pub enum Command {
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
     },
     /// Lets policy act by itself again
     ///
@@ -364,6 +372,8 @@ pub enum Command {
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
     },
     /// Lifts every measure that a version of a policy made since a time
     ///
@@ -374,6 +384,8 @@ pub enum Command {
         #[arg(long, value_name = "NAME@VERSION", value_parser = policy)]
         policy: PolicyVersion,
         /// Measures that were decided at this time or later: RFC 3339, or how long ago, such as 2h.
+        ///
+        /// With --request-key give the time itself: how long ago is another time at each repetition, and so another act.
         #[arg(long, value_name = "TIME", value_parser = since)]
         since: Timestamp,
         /// Only on this node.
@@ -388,6 +400,8 @@ pub enum Command {
         /// Return when the order is stored, without waiting for the nodes.
         #[arg(long)]
         no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
     },
     /// Keeps a violation with its evidence past the time after which what is over is forgotten
     ///
@@ -438,6 +452,8 @@ pub enum Command {
         /// The tenant's id, an address of its, or the violation that is about its relay.
         #[arg(value_name = "TENANT|ADDRESS|VIOLATION")]
         subject: String,
+        #[command(flatten)]
+        repeat: Repeat,
     },
     /// Lists what happened on nodes, newest first: foreign changes, losses, brakes, pauses, trouble with the disk
     Events {
@@ -555,6 +571,8 @@ pub enum BrakesCommand {
         /// Return when the order is stored, without waiting for the node.
         #[arg(long)]
         no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
     },
 }
 
@@ -729,6 +747,8 @@ pub struct Why {
     /// Return when the order is stored, without waiting for the nodes.
     #[arg(long)]
     pub no_wait: bool,
+    #[command(flatten)]
+    pub repeat: Repeat,
 }
 
 /// What can be done with violations.
@@ -840,6 +860,10 @@ mod tests {
         assert!(parse("reevectl release").is_err());
         assert!(parse("reevectl suspend a --reason x --for 10").is_err());
         assert!(parse("reevectl violations --since 1h").is_ok());
+        assert!(parse("reevectl suspend a b --reason x --request-key 0a4c").is_ok());
+        assert!(parse("reevectl block a --port tcp/25 --reason x --request-key 0a4c").is_ok());
+        assert!(parse("reevectl resume --fleet --request-key 0a4c").is_ok());
+        assert!(parse("reevectl status a --request-key 0a4c").is_err(), "what is no act has none");
         assert!(parse("reevectl policy delete ours@3 --reason old").is_ok());
         assert!(parse("reevectl policy delete ours").is_err());
         assert!(parse("reevectl pause --fleet --lift").is_ok());

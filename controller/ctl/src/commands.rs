@@ -118,22 +118,22 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::CheckRelay { subject, from, to, port } => {
             call.check_relay(subject, port, Question { from, to }).await
         }
-        Command::Verify { subject } => call.verify(subject).await,
-        Command::Suspend { whom, reason, clause, span, until, no_wait } => {
+        Command::Verify { subject, repeat } => call.verify(subject, repeat.request_key).await,
+        Command::Suspend { whom, reason, clause, span, until, no_wait, repeat } => {
             let request = SuspendRequest {
                 tenant: String::new(),
                 reason,
                 clause,
                 duration: span.map(duration_to_wire),
-                idempotency_key: String::new(),
+                idempotency_key: repeat.request_key,
                 wait: !no_wait,
                 until_paid: until == Some(UntilArg::Paid),
             };
             call.suspend_whom(whom, request).await
         }
-        Command::Paid { tenant, reason, no_wait } => {
+        Command::Paid { tenant, reason, no_wait, repeat } => {
             let tenant = call.tenant(tenant).await?;
-            let idempotency_key = String::new();
+            let idempotency_key = repeat.request_key;
             call.paid(PaidRequest { tenant, reason, idempotency_key, wait: !no_wait }).await
         }
         Command::Notices { tenant, to, after, limit, text, filter } => {
@@ -157,25 +157,25 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Block { tenant, traffic, why } => {
             call.impose(tenant, types::v1::Action::Block, None, &traffic, why).await
         }
-        Command::Release { whom, reason, forgive, no_wait } => {
-            let (tenant, idempotency_key) = (String::new(), String::new());
+        Command::Release { whom, reason, forgive, no_wait, repeat } => {
+            let (tenant, idempotency_key) = (String::new(), repeat.request_key);
             let request = ReleaseRequest { tenant, reason, idempotency_key, wait: !no_wait, forgive };
             call.release_whom(whom, request).await
         }
         Command::Standing { subject } => call.standing(subject).await,
         Command::Exempt { asked } => call.exempt(asked).await,
         Command::Exemptions { tenant, all, command } => call.exemptions(tenant, all, command).await,
-        Command::Pause { target, reason, lift, no_wait } => {
+        Command::Pause { target, reason, lift, no_wait, repeat } => {
             let (name, target) = (target_name(&target), Some(target_of(target)));
-            let idempotency_key = String::new();
+            let idempotency_key = repeat.request_key;
             call.pause(&name, PauseRequest { target, reason, lift, idempotency_key, wait: !no_wait }).await
         }
-        Command::Resume { target, reason, no_wait } => {
+        Command::Resume { target, reason, no_wait, repeat } => {
             let (name, target) = (target_name(&target), Some(target_of(target)));
-            let idempotency_key = String::new();
+            let idempotency_key = repeat.request_key;
             call.resume(&name, ResumeRequest { target, reason, idempotency_key, wait: !no_wait }).await
         }
-        Command::Lift { policy, since, node, reason, dry_run, no_wait } => {
+        Command::Lift { policy, since, node, reason, dry_run, no_wait, repeat } => {
             let request = LiftRequest {
                 policy: policy.name.to_string(),
                 policy_version: policy.version,
@@ -183,7 +183,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
                 node: node.map(|node| node.to_string()).unwrap_or_default(),
                 reason,
                 dry_run,
-                idempotency_key: String::new(),
+                idempotency_key: repeat.request_key,
                 wait: !no_wait,
             };
             call.lift(request).await
@@ -192,8 +192,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             let reason = reason.unwrap_or_default();
             call.hold_evidence(HoldEvidenceRequest { violation: id, reason, end }).await
         }
-        Command::Brakes { command: BrakesCommand::Release { node, reason, no_wait } } => {
-            let (node, idempotency_key) = (node.to_string(), String::new());
+        Command::Brakes { command: BrakesCommand::Release { node, reason, no_wait, repeat } } => {
+            let (node, idempotency_key) = (node.to_string(), repeat.request_key);
             call.release_brakes(ReleaseBrakesRequest { node, reason, idempotency_key, wait: !no_wait }).await
         }
         Command::Events { node, since, limit, narrow } => {
@@ -455,7 +455,7 @@ impl Call {
             reason: why.reason,
             clause: why.clause,
             duration: why.span.map(duration_to_wire),
-            idempotency_key: String::new(),
+            idempotency_key: why.repeat.request_key,
             wait: waited,
         };
         let answer = self.controller.operator().impose(self.request(request)).await?.into_inner();
@@ -541,7 +541,7 @@ impl Call {
         let answer = RelayAnswer { server: address, verdict, is_outside };
         let is_told = port == PORT_SMTP && (answer.is_mended() || answer.is_open());
         if is_told {
-            self.ask_to_verify(tenant.clone(), Some(answer)).await?;
+            self.ask_to_verify(tenant.clone(), Some(answer), String::new()).await?;
         }
         self.tell(
             || json::relay(&tenant, address, verdict, &steps, trouble, is_told),
@@ -551,7 +551,7 @@ impl Call {
     }
 
     /// Has the tenant's node ask its mail server.
-    async fn verify(&self, subject: String) -> Result<(), CallError> {
+    async fn verify(&self, subject: String, key: String) -> Result<(), CallError> {
         let is_address = subject.parse::<IpAddr>().is_ok() || subject.contains('/');
         let request = self.request(GetViolationRequest { id: subject.clone() });
         let tenant = if is_address {
@@ -567,7 +567,7 @@ impl Call {
                 Err(status) => return Err(status.into()),
             }
         };
-        let answer = self.ask_to_verify(tenant.clone(), None).await?;
+        let answer = self.ask_to_verify(tenant.clone(), None, key).await?;
         self.tell(|| json::verified(&tenant, &answer), || show::verified(&tenant, &answer))?;
         let checked = answer.relay_checked.as_ref().and_then(|checked| checked.answer.as_ref());
         match checked.map(|answer| (answer.verdict(), answer.outside)) {
@@ -581,9 +581,10 @@ impl Call {
         &self,
         tenant: String,
         answer: Option<RelayAnswer>,
+        idempotency_key: String,
     ) -> Result<VerifyResponse, CallError> {
         let answer = answer.as_ref().map(Into::into);
-        let request = VerifyRequest { tenant, answer, idempotency_key: String::new(), wait: true };
+        let request = VerifyRequest { tenant, answer, idempotency_key, wait: true };
         Ok(self.controller.operator().verify(self.request(request)).await?.into_inner())
     }
 

@@ -35,7 +35,7 @@ impl Call {
             exemption: Some((&exemption).into()),
             until_revoked: until.is_none(),
             reason: asked.reason,
-            idempotency_key: String::new(),
+            idempotency_key: asked.repeat.request_key,
         };
         let done = self.controller.standing().create_exemption(self.request(request)).await?.into_inner();
         let granted = done.exemption.ok_or(CallError::Answer("it holds no exemption"))?;

@@ -1,8 +1,20 @@
-//! Whom an act is about.
+//! Whom an act is about, and how it may be repeated.
 
 use std::path::PathBuf;
 
 use clap::Args;
+
+/// How an act may be repeated.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Repeat {
+    /// A key of your choice for this act, at most 200 bytes, so that a script may repeat it: the same act with the same key is done once.
+    ///
+    /// Make one anew for each act (uuidgen) and keep it until the act has succeeded. Where the line broke and nobody knows whether it was
+    /// done, the same command with the same key does it or finds it done, at whichever controller, and tells the same order; another act
+    /// with the same key is refused. Keys are remembered as long as what is over is kept ([retention]).
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    pub request_key: String,
+}
 
 /// One tenant or several.
 #[derive(Clone, Debug, Args)]

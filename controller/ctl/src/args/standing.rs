@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use reeve_policy::{ClausePattern, Exemption, Name, Timestamp};
 
-use super::span;
+use super::{Repeat, span};
 
 /// An exemption to be granted.
 #[derive(Debug, Args)]
@@ -34,6 +34,8 @@ pub struct ExemptArgs {
     pub from: Option<Timestamp>,
     #[command(flatten)]
     pub end: EndArg,
+    #[command(flatten)]
+    pub repeat: Repeat,
 }
 
 /// How long it holds.
@@ -44,6 +46,8 @@ pub struct EndArg {
     #[arg(long, value_name = "TIME", value_parser = end)]
     pub until: Option<End>,
     /// For how long, such as 12h or 30d.
+    ///
+    /// With --request-key give --until: so long from now is another time at each repetition, and so another act.
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub span: Option<Duration>,
 }
