@@ -614,7 +614,7 @@ async fn a_batch_is_no_way_round() {
     let many = suspends_all(&ann, &["c", "d"]).await.unwrap();
     let told = get(&ben, &many).await;
     assert!(told.rule.contains("more than 3 tenants"), "{}", told.rule);
-    assert_eq!(told.subject, "tenants/2");
+    assert_eq!((told.subject.as_str(), told.reason.as_str()), ("tenants/2", "sends spam"));
     assert_eq!(suspends_all(&ann, &["a", "b", "e"]).await, None, "those before and one more");
     assert!(suspends(&ann, "c").await.is_some());
     // At once it is no better.

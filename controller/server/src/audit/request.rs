@@ -67,7 +67,12 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
         text(name).map(|value| format!("{kind}/{value}"))
     });
     let subject = subject.or_else(|| (!batch.is_empty()).then(|| format!("tenants/{}", batch.len())));
-    let reason = text("reason").unwrap_or_default();
+    // All requests of a batch are usually made for one reason, and whoever approves it is to read that first.
+    let common = || {
+        let (first, others) = also.split_first()?;
+        others.iter().all(|one| one.reason == first.reason).then(|| first.reason.clone())
+    };
+    let reason = text("reason").or_else(common).unwrap_or_default();
     let mut shown = message;
     hide(&mut shown);
     let asked = serde_json::to_string(&shown).unwrap_or_default();
@@ -122,7 +127,8 @@ fn hide(message: &mut DynamicMessage) {
 mod tests {
     use prost::Message as _;
     use reeve_proto::operator::v1::{
-        ImportTenantsRequest, ReleaseRequest, RevokeTokenRequest, UploadPolicyRequest,
+        BatchSuspendRequest, ImportTenantsRequest, ReleaseRequest, RevokeTokenRequest, SuspendRequest,
+        UploadPolicyRequest,
     };
     use reeve_proto::types::v1::Tenant;
 
@@ -160,6 +166,31 @@ mod tests {
         ] {
             assert_eq!(read(&path, bytes), Said::default(), "{path}");
         }
+    }
+
+    #[test]
+    fn of_a_batch_each_request_is_entered_and_the_reason_if_it_is_one() {
+        let read = |reasons: &[&str]| {
+            let one = |(number, reason): (usize, &&str)| SuspendRequest {
+                tenant: format!("t-{number}"),
+                reason: (*reason).into(),
+                ..SuspendRequest::default()
+            };
+            let requests = reasons.iter().enumerate().map(one).collect();
+            let batch = BatchSuspendRequest { requests, ..BatchSuspendRequest::default() };
+            read(&format!("{OPERATOR}/BatchSuspend"), &batch.encode_to_vec())
+        };
+        let said = read(&["spam"; 30]);
+        assert_eq!(
+            (said.subject.as_str(), said.reason.as_str(), said.also.len()),
+            ("tenants/30", "spam", 30)
+        );
+        assert_eq!((said.also[29].subject.as_str(), said.also[29].reason.as_str()), ("tenant/t-29", "spam"));
+        assert!(said.asked.contains("t-29"), "{}", said.asked);
+        let said = read(&["spam", "scans"]);
+        assert_eq!((said.reason.as_str(), said.also[1].reason.as_str()), ("", "scans"));
+        // No more than a batch may have, whoever sends how many.
+        assert_eq!(read(&["spam"; 600]).also.len(), MAX_BATCH);
     }
 
     #[test]
