@@ -353,6 +353,16 @@ impl Judge {
         }
     }
 
+    /// A person takes strikes of a tenant back that were given until `before`, under one rule or under all, whichever node saw them. Its open
+    /// episodes stay open.
+    pub fn handle_pardon(&mut self, tenant: &TenantId, rule: Option<&Name>, before: Timestamp) {
+        let Some(rules) = self.standing.records.get_mut(tenant) else { return };
+        for (_, record) in rules.iter_mut().filter(|(known, _)| rule.is_none_or(|rule| rule == *known)) {
+            record.forgive(|opened| opened <= before);
+            record.elsewhere.retain(|strike| strike.opened > before);
+        }
+    }
+
     /// An operator lets a tenant go: its open episodes are closed. Strikes stay on record.
     pub fn handle_release(&mut self, tenant: &TenantId, at: Timestamp) {
         let Some(rules) = self.standing.records.get_mut(tenant) else { return };

@@ -184,6 +184,21 @@ pub enum Order {
         /// Why, in the operator's words; perhaps empty.
         reason: String,
     },
+    /// Take a tenant's strikes back. What holds it stays, and its open episodes stay open.
+    Forgive {
+        /// The order's key.
+        id: OrderId,
+        /// Whose.
+        tenant: TenantId,
+        /// Only those under this rule; `None` for all.
+        rule: Option<Name>,
+        /// Those of episodes that opened until then: an order may wait for its node.
+        before: Timestamp,
+        /// The operator who ordered it.
+        by: String,
+        /// Why, in the operator's words; perhaps empty.
+        reason: String,
+    },
     /// Release the brakes: a person has looked at those who are held.
     ReleaseBrakes {
         /// The order's key.
@@ -210,6 +225,7 @@ impl Order {
             | Self::Resume { id, .. }
             | Self::Verify { id, .. }
             | Self::Lift { id, .. }
+            | Self::Forgive { id, .. }
             | Self::ReleaseBrakes { id, .. } => Some(id),
         }
     }
@@ -229,6 +245,7 @@ impl Order {
             Self::Resume { .. } => "resume",
             Self::Verify { .. } => "verify",
             Self::Lift { .. } => "lift",
+            Self::Forgive { .. } => "forgive",
             Self::ReleaseBrakes { .. } => "release-brakes",
         }
     }

@@ -8,13 +8,13 @@ use reeve_policy::{
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
 use crate::generated::agent::v1::order::{
-    Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Standings, Tenants,
+    Forgive, Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Standings, Tenants,
     TenantsChanged, Verify,
 };
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
 use crate::generated::types::v1 as types;
 use crate::pause::pause_scope;
-use crate::read::{choice, clip, list, message, parsed, required, text, time, time_to_wire};
+use crate::read::{choice, clip, list, message, parsed, parsed_or_none, required, text, time, time_to_wire};
 use crate::{MAX_POLICY_BYTES, MAX_STANDINGS, MAX_TENANTS};
 
 impl From<&Assignment> for wire::order::Policy {
@@ -106,6 +106,14 @@ impl From<&Order> for wire::Order {
                 operator: clip(by),
                 answer: answer.as_ref().map(Into::into),
             }),
+            Order::Forgive { id, tenant, rule, before, by, reason } => Kind::Forgive(Forgive {
+                id: id.to_string(),
+                tenant: tenant.to_string(),
+                rule: rule.as_ref().map(ToString::to_string).unwrap_or_default(),
+                before: Some(time_to_wire(*before)),
+                operator: clip(by),
+                reason: clip(reason),
+            }),
             Order::ReleaseBrakes { id, by, reason } => Kind::ReleaseBrakes(ReleaseBrakes {
                 id: id.to_string(),
                 operator: clip(by),
@@ -190,6 +198,14 @@ impl TryFrom<wire::Order> for Order {
                     .map(RelayAnswer::try_from)
                     .transpose()
                     .map_err(|error| error.within("verify.answer"))?,
+            },
+            Kind::Forgive(forgive) => Self::Forgive {
+                id: OrderId(parsed("forgive.id", &forgive.id)?),
+                tenant: parsed("forgive.tenant", &forgive.tenant)?,
+                rule: parsed_or_none("forgive.rule", &forgive.rule)?,
+                before: time("forgive.before", forgive.before)?,
+                by: text("forgive.operator", forgive.operator)?,
+                reason: text("forgive.reason", forgive.reason)?,
             },
             Kind::ReleaseBrakes(release) => Self::ReleaseBrakes {
                 id: OrderId(parsed("release_brakes.id", &release.id)?),

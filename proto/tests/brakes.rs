@@ -25,6 +25,14 @@ fn orders() -> Vec<Order> {
     vec![
         Order::Pause { id: id("O1"), scope: PauseScope::Fleet, pause, lift: true },
         Order::Resume { id: id("O2"), scope: PauseScope::Node, by: by.clone(), reason: reason.clone() },
+        Order::Forgive {
+            id: id("O5"),
+            tenant: "a".parse().unwrap(),
+            rule: Some("scan".parse().unwrap()),
+            before: at(9),
+            by: by.clone(),
+            reason: reason.clone(),
+        },
         Order::ReleaseBrakes { id: id("O4"), by: by.clone(), reason: reason.clone() },
         Order::Lift { id: id("O3"), policy, since: at(2), by, reason },
     ]
@@ -38,6 +46,13 @@ fn orders_come_back_as_they_were() {
         assert!(ProtocolVersion::CURRENT.knows(&order), "{}", order.name());
         assert!(!ProtocolVersion { major: 1, minor: 0 }.knows(&order), "{}", order.name());
     }
+}
+
+#[test]
+fn who_knows_no_strikes_to_be_taken_back_is_not_told_to() {
+    let forgive = orders().into_iter().find(|order| matches!(order, Order::Forgive { .. })).unwrap();
+    let speaks = |minor| ProtocolVersion { major: 1, minor }.knows(&forgive);
+    assert!(speaks(8) && !speaks(7));
 }
 
 #[test]

@@ -39,7 +39,7 @@ use std::time::Duration;
 use reeve_policy::judge::{BrakesSet, Excused, Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    Alert, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, NodeId, Origin, Pause,
+    Alert, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, Name, NodeId, Origin, Pause,
     RelayChecked, Tenant, TenantId, Timestamp, Violation,
 };
 
@@ -370,6 +370,18 @@ impl Engine {
         self.drain();
         let events = self.ledger.lift(tenant, LiftReason::Released);
         self.publish(events);
+    }
+
+    /// Carries out an operator's order to take back strikes of a tenant that were given until `before`. What holds it stays.
+    pub fn handle_forgive(
+        &mut self,
+        tenant: &TenantId,
+        rule: Option<&Name>,
+        before: Timestamp,
+        at: Timestamp,
+    ) {
+        self.advance(at);
+        self.judge.handle_pardon(tenant, rule, before);
     }
 
     /// A person has looked at those who are held: the brakes are released, and as many again may be held before they are set once more.

@@ -317,6 +317,25 @@ pub enum Command {
         #[arg(value_name = "TENANT|ADDRESS|NODE/IFNAME")]
         subject: String,
     },
+    /// Takes a tenant's strikes back on every node, so that its next episode begins at the bottom of the ladder
+    ///
+    /// What holds the tenant stays, and so do its open violations: `reevectl release` lets it go. What it is known for from elsewhere stands in
+    /// the file of tenants, and is changed there. Agents before protocol 1.8 go on counting what they saw themselves.
+    Forgive {
+        /// The tenant's id, one of its addresses, or one of its interfaces as NODE/IFNAME.
+        tenant: String,
+        /// Only those under this rule, as `reevectl standing` tells them; by default all.
+        #[arg(long, value_name = "RULE")]
+        rule: Option<Name>,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Return when the order is stored, without waiting for the nodes.
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        repeat: Repeat,
+    },
     /// Lets a tenant do what a clause forbids, by written permission, on every node
     ///
     /// What it does to the hosts that the permission is for raises no alert and is no strike; what it does to others counts as before. It
@@ -898,6 +917,8 @@ mod tests {
         assert!(parse("reevectl exemptions alice --all --json").is_ok());
         assert!(parse("reevectl exemptions revoke E1 --reason x").is_ok());
         assert!(parse("reevectl standing 192.0.2.1").is_ok());
+        assert!(parse("reevectl forgive alice --rule scan --reason x").is_ok());
+        assert!(parse("reevectl forgive alice").is_err(), "it says why");
         assert!(parse("reevectl verify alice").is_ok());
         assert!(parse("reevectl verify").is_err());
         assert!(parse("reevectl token create x --role billing --from 192.0.2.0/24 --expires 30d").is_ok());

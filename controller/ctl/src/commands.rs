@@ -8,11 +8,11 @@ use clap::CommandFactory as _;
 use ipnet::IpNet;
 use reeve_policy::{CheckVerdict, Explanation, Rate, RelayAnswer, evidence};
 use reeve_proto::operator::v1::{
-    GetViolationRequest, HoldEvidenceRequest, ImposeRequest, LiftRequest, ListEventsRequest,
-    ListNodesRequest, ListNoticesRequest, ListSuspensionsRequest, ListTenantsRequest, ListUsageRequest,
-    ListViolationsRequest, NodeOrder, PaidRequest, PauseRequest, PauseTarget, ReleaseBrakesRequest,
-    ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse, WatchRequest, node_order,
-    pause_target,
+    ForgiveStrikesRequest, GetViolationRequest, HoldEvidenceRequest, ImposeRequest, LiftRequest,
+    ListEventsRequest, ListNodesRequest, ListNoticesRequest, ListSuspensionsRequest, ListTenantsRequest,
+    ListUsageRequest, ListViolationsRequest, NodeOrder, PaidRequest, PauseRequest, PauseTarget,
+    ReleaseBrakesRequest, ReleaseRequest, ResumeRequest, SuspendRequest, VerifyRequest, VerifyResponse,
+    WatchRequest, node_order, pause_target,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse};
@@ -163,6 +163,16 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             call.release_whom(whom, request).await
         }
         Command::Standing { subject } => call.standing(subject).await,
+        Command::Forgive { tenant, rule, reason, no_wait, repeat } => {
+            let request = ForgiveStrikesRequest {
+                tenant: call.tenant(tenant).await?,
+                rule: rule.map(|rule| rule.to_string()).unwrap_or_default(),
+                reason,
+                idempotency_key: repeat.request_key,
+                wait: !no_wait,
+            };
+            call.forgive(request).await
+        }
         Command::Exempt { asked } => call.exempt(asked).await,
         Command::Exemptions { tenant, all, command } => call.exemptions(tenant, all, command).await,
         Command::Pause { target, reason, lift, no_wait, repeat } => {

@@ -1,18 +1,18 @@
 //! What is held against tenants, and what they may do by written permission: calls, and their answers shown.
 
-use reeve_policy::Exemption;
+use reeve_policy::{Exemption, Name};
 use reeve_proto::operator::v1::{
-    CreateExemptionRequest, ExemptionState, GetStandingRequest, GetStandingResponse, GrantedExemption,
-    ListExemptionsRequest, RevokeExemptionRequest, StandingHold, StrikesByRule,
+    CreateExemptionRequest, ExemptionState, ForgiveStrikesRequest, GetStandingRequest, GetStandingResponse,
+    GrantedExemption, ListExemptionsRequest, RevokeExemptionRequest, StandingHold, StrikesByRule,
 };
 use reeve_proto::types;
 use serde_json::{Value, json};
 
 use crate::args::{ExemptArgs, ExemptionsCommand};
 use crate::client::CallError;
-use crate::commands::Call;
-use crate::json::{at, own};
-use crate::show::{cells, facts, now, state_word, table, when};
+use crate::commands::{Call, done};
+use crate::json::{self, at, own};
+use crate::show::{cells, facts, now, order, state_word, table, when};
 
 /// So many are asked for at once.
 const PAGE: i32 = 1_000;
@@ -51,7 +51,7 @@ impl Call {
 
     pub(crate) async fn exemptions(
         &self,
-        tenant: Option<reeve_policy::Name>,
+        tenant: Option<Name>,
         all: bool,
         command: Option<ExemptionsCommand>,
     ) -> Result<(), CallError> {
@@ -83,6 +83,26 @@ impl Call {
         }
         let json = || json!({ "exemptions": found.iter().map(granted_json).collect::<Vec<_>>() });
         self.tell(json, || granted_text(&found))
+    }
+
+    pub(crate) async fn forgive(&self, request: ForgiveStrikesRequest) -> Result<(), CallError> {
+        let (tenant, wait) = (request.tenant.clone(), request.wait);
+        let answer = self.controller.standing().forgive_strikes(self.request(request)).await?.into_inner();
+        let json = || {
+            let mut value = json::order(&tenant, &answer.order, &answer.nodes);
+            value["forgiven"] = answer.forgiven.into();
+            value
+        };
+        let text = || {
+            let told = order(&tenant, "strikes taken back", &answer.nodes);
+            match answer.forgiven {
+                Some(0) => format!("{told}\nthe controller knew of none that counted"),
+                Some(count) => format!("{told}\nepisodes that count no longer: {count}"),
+                None => told,
+            }
+        };
+        self.tell(json, text)?;
+        done(&answer.nodes, wait)
     }
 
     pub(crate) async fn standing(&self, subject: String) -> Result<(), CallError> {

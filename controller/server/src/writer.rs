@@ -28,9 +28,10 @@ use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, BatchTaken, DeleteAsked, DeleteTaken, Effects, GrantAsked, GrantTaken, Greeting, HoldAsked,
-    ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor, ReleaseAsked, Released,
-    Requested, RevokeAsked, RolloutAsked, RolloutTaken, Upload, UploadTaken, VerifyAsked,
+    self, Asked, BatchTaken, DeleteAsked, DeleteTaken, Effects, ForgiveAsked, GrantAsked, GrantTaken,
+    Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor,
+    ReleaseAsked, Released, Requested, RevokeAsked, RolloutAsked, RolloutTaken, Upload, UploadTaken,
+    VerifyAsked,
 };
 use crate::store::{Connection, GrantRow, StoreError, access, audit};
 
@@ -258,6 +259,12 @@ pub(crate) enum Job {
         asked: Box<GrantAsked>,
         reply: Reply<GrantTaken>,
     },
+    /// Strikes are taken back; how many, of a request that is new.
+    Forgive {
+        requested: Requested,
+        asked: Box<ForgiveAsked>,
+        reply: Reply<(OrderTaken, Option<u32>)>,
+    },
     /// One is taken back; nothing where there is none.
     RevokeExemption {
         asked: RevokeAsked,
@@ -375,6 +382,7 @@ impl Job {
             Self::DeletePolicy { reply, .. } => reply.send(result),
             Self::RollOut { reply, .. } => reply.send(result),
             Self::Grant { reply, .. } => reply.send(result),
+            Self::Forgive { reply, .. } => reply.send(result),
             Self::RevokeExemption { reply, .. } => reply.send(result),
             Self::Probe { reply } => reply.send(result),
             Self::Claimed { is_lost: true, job, .. } => job.tell(result.and(Err(WriteError::Decided))),
@@ -542,6 +550,9 @@ async fn run(
         Job::RollOut { asked, reply } => reply.put(write::roll_out(conn, asked, effects).await),
         Job::Grant { requested, asked, reply } => {
             reply.put(write::grant(conn, requested, asked, effects).await)
+        }
+        Job::Forgive { requested, asked, reply } => {
+            reply.put(write::forgive(conn, requested, asked, effects).await)
         }
         Job::RevokeExemption { asked, reply } => {
             reply.put(write::revoke_exemption(conn, asked, effects).await)

@@ -12,7 +12,8 @@ use reeve_policy::{
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::standing_service_client::StandingServiceClient;
 use reeve_proto::operator::v1::{
-    GetStandingRequest, GetStandingResponse, ImportTenantsRequest, ListNodesRequest, ReleaseRequest,
+    ForgiveStrikesRequest, ForgiveStrikesResponse, GetStandingRequest, GetStandingResponse,
+    ImportTenantsRequest, ListNodesRequest, ReleaseRequest,
 };
 use reeve_proto::session::{Down, ProtocolVersion};
 use reeve_proto::types;
@@ -293,5 +294,82 @@ async fn nobody_is_believed_about_tenants_of_others() {
     place_at(&channel, &[]).await;
     let (mut third, _) = Agent::greet(channel.clone(), "n3", 4).await.unwrap();
     assert_eq!(numbers(&told(&mut third).await), (vec![1], vec![]));
+    controller.stop().await;
+}
+
+async fn forgive(channel: &Channel, rule: &str, key: &str) -> Result<ForgiveStrikesResponse, tonic::Status> {
+    let request = ForgiveStrikesRequest {
+        tenant: "alice".into(),
+        rule: rule.into(),
+        reason: "the rule was wrong".into(),
+        idempotency_key: key.into(),
+        wait: false,
+    };
+    Ok(StandingServiceClient::new(channel.clone()).forgive_strikes(request).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_strikes_are_taken_back_on_every_node_and_what_holds_the_tenant_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    assert_eq!(forgive(&channel, "", "").await.unwrap_err().code(), tonic::Code::NotFound);
+    place_at(&channel, &["n1", "n2"]).await;
+    let (mut first, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let (mut second, _) = Agent::greet(channel.clone(), "n2", 2).await.unwrap();
+    let (over, open) = (violation("n1", 10, 1, Some(20)), violation("n1", 30, 2, None));
+    let held = decision(&open, Mode::Enforce);
+    let reports = [
+        Report::Violation(over.clone()),
+        Report::Decision(decision(&over, Mode::Enforce)),
+        Report::Violation(open.clone()),
+        Report::Decision(held.clone()),
+        standing(&held),
+    ];
+    for (number, report) in (1..).zip(reports) {
+        first.report(number, report).await;
+    }
+    first.acknowledged(5).await;
+    // Under another rule there is nothing; a text that is no rule's is refused.
+    assert_eq!(forgive(&channel, "spam", "").await.unwrap().forgiven, Some(0));
+    assert_eq!(forgive(&channel, "no rule", "").await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    assert_eq!(stands(&channel).await.strikes[0].strikes, 2);
+    assert!(
+        matches!(first.order().await, Order::Forgive { rule: Some(rule), .. } if rule.as_str() == "spam")
+    );
+    second.order().await;
+
+    let done = forgive(&channel, "scan", "k").await.unwrap();
+    assert_eq!((done.forgiven, done.nodes.len()), (Some(2), 2));
+    let again = forgive(&channel, "scan", "k").await.unwrap();
+    assert_eq!((again.order, again.forgiven), (done.order, None), "asked for twice, ordered once");
+    let order = first.order().await;
+    let Order::Forgive { tenant, before, by, reason, .. } = &order else { panic!("{order:?}") };
+    let told = (tenant.as_str(), by.as_str(), reason.as_str());
+    assert_eq!(told, ("alice", "local", "the rule was wrong"));
+    assert!(*before > at(100));
+    let here = stands(&channel).await;
+    assert!(here.strikes.is_empty() && here.holds.len() == 1, "{here:?}");
+    // The other node is told of no strike any more, by whatever it was told before.
+    second.order().await;
+    place(&channel, "n2").await;
+    drop(second);
+    let (mut second, _) = Agent::greet(channel.clone(), "n2", 3).await.unwrap();
+    assert!(matches!(second.order().await, Order::Forgive { .. }), "what was not answered is sent again");
+    assert_eq!(stands(&channel).await.strikes.len(), 0);
+
+    // What a node tells only now, and was to take back, counts no more once it has.
+    place(&channel, "n1").await;
+    let late = violation("n1", 5, 1, Some(6));
+    first.report(6, Report::Violation(late.clone())).await;
+    first.report(7, Report::Decision(decision(&late, Mode::Enforce))).await;
+    first.acknowledged(7).await;
+    assert_eq!(stands(&channel).await.strikes[0].strikes, 1);
+    first.done(&order).await;
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !stands(&channel).await.strikes.is_empty() {
+        assert!(tokio::time::Instant::now() < end);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     controller.stop().await;
 }

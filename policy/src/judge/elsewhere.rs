@@ -221,6 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn strikes_are_taken_back_wherever_they_were_given_up_to_a_time_and_under_a_rule() {
+        let strikes = |rule: Option<&str>, before: u64| {
+            let mut here = judge("n2");
+            tell(&mut here, &[(0, Some(700), 1)]);
+            assert_eq!((scan(&mut here, 2_000), scan(&mut here, 4_000)), (2, 3));
+            let rule: Option<Name> = rule.map(|rule| rule.parse().unwrap());
+            here.handle_pardon(&"a".parse().unwrap(), rule.as_ref(), at(before));
+            scan(&mut here, 6_000)
+        };
+        assert_eq!(strikes(None, 5_000), 1, "all of them");
+        assert_eq!(strikes(Some("scan"), 4_000), 1);
+        assert_eq!(strikes(Some("scan"), 3_999), 2, "what came later stays");
+        assert_eq!(strikes(None, 0), 3);
+        assert_eq!(strikes(Some("spam"), 5_000), 4, "another rule's");
+        judge("n1").handle_pardon(&"nobody".parse().unwrap(), None, at(1));
+    }
+
+    #[test]
     fn what_is_seen_while_the_episode_is_open_elsewhere_belongs_to_it() {
         let mut here = judge("n2");
         tell(&mut here, &[(0, Some(700), 1), (5_000, None, 2)]);

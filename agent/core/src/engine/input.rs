@@ -6,7 +6,8 @@ use std::sync::Arc;
 use reeve_policy::judge::Standing;
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    CheckVerdict, Decision, DesiredState, Lift, Mode, Pause, Tenant, TenantId, TenantStanding, Timestamp,
+    CheckVerdict, Decision, DesiredState, Lift, Mode, Name, Pause, Tenant, TenantId, TenantStanding,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,17 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// An operator takes strikes back; see [`Engine::handle_forgive`].
+    Forgive {
+        /// Whose.
+        tenant: TenantId,
+        /// Only those under this rule.
+        rule: Option<Name>,
+        /// Those given until then.
+        before: Timestamp,
+        /// When.
+        at: Timestamp,
+    },
     /// A person released the brakes; see [`Engine::handle_release_brakes`].
     ReleaseBrakes {
         /// When.
@@ -174,6 +186,9 @@ impl Engine {
                 self.handle_relay_checked(&tenant, (verdict, is_outside), server, by, at);
             }
             Input::Verify { tenant, at } => self.handle_verify(&tenant, at),
+            Input::Forgive { tenant, rule, before, at } => {
+                self.handle_forgive(&tenant, rule.as_ref(), before, at);
+            }
             Input::ReleaseBrakes { at } => self.handle_release_brakes(at),
             Input::Pause { paused, at } => self.handle_pause(paused, at),
             Input::Lift { lift, at } => self.handle_lift(&lift, at),

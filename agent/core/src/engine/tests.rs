@@ -194,6 +194,25 @@ fn a_forgiven_tenant_has_no_strike_though_its_episode_is_long_over() {
     assert_eq!((strike_after(false), strike_after(true)), (2, 1));
 }
 
+#[test]
+fn strikes_that_are_taken_back_leave_what_holds_the_tenant() {
+    let mut engine = engine(Mode::Enforce);
+    play(&mut engine, &scan(1_000, true));
+    let held = engine.desired().measures.len();
+    assert_eq!(held, 1);
+    let (tenant, rule) = ("alice".parse().unwrap(), None);
+    engine.handle(super::Input::Forgive { tenant, rule, before: at(1_200_000), at: at(1_200_000) });
+    assert_eq!(engine.desired().measures.len(), held);
+    // What holds her is lifted by a release, which leaves strikes: there is none left.
+    engine.handle_release(&"alice".parse().unwrap(), false, at(1_200_100));
+    let outputs = play(&mut engine, &scan(1_300_000, true));
+    let strike = outputs.iter().find_map(|output| match output {
+        Output::Violation(violation) => Some(violation.strike),
+        _ => None,
+    });
+    assert_eq!(strike, Some(1));
+}
+
 /// Whether forty refused ports of one host are a scan of alice's.
 fn check_profile(policy: &str, profile: Profile, expect: bool) {
     let head = "[policy]\nname = \"p\"\nversion = 1\nextends = \"baseline\"\n";

@@ -15,8 +15,8 @@ use reeve_core::engine::{Engine, Input, Output};
 use reeve_policy::judge::BRAKE;
 use reeve_policy::language::check_tenants;
 use reeve_policy::{
-    CheckVerdict, DesiredState, Lift, LiftReason, Loss, Measure, Mode, NodeEvent, NodeEventKind, NodeHealth,
-    Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
+    CheckVerdict, DesiredState, Lift, LiftReason, Loss, Measure, Mode, Name, NodeEvent, NodeEventKind,
+    NodeHealth, Order, OrderFailure, OrderId, Pause, PolicyVersion, Report, Tenant, TenantId, Timestamp,
 };
 
 pub(super) use log::behind;
@@ -421,6 +421,13 @@ impl Sensor {
             }
             Order::Pause { id, scope, pause, lift } => self.take_pause(id, scope, pause, lift, now),
             Order::Resume { id, scope, by, reason } => self.take_resume(id, scope, &by, &reason, now),
+            Order::Forgive { id, tenant, rule, before, by, reason } => {
+                let under = rule.as_ref().map_or("every rule", Name::as_str);
+                tracing::info!(order = %id, %tenant, under, %before, by, reason, "an operator takes strikes back");
+                self.core.handle(Input::Forgive { tenant, rule, before, at: engine_time(now) });
+                self.awaiting.push(id);
+                self.changed = true;
+            }
             Order::ReleaseBrakes { id, by, reason } => {
                 self.release_brakes(&by, &reason);
                 self.awaiting.push(id);

@@ -85,6 +85,7 @@ pub const RULES: &[(&str, Rule)] = &[
     // It holds nobody, and what it permits is taken back as easily.
     ("/reeve.operator.v1.StandingService/CreateExemption", Rule::Never),
     ("/reeve.operator.v1.StandingService/RevokeExemption", Rule::Never),
+    ("/reeve.operator.v1.StandingService/ForgiveStrikes", Rule::Never),
 ];
 
 /// The rule of a method.

@@ -141,6 +141,7 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.StandingService/CreateExemption", Kind::Act),
     ("/reeve.operator.v1.StandingService/ListExemptions", Kind::Plain),
     ("/reeve.operator.v1.StandingService/RevokeExemption", Kind::Act),
+    ("/reeve.operator.v1.StandingService/ForgiveStrikes", Kind::Act),
     ("/reeve.operator.v1.StandingService/GetStanding", Kind::Plain),
 ];
 

@@ -125,6 +125,7 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.StandingService/CreateExemption", ORDERERS),
     ("/reeve.operator.v1.StandingService/ListExemptions", READERS),
     ("/reeve.operator.v1.StandingService/RevokeExemption", ORDERERS),
+    ("/reeve.operator.v1.StandingService/ForgiveStrikes", ORDERERS),
     ("/reeve.operator.v1.StandingService/GetStanding", READERS),
 ];
 

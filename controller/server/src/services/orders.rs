@@ -11,8 +11,9 @@ use reeve_policy::{
     TenantId, Timestamp, Until,
 };
 use reeve_proto::operator::v1::{
-    ImposeRequest, ImposeResponse, NodeOrder, PaidRequest, PaidResponse, ReleaseRequest, ReleaseResponse,
-    SuspendRequest, SuspendResponse, VerifyRequest, VerifyResponse, node_order,
+    ForgiveStrikesRequest, ForgiveStrikesResponse, ImposeRequest, ImposeResponse, NodeOrder, PaidRequest,
+    PaidResponse, ReleaseRequest, ReleaseResponse, SuspendRequest, SuspendResponse, VerifyRequest,
+    VerifyResponse, node_order,
 };
 use reeve_proto::types::v1::Action as WireAction;
 use tokio::sync::broadcast;
@@ -24,7 +25,7 @@ use crate::clock;
 use crate::events::What;
 use crate::refusal::Reason;
 use crate::store::OrderRow;
-use crate::store::write::{OrderTaken, Requested, VerifyAsked};
+use crate::store::write::{ForgiveAsked, OrderTaken, Requested, VerifyAsked};
 use crate::writer::Job;
 
 /// How long an answer waits for the nodes.
@@ -219,6 +220,28 @@ pub(super) async fn release(
 /// What a release says, to tell it from others.
 pub(super) fn meaning_of_release(tenant: &TenantId, forgive: bool, reason: &str) -> String {
     format!("release{} {tenant} {reason}", if forgive { " forgive" } else { "" })
+}
+
+/// Takes a tenant's strikes back.
+pub(super) async fn forgive(
+    house: &House,
+    operator: Name,
+    request: ForgiveStrikesRequest,
+) -> Result<ForgiveStrikesResponse, Status> {
+    let tenant = tenant(&request.tenant)?;
+    let rule: Option<Name> = super::operator::parsed("rule", &request.rule)?;
+    check_reason(&request.reason, true)?;
+    check_key(&request.idempotency_key)?;
+    let meaning = format!("forgive {tenant} {} {}", request.rule, request.reason);
+    let requested = Requested { key: request.idempotency_key, meaning };
+    let (id, by, reason) = (OrderId(new_key(clock::now())), operator.to_string(), request.reason);
+    let asked = Box::new(ForgiveAsked { id, tenant, rule, by, reason });
+    let mut events = house.events.subscribe();
+    let done = house.writer.ask(|reply| Job::Forgive { requested, asked, reply });
+    let (done, forgiven) = done.await.map_err(unwritable)?;
+    let (id, _) = taken(done, &request.tenant)?;
+    let nodes = outcome(house, &id, request.wait, &mut events).await?;
+    Ok(ForgiveStrikesResponse { order: id.to_string(), nodes, forgiven })
 }
 
 /// Has a tenant's mail server asked whether it is an open relay still, or passes on what the operator was told by it.

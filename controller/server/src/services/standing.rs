@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use reeve_policy::{Name, Timestamp};
 use reeve_proto::operator::v1::standing_service_server::StandingService;
 use reeve_proto::operator::v1::{
-    CreateExemptionRequest, CreateExemptionResponse, GetStandingRequest, GetStandingResponse,
-    ListExemptionsRequest, ListExemptionsResponse, RevokeExemptionRequest, RevokeExemptionResponse,
-    StandingExemption, StandingHold, StrikeOnNode, StrikesByRule,
+    CreateExemptionRequest, CreateExemptionResponse, ForgiveStrikesRequest, ForgiveStrikesResponse,
+    GetStandingRequest, GetStandingResponse, ListExemptionsRequest, ListExemptionsResponse,
+    RevokeExemptionRequest, RevokeExemptionResponse, StandingExemption, StandingHold, StrikeOnNode,
+    StrikesByRule,
 };
 use reeve_proto::time_to_wire;
 use tonic::{Request, Response, Status};
 
-use super::orders::tenant;
+use super::orders::{self, tenant};
 use super::status::state_to_wire;
 use super::{House, exemptions, no_tenant};
 use crate::clock;
@@ -50,6 +51,16 @@ impl StandingService for Service {
         let operator = self.0.protection.operator(&request)?;
         let exemption = Some(exemptions::revoke(&self.0, operator, request.into_inner()).await?);
         Ok(Response::new(RevokeExemptionResponse { exemption }))
+    }
+
+    async fn forgive_strikes(
+        &self,
+        request: Request<ForgiveStrikesRequest>,
+    ) -> Result<Response<ForgiveStrikesResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let request = request.into_inner();
+        tracing::info!(%operator, tenant = request.tenant, rule = request.rule, reason = request.reason, "an operator takes strikes back");
+        orders::forgive(&self.0, operator, request).await.map(Response::new)
     }
 
     async fn get_standing(

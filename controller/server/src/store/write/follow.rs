@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use reeve_policy::{Decision, LiftReason, Mode, NodeId, Origin, TenantId, TenantStanding, Timestamp};
+use reeve_policy::{Decision, LiftReason, Mode, Name, NodeId, Origin, TenantId, TenantStanding, Timestamp};
 
 use super::super::row::{Body, name, nanos, time, uncount};
 use super::super::{Connection, StoreError};
@@ -164,6 +164,26 @@ pub(super) async fn forgive(conn: &mut Connection, tenant: &TenantId) -> Result<
          WHERE m.tenant = $1 AND m.lifted IS NULL AND d.violation IS NOT NULL))",
     )
     .bind(tenant.as_str())
+    .execute(conn)
+    .await?;
+    Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
+}
+
+/// Takes back a tenant's strikes, under one rule or under all; of one node's those given `until` then. How many.
+pub(super) async fn pardon(
+    conn: &mut Connection,
+    tenant: &TenantId,
+    rule: Option<&Name>,
+    node: Option<(&NodeId, Timestamp)>,
+) -> Result<u32, StoreError> {
+    let done = sqlx::query(
+        "UPDATE violations SET counts = 0 WHERE tenant = $1 AND counts = 1 AND ($2 = '' OR rule = $2) \
+         AND ($3 = '' OR (node = $3 AND opened <= $4))",
+    )
+    .bind(tenant.as_str())
+    .bind(rule.map_or("", Name::as_str))
+    .bind(node.map_or("", |(node, _)| node.as_str()))
+    .bind(node.map_or(0, |(_, until)| nanos(until)))
     .execute(conn)
     .await?;
     Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))

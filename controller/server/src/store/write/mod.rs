@@ -36,8 +36,8 @@ pub use greet::{Greeting, greet, saw};
 pub use holds::{HoldAsked, hold};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
-    LiftAsked, LiftTaken, OrderTaken, PaidFor, Released, Requested, lift, order_result, paid, release,
-    release_brakes, suspend,
+    ForgiveAsked, LiftAsked, LiftTaken, OrderTaken, PaidFor, Released, Requested, forgive, lift,
+    order_result, paid, release, release_brakes, suspend,
 };
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};

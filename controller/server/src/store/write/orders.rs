@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, Lift, Measure, NodeId, Order, OrderFailure, OrderId, OrderResult, PauseScope,
+    Decision, DecisionId, Lift, Measure, Name, NodeId, Order, OrderFailure, OrderId, OrderResult, PauseScope,
     PolicyVersion, TenantId, Timestamp, Until, Violation, ViolationState,
 };
 
@@ -245,6 +245,49 @@ pub(super) async fn release_one(
     insert_for_all(conn, id, &order, About::Tenant(tenant, None), effects.now).await?;
     effects.ordered.extend(nodes.iter().cloned());
     Ok(Some(Released { ended, forgiven }))
+}
+
+/// Strikes to be taken back.
+#[derive(Clone, Debug)]
+pub struct ForgiveAsked {
+    /// The order's key.
+    pub id: OrderId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Only those under this rule.
+    pub rule: Option<Name>,
+    /// Who asks.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Takes a tenant's strikes back, and orders every node to. How many the controller knew of, of a request that is new.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn forgive(
+    conn: &mut Connection,
+    requested: &Requested,
+    asked: &ForgiveAsked,
+    effects: &mut Effects,
+) -> Result<(OrderTaken, Option<u32>), StoreError> {
+    if let Some(taken) = repeated(conn, requested).await? {
+        return Ok((taken, None));
+    }
+    let ForgiveAsked { id, tenant, rule, by, reason } = asked.clone();
+    if !is_tenant(conn, &tenant).await? && !is_held(conn, &tenant).await? {
+        return Ok((OrderTaken::UnknownTenant, None));
+    }
+    let forgiven = follow::pardon(conn, &tenant, rule.as_ref(), None).await?;
+    effects.touched.insert(tenant.clone());
+    // What was seen a moment ago may be of later, by the clock of whoever saw it.
+    let before = effects.now + follow::SKEW;
+    let order = Order::Forgive { id: id.clone(), tenant: tenant.clone(), rule, before, by, reason };
+    insert_for_all(conn, &id, &order, About::Tenant(&tenant, None), effects.now).await?;
+    effects.ordered.extend(nodes(conn).await?);
+    remember(conn, requested, &id, None, effects.now).await?;
+    Ok((OrderTaken::Ordered { id, decision: None }, Some(forgiven)))
 }
 
 /// Orders on every node that what holds a tenant until an invoice is paid is lifted, and takes back the operators' decisions behind it; what
@@ -510,6 +553,15 @@ pub async fn order_result(
             if result.result.is_ok() {
                 lift_all(conn, node, tenant, result.at, ends_by_release, effects).await?;
                 close_open(conn, node, tenant, result.at, effects).await?;
+            }
+            Some(tenant.clone())
+        }
+        Order::Forgive { tenant, rule, before, .. } => {
+            if result.result.is_ok() {
+                // A node that was away may have told of some since that the order takes back.
+                let until = (*before).min(result.at);
+                follow::pardon(conn, tenant, rule.as_ref(), Some((node, until))).await?;
+                effects.touched.insert(tenant.clone());
             }
             Some(tenant.clone())
         }
