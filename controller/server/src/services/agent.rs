@@ -145,6 +145,8 @@ impl Session {
         // What is to be written, and waits for room. Meanwhile nothing more is read, and orders go out all the same.
         let mut waiting: Option<Job> = None;
         let writer = self.house.writer.clone();
+        // One place in the queue for room, kept while other things are done.
+        let mut room = std::pin::pin!(writer.room());
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.reset();
         self.place.wake.notify_one();
@@ -155,14 +157,17 @@ impl Session {
                     Some(Err(_)) => Err(Status::unavailable("the connection broke off")),
                     None => Err(Status::cancelled("the agent hung up")),
                 },
-                room = writer.room(), if waiting.is_some() => match (room, waiting.take()) {
-                    (Ok(room), Some(job)) => {
-                        room.send(job);
-                        Ok(())
+                found = room.as_mut(), if waiting.is_some() => {
+                    room.set(writer.room());
+                    match (found, waiting.take()) {
+                        (Ok(found), Some(job)) => {
+                            found.send(job);
+                            Ok(())
+                        }
+                        (Err(error), _) => Err(unwritable(error)),
+                        (_, None) => Ok(()),
                     }
-                    (Err(error), _) => Err(unwritable(error)),
-                    (_, None) => Ok(()),
-                },
+                }
                 Ok(()) = progress.changed() => {
                     let Progress { acknowledged, is_broken } = *progress.borrow_and_update();
                     if is_broken {
