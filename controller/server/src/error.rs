@@ -37,6 +37,9 @@ pub enum ControllerError {
         /// The folder.
         dir: PathBuf,
     },
+    /// The machine has no more threads.
+    #[error("no thread could be started for the writer: {0}")]
+    Thread(#[source] std::io::Error),
     /// Another controller uses the folder.
     #[error("{path} is in use by a running controller", path = path.display())]
     InUse {
@@ -152,7 +155,7 @@ impl ControllerError {
             Self::AuditKey(KeyError::File { source, .. }) => of_io(source, 74),
             Self::AuditKey(KeyError::Key { .. }) => 78,
             Self::AuditKey(KeyError::Random) | Self::Vault(VaultError::Random) => 1,
-            Self::Signal(_) | Self::Reflection { .. } => 1,
+            Self::Signal(_) | Self::Thread(_) | Self::Reflection { .. } => 1,
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::services::status::Desk;
 use crate::services::{self, House};
 use crate::store::{Store, secrets};
 use crate::streams::Streams;
-use crate::writer::{Job, Task};
+use crate::writer::{Job, Task, Thread};
 
 /// A peer that answers no keep-alive for this long is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -136,7 +136,7 @@ impl Controller {
             Task::new(writing, Arc::clone(&directory), events.clone(), streams.clone(), book.clone()).await?;
         let (health, pulse) = (Health::new().await, task.pulse());
         let listening = tokio::spawn(task.listen());
-        let writing = tokio::spawn(task.run());
+        let writing = Thread::start(task).map_err(ControllerError::Thread)?;
         let leaving = writer.clone();
         let keeping = tokio::spawn(retention::keep(self.config.settings.retention, writer.clone()));
         let metrics = Metrics::default();
@@ -268,7 +268,7 @@ impl Controller {
         let _ = tokio::time::timeout(FAREWELL, leaving.ask(|reply| Job::Leave { reply })).await;
         store.close().await;
         // Sessions hold the way to the writer; what they hand over now is not acknowledged and comes again.
-        writing.abort();
+        writing.stop().await;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@
 
 mod pulse;
 mod task;
+mod thread;
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
@@ -28,15 +29,16 @@ use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, BatchTaken, DeleteAsked, DeleteTaken, Effects, ForgiveAsked, GrantAsked, GrantTaken,
-    Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor,
-    ReleaseAsked, Released, Requested, RevokeAsked, RolloutAsked, RolloutTaken, Upload, UploadTaken,
+    self, Asked, BatchTaken, Cursors, DeleteAsked, DeleteTaken, Effects, ForgiveAsked, GrantAsked,
+    GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
+    PaidFor, ReleaseAsked, Released, Requested, RevokeAsked, RolloutAsked, RolloutTaken, Upload, UploadTaken,
     VerifyAsked,
 };
 use crate::store::{Connection, GrantRow, StoreError, access, audit};
 
 pub(crate) use pulse::Pulse;
 pub(crate) use task::Task;
+pub(crate) use thread::Thread;
 
 /// Why a job was not done.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -324,6 +326,14 @@ impl Job {
         )
     }
 
+    /// The node whose report it is.
+    fn reporter(&self) -> Option<&NodeId> {
+        match self {
+            Self::Report(numbered) => Some(&numbered.node),
+            _ => None,
+        }
+    }
+
     /// What could not be stored is not acknowledged, and nothing after it by the same stream.
     fn give_up(&self) {
         if let Self::Report(numbered) = self {
@@ -482,11 +492,12 @@ async fn run(
     conn: &mut Connection,
     job: &mut Job,
     own: &str,
+    cursors: &mut Cursors,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     match job {
-        Job::Greet { hello, reply } => reply.put(write::greet(conn, hello, effects).await),
-        Job::Report(numbered) => store_report(conn, numbered, effects).await,
+        Job::Greet { hello, reply } => reply.put(write::greet(conn, hello, cursors, effects).await),
+        Job::Report(numbered) => store_report(conn, numbered, cursors, effects).await,
         Job::OrderResult { node, result } => write::order_result(conn, node, result, effects).await,
         Job::Saw { node } => write::saw(conn, node, effects.now).await,
         Job::Import { tenants, method, is_dry, reply } => {
@@ -561,7 +572,7 @@ async fn run(
         Job::Probe { reply } => reply.put(Ok(())),
         Job::Claimed { claim, is_lost, job } => {
             *is_lost = !approvals::claim(conn, claim, effects.now).await?;
-            if *is_lost { Ok(()) } else { Box::pin(run(conn, job, own, effects)).await }
+            if *is_lost { Ok(()) } else { Box::pin(run(conn, job, own, cursors, effects)).await }
         }
         Job::Keep { asked, seal, reply } => reply.put(approvals::keep(conn, asked, seal).await),
         Job::Reject { decided, reply } => reply.put(approvals::reject(conn, decided, effects.now).await),
@@ -594,12 +605,10 @@ async fn import(
         reply.refuse(WriteError::Clash(clash.to_string()));
         return Ok(());
     }
-    let mut held = Vec::new();
-    for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
-        if !write::standing(conn, id, &effects.desk).await?.held.is_empty() {
-            held.push(id.to_string());
-        }
-    }
+    let gone: Vec<&TenantId> = current.all().keys().filter(|id| !wanted.contains_key(*id)).collect();
+    let standings = write::standings(conn, &gone, &effects.desk).await?;
+    let held = standings.iter().filter(|(_, standing)| !standing.held.is_empty());
+    let held: Vec<&str> = held.map(|(id, _)| id.as_str()).collect();
     if !held.is_empty() {
         reply.refuse(WriteError::Held(held.join(", ")));
         return Ok(());
@@ -612,18 +621,18 @@ async fn import(
 async fn store_report(
     conn: &mut Connection,
     numbered: &Numbered,
+    cursors: &mut Cursors,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let Numbered { node, epoch, sequence, report, .. } = numbered;
-    if numbered.progress.borrow().is_broken || *sequence <= write::cursor(conn, node, *epoch).await? {
+    if numbered.progress.borrow().is_broken || *sequence <= cursors.of(conn, node, *epoch).await? {
         return Ok(());
     }
-    if numbered.is_refused {
-        tracing::warn!(%node, sequence, "a report that the database does not take was thrown away");
-        write::refuse(conn, node).await?;
-        return write::set_cursor(conn, node, *epoch, *sequence, effects.now).await;
-    }
     match report {
+        _ if numbered.is_refused => {
+            tracing::warn!(%node, sequence, "a report that the database does not take was thrown away");
+            write::refuse(conn, node).await?;
+        }
         Ok(report) => {
             if let Err(refusal) = write::report(conn, node, report, effects).await? {
                 tracing::warn!(%node, sequence, %refusal, "a report was thrown away");
@@ -635,5 +644,6 @@ async fn store_report(
             write::refuse(conn, node).await?;
         }
     }
-    write::set_cursor(conn, node, *epoch, *sequence, effects.now).await
+    cursors.advance(node, *epoch, *sequence);
+    Ok(())
 }

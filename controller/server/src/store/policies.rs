@@ -3,7 +3,7 @@
 //! Those that were read are kept in memory; reading one again costs more than all the words in it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reeve_policy::language::Policy;
 use reeve_policy::{Decision, NodeId, Origin, Timestamp};
@@ -18,9 +18,28 @@ const IN_MEMORY: usize = 64;
 /// What is there without any node: words of our own, to the tenant alone.
 const STAND_IN: &str = "baseline";
 
-/// Policies that were read, by their key in the database; `None` for one that could not be.
+/// Policies that were read.
 #[derive(Clone, Debug, Default)]
-pub struct Policies(Arc<Mutex<BTreeMap<i64, Option<Arc<Policy>>>>>);
+pub struct Policies(Arc<Mutex<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// By their key in the database; `None` for one that could not be read.
+    read: BTreeMap<i64, Option<Arc<Policy>>>,
+    /// Those that are compiled in, by name.
+    presets: BTreeMap<String, Arc<Policy>>,
+    /// What nodes have under a name and a version, as far as a transaction has asked.
+    named: BTreeMap<(String, u32), Named>,
+}
+
+/// What nodes have under one name and version.
+#[derive(Clone, Copy, Debug)]
+enum Named {
+    Nothing,
+    One(i64),
+    /// Texts that differ, though their names and versions do not.
+    Several,
+}
 
 /// Takes note of the policy that a node tells of.
 ///
@@ -88,7 +107,16 @@ pub(super) async fn take(
 impl Policies {
     /// Reads each again when it is needed next.
     pub(crate) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.memory() = Memory::default();
+    }
+
+    /// Asks again what nodes have when that is needed next: another transaction begins, or a node told of a policy.
+    pub(crate) fn forget_names(&self) {
+        self.memory().named.clear();
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The policy that a decision was made by, as the node that made it told it, or another one; for a person's, and where nobody told of it, the
@@ -103,23 +131,18 @@ impl Policies {
         node: Option<&NodeId>,
     ) -> Result<Arc<Policy>, StoreError> {
         if let Origin::Policy { policy, version, .. } = &decision.origin {
-            let found: Option<(i64,)> = sqlx::query_as(
-                "SELECT p.id FROM policies p JOIN node_policies n ON n.policy = p.id \
-                 WHERE p.name = $1 AND p.version = $2 ORDER BY (n.node = $3) DESC, n.told DESC, p.id DESC LIMIT 1",
-            )
-            .bind(policy.as_str())
-            .bind(i64::from(*version))
-            .bind(node.map_or("", |node| node.as_str()))
-            .fetch_optional(&mut *conn)
-            .await?;
-            if let Some((id,)) = found
+            let id = match self.named(conn, policy.as_str(), *version).await? {
+                Named::Nothing => None,
+                Named::One(id) => Some(id),
+                Named::Several => told_last(conn, policy.as_str(), *version, node).await?,
+            };
+            if let Some(id) = id
                 && let Some(policy) = self.read(conn, id).await?
             {
                 return Ok(policy);
             }
-            if let Some(preset) = Policy::preset(policy.as_str()).filter(|preset| preset.version == *version)
-            {
-                return Ok(Arc::new(preset));
+            if let Some(preset) = self.preset(policy.as_str()).filter(|preset| preset.version == *version) {
+                return Ok(preset);
             }
         }
         self.latest(conn, node).await
@@ -144,21 +167,75 @@ impl Policies {
             Some((id,)) => self.read(conn, id).await?,
             None => None,
         };
-        Ok(known.unwrap_or_else(|| Arc::new(Policy::preset(STAND_IN).expect("it is compiled in"))))
+        Ok(known.unwrap_or_else(|| self.preset(STAND_IN).expect("it is compiled in")))
+    }
+
+    /// One that is compiled in, read once.
+    fn preset(&self, name: &str) -> Option<Arc<Policy>> {
+        let mut memory = self.memory();
+        if let Some(known) = memory.presets.get(name) {
+            return Some(Arc::clone(known));
+        }
+        let preset = Arc::new(Policy::preset(name)?);
+        memory.presets.insert(name.to_owned(), Arc::clone(&preset));
+        Some(preset)
+    }
+
+    async fn named(&self, conn: &mut Connection, name: &str, version: u32) -> Result<Named, StoreError> {
+        let key = (name.to_owned(), version);
+        if let Some(known) = self.memory().named.get(&key) {
+            return Ok(*known);
+        }
+        let found: Vec<(i64,)> =
+            sqlx::query_as("SELECT id FROM policies WHERE name = $1 AND version = $2 LIMIT 2")
+                .bind(name)
+                .bind(i64::from(version))
+                .fetch_all(conn)
+                .await?;
+        let named = match found.as_slice() {
+            [] => Named::Nothing,
+            [(id,)] => Named::One(*id),
+            _ => Named::Several,
+        };
+        let mut memory = self.memory();
+        // A node may tell of any number of names.
+        if memory.named.len() < IN_MEMORY {
+            memory.named.insert(key, named);
+        }
+        Ok(named)
     }
 
     async fn read(&self, conn: &mut Connection, id: i64) -> Result<Option<Arc<Policy>>, StoreError> {
-        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+        if let Some(known) = self.memory().read.get(&id) {
             return Ok(known.clone());
         }
         let row: Option<(String,)> =
             sqlx::query_as("SELECT body FROM policies WHERE id = $1").bind(id).fetch_optional(conn).await?;
         let policy = row.and_then(|(body,)| Policy::parse("policy", &body).ok()).map(Arc::new);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= IN_MEMORY {
-            known.clear();
+        let read = &mut self.memory().read;
+        if read.len() >= IN_MEMORY {
+            read.clear();
         }
-        known.insert(id, policy.clone());
+        read.insert(id, policy.clone());
         Ok(policy)
     }
+}
+
+/// Of texts that differ though their names and versions do not, the one that a node told of, or that was told of last.
+async fn told_last(
+    conn: &mut Connection,
+    name: &str,
+    version: u32,
+    node: Option<&NodeId>,
+) -> Result<Option<i64>, StoreError> {
+    let found: Option<(i64,)> = sqlx::query_as(
+        "SELECT p.id FROM policies p JOIN node_policies n ON n.policy = p.id \
+         WHERE p.name = $1 AND p.version = $2 ORDER BY (n.node = $3) DESC, n.told DESC, p.id DESC LIMIT 1",
+    )
+    .bind(name)
+    .bind(i64::from(version))
+    .bind(node.map_or("", |node| node.as_str()))
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.map(|(id,)| id))
 }

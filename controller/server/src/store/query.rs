@@ -55,6 +55,18 @@ impl Select {
         self
     }
 
+    /// Goes on with a list of values in brackets; of none, nothing is in it. The last is repeated until there is a power of two of them: few
+    /// lengths are few statements for the engine to prepare.
+    pub fn push_list<'t>(&mut self, values: impl ExactSizeIterator<Item = &'t str>) -> &mut Self {
+        let mut last = "";
+        let places = values.len().next_power_of_two();
+        for (place, value) in values.map(Some).chain(std::iter::repeat(None)).take(places).enumerate() {
+            last = value.unwrap_or(last);
+            self.push(if place == 0 { "(" } else { ", " }).push_bind(last);
+        }
+        self.push(")")
+    }
+
     /// Goes on with what a list is filtered by, as one condition.
     fn filter(&mut self, filter: &Filter, fields: &'static [Field]) {
         match filter {
@@ -116,6 +128,18 @@ impl Select {
             self.push(by).push(way).push(", ");
         }
         self.push(key).push(way).push(" LIMIT ").push_bind(i64::from(plan.size) + 1)
+    }
+
+    /// Carries it out, where it gives no rows.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn execute<'c>(self, conn: impl Executor<'c, Database = Any>) -> Result<(), StoreError> {
+        if let Some(error) = self.failed {
+            return Err(error.into());
+        }
+        sqlx::query_with(AssertSqlSafe(self.text), self.values).execute(conn).await?;
+        Ok(())
     }
 
     /// Asks, and gives every row.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use reeve_policy::notice::{Explained, Office};
 use reeve_policy::{
-    Action, Alert, Decision, DecisionId, Dossier, Evidence, Lift, Measure, MeasureCounters, Month, NodeEvent,
-    NodeHealth, NodeId, Notice, Order, OrderId, Pause, RelayChecked, Tenant, TenantId, Timestamp, Violation,
-    ViolationId, ViolationState,
+    Action, Alert, Class, Decision, DecisionId, Dossier, Evidence, Lift, Measure, MeasureCounters, Month,
+    NodeEvent, NodeHealth, NodeId, Notice, Order, OrderId, Pause, RelayChecked, Tenant, TenantId, Timestamp,
+    Violation, ViolationId, ViolationState,
 };
 
 use super::query::{Select, total};
@@ -17,6 +17,9 @@ use super::write::pauses;
 use super::{Connection, Policies, Store, StoreError};
 use crate::directory::{Held, Paused, Records, Rollout, Snapshot, Standing, Standings, Tenants};
 use crate::listing::Plan;
+
+/// Of how many tenants one statement asks.
+pub(super) const TOGETHER: usize = 128;
 
 /// Which violations to list.
 #[derive(Clone, Debug)]
@@ -162,54 +165,66 @@ impl OrderRow {
     }
 }
 
-/// One tenant's standing.
-pub(super) async fn standing(
+/// Where some tenants stand, by tenant: of those that nothing holds, nothing.
+pub(super) async fn standings(
     conn: &mut Connection,
-    tenant: &TenantId,
+    tenants: &[&TenantId],
     desk: &Desk,
-) -> Result<Standing, StoreError> {
-    let measures: Vec<(String, i64, Vec<u8>)> =
-        sqlx::query_as("SELECT node, since, body FROM measures WHERE tenant = $1 AND lifted IS NULL")
-            .bind(tenant.as_str())
-            .fetch_all(&mut *conn)
-            .await?;
-    let decided: Vec<(Vec<u8>,)> = sqlx::query_as(
-        "SELECT d.body FROM violations v JOIN decisions d ON d.violation = v.id \
-         WHERE v.tenant = $1 AND v.state = 'open' ORDER BY d.made, d.id",
-    )
-    .bind(tenant.as_str())
-    .fetch_all(&mut *conn)
-    .await?;
-    let held = measures.into_iter().map(|(node, since, body)| {
-        Ok(Held { node: name("node", &node)?, measure: Body::decode(&body)?, since: time(since) })
-    });
-    let held: Vec<Held> = held.collect::<Result<_, StoreError>>()?;
-    let decided = decided.into_iter().map(|(body,)| Decision::decode(&body));
-    let decided: Vec<Decision> = decided
-        .filter(|decision| decision.as_ref().map_or(true, |decision| decision.action > Action::Observe))
-        .collect::<Result<_, _>>()?;
-    let mut words = BTreeMap::new();
-    let all = held.iter().map(|held| (&held.measure.decision, held.measure.expires));
-    for (decision, ends) in all.chain(decided.iter().map(|decision| (decision, None))) {
-        if !words.contains_key(&decision.id) {
-            words.insert(decision.id.clone(), explained(conn, decision, ends, desk).await?);
+) -> Result<BTreeMap<TenantId, Standing>, StoreError> {
+    type Classed<T> = Vec<(T, Option<Class>)>;
+    type Row = (String, String, i64, Vec<u8>, Option<String>);
+    let mut all: BTreeMap<TenantId, (Classed<Held>, Classed<Decision>)> = BTreeMap::new();
+    let class_of = |class: Option<String>| class.and_then(|class| class.parse().ok());
+    for some in tenants.chunks(TOGETHER) {
+        let mut query = Select::new(
+            "SELECT m.tenant, m.node, m.since, m.body, d.class FROM measures m LEFT JOIN decisions d ON d.id = m.decision \
+             WHERE m.lifted IS NULL AND m.tenant IN ",
+        );
+        query.push_list(some.iter().map(|tenant| tenant.as_str())).push(" ORDER BY m.node, m.decision");
+        for (tenant, node, since, body, class) in query.fetch_all::<Row>(&mut *conn).await? {
+            let held = Held { node: name("node", &node)?, measure: Body::decode(&body)?, since: time(since) };
+            all.entry(name("tenant", &tenant)?).or_default().0.push((held, class_of(class)));
+        }
+        let mut query = Select::new(
+            "SELECT v.tenant, d.body, d.class FROM violations v JOIN decisions d ON d.violation = v.id \
+             WHERE v.state = 'open' AND v.tenant IN ",
+        );
+        query.push_list(some.iter().map(|tenant| tenant.as_str())).push(" ORDER BY d.made, d.id");
+        let rows: Vec<(String, Vec<u8>, Option<String>)> = query.fetch_all(&mut *conn).await?;
+        for (tenant, body, class) in rows {
+            let decision = Decision::decode(&body)?;
+            if decision.action > Action::Observe {
+                all.entry(name("tenant", &tenant)?).or_default().1.push((decision, class_of(class)));
+            }
         }
     }
-    Ok(Standing { held, decided, words })
+    let mut standings = BTreeMap::new();
+    for (tenant, (held, decided)) in all {
+        let mut words = BTreeMap::new();
+        let standing =
+            held.iter().map(|(held, class)| (&held.measure.decision, *class, held.measure.expires));
+        for (decision, class, ends) in
+            standing.chain(decided.iter().map(|(decision, class)| (decision, *class, None)))
+        {
+            if !words.contains_key(&decision.id) {
+                words.insert(decision.id.clone(), explained(conn, decision, class, ends, desk).await?);
+            }
+        }
+        let held = held.into_iter().map(|(held, _)| held).collect();
+        let decided = decided.into_iter().map(|(decision, _)| decision).collect();
+        standings.insert(tenant, Standing { held, decided, words });
+    }
+    Ok(standings)
 }
 
 /// Why a tenant stands where a decision leaves it, in its own language.
 async fn explained(
     conn: &mut Connection,
     decision: &Decision,
+    class: Option<Class>,
     ends: Option<Timestamp>,
     desk: &Desk,
 ) -> Result<Explained, StoreError> {
-    let class: Option<(Option<String>,)> = sqlx::query_as("SELECT class FROM decisions WHERE id = $1")
-        .bind(decision.id.0.as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
-    let class = class.and_then(|(class,)| class?.parse().ok());
     let policy = desk.policies.behind(conn, decision, None).await?;
     let find = |id: &TenantId| desk.people.by_id(id).map(|tenant| &**tenant);
     Ok(Office { policy: &policy, tenants: &find }.explain(decision, class, ends))
@@ -240,23 +255,23 @@ pub(crate) async fn snapshot(conn: &mut Connection, policies: &Policies) -> Resu
     )
     .fetch_all(&mut *conn)
     .await?;
-    let mut standings = Standings::default();
-    for (tenant,) in held_against {
-        let tenant = name("tenant", &tenant)?;
-        let standing = standing(conn, &tenant, &desk).await?;
+    let held_against: Vec<TenantId> =
+        held_against.iter().map(|(tenant,)| name("tenant", tenant)).collect::<Result<_, _>>()?;
+    let mut all = Standings::default();
+    for (tenant, standing) in standings(conn, &held_against.iter().collect::<Vec<_>>(), &desk).await? {
         if !standing.is_empty() {
-            standings.insert(tenant, Arc::new(standing));
+            all.insert(tenant, Arc::new(standing));
         }
     }
     let paused = Arc::new(paused(conn).await?);
     let rollout = Arc::new(super::rollout::rollout(conn, &Rollout::default()).await?);
     let now = crate::clock::now();
     let mut records = Records::default();
-    for tenant in super::write::followed(conn, now).await? {
-        let record = super::write::record(conn, &tenant, now).await?;
+    let followed = super::write::followed(conn, now).await?;
+    for (tenant, record) in super::write::records(conn, &followed.iter().collect::<Vec<_>>(), now).await? {
         records.set(&people, tenant, record);
     }
-    Ok(Snapshot { tenants: people, standings, records: Arc::new(records), paused, rollout })
+    Ok(Snapshot { tenants: people, standings: all, records: Arc::new(records), paused, rollout })
 }
 
 /// Where policy takes no new measure.
@@ -564,13 +579,8 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn orders_pending(&self, nodes: &[NodeId]) -> Result<Vec<(NodeId, Order)>, StoreError> {
-        let mut query = Select::new("SELECT node, body FROM orders WHERE state = 'pending' AND node IN (");
-        // Few lengths are few statements for the engine to prepare.
-        for place in 0..nodes.len().next_power_of_two() {
-            query.push(if place == 0 { "" } else { ", " });
-            query.push_bind(nodes.get(place).or(nodes.last()).map_or("", |node| node.as_str()));
-        }
-        query.push(") ORDER BY node, created, id");
+        let mut query = Select::new("SELECT node, body FROM orders WHERE state = 'pending' AND node IN ");
+        query.push_list(nodes.iter().map(|node| node.as_str())).push(" ORDER BY node, created, id");
         let rows: Vec<(String, Vec<u8>)> = query.fetch_all(&self.readers).await?;
         rows.iter().map(|(node, body)| Ok((name("node", node)?, Order::decode(body)?))).collect()
     }

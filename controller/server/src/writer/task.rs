@@ -17,7 +17,7 @@ use crate::clock;
 use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
 use crate::store::share::{self, Change, Heard};
-use crate::store::write::{self, Desk, Effects};
+use crate::store::write::{self, Cursors, Desk, Effects};
 use crate::store::{Connection, Policies, StoreError, Writing, access};
 use crate::streams::Streams;
 
@@ -129,6 +129,8 @@ impl Task {
 
     /// Works until every way to it is gone.
     pub async fn run(mut self) {
+        // The connection is to be heard by the runtime that waits for it.
+        self.writing.drop_connection();
         let mut batch = Vec::with_capacity(BATCH);
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -210,6 +212,7 @@ impl Task {
         failed: &mut [Option<WriteError>],
     ) -> Result<Committed, StoreError> {
         let (is_shared, listens) = (self.writing.is_shared(), self.writing.listens());
+        self.policies.forget_names();
         let mut transaction = self.writing.connection().await?.begin().await?;
         let conn = &mut *transaction;
         let number = share::number(conn).await?;
@@ -238,14 +241,24 @@ impl Task {
         let access = access_of(conn, &theirs).await?;
         refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
         let mut effects = Effects::new(theirs.now, theirs.desk.clone());
+        let mut cursors = Cursors::default();
+        if !is_careful {
+            cursors.read(conn, jobs.iter().filter_map(Job::reporter)).await?;
+        }
         for (job, failed) in jobs.iter_mut().zip(failed) {
             if !is_careful {
-                super::run(conn, job, &self.own, &mut effects).await?;
+                super::run(conn, job, &self.own, &mut cursors, &mut effects).await?;
                 continue;
             }
             conn.execute("SAVEPOINT job").await?;
             let mut own = Effects::new(effects.now, effects.desk.clone());
-            match super::run(conn, job, &self.own, &mut own).await {
+            // Each has its own, for what is rolled back never was.
+            let mut cursors = Cursors::default();
+            let mut done = super::run(conn, job, &self.own, &mut cursors, &mut own).await;
+            if done.is_ok() {
+                done = cursors.write(conn, own.now).await;
+            }
+            match done {
                 Ok(()) => super::merge(&mut effects, own),
                 Err(error) if error.is_transient() || error.is_disconnected() => return Err(error),
                 Err(error) => {
@@ -253,7 +266,9 @@ impl Task {
                     tracing::error!(%error, "a change could not be stored");
                     if error.is_about_data() && job.refuse() {
                         // It would be the same each time that it is sent: it is counted and let go, so that others come after it.
-                        super::run(conn, job, &self.own, &mut effects).await?;
+                        let mut cursors = Cursors::default();
+                        super::run(conn, job, &self.own, &mut cursors, &mut effects).await?;
+                        cursors.write(conn, effects.now).await?;
                     } else {
                         job.give_up();
                         *failed = Some(WriteError::from(error));
@@ -262,6 +277,7 @@ impl Task {
             }
             conn.execute("RELEASE SAVEPOINT job").await?;
         }
+        cursors.write(conn, effects.now).await?;
         refresh_tenants(conn, &base, &mut next, &mut effects).await?;
         write::tell_ends(conn, &mut effects).await?;
         let mut followed = refresh(conn, &base, &mut next, &mut effects).await?;
@@ -342,6 +358,7 @@ impl Task {
 
     /// What others committed, without writing anything.
     async fn catch_up(&mut self) -> Result<Option<Committed>, StoreError> {
+        self.policies.forget_names();
         let conn = self.writing.connection().await?;
         let heard = share::since(conn, self.seen).await?;
         let (others, number, is_whole) = match heard {
@@ -503,8 +520,11 @@ async fn refresh(
         let next = next.get_or_insert_with(|| base.clone());
         next.rollout = Arc::new(write::rollout(conn, &next.rollout).await?);
     }
-    for tenant in &effects.touched {
-        let standing = write::standing(conn, tenant, &effects.desk).await?;
+    let touched: Vec<_> = effects.touched.iter().collect();
+    let mut standings = write::standings(conn, &touched, &effects.desk).await?;
+    let mut records = write::records(conn, &touched, effects.now).await?;
+    for tenant in touched {
+        let standing = standings.remove(tenant).unwrap_or_default();
         let known = next.as_ref().unwrap_or(base);
         let before = known.standings.get(tenant);
         if before.map_or(!standing.is_empty(), |before| **before != standing) {
@@ -516,7 +536,7 @@ async fn refresh(
             }
             effects.changed.insert(tenant.clone());
         }
-        let record = write::record(conn, tenant, effects.now).await?;
+        let record = records.remove(tenant).unwrap_or_default();
         let known = next.as_ref().unwrap_or(base);
         let before = known.records.get(tenant);
         if before.map_or(!record.is_empty(), |before| **before != record) {

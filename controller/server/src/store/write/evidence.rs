@@ -13,6 +13,8 @@ pub(super) async fn keep_opening(
     violation: &Violation,
     before: Option<&[u8]>,
 ) -> Result<(), StoreError> {
+    // Of one that is new nothing is kept yet.
+    let Some(before) = before else { return keep(conn, violation, &violation.evidence, None).await };
     let id = violation.id.as_name().as_str();
     let kept: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM evidence WHERE violation = $1 LIMIT 1")
         .bind(id)
@@ -21,36 +23,27 @@ pub(super) async fn keep_opening(
     if kept.is_some() {
         return Ok(());
     }
-    match before {
-        None => keep(conn, violation, &violation.evidence, None).await,
-        Some(body) => {
-            let before = Violation::decode(body)?;
-            let decisions: Vec<(Vec<u8>,)> =
-                sqlx::query_as("SELECT body FROM decisions WHERE violation = $1")
-                    .bind(id)
-                    .fetch_all(&mut *conn)
-                    .await?;
-            let decisions: Vec<Decision> =
-                decisions.iter().map(|(body,)| Decision::decode(body)).collect::<Result<_, _>>()?;
-            let behind = decisions.iter().find(|decision| evidence::is_behind(&before.evidence, decision));
-            keep(conn, violation, &before.evidence, behind.map(|decision| &decision.id)).await
-        }
-    }
+    let before = Violation::decode(before)?;
+    let decisions: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM decisions WHERE violation = $1")
+        .bind(id)
+        .fetch_all(&mut *conn)
+        .await?;
+    let decisions: Vec<Decision> =
+        decisions.iter().map(|(body,)| Decision::decode(body)).collect::<Result<_, _>>()?;
+    let behind = decisions.iter().find(|decision| evidence::is_behind(&before.evidence, decision));
+    keep(conn, violation, &before.evidence, behind.map(|decision| &decision.id)).await
 }
 
 /// Keeps the alert that a decision rests on: the violation was told with it just before.
-pub(super) async fn keep_behind(conn: &mut Connection, decision: &Decision) -> Result<(), StoreError> {
-    let Some(id) = &decision.violation else { return Ok(()) };
-    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = $1")
-        .bind(id.as_name().as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
-    let Some((body,)) = row else { return Ok(()) };
-    let violation = Violation::decode(&body)?;
+pub(super) async fn keep_behind(
+    conn: &mut Connection,
+    decision: &Decision,
+    violation: &Violation,
+) -> Result<(), StoreError> {
     if !evidence::is_behind(&violation.evidence, decision) {
         return Ok(());
     }
-    keep(conn, &violation, &violation.evidence, Some(&decision.id)).await
+    keep(conn, violation, &violation.evidence, Some(&decision.id)).await
 }
 
 async fn keep(

@@ -1,13 +1,16 @@
 //! What follows tenants from node to node: read together for who is told, and taken back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use reeve_policy::{Decision, LiftReason, Mode, Name, NodeId, Origin, TenantId, TenantStanding, Timestamp};
 
+use super::super::query::Select;
+use super::super::read::TOGETHER;
 use super::super::row::{Body, name, nanos, time, uncount};
 use super::super::{Connection, StoreError};
 use super::Effects;
+use super::reports::Behind;
 use crate::directory::{Record, Strike};
 
 /// The most strikes of one tenant that are looked at; agents remember fewer for each rule.
@@ -15,12 +18,25 @@ const STRIKES: i64 = 1_024;
 /// The most decisions of one tenant that are looked at: more than are told.
 const DECISIONS: i64 = 2 * TenantStanding::MAX_DECISIONS as i64;
 
-/// What follows a tenant, as the transaction leaves it.
+/// What follows some tenants, as the transaction leaves it, by tenant: of those whom nothing follows, nothing.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn record(conn: &mut Connection, tenant: &TenantId, now: Timestamp) -> Result<Record, StoreError> {
-    Ok(Record { strikes: strikes(conn, tenant).await?, decisions: decisions(conn, tenant, now).await? })
+pub async fn records(
+    conn: &mut Connection,
+    tenants: &[&TenantId],
+    now: Timestamp,
+) -> Result<BTreeMap<TenantId, Record>, StoreError> {
+    let mut all: BTreeMap<TenantId, Record> = BTreeMap::new();
+    for some in tenants.chunks(TOGETHER) {
+        for (tenant, strike) in strikes(conn, some).await? {
+            all.entry(tenant).or_default().strikes.push(strike);
+        }
+        for (decision, gone) in decisions(conn, some, now).await? {
+            all.entry(decision.tenant.clone()).or_default().decisions.push((decision, gone));
+        }
+    }
+    Ok(all)
 }
 
 /// The tenants that something follows.
@@ -39,63 +55,72 @@ pub async fn followed(conn: &mut Connection, now: Timestamp) -> Result<Vec<Tenan
     rows.iter().map(|(tenant,)| name("tenant", tenant)).collect()
 }
 
-async fn strikes(conn: &mut Connection, tenant: &TenantId) -> Result<Vec<Strike>, StoreError> {
-    type Row = (String, String, i64, Option<i64>, i64);
-    let mut rows: Vec<Row> = sqlx::query_as(
-        "SELECT node, rule, opened, closed, strike FROM violations \
-         WHERE tenant = $1 AND counts = 1 AND strike > 0 AND rule IS NOT NULL ORDER BY opened DESC, id DESC LIMIT $2",
-    )
-    .bind(tenant.as_str())
-    .bind(STRIKES)
-    .fetch_all(conn)
-    .await?;
-    rows.reverse();
+/// The latest strikes of each, oldest first.
+async fn strikes(
+    conn: &mut Connection,
+    tenants: &[&TenantId],
+) -> Result<Vec<(TenantId, Strike)>, StoreError> {
+    let mut query = Select::new(
+        "SELECT tenant, node, rule, opened, closed, strike FROM (SELECT id, tenant, node, rule, opened, closed, strike, \
+         row_number() OVER (PARTITION BY tenant ORDER BY opened DESC, id DESC) AS place FROM violations \
+         WHERE counts = 1 AND strike > 0 AND rule IS NOT NULL AND tenant IN ",
+    );
+    query.push_list(tenants.iter().map(|tenant| tenant.as_str())).push(") AS latest WHERE place <= ");
+    query.push_bind(STRIKES).push(" ORDER BY opened, id");
+    let rows: Vec<(String, String, String, i64, Option<i64>, i64)> = query.fetch_all(conn).await?;
     rows.into_iter()
-        .map(|(node, rule, opened, closed, strike)| {
-            Ok(Strike {
+        .map(|(tenant, node, rule, opened, closed, strike)| {
+            let strike = Strike {
                 node: name("node", &node)?,
                 rule: name("rule", &rule)?,
                 opened: time(opened),
                 closed: closed.map(time),
                 number: u32::try_from(uncount(strike)).unwrap_or(u32::MAX),
-            })
+            };
+            Ok((name("tenant", &tenant)?, strike))
         })
         .collect()
 }
 
-/// The decisions by policy upon what counts that a node carried out and that are not over, the newest first: they stand somewhere, or stood where the tenant
-/// has left, or where the node has lost its memory.
+/// The decisions by policy upon what counts that a node carried out and that are not over, of each tenant the newest first: they stand somewhere, or stood
+/// where the tenant has left, or where the node has lost its memory.
 async fn decisions(
     conn: &mut Connection,
-    tenant: &TenantId,
+    tenants: &[&TenantId],
     now: Timestamp,
 ) -> Result<Vec<(Decision, BTreeSet<NodeId>)>, StoreError> {
-    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "SELECT d.id, d.body FROM decisions d WHERE d.tenant = $1 AND d.operator IS NULL AND d.released IS NULL \
-         AND (d.expires IS NULL OR d.expires > $2) AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id \
+    let mut query = Select::new(
+        "SELECT id, body FROM (SELECT d.id, d.body, d.made, \
+         row_number() OVER (PARTITION BY d.tenant ORDER BY d.made DESC, d.id DESC) AS place FROM decisions d \
+         WHERE d.operator IS NULL AND d.released IS NULL AND EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id \
          AND (m.lifted IS NULL OR m.lift_reason IN ('departed', 'absent'))) \
          AND EXISTS (SELECT 1 FROM violations v WHERE v.id = d.violation AND v.tenant = d.tenant AND v.counts = 1) \
-         ORDER BY d.made DESC, d.id DESC LIMIT $3",
-    )
-    .bind(tenant.as_str())
-    .bind(nanos(now))
-    .bind(DECISIONS)
-    .fetch_all(&mut *conn)
-    .await?;
+         AND (d.expires IS NULL OR d.expires > ",
+    );
+    query.push_bind(nanos(now)).push(") AND d.tenant IN ");
+    query.push_list(tenants.iter().map(|tenant| tenant.as_str())).push(") AS latest WHERE place <= ");
+    query.push_bind(DECISIONS).push(" ORDER BY made DESC, id DESC");
+    let rows: Vec<(String, Vec<u8>)> = query.fetch_all(&mut *conn).await?;
     let mut found = Vec::new();
-    for (id, body) in rows {
+    for (_, body) in rows {
         let decision = Decision { reckoning: None, ..Decision::decode(&body)? };
-        if !matches!(decision.origin, Origin::Policy { .. }) {
-            continue;
+        if matches!(decision.origin, Origin::Policy { .. }) {
+            found.push((decision, BTreeSet::new()));
         }
-        let gone: Vec<(String,)> = sqlx::query_as(
-            "SELECT node FROM measures WHERE decision = $1 AND lift_reason IN ('expired', 'released', 'verified')",
-        )
-        .bind(id)
-        .fetch_all(&mut *conn)
-        .await?;
-        let gone = gone.iter().map(|(node,)| name("node", node)).collect::<Result<_, _>>()?;
-        found.push((decision, gone));
+    }
+    for some in found.chunks_mut(TOGETHER) {
+        let mut query = Select::new(
+            "SELECT decision, node FROM measures WHERE lift_reason IN ('expired', 'released', 'verified') AND decision IN ",
+        );
+        query.push_list(some.iter().map(|(decision, _)| decision.id.0.as_str()));
+        let gone: Vec<(String, String)> = query.fetch_all(&mut *conn).await?;
+        let mut by_decision: BTreeMap<String, BTreeSet<NodeId>> = BTreeMap::new();
+        for (decision, node) in gone {
+            by_decision.entry(decision).or_default().insert(name("node", &node)?);
+        }
+        for (decision, nodes) in some {
+            *nodes = by_decision.remove(decision.id.0.as_str()).unwrap_or_default();
+        }
     }
     Ok(found)
 }
@@ -113,22 +138,17 @@ pub(super) fn is_believed(effects: &Effects, node: &NodeId, tenant: &TenantId) -
 pub(super) async fn note_counts(
     conn: &mut Connection,
     decision: &Decision,
+    Behind { violation, counts }: &Behind,
     effects: &Effects,
 ) -> Result<(), StoreError> {
-    let Some(violation) = &decision.violation else { return Ok(()) };
-    let seen: Option<(String, i64)> = sqlx::query_as(
-        "SELECT node, opened FROM violations WHERE id = $1 AND tenant = $2 AND counts IS NULL",
-    )
-    .bind(violation.as_name().as_str())
-    .bind(decision.tenant.as_str())
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some((node, opened)) = seen else { return Ok(()) };
+    if counts.is_some() || violation.tenant != decision.tenant {
+        return Ok(());
+    }
     let is_believed =
-        is_believed(effects, &name("node", &node)?, &decision.tenant) && time(opened) <= effects.now + SKEW;
+        is_believed(effects, &violation.node, &decision.tenant) && violation.opened <= effects.now + SKEW;
     sqlx::query("UPDATE violations SET counts = $1 WHERE id = $2")
         .bind(i64::from(decision.mode == Mode::Enforce && is_believed))
-        .bind(violation.as_name().as_str())
+        .bind(violation.id.as_name().as_str())
         .execute(conn)
         .await?;
     Ok(())

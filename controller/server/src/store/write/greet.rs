@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use reeve_policy::{Decision, DecisionId, NodeId, Timestamp};
 use reeve_proto::session::Hello;
 
-use super::super::row::{Body, count, epoch, name, nanos};
+use super::super::row::{Body, count, name, nanos};
 use super::super::{Connection, StoreError};
 use super::orders::impose_on;
 use super::pauses::order_pauses;
-use super::reports::{Lift, cursor, lifted, set_cursor, stands};
-use super::{Effects, Refusal};
+use super::reports::{Lift, lifted, stands};
+use super::{Cursors, Effects, Refusal, cursors};
 
 /// Why a measure ended that nobody reported lifted: the node connected without it.
 pub(in super::super) const ABSENT: &str = "absent";
@@ -30,6 +30,7 @@ pub struct Greeting {
 pub async fn greet(
     conn: &mut Connection,
     hello: &Hello,
+    cursors: &mut Cursors,
     effects: &mut Effects,
 ) -> Result<Greeting, StoreError> {
     let node = &hello.node;
@@ -44,20 +45,17 @@ pub async fn greet(
     .bind(count(hello.tenants_version))
     .execute(&mut *conn)
     .await?;
-    let known: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM cursors WHERE node = $1 AND epoch = $2")
-        .bind(node.as_str())
-        .bind(epoch(hello.epoch))
-        .fetch_optional(&mut *conn)
-        .await?;
-    if known.is_none() {
-        set_cursor(conn, node, hello.epoch, 0, effects.now).await?;
+    let is_known = cursors.has(conn, node, hello.epoch).await?;
+    if !is_known {
+        cursors::begin(conn, node, hello.epoch, cursors, effects.now).await?;
     }
     super::super::policies::take(conn, node, &hello.policy, effects.now).await?;
+    effects.desk.policies.forget_names();
     super::rollout::take_held(conn, hello).await?;
     take_measures(conn, hello, effects).await?;
-    order_missing(conn, hello, known.is_none(), effects).await?;
+    order_missing(conn, hello, !is_known, effects).await?;
     order_pauses(conn, hello, effects).await?;
-    Ok(Greeting { acknowledged: cursor(conn, node, hello.epoch).await? })
+    Ok(Greeting { acknowledged: cursors.of(conn, node, hello.epoch).await? })
 }
 
 /// Notes when a node was last heard of.

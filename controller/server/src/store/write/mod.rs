@@ -6,6 +6,7 @@
 //! than a report says is not raised again by it.
 
 mod batch;
+mod cursors;
 mod delete;
 mod evidence;
 mod exemptions;
@@ -27,10 +28,11 @@ use std::sync::Arc;
 use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
+pub use cursors::Cursors;
 pub(super) use delete::hash as text_hash;
 pub use delete::{DeleteAsked, DeleteTaken, delete_policy};
 pub use exemptions::{GrantAsked, GrantTaken, RevokeAsked, grant, revoke_exemption};
-pub use follow::{followed, record};
+pub use follow::{followed, records};
 pub(super) use greet::ABSENT;
 pub use greet::{Greeting, greet, saw};
 pub use holds::{HoldAsked, hold};
@@ -41,7 +43,7 @@ pub use orders::{
 };
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
-pub use reports::{Refusal, cursor, refuse, report, set_cursor};
+pub use reports::{Refusal, refuse, report};
 pub use retain::{Limits, retain};
 pub use rollout::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted, roll_out, upload};
 pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants, keep_grants};
@@ -115,12 +117,16 @@ impl Effects {
     }
 }
 
-/// A tenant's standing as the transaction leaves it.
+/// Where some tenants stand as the transaction leaves them, by tenant: of those that nothing holds, nothing.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn standing(conn: &mut Connection, tenant: &TenantId, desk: &Desk) -> Result<Standing, StoreError> {
-    super::read::standing(conn, tenant, desk).await
+pub async fn standings(
+    conn: &mut Connection,
+    tenants: &[&TenantId],
+    desk: &Desk,
+) -> Result<BTreeMap<TenantId, Standing>, StoreError> {
+    super::read::standings(conn, tenants, desk).await
 }
 
 /// Takes over into `paused` what the transaction, or another controller, changed of what operators paused and nodes tell of it. Where it

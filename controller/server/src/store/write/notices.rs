@@ -205,16 +205,3 @@ async fn keep(conn: &mut Connection, notices: Vec<Notice>, effects: &mut Effects
     }
     Ok(())
 }
-
-/// The class of abuse behind a violation's key, and the violation.
-pub(super) async fn violation(
-    conn: &mut Connection,
-    decision: &Decision,
-) -> Result<Option<Violation>, StoreError> {
-    let Some(id) = &decision.violation else { return Ok(None) };
-    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM violations WHERE id = $1")
-        .bind(id.as_name().as_str())
-        .fetch_optional(conn)
-        .await?;
-    row.map(|(body,)| Violation::decode(&body)).transpose()
-}

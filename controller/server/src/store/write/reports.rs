@@ -8,13 +8,10 @@ use reeve_policy::{
     NodeId, Origin, Report, TenantId, Timestamp, Usage, Violation, ViolationState,
 };
 
-use super::super::row::{Body, count, epoch, nanos};
+use super::super::row::{Body, count, nanos};
 use super::super::{Connection, StoreError};
 use super::{Effects, Ended, evidence, follow, notices, relay};
 use crate::events::What;
-
-/// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
-const EPOCHS_KEPT: i64 = 8;
 
 /// How many events of a node are kept, and some more until they are next counted.
 const EVENTS_KEPT: i64 = 10_000;
@@ -32,54 +29,6 @@ pub enum Refusal {
     /// A measure that is only to be observed cannot stand in a kernel.
     #[error("a decision that is only to be observed cannot stand in a kernel")]
     NotEnforced,
-}
-
-/// How far an epoch is stored; 0 for one that is new.
-///
-/// # Errors
-/// Where the database fails.
-pub async fn cursor(conn: &mut Connection, node: &NodeId, life: u64) -> Result<u64, StoreError> {
-    let row: Option<(i64,)> = sqlx::query_as("SELECT sequence FROM cursors WHERE node = $1 AND epoch = $2")
-        .bind(node.as_str())
-        .bind(epoch(life))
-        .fetch_optional(conn)
-        .await?;
-    Ok(row.map_or(0, |(sequence,)| sequence.cast_unsigned()))
-}
-
-/// Notes how far an epoch is stored, and forgets the oldest epochs of the node.
-///
-/// # Errors
-/// Where the database fails.
-pub async fn set_cursor(
-    conn: &mut Connection,
-    node: &NodeId,
-    life: u64,
-    sequence: u64,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO cursors (node, epoch, sequence, updated) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (node, epoch) DO UPDATE SET updated = excluded.updated, \
-         sequence = CASE WHEN excluded.sequence > cursors.sequence THEN excluded.sequence ELSE cursors.sequence END",
-    )
-    .bind(node.as_str())
-    .bind(epoch(life))
-    .bind(count(sequence))
-    .bind(nanos(now))
-    .execute(&mut *conn)
-    .await?;
-    if sequence == 0 {
-        sqlx::query(
-            "DELETE FROM cursors WHERE node = $1 AND epoch NOT IN \
-             (SELECT epoch FROM cursors WHERE node = $1 ORDER BY updated DESC LIMIT $2)",
-        )
-        .bind(node.as_str())
-        .bind(EPOCHS_KEPT)
-        .execute(conn)
-        .await?;
-    }
-    Ok(())
 }
 
 /// Counts reports that could not be taken.
@@ -111,18 +60,23 @@ pub async fn report(
         }
         Report::Violation(violation) => store_violation(conn, violation, effects).await?,
         Report::Decision(decision) => {
-            if !is_own(conn, node, decision).await? {
+            let behind = behind(conn, decision).await?;
+            if !is_own(conn, node, decision, behind.as_ref()).await? {
                 return Ok(Err(Refusal::OtherNode));
             }
-            store_decision(conn, decision, None, effects).await?;
-            evidence::keep_behind(conn, decision).await?;
+            store_decision_behind(conn, decision, None, behind.as_ref(), effects).await?;
+            if let Some(behind) = behind {
+                evidence::keep_behind(conn, decision, &behind.violation).await?;
+            }
         }
         Report::Standing { measure, at } => {
             let decision = &measure.decision;
-            if !is_own(conn, node, decision).await? && !follow::is_told(conn, decision).await? {
+            let behind = behind(conn, decision).await?;
+            let is_own = is_own(conn, node, decision, behind.as_ref()).await?;
+            if !is_own && !follow::is_told(conn, decision).await? {
                 return Ok(Err(Refusal::OtherNode));
             }
-            stands(conn, node, measure, *at, effects).await?;
+            stands_behind(conn, node, (measure, *at), behind.as_ref(), effects).await?;
         }
         Report::Lifted { decision, tenant, reason, at, counters } => {
             let lift = Lift { decision, tenant, reason: reason.name(), at: *at };
@@ -219,9 +173,36 @@ async fn store_violation(
     Ok(())
 }
 
+/// What is stored of the violation that a decision is upon.
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub violation: Violation,
+    /// Whether it is held against the tenant; `None` until something was decided.
+    pub counts: Option<bool>,
+}
+
+/// Reads the violation behind a decision; `None` where there is none, or none that is known.
+async fn behind(conn: &mut Connection, decision: &Decision) -> Result<Option<Behind>, StoreError> {
+    let Some(id) = &decision.violation else { return Ok(None) };
+    let row: Option<(Vec<u8>, Option<i64>)> =
+        sqlx::query_as("SELECT body, counts FROM violations WHERE id = $1")
+            .bind(id.as_name().as_str())
+            .fetch_optional(conn)
+            .await?;
+    let behind = row.map(|(body, counts)| {
+        Ok(Behind { violation: Violation::decode(&body)?, counts: counts.map(|counts| counts != 0) })
+    });
+    behind.transpose()
+}
+
 /// Whether a decision is this node's to report: one upon a violation of its own, or an operator's that this controller
 /// gave. What a node makes up about another's violation, or in an operator's name, is refused.
-async fn is_own(conn: &mut Connection, node: &NodeId, decision: &Decision) -> Result<bool, StoreError> {
+async fn is_own(
+    conn: &mut Connection,
+    node: &NodeId,
+    decision: &Decision,
+    behind: Option<&Behind>,
+) -> Result<bool, StoreError> {
     if let Origin::Operator { .. } = decision.origin {
         let given: Option<(Vec<u8>,)> =
             sqlx::query_as("SELECT body FROM decisions WHERE id = $1 AND operator IS NOT NULL")
@@ -230,13 +211,8 @@ async fn is_own(conn: &mut Connection, node: &NodeId, decision: &Decision) -> Re
                 .await?;
         return Ok(given.is_some_and(|(body,)| body == decision.encode()));
     }
-    let Some(violation) = &decision.violation else { return Ok(false) };
-    let seen_by: Option<(String,)> = sqlx::query_as("SELECT node FROM violations WHERE id = $1")
-        .bind(violation.as_name().as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
     // The report of the violation may have had to make room in a full spool.
-    Ok(seen_by.is_none_or(|(other,)| other == node.as_str()))
+    Ok(decision.violation.is_some() && behind.is_none_or(|behind| behind.violation.node == *node))
 }
 
 /// Stores a decision unless it is known: decisions never change. `operator` is who gave it to this controller; whatever a
@@ -247,7 +223,18 @@ pub(super) async fn store_decision(
     operator: Option<&str>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let violation = notices::violation(conn, decision).await?;
+    let behind = behind(conn, decision).await?;
+    store_decision_behind(conn, decision, operator, behind.as_ref(), effects).await
+}
+
+async fn store_decision_behind(
+    conn: &mut Connection,
+    decision: &Decision,
+    operator: Option<&str>,
+    behind: Option<&Behind>,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let violation = behind.map(|behind| &behind.violation);
     let done = sqlx::query(
         "INSERT INTO decisions (id, tenant, violation, made, expires, operator, class, body) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -258,17 +245,19 @@ pub(super) async fn store_decision(
     .bind(nanos(decision.at))
     .bind(decision.until.expiry(decision.at).map(nanos))
     .bind(operator)
-    .bind(violation.as_ref().map(|violation| violation.evidence.class.name()))
+    .bind(violation.map(|violation| violation.evidence.class.name()))
     .bind(decision.encode())
     .execute(&mut *conn)
     .await?;
     if done.rows_affected() > 0 {
-        follow::note_counts(conn, decision, effects).await?;
+        if let Some(behind) = behind {
+            follow::note_counts(conn, decision, behind, effects).await?;
+        }
         effects.touched.insert(decision.tenant.clone());
         effects.events.push(What::Decided(Arc::new(decision.clone())));
         // What an operator orders may fail or never be carried out: of that is told when a node has done it.
         if !matches!(decision.origin, Origin::Operator { .. }) {
-            notices::tell_decision(conn, decision, violation.as_ref(), effects).await?;
+            notices::tell_decision(conn, decision, violation, effects).await?;
         }
     }
     Ok(())
@@ -291,7 +280,18 @@ pub(super) async fn stands(
     at: Timestamp,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    store_decision(conn, &measure.decision, None, effects).await?;
+    let behind = behind(conn, &measure.decision).await?;
+    stands_behind(conn, node, (measure, at), behind.as_ref(), effects).await
+}
+
+async fn stands_behind(
+    conn: &mut Connection,
+    node: &NodeId,
+    (measure, at): (&Measure, Timestamp),
+    behind: Option<&Behind>,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    store_decision_behind(conn, &measure.decision, None, behind, effects).await?;
     let key = measure.decision.id.0.as_str();
     let known: Option<(Option<i64>,)> =
         sqlx::query_as("SELECT lifted FROM measures WHERE node = $1 AND decision = $2")
