@@ -14,6 +14,7 @@ mod pulse;
 mod task;
 mod thread;
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 
@@ -590,8 +591,8 @@ async fn import(
 ) -> Result<(), StoreError> {
     // The directory may be behind: another import may be in this very transaction.
     let current = write::tenants(conn, &effects.desk.people).await?;
-    let mut wanted: std::collections::BTreeMap<TenantId, Tenant> = match method {
-        ImportMethod::Replace => std::collections::BTreeMap::new(),
+    let mut wanted: BTreeMap<TenantId, Tenant> = match method {
+        ImportMethod::Replace => BTreeMap::new(),
         ImportMethod::Upsert => {
             current.all().iter().map(|(id, tenant)| (id.clone(), Tenant::clone(tenant))).collect()
         }
@@ -600,11 +601,13 @@ async fn import(
         let known = current.by_id(&tenant.id).map(|known| &**known);
         (tenant.id.clone(), write::keep_grants(tenant, known))
     }));
-    let all: Vec<Tenant> = wanted.values().cloned().collect();
+    let all: Vec<Tenant> = wanted.into_values().collect();
     if let Err(clash) = reeve_policy::language::check_tenants(&all) {
         reply.refuse(WriteError::Clash(clash.to_string()));
         return Ok(());
     }
+    let wanted: BTreeMap<TenantId, Tenant> =
+        all.into_iter().map(|tenant| (tenant.id.clone(), tenant)).collect();
     let gone: Vec<&TenantId> = current.all().keys().filter(|id| !wanted.contains_key(*id)).collect();
     let standings = write::standings(conn, &gone, &effects.desk).await?;
     let held = standings.iter().filter(|(_, standing)| !standing.held.is_empty());

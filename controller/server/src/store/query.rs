@@ -26,6 +26,9 @@ macro_rules! total {
 }
 pub(super) use total;
 
+/// Rows that one statement writes, from the most to the least: few lengths are few statements for the engine to prepare.
+pub(super) const ROWS: [usize; 3] = [64, 8, 1];
+
 /// A question whose conditions are put together. The text is the program's own; values are bound.
 pub(super) struct Select {
     text: String,

@@ -11,12 +11,15 @@ use reeve_policy::{
 };
 
 use super::query::{Select, total};
-use super::row::{Body, name, nanos, time, uncount};
+use super::row::{Body, count, name, nanos, time, uncount};
 use super::write::Desk;
 use super::write::pauses;
 use super::{Connection, Policies, Store, StoreError};
 use crate::directory::{Held, Paused, Records, Rollout, Snapshot, Standing, Standings, Tenants};
 use crate::listing::Plan;
+
+/// So many tenants that are other than before are read by themselves; of more, all are.
+const OTHERS: i64 = 4_096;
 
 /// Of how many tenants one statement asks.
 pub(super) const TOGETHER: usize = 128;
@@ -239,11 +242,45 @@ pub(super) async fn tenants(conn: &mut Connection, known: &Arc<Tenants>) -> Resu
     if version == known.version() {
         return Ok(Arc::clone(known));
     }
+    if known.version() > 0
+        && let Some(next) = tenants_since(conn, known, version).await?
+    {
+        return Ok(Arc::new(next));
+    }
     let bodies: Vec<(Vec<u8>,)> =
         sqlx::query_as("SELECT body FROM tenants ORDER BY id").fetch_all(&mut *conn).await?;
     let mut all = bodies.iter().map(|(body,)| Tenant::decode(body)).collect::<Result<Vec<_>, _>>()?;
     super::exemptions::put_in(conn, &mut all, version).await?;
     Ok(Arc::new(known.becoming(version, all)))
+}
+
+/// The tenants of a later version, of which no more is read than what is other; `None` where that is not known, or is too much.
+async fn tenants_since(
+    conn: &mut Connection,
+    known: &Tenants,
+    version: u64,
+) -> Result<Option<Tenants>, StoreError> {
+    let rows: Vec<(String, i64, Option<Vec<u8>>)> = sqlx::query_as(
+        "SELECT v.id, v.version, t.body FROM tenant_versions v LEFT JOIN tenants t ON t.id = v.id \
+         WHERE v.version > $1 LIMIT $2",
+    )
+    .bind(count(known.version()))
+    .bind(OTHERS + 1)
+    .fetch_all(&mut *conn)
+    .await?;
+    let is_told = rows.iter().any(|(_, changed, _)| uncount(*changed) == version);
+    if !is_told || rows.len() > OTHERS as usize {
+        return Ok(None);
+    }
+    let (mut changed, mut removed) = (Vec::new(), Vec::new());
+    for (id, _, body) in rows {
+        match body {
+            Some(body) => changed.push(Tenant::decode(&body)?),
+            None => removed.push(name("tenant", &id)?),
+        }
+    }
+    super::exemptions::put_in(conn, &mut changed, version).await?;
+    Ok(Some(known.with(version, changed, &removed)))
 }
 
 /// Everything that is kept in memory, as it is on disk.

@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_policy::{NodeId, Timestamp};
 
-use super::super::query::Select;
+use super::super::query::{ROWS, Select};
 use super::super::read::TOGETHER;
 use super::super::row::{count, epoch, name, nanos};
 use super::super::{Connection, StoreError};
 
 /// How many lives of a node's spool are remembered. One is enough while an agent keeps its spool; more cost nothing.
 const EPOCHS_KEPT: i64 = 8;
-/// Rows that one statement writes, so that there are few different ones for the engine to prepare.
-const ROWS: [usize; 3] = [64, 8, 1];
 
 /// A node, and a life of its spool.
 type Life = (NodeId, u64);

@@ -94,7 +94,7 @@ pub async fn grant(
     .execute(&mut *conn)
     .await?;
     remember(conn, requested, &OrderId(asked.id.clone()), None, effects.now).await?;
-    renew_from_disk(conn, effects).await?;
+    renew_from_disk(conn, &asked.tenant, effects).await?;
     Ok(GrantTaken::Granted(Box::new(GrantRow {
         tenant: asked.tenant.clone(),
         exemption: asked.exemption.clone(),
@@ -125,16 +125,20 @@ pub async fn revoke_exemption(
         .bind(asked.id.as_str())
         .execute(&mut *conn)
         .await?;
-    renew_from_disk(conn, effects).await?;
+    renew_from_disk(conn, &row.tenant, effects).await?;
     row.revoked = Some((effects.now, asked.by.clone(), asked.reason.clone()));
     Ok(Some(row))
 }
 
 /// Gives the tenants a new version; the one before may have been made in this very transaction.
-async fn renew_from_disk(conn: &mut Connection, effects: &mut Effects) -> Result<(), StoreError> {
+async fn renew_from_disk(
+    conn: &mut Connection,
+    whom: &TenantId,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
     let before: Option<(i64,)> = sqlx::query_as("SELECT value FROM meta WHERE key = 'tenants_version'")
         .fetch_optional(&mut *conn)
         .await?;
-    renew(conn, before.map_or(0, |(version,)| uncount(version)), effects).await?;
+    renew(conn, before.map_or(0, |(version,)| uncount(version)), &[whom], effects).await?;
     Ok(())
 }

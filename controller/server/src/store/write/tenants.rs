@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reeve_policy::language::{TenantDifference, tenant_differences};
 use reeve_policy::{Exemption, Tenant, TenantId};
 
+use super::super::query::{ROWS, Select};
 use super::super::row::{Body, count};
 use super::super::{Connection, StoreError};
 use super::Effects;
@@ -142,7 +143,12 @@ pub async fn import_tenants(
     // The first import counts even if it is empty: from then on the controller answers for the tenants.
     let first = current.version() == 0;
     if first || done.total() > 0 {
-        done.version = renew(conn, current.version(), effects).await?;
+        let is_other =
+            |id: &TenantId, tenant: &Tenant| current.by_id(id).is_none_or(|known| **known != *tenant);
+        let other = wanted.iter().filter(|(id, tenant)| is_other(id, tenant)).map(|(id, _)| id);
+        let gone = current.all().keys().filter(|id| !wanted.contains_key(*id));
+        let whom: Vec<&TenantId> = other.chain(gone).collect();
+        done.version = renew(conn, current.version(), &whom, effects).await?;
     }
     Ok(done)
 }
@@ -159,10 +165,11 @@ fn own(tenant: &Tenant) -> impl Iterator<Item = &Exemption> {
     tenant.exemptions.iter().filter(|one| one.id.is_none())
 }
 
-/// Gives the tenants a new version, as they are another than before; which.
+/// Gives the tenants a new version, as some are others than before, new or gone; which.
 pub(super) async fn renew(
     conn: &mut Connection,
     before: u64,
+    whom: &[&TenantId],
     effects: &mut Effects,
 ) -> Result<u64, StoreError> {
     // Milliseconds of the clock, so that versions move forward even past a database that was made anew.
@@ -175,6 +182,20 @@ pub(super) async fn renew(
     .bind(count(version))
     .execute(&mut *conn)
     .await?;
+    let mut left = whom;
+    for size in ROWS {
+        while left.len() >= size {
+            let (some, rest) = left.split_at(size);
+            left = rest;
+            let mut query = Select::new("INSERT INTO tenant_versions (id, version) VALUES ");
+            for (place, id) in some.iter().enumerate() {
+                query.push(if place == 0 { "(" } else { ", (" }).push_bind(id.as_str());
+                query.push(", ").push_bind(count(version)).push(")");
+            }
+            query.push(" ON CONFLICT (id) DO UPDATE SET version = excluded.version");
+            query.execute(&mut *conn).await?;
+        }
+    }
     effects.tenants_changed = true;
     Ok(version)
 }
