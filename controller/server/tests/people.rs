@@ -402,6 +402,75 @@ async fn an_account_is_taken_from_its_addresses_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_in_the_line_of_who_invited_whom_is_a_second_person() {
+    let (dir, controller, admin) = house_with("[approval]\n").await;
+    let bare = from(&controller, dir.path(), "127.0.0.1");
+    let add = |by: String, name: &'static str| {
+        let request =
+            AddPersonRequest { name: name.into(), role: WireRole::Admin.into(), ..Default::default() };
+        let bare = from(&controller, dir.path(), "127.0.0.1");
+        async move {
+            let mut client = PersonServiceClient::new(bare.open().await);
+            let added = client.add_person(showing(&by, request)).await.unwrap();
+            let somebody = set_up(&bare, &added.into_inner().invitation).await.unwrap();
+            login(&bare, name, PASSWORD, &somebody.recovery[0]).await.unwrap().token
+        }
+    };
+    let invitation = invited(&admin, "alice", WireRole::Admin, &[]).await.unwrap();
+    let alice = set_up(&bare, &invitation).await.unwrap();
+    let alice = login(&bare, "alice", PASSWORD, &alice.recovery[0]).await.unwrap().token;
+    let (bob, ben) = (add(alice.clone(), "bob").await, add(alice.clone(), "ben").await);
+    let carol = add(bob.clone(), "carol").await;
+    let made = reeve_proto::operator::v1::CreateTokenRequest {
+        name: "of-bob".into(),
+        role: WireRole::Admin.into(),
+        ..Default::default()
+    };
+    let made = AccessServiceClient::new(bare.open().await).create_token(showing(&bob, made)).await;
+    let of_bob = made.unwrap().into_inner().token;
+    let asks = async |token: &str| {
+        let target = Some(PauseTarget { target: Some(pause_target::Target::Fleet(true)) });
+        let asked = ResumeRequest { target, ..ResumeRequest::default() };
+        let mut client = OperatorServiceClient::new(bare.open().await);
+        let waits = client.resume(showing(token, asked)).await.unwrap_err();
+        waits.metadata().get(reeve_controller::approval::KEY).unwrap().to_str().unwrap().to_owned()
+    };
+    let approves = async |token: &str, id: &str| {
+        let request = showing(token, ApproveRequest { id: id.to_owned(), reason: String::new() });
+        code(ApprovalServiceClient::new(bare.open().await).approve(request).await)
+    };
+    let (of_alice, of_carol) = (asks(&alice).await, asks(&carol).await);
+    let by_bob = asks(&bob).await;
+    for (who, token, id) in [
+        ("whom she invited", &bob, &of_alice),
+        ("a token of whom she invited", &of_bob, &of_alice),
+        ("who was invited by whom she invited", &carol, &of_alice),
+        ("who invited", &alice, &by_bob),
+        ("who invited who invited", &alice, &of_carol),
+    ] {
+        assert_eq!(approves(token, id).await, Code::PermissionDenied, "{who}");
+    }
+    // Who was in between is gone, and another of that name is not her.
+    let remove = RemovePersonRequest { name: "bob".into() };
+    PersonServiceClient::new(bare.open().await).remove_person(showing(&alice, remove)).await.unwrap();
+    assert_eq!(approves(&carol, &of_alice).await, Code::PermissionDenied);
+    assert_eq!(approves(&alice, &of_carol).await, Code::PermissionDenied);
+    // Who resets an account has the invitation, and who made it up may have it still.
+    let chief = controller.secure(dir.path(), &dir.path().join("operators"), "chief").await;
+    let reset = ResetPersonRequest { name: "carol".into() };
+    let reset = PersonServiceClient::new(chief.clone()).reset_person(reset).await.unwrap().into_inner();
+    let again = set_up(&bare, &reset.invitation).await.unwrap();
+    let carol = login(&bare, "carol", PASSWORD, &again.recovery[0]).await.unwrap().token;
+    assert_eq!(approves(&carol, &of_alice).await, Code::PermissionDenied);
+    let approve = ApproveRequest { id: of_carol.clone(), reason: String::new() };
+    let by_chief = ApprovalServiceClient::new(chief).approve(approve).await;
+    assert_eq!(code(by_chief), Code::PermissionDenied);
+    // Two whom one person invited are two.
+    assert_eq!(approves(&ben, &of_carol).await, Code::Ok);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_session_is_a_second_person_to_who_made_it_or_is_it() {
     let (dir, controller, admin) = house_with("[approval]\n").await;
     let bare = from(&controller, dir.path(), "127.0.0.1");

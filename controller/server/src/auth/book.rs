@@ -11,7 +11,7 @@ use reeve_policy::{Name, NodeId, Timestamp};
 
 use super::caller::{Caller, Role, Shown};
 use super::connections::{Connections, Credential};
-use super::people::{LoggedIn, Person, Second, Session, SetUp, with_network};
+use super::people::{LoggedIn, Person, Second, Session, SetUp, line, with_network};
 use super::secret::Hash;
 
 /// What is kept of a token.
@@ -158,8 +158,8 @@ pub enum Change {
         name: Name,
         /// The new invitation, and until when it holds.
         invitation: (Hash, Timestamp),
-        /// The person who invites.
-        invited_by: String,
+        /// The line of those who invite, as it is from now on.
+        invited_by: Vec<Name>,
     },
     /// An account was removed, and its sessions with it.
     PersonRemoved(Name),
@@ -401,6 +401,16 @@ impl Book {
     #[must_use]
     pub fn person(&self, name: &Name) -> Option<Arc<Person>> {
         self.read().people.get(name).cloned()
+    }
+
+    /// Somebody who calls, and all who might have made them up. With a certificate nobody else has made them: it takes the key of
+    /// the authority. A token stands for who made it.
+    #[must_use]
+    pub fn line(&self, shown: Shown, owner: &Name) -> Vec<Name> {
+        match shown {
+            Shown::Certificate | Shown::Local => vec![owner.clone()],
+            Shown::Token | Shown::Session | Shown::Nothing => line(&self.read().people, owner),
+        }
     }
 
     /// All accounts, by name.

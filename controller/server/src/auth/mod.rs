@@ -31,7 +31,7 @@ pub use door::{Busy, Doorkeeper};
 pub use gate::{AllowLists, Gate, Presented, Refusal};
 pub(crate) use layer::GateLayer;
 pub use password::Password;
-pub use people::{Factors, LoggedIn, Person, Second, Session, SetUp, with_network};
+pub use people::{Factors, LoggedIn, MAX_LINE, Person, Second, Session, SetUp, with_network};
 pub use secret::{Hash, Secret};
 pub use throttle::{Throttle, network};
 pub use vault::{FILE_NAME as SECRETS_KEY, Vault, VaultError};

@@ -1,5 +1,6 @@
 //! Accounts of people and their sessions, as they are kept in memory.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +28,9 @@ pub struct Person {
     pub created: Timestamp,
     /// By whom.
     pub created_by: String,
-    /// The person behind whoever invited them last.
-    pub invited_by: String,
+    /// The person behind whoever invited them last, and behind that one, and so on: all who might have made this one up, the nearest
+    /// first. Those who were removed since stay in it.
+    pub invited_by: Vec<Name>,
     /// The invitation that waits, and until when.
     pub invitation: Option<(Hash, Timestamp)>,
     /// Password and second factor, once it is set up.
@@ -135,6 +137,25 @@ pub struct SetUp {
     pub recovery: Vec<Hash>,
     /// When.
     pub at: Timestamp,
+}
+
+/// The most names in a line of invitations.
+pub const MAX_LINE: usize = 256;
+
+/// Somebody and all who might have made them up: whoever invited or reset them, whoever did so with those, and so on.
+#[must_use]
+pub fn line(people: &HashMap<Name, Arc<Person>>, whose: &Name) -> Vec<Name> {
+    let (mut line, mut at) = (vec![whose.clone()], 0);
+    // Who is in it is not looked at again, so two who invited each other come to an end.
+    while let Some(person) = line.get(at).map(|name| people.get(name)) {
+        for inviter in person.map(|person| person.invited_by.as_slice()).unwrap_or_default() {
+            if !line.contains(inviter) {
+                line.push(inviter.clone());
+            }
+        }
+        at += 1;
+    }
+    line
 }
 
 /// Networks with the one that was used now at their head.

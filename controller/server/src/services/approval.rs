@@ -16,7 +16,7 @@ use super::orders::check_reason;
 use super::{House, approvable, unreadable, unwritable};
 use crate::approval::{Decided, Once, Record, State, framed};
 use crate::audit::{self, Kind};
-use crate::auth::{Caller, Shown, Vault, access};
+use crate::auth::{Caller, Vault, access};
 use crate::clock;
 use crate::writer::Job;
 
@@ -119,13 +119,17 @@ impl Service {
                 caller.name, asked.owner
             )));
         }
-        // Whoever invited somebody could have made them up.
-        let person = (caller.shown == Shown::Session).then(|| self.house.book.person(&caller.name)).flatten();
-        if person.is_some_and(|person| person.invited_by == asked.owner.as_str()) {
-            return Err(Status::permission_denied(format!(
-                "{} was invited by {}, who asked for it: it takes somebody else, or a certificate",
-                caller.name, asked.owner
-            )));
+        // Whoever invited somebody could have made them up, and whoever those invited: of such two, one may be the other.
+        if let Some(owner) = &caller.owner {
+            let book = &self.house.book;
+            let is_invited = book.line(caller.shown, owner).contains(&asked.owner);
+            if is_invited || book.line(asked.shown, &asked.owner).contains(owner) {
+                let (invited, by) = if is_invited { (owner, &asked.owner) } else { (&asked.owner, owner) };
+                return Err(Status::permission_denied(format!(
+                    "{invited} was invited or reset by {by}, or by whom {by} invited, and {} asked for it: it takes somebody else, or a certificate",
+                    asked.owner
+                )));
+            }
         }
         match access::roles(&asked.method) {
             Some(roles) if roles.contains(caller.role) && roles.contains(asked.role) => {}

@@ -19,8 +19,8 @@ use super::access::{change, name, prefixes, role, role_to_wire};
 use super::{House, unwritable};
 use crate::audit::{self, Draft};
 use crate::auth::{
-    Caller, Change, Factors, Hash, LoggedIn, Person, Role, Second, Secret, Session, SetUp, Shown, Taken,
-    network, password,
+    Caller, Change, Factors, Hash, LoggedIn, MAX_LINE, Person, Role, Second, Secret, Session, SetUp, Shown,
+    Taken, network, password,
 };
 use crate::clock;
 use crate::identity;
@@ -65,7 +65,7 @@ impl PersonService for Service {
             addresses,
             created: now,
             created_by: caller.name.to_string(),
-            invited_by: inviter(&caller),
+            invited_by: self.inviters(&caller, &name)?,
             invitation: Some((secret.hash(), now + INVITED)),
             factors: None,
             networks: Vec::new(),
@@ -106,7 +106,7 @@ impl PersonService for Service {
         let reset = Change::PersonReset {
             name: name.clone(),
             invitation: (secret.hash(), until),
-            invited_by: inviter(&caller),
+            invited_by: self.inviters(&caller, &name)?,
         };
         if change(&self.house, reset).await? != Taken::Done {
             return Err(no_account(&name));
@@ -280,6 +280,23 @@ impl PersonService for Service {
 }
 
 impl Service {
+    /// The line of those who invite somebody now, with those who had before, of an account that is reset: it may still be in their hands.
+    fn inviters(&self, caller: &Caller, whom: &Name) -> Result<Vec<Name>, Status> {
+        // A token of nobody's is one of its own.
+        let mut line = self.house.book.line(caller.shown, caller.owner.as_ref().unwrap_or(&caller.name));
+        let before = self.house.book.person(whom).map(|person| person.invited_by.clone()).unwrap_or_default();
+        for name in before {
+            if !line.contains(&name) {
+                line.push(name);
+            }
+        }
+        if line.len() > MAX_LINE {
+            let text = format!("those who invited each other up to this account are more than {MAX_LINE}");
+            return Err(Status::resource_exhausted(text));
+        }
+        Ok(line)
+    }
+
     /// The second factor's secret that goes with an invitation, for whoever has that.
     fn factor(&self, invitation: &Hash) -> Vec<u8> {
         let mut secret = self.house.vault.seal(FACTOR, &[invitation.as_bytes()]);
@@ -350,11 +367,6 @@ impl Service {
     }
 }
 
-/// The person who invites; a token of nobody's is one of its own.
-fn inviter(caller: &Caller) -> String {
-    caller.owner.as_ref().unwrap_or(&caller.name).to_string()
-}
-
 fn new_secret(prefix: &str) -> Result<Secret, Status> {
     Secret::new(prefix).map_err(|_| no_randomness())
 }
@@ -387,7 +399,7 @@ fn person_to_wire(person: &Person) -> WirePerson {
         created_by: person.created_by.clone(),
         ready: person.factors.is_some(),
         invitation_expire_time: until,
-        invited_by: person.invited_by.clone(),
+        invited_by: person.invited_by.first().map(ToString::to_string).unwrap_or_default(),
         recovery_codes: person.recovery_codes,
     }
 }

@@ -69,6 +69,10 @@ fn joined(prefixes: &[IpNet]) -> String {
     prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
+fn line(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(" ")
+}
+
 fn person(row: PersonRow) -> Result<Person, StoreError> {
     let (
         text,
@@ -100,7 +104,10 @@ fn person(row: PersonRow) -> Result<Person, StoreError> {
         addresses: prefixes(&addresses)?,
         created: time(created),
         created_by,
-        invited_by,
+        invited_by: invited_by
+            .split_whitespace()
+            .map(|inviter| name("account", inviter))
+            .collect::<Result<_, _>>()?,
         invitation: invitation.map(|hash| (hash, time(until))),
         factors,
         networks: prefixes(&networks)?,
@@ -127,7 +134,7 @@ pub async fn add(conn: &mut Connection, person: &Person) -> Result<Taken, StoreE
     .bind(joined(&person.addresses))
     .bind(nanos(person.created))
     .bind(&person.created_by)
-    .bind(&person.invited_by)
+    .bind(line(&person.invited_by))
     .bind(invitation.map(|(hash, _)| hash.as_bytes().to_vec()))
     .bind(invitation.map_or(0, |(_, until)| nanos(*until)))
     .bind(Vec::<u8>::new())
@@ -144,7 +151,7 @@ pub async fn reset(
     conn: &mut Connection,
     whose: &Name,
     (invitation, until): (&Hash, Timestamp),
-    invited_by: &str,
+    invited_by: &[Name],
 ) -> Result<Taken, StoreError> {
     forget(conn, whose).await?;
     let done = sqlx::query(
@@ -153,7 +160,7 @@ pub async fn reset(
     )
     .bind(invitation.as_bytes())
     .bind(nanos(until))
-    .bind(invited_by)
+    .bind(line(invited_by))
     .bind(Vec::<u8>::new())
     .bind(whose.as_str())
     .execute(&mut *conn)
