@@ -13,9 +13,10 @@ use reeve_controller::pki::{self, Wanted};
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::person_service_client::PersonServiceClient;
 use reeve_proto::operator::v1::{
     AuditEntry, CreateTokenRequest, ExportAuditRequest, GetViolationRequest, ImportTenantsRequest,
-    ListAuditRequest, ListTenantsRequest, SuspendRequest,
+    ListAuditRequest, ListTenantsRequest, RevokeSessionRequest, SuspendRequest,
 };
 use reeve_proto::types::v1::Tenant;
 use tonic::Code;
@@ -158,6 +159,39 @@ async fn every_act_is_entered_with_what_came_of_it_and_every_look_at_evidence() 
     let (_, again) = listed(&admin, ListAuditRequest::default()).await;
     assert_eq!(again, key, "the key is kept");
     assert!(verified(&exported(&admin, 0).await, &key).unwrap().last > held.last);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_do_next_to_nothing_does_not_fill_it() {
+    let dir = initialised();
+    let controller = Running::start(dir.path()).await;
+    let admin = person(&controller, dir.path(), "root").await;
+    let request = CreateTokenRequest { name: "portal".into(), role: 1, ..CreateTokenRequest::default() };
+    let made = AccessServiceClient::new(admin.clone()).create_token(request).await.unwrap().into_inner();
+    let mut portal = PersonServiceClient::new(admin.clone());
+    let revoke = |length: usize| {
+        let mut request = tonic::Request::new(RevokeSessionRequest { id: "x".repeat(length) });
+        let shown = format!("Bearer {}", made.token).parse().unwrap();
+        request.metadata_mut().insert("authorization", shown);
+        request
+    };
+    assert_eq!(portal.revoke_session(revoke(1 << 20)).await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(portal.revoke_session(revoke(10_000)).await.unwrap_err().code(), Code::NotFound);
+    let of_portal = ListAuditRequest { who: "token.portal".into(), page_size: 1_000, ..Default::default() };
+    let (entries, _) = listed(&admin, of_portal.clone()).await;
+    assert_eq!(entries.len(), 2, "what is too long is not entered: {entries:?}");
+    for entry in &entries {
+        let length = entry.subject.len() + entry.asked.len() + entry.outcome.len();
+        assert!(length < 600 && entry.subject.starts_with("session/(10000 bytes, SHA-256 "), "{entry:?}");
+    }
+    // So many at once, and no more.
+    let mut refused = 0;
+    for _ in 0..400 {
+        let status = portal.revoke_session(revoke(1)).await.unwrap_err();
+        refused += usize::from(status.code() == Code::ResourceExhausted);
+    }
+    assert!(refused > 50, "{refused}");
     controller.stop().await;
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -13,7 +13,7 @@ use tower_layer::Layer;
 
 use super::rules::{self, Known, Rule, Takes};
 use super::{Asked, EXPIRES, KEY, MAX_BODY, new_id};
-use crate::audit::request;
+use crate::audit::{self, request};
 use crate::auth::{Caller, Vault};
 use crate::clock;
 use crate::refusal::Reason;
@@ -92,7 +92,7 @@ impl ApprovalLayer {
     ) -> Result<Request<Body>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
         let (head, body) = request.into_parts();
-        let bytes = body.collect().await?.to_bytes();
+        let bytes = audit::whole(head.uri.path(), body).await?;
         let message = whole(&bytes)?;
         let now = clock::now();
         let takes = {
@@ -205,6 +205,7 @@ pub(crate) fn framed(message: &[u8]) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
     use tonic::Code;
 
     use super::*;

@@ -3,19 +3,21 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use reeve_proto::MAX_MESSAGE_BYTES;
+use http_body_util::Full;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Bytes, Service};
 use tonic::{Code, Status};
 use tower_layer::Layer;
 
-use super::{Draft, Kind, Outcome, enter, enter_all, kind, request};
+use super::{Draft, Kind, Outcome, body, enter, enter_all, kind, request};
 use crate::approval::{self, PREFIX};
 use crate::auth::Caller;
 use crate::services::unwritable;
 use crate::writer::Writer;
+
+/// Of a longer refusal no more is entered than its beginning.
+const REFUSAL_MAX: usize = 1_000;
 
 /// Enters calls before whatever it is laid on.
 #[derive(Clone, Debug)]
@@ -80,14 +82,7 @@ where
     let caller = Caller::of(request.extensions())?.clone();
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    let body = Limited::new(body, MAX_MESSAGE_BYTES + PREFIX).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Status::resource_exhausted(format!("a message has at most {MAX_MESSAGE_BYTES} bytes"))
-        } else {
-            Status::cancelled("the request ended before its message")
-        }
-    })?;
-    let bytes = body.to_bytes();
+    let bytes = body::whole(&path, body).await?;
     let request::Said { subject, asked, reason, also } =
         request::read(&path, bytes.get(PREFIX..).unwrap_or_default());
     let draft = Draft {
@@ -108,7 +103,7 @@ where
         let outcome = match Status::from_header_map(answer.headers()) {
             Some(status) if status.metadata().contains_key(approval::KEY) => waiting(&status),
             Some(status) if status.code() != Code::Ok => {
-                format!("refused: {:?}: {}", status.code(), status.message())
+                format!("refused: {:?}: {}", status.code(), request::cut(status.message(), REFUSAL_MAX))
             }
             _ => match answer.extensions().get::<Outcome>() {
                 Some(Outcome(outcome)) => format!("{outcome}{approved}"),

@@ -8,6 +8,7 @@
 //! The chain itself, and how it is verified, is `reeve_audit`. Calls that were refused at the gate are in the controller's
 //! log and its metrics, not here: else anybody could fill it.
 
+mod body;
 mod layer;
 pub(crate) mod request;
 
@@ -18,6 +19,7 @@ use reeve_audit::Signer;
 
 use crate::writer::{Job, WriteError, Writer};
 
+pub(crate) use body::whole;
 pub(crate) use layer::{AuditLayer, audited};
 
 /// The key's name in the controller's folder.

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use data_encoding::HEXLOWER;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, Value};
+use reeve_policy::pause::MAX_REASON;
 use ring::digest::{SHA256, digest};
 
 use super::Also;
@@ -19,6 +20,9 @@ const LIST_MAX: usize = 20;
 const BATCH: &str = "requests";
 /// Of a longer text no more is entered than its length and its SHA-256: a policy is kept elsewhere.
 const TEXT_MAX: usize = 4_096;
+/// The same of whom a request is about, and of why it is made: longer ones the services refuse, which comes after they are entered.
+const SUBJECT_MAX: usize = 256;
+const REASON_MAX: usize = MAX_REASON;
 /// What stands in a secret's place.
 const HIDDEN: &str = "(not entered)";
 
@@ -53,8 +57,8 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
     };
     let batch = message.get_field_by_name(BATCH).map(|all| requests(&all)).unwrap_or_default();
     let also = batch.iter().filter_map(|one| {
-        let subject = format!("tenant/{}", text_of(one, "tenant")?);
-        Some(Also { subject, reason: text_of(one, "reason").unwrap_or_default() })
+        let subject = format!("tenant/{}", bounded(text_of(one, "tenant")?, SUBJECT_MAX));
+        Some(Also { subject, reason: bounded(text_of(one, "reason").unwrap_or_default(), REASON_MAX) })
     });
     let also: Vec<Also> = also.collect();
     let text = |name: &str| text_of(&message, name);
@@ -64,7 +68,7 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
     let noun = if is_approval { "approval" } else { noun };
     let subject = SUBJECTS.iter().find_map(|name| {
         let kind = if matches!(*name, "name" | "id") { noun.to_lowercase() } else { (*name).to_owned() };
-        text(name).map(|value| format!("{kind}/{value}"))
+        text(name).map(|value| format!("{kind}/{}", bounded(value, SUBJECT_MAX)))
     });
     let subject = subject.or_else(|| (!batch.is_empty()).then(|| format!("tenants/{}", batch.len())));
     // All requests of a batch are usually made for one reason, and whoever approves it is to read that first.
@@ -72,7 +76,7 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
         let (first, others) = also.split_first()?;
         others.iter().all(|one| one.reason == first.reason).then(|| first.reason.clone())
     };
-    let reason = text("reason").or_else(common).unwrap_or_default();
+    let reason = bounded(text("reason").or_else(common).unwrap_or_default(), REASON_MAX);
     let mut shown = message;
     hide(&mut shown);
     let asked = serde_json::to_string(&shown).unwrap_or_default();
@@ -85,6 +89,20 @@ fn text_of(message: &DynamicMessage, name: &str) -> Option<String> {
         Some(Value::String(text)) => Some(text.clone()).filter(|text| !text.is_empty()),
         _ => None,
     }
+}
+
+/// A text, or of one that is longer than `most` its length and hash.
+fn bounded(text: String, most: usize) -> String {
+    if text.len() <= most {
+        return text;
+    }
+    let hash = HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref());
+    format!("({} bytes, SHA-256 {hash})", text.len())
+}
+
+/// No more than the beginning of a text.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 /// The requests of a batch, as many as one may have.
@@ -106,10 +124,7 @@ fn hide(message: &mut DynamicMessage) {
         }
         match message.get_field_mut(&field) {
             Value::Message(inner) => hide(inner),
-            Value::String(text) if text.len() > TEXT_MAX => {
-                let hash = HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref());
-                *text = format!("({} bytes, SHA-256 {hash})", text.len());
-            }
+            Value::String(text) => *text = bounded(std::mem::take(text), TEXT_MAX),
             Value::List(all) => {
                 all.truncate(if field.name() == BATCH { MAX_BATCH } else { LIST_MAX });
                 for one in all {
@@ -191,6 +206,26 @@ mod tests {
         assert_eq!((said.reason.as_str(), said.also[1].reason.as_str()), ("", "scans"));
         // No more than a batch may have, whoever sends how many.
         assert_eq!(read(&["spam"; 600]).also.len(), MAX_BATCH);
+    }
+
+    #[test]
+    fn neither_subject_nor_reason_is_longer_than_it_may_be() {
+        let long = |name: &str| SuspendRequest {
+            tenant: name.repeat(10_000),
+            reason: "y".repeat(60_000),
+            ..SuspendRequest::default()
+        };
+        let batch = BatchSuspendRequest { requests: vec![long("x"), long("z")], ..Default::default() };
+        for said in [
+            read(&format!("{OPERATOR}/Suspend"), &long("x").encode_to_vec()),
+            read(&format!("{OPERATOR}/BatchSuspend"), &batch.encode_to_vec()),
+        ] {
+            let all = said.also.iter().map(|one| (&one.subject, &one.reason));
+            for (subject, reason) in all.chain([(&said.subject, &said.reason)]) {
+                assert!(subject.len() < 300 && reason.len() < 1_100, "{subject} {reason}");
+                assert!(reason.contains("(60000 bytes, SHA-256 "), "{reason}");
+            }
+        }
     }
 
     #[test]

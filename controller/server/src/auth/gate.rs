@@ -15,6 +15,7 @@ use super::caller::{Caller, Role, Shown};
 use super::connections::{Credential, Peer};
 use super::limits::Limits;
 use super::secret::{Hash, Secret};
+use crate::audit::{Kind, kind};
 use crate::clock;
 use crate::identity::{self, Protection};
 use crate::settings::Sessions;
@@ -229,7 +230,7 @@ impl Gate {
             }
             return Err(Refusal::Role { name: caller.name, role: caller.role, method, allowed });
         }
-        if !self.limits.take(&caller) {
+        if !self.limits.take(&caller, kind(method) == Kind::Act) {
             return Err(Refusal::TooFast);
         }
         Ok(caller)

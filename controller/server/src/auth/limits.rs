@@ -18,6 +18,8 @@ use super::connections::home;
 const OF_PEOPLE: NonZeroU32 = NonZeroU32::new(200).unwrap();
 /// Look-ups a second of a portal or of billing.
 const OF_PORTALS: NonZeroU32 = NonZeroU32::new(50_000).unwrap();
+/// Of those, acts, each of which is two lines of the record for ever; ten times as many at once.
+const ACTS_OF_PORTALS: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// Calls a second of a node, which needs one stream.
 const OF_NODES: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Refusals a second of one address before they are told nothing but that.
@@ -33,6 +35,7 @@ type Key = (Shown, Role, Name);
 pub(super) struct Limits {
     people: DefaultKeyedRateLimiter<Key>,
     portals: DefaultKeyedRateLimiter<Key>,
+    acts: DefaultKeyedRateLimiter<Key>,
     nodes: DefaultKeyedRateLimiter<Key>,
     /// By 16 bits of a keyed hash of the address: at most so many entries, whoever comes. Two addresses that share one share no
     /// more than how soon their wrong tokens are answered curtly.
@@ -48,6 +51,7 @@ impl Default for Limits {
         Self {
             people: of(OF_PEOPLE),
             portals: of(OF_PORTALS),
+            acts: of(ACTS_OF_PORTALS),
             nodes: of(OF_NODES),
             failures: RateLimiter::keyed(Quota::per_second(FAILURES).allow_burst(FAILURES_AT_ONCE)),
             hasher: RandomState::new(),
@@ -58,12 +62,13 @@ impl Default for Limits {
 const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 impl Limits {
-    /// Whether a caller is answered now.
-    pub fn take(&self, caller: &Caller) -> bool {
+    /// Whether a caller is answered now, who asks for an act or looks something up.
+    pub fn take(&self, caller: &Caller, is_act: bool) -> bool {
         let limiter = match caller.role {
             // Strangers may enrol, and pay for what fails.
             Role::Stranger => return true,
             Role::Node => &self.nodes,
+            Role::Status | Role::Billing if is_act => &self.acts,
             Role::Status | Role::Billing => &self.portals,
             Role::Viewer | Role::Operator | Role::Admin => &self.people,
         };
@@ -99,9 +104,9 @@ mod tests {
     #[test]
     fn nobody_takes_anothers_rate() {
         let limits = Limits::default();
-        let answered = (0..10_000).filter(|_| limits.take(&caller("greedy"))).count();
+        let answered = (0..10_000).filter(|_| limits.take(&caller("greedy"), false)).count();
         assert!((2_000..9_000).contains(&answered), "{answered}");
-        assert!(limits.take(&caller("other")));
+        assert!(limits.take(&caller("other"), false));
     }
 
     #[test]

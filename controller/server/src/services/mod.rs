@@ -48,6 +48,7 @@ use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
 pub(crate) use batch::{MAX_BATCH, check_batch};
 use pending::Pending;
+pub(crate) use policies::MAX_MESSAGE_BYTES as MAX_POLICY_MESSAGE_BYTES;
 
 /// What the services share.
 #[derive(Clone, Debug)]
