@@ -634,17 +634,17 @@ async fn store_report(
     match report {
         _ if numbered.is_refused => {
             tracing::warn!(%node, sequence, "a report that the database does not take was thrown away");
-            write::refuse(conn, node).await?;
+            write::refuse(conn, node, 1).await?;
         }
         Ok(report) => {
             if let Err(refusal) = write::report(conn, node, report, effects).await? {
                 tracing::warn!(%node, sequence, %refusal, "a report was thrown away");
-                write::refuse(conn, node).await?;
+                write::refuse(conn, node, 1).await?;
             }
         }
         Err(error) => {
             tracing::warn!(%node, sequence, %error, "an unreadable report was thrown away");
-            write::refuse(conn, node).await?;
+            write::refuse(conn, node, 1).await?;
         }
     }
     cursors.advance(node, *epoch, *sequence);

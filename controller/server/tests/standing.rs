@@ -7,15 +7,18 @@ mod common;
 use common::{Agent, Running};
 use reeve_policy::{
     Action, Alert, Class, Decision, DecisionId, LiftReason, Loss, Measure, MeasureCounters, Mode, Order,
-    Origin, Report, Scope, TenantStanding, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
+    Origin, Report, Scope, TenantStanding, Timestamp, Until, Usage, Violation, ViolationId, ViolationState,
+    Window,
 };
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::standing_service_client::StandingServiceClient;
 use reeve_proto::operator::v1::{
     ForgiveStrikesRequest, ForgiveStrikesResponse, GetStandingRequest, GetStandingResponse,
-    ImportTenantsRequest, ListNodesRequest, ReleaseRequest,
+    ImportTenantsRequest, ListNodesRequest, ListUsageRequest, ListViolationsRequest, ReleaseRequest,
 };
 use reeve_proto::session::{Down, ProtocolVersion};
+use reeve_proto::status::v1::status_service_client::StatusServiceClient;
+use reeve_proto::status::v1::{GetStatusRequest, State, get_status_request::Subject};
 use reeve_proto::types;
 use tonic::transport::Channel;
 
@@ -294,6 +297,112 @@ async fn nobody_is_believed_about_tenants_of_others() {
     place_at(&channel, &[]).await;
     let (mut third, _) = Agent::greet(channel.clone(), "n3", 4).await.unwrap();
     assert_eq!(numbers(&told(&mut third).await), (vec![1], vec![]));
+    controller.stop().await;
+}
+
+fn used(received: u64) -> Report {
+    let (tenant, month) = ("alice".parse().unwrap(), "2026-11".parse().unwrap());
+    Report::Usage { tallies: vec![Usage { tenant, month, received, sent: 0 }] }
+}
+
+/// What alice received, over all nodes.
+async fn received(channel: &Channel) -> u64 {
+    let request = ListUsageRequest { month: "2026-11".into(), ..Default::default() };
+    let answer = OperatorServiceClient::new(channel.clone()).list_usage(request).await.unwrap();
+    answer.into_inner().entries.iter().map(|entry| entry.bytes_in).sum()
+}
+
+/// Whether a suspension of hers stands somewhere.
+async fn is_suspended(channel: &Channel) -> bool {
+    let request = GetStatusRequest { subject: Some(Subject::Tenant("alice".into())) };
+    let answer = StatusServiceClient::new(channel.clone()).get_status(request).await.unwrap();
+    answer.into_inner().state() == State::Suspended
+}
+
+async fn violations(channel: &Channel) -> Vec<String> {
+    let request = ListViolationsRequest::default();
+    let answer = OperatorServiceClient::new(channel.clone()).list_violations(request).await.unwrap();
+    answer.into_inner().violations.into_iter().map(|violation| violation.tenant).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_says_of_tenants_that_are_elsewhere_is_thrown_away_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    place(&channel, "n1").await;
+    let (mut stranger, _) = Agent::greet(channel.clone(), "n9", 1).await.unwrap();
+    let made_up = violation("n9", 10, 1, None);
+    let held = decision(&made_up, Mode::Enforce);
+    let reports =
+        [Report::Violation(made_up.clone()), Report::Decision(held.clone()), standing(&held), used(1_000)];
+    for (number, report) in (1..).zip(reports) {
+        stranger.report(number, report).await;
+    }
+    stranger.acknowledged(4).await;
+    assert_eq!(refused(&channel).await, [4]);
+    // Nor is it taken for being there already when the node connects.
+    let named = Measure { decision: held, expires: None };
+    let (mut stranger, _) = Agent::greet_naming(channel.clone(), "n9", 2, vec![named]).await.unwrap();
+    assert_eq!(refused(&channel).await, [5]);
+    assert_eq!((is_suspended(&channel).await, received(&channel).await), (false, 0));
+    assert!(violations(&channel).await.is_empty());
+
+    // Of whom this controller knows nothing a node may tell; nobody else is meant by it afterwards, wherever they may be.
+    place_at(&channel, &[]).await;
+    let bob = Violation { tenant: "bob".parse().unwrap(), ..made_up.clone() };
+    stranger.report(1, Report::Violation(bob.clone())).await;
+    stranger.acknowledged(1).await;
+    assert_eq!((violations(&channel).await, refused(&channel).await), (vec!["bob".to_owned()], vec![5]));
+    let hers = decision(&made_up, Mode::Enforce);
+    let reports = [Report::Violation(made_up), Report::Decision(hers.clone()), standing(&hers)];
+    for (number, report) in (2..).zip(reports) {
+        stranger.report(number, report).await;
+    }
+    stranger.acknowledged(4).await;
+    assert_eq!((violations(&channel).await, refused(&channel).await), (vec!["bob".to_owned()], vec![8]));
+    assert!(!is_suspended(&channel).await);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_told_before_the_tenant_moved_away_it_may_tell_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    place(&channel, "n1").await;
+    let (mut home, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let seen = violation("n1", 10, 1, None);
+    let held = decision(&seen, Mode::Enforce);
+    let reports = [Report::Violation(seen), Report::Decision(held.clone()), standing(&held), used(1_000)];
+    for (number, report) in (1..).zip(reports) {
+        home.report(number, report).await;
+    }
+    home.acknowledged(4).await;
+    place(&channel, "n2").await;
+    // It connects anew, still holding her, and tells the rest.
+    let named = Measure { decision: held.clone(), expires: None };
+    let (mut home, _) = Agent::greet_naming(channel.clone(), "n1", 2, vec![named]).await.unwrap();
+    assert!(is_suspended(&channel).await);
+    let reports = [
+        standing(&held),
+        used(3_000),
+        Report::Violation(violation("n1", 10, 1, Some(60))),
+        lifted(&held, LiftReason::Departed),
+    ];
+    for (number, report) in (1..).zip(reports) {
+        home.report(number, report).await;
+    }
+    home.acknowledged(4).await;
+    assert_eq!((is_suspended(&channel).await, received(&channel).await), (false, 3_000));
+    assert_eq!(refused(&channel).await, [0]);
+    let request = ListViolationsRequest::default();
+    let told = OperatorServiceClient::new(channel.clone()).list_violations(request).await.unwrap();
+    assert!(told.into_inner().violations[0].close_time.is_some());
+    // What is new is not hers any more.
+    home.report(5, Report::Violation(violation("n1", 80, 2, None))).await;
+    home.acknowledged(5).await;
+    assert_eq!((violations(&channel).await.len(), refused(&channel).await), (1, vec![1]));
     controller.stop().await;
 }
 

@@ -229,6 +229,27 @@ impl Agent {
         Ok(Self::greet_hello(channel, hello).await?.0)
     }
 
+    /// The same, telling what stands there.
+    pub async fn greet_naming(
+        channel: Channel,
+        node: &str,
+        epoch: u64,
+        measures: Vec<reeve_policy::Measure>,
+    ) -> Result<(Self, u64), tonic::Status> {
+        let hello = Hello {
+            node: node.parse().unwrap(),
+            agent_version: "test".into(),
+            protocol: ProtocolVersion::CURRENT,
+            epoch,
+            tenants_version: 0,
+            measures,
+            pauses: Vec::new(),
+            policy: String::new(),
+            policy_held: None,
+        };
+        Self::greet_hello(channel, hello).await
+    }
+
     async fn greet_hello(channel: Channel, hello: Hello) -> Result<(Self, u64), tonic::Status> {
         let (up, receiver) = mpsc::channel(64);
         up.send((&Up::Hello(hello)).into()).await.unwrap();

@@ -134,6 +134,12 @@ pub(super) fn is_believed(effects: &Effects, node: &NodeId, tenant: &TenantId) -
     effects.desk.people.by_id(tenant).is_some_and(|tenant| tenant.may_be_told_on(node))
 }
 
+/// Whether anything new that a node says of a tenant is taken at all: not of one that this controller knows to be elsewhere. Agents may have
+/// tenants of their own, of whom nothing is known here; what is said of those no other node is told (`is_believed`).
+pub(super) fn may_tell(effects: &Effects, node: &NodeId, tenant: &TenantId) -> bool {
+    effects.desk.people.by_id(tenant).is_none_or(|tenant| tenant.may_be_on(node))
+}
+
 /// Takes note whether a violation is held against the tenant: what is first decided upon it says so.
 pub(super) async fn note_counts(
     conn: &mut Connection,

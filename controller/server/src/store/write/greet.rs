@@ -1,15 +1,17 @@
 //! A node connects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use reeve_policy::{Decision, DecisionId, NodeId, Timestamp};
+use reeve_policy::{Decision, DecisionId, Measure, Mode, NodeId, Timestamp};
 use reeve_proto::session::Hello;
 
+use super::super::query::Select;
+use super::super::read::TOGETHER;
 use super::super::row::{Body, count, name, nanos};
 use super::super::{Connection, StoreError};
 use super::orders::impose_on;
 use super::pauses::order_pauses;
-use super::reports::{Lift, lifted, stands};
+use super::reports::{Lift, lifted, refuse, stands};
 use super::{Cursors, Effects, Refusal, cursors};
 
 /// Why a measure ended that nobody reported lifted: the node connected without it.
@@ -71,31 +73,45 @@ pub async fn saw(conn: &mut Connection, node: &NodeId, now: Timestamp) -> Result
     Ok(())
 }
 
-/// What the node says is in force stands; what we thought stood there and it does not name was lifted unseen.
+/// What the node says is in force stands, as far as it is believed; what we thought stood there and it does not name was lifted unseen.
 async fn take_measures(
     conn: &mut Connection,
     hello: &Hello,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let mut named = BTreeSet::new();
-    for measure in &hello.measures {
-        if measure.decision.mode != reeve_policy::Mode::Enforce {
-            tracing::warn!(node = %hello.node, decision = %measure.decision.id, "{}", Refusal::NotEnforced);
-            continue;
+    let mut refused = 0_i64;
+    for some in hello.measures.chunks(TOGETHER) {
+        let known = known(conn, &hello.node, some).await?;
+        for measure in some {
+            let id = &measure.decision.id;
+            let at = match known.get(id.0.as_str()) {
+                _ if measure.decision.mode != Mode::Enforce => Err(Refusal::NotEnforced),
+                // It is known to stand, and nothing that we have of it changes.
+                Some(None) => {
+                    named.insert(id.clone());
+                    continue;
+                }
+                None => Ok(measure.decision.at),
+                // It stands although we held it for lifted: the node knows better, from now on.
+                Some(Some(_)) => Ok(effects.now),
+            };
+            let taken = match at {
+                Ok(at) => stands(conn, &hello.node, measure, at, effects).await?,
+                Err(refusal) => Err(refusal),
+            };
+            match taken {
+                Ok(()) => _ = named.insert(id.clone()),
+                Err(refusal) => {
+                    refused += 1;
+                    tracing::debug!(node = %hello.node, decision = %id, %refusal, "a measure was not taken");
+                }
+            }
         }
-        named.insert(measure.decision.id.clone());
-        let known: Option<(Option<i64>,)> =
-            sqlx::query_as("SELECT lifted FROM measures WHERE node = $1 AND decision = $2")
-                .bind(hello.node.as_str())
-                .bind(measure.decision.id.0.as_str())
-                .fetch_optional(&mut *conn)
-                .await?;
-        match known {
-            Some((None,)) => {}
-            None => stands(conn, &hello.node, measure, measure.decision.at, effects).await?,
-            // It stands although we held it for lifted: the node knows better, from now on.
-            Some((Some(_),)) => stands(conn, &hello.node, measure, effects.now, effects).await?,
-        }
+    }
+    if refused > 0 {
+        tracing::warn!(node = %hello.node, refused, "measures that the node says stand there were not taken");
+        refuse(conn, &hello.node, refused).await?;
     }
     let standing: Vec<(String, String, Option<i64>)> =
         sqlx::query_as("SELECT decision, tenant, expires FROM measures WHERE node = $1 AND lifted IS NULL")
@@ -118,6 +134,19 @@ async fn take_measures(
         lifted(conn, &hello.node, lift, None, effects).await?;
     }
     Ok(())
+}
+
+/// Which of these measures are known of a node, and when those were lifted that were.
+async fn known(
+    conn: &mut Connection,
+    node: &NodeId,
+    some: &[Measure],
+) -> Result<BTreeMap<String, Option<i64>>, StoreError> {
+    let mut query = Select::new("SELECT decision, lifted FROM measures WHERE node = ");
+    query.push_bind(node.as_str()).push(" AND decision IN ");
+    query.push_list(some.iter().map(|measure| measure.decision.id.0.as_str()));
+    let rows: Vec<(String, Option<i64>)> = query.fetch_all(conn).await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Orders every operator's suspension in force that the node was never told of, and, for an agent that started

@@ -10,7 +10,7 @@ use reeve_policy::{
 use super::super::read::liftable;
 use super::super::row::{Body, name, nanos};
 use super::super::{Connection, OrderRow, StoreError};
-use super::reports::{Lift as Lifting, lift_all, lifted, stands, store_decision};
+use super::reports::{Lift as Lifting, lift_all, lifted, stands_behind, store_decision};
 use super::{Effects, follow};
 use crate::events::What;
 
@@ -545,7 +545,7 @@ pub async fn order_result(
                     expires: decision.until.expiry(decision.at),
                     decision: Decision::clone(decision),
                 };
-                stands(conn, node, &measure, result.at, effects).await?;
+                stands_behind(conn, node, (&measure, result.at), None, effects).await?;
             }
             Some(decision.tenant.clone())
         }

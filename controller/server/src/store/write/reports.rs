@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeEventKind, NodeHealth,
-    NodeId, Origin, Report, TenantId, Timestamp, Usage, Violation, ViolationState,
+    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, Month, NodeEvent, NodeEventKind,
+    NodeHealth, NodeId, Origin, Report, TenantId, Timestamp, Usage, Violation, ViolationState,
 };
 
 use super::super::row::{Body, count, nanos};
@@ -26,17 +26,21 @@ pub enum Refusal {
     /// It is another node's to report, or nobody's: a violation seen elsewhere, an operator's decision never given.
     #[error("it is not this node's to report")]
     OtherNode,
+    /// It is about a tenant that cannot be on the node.
+    #[error("the tenant is not on this node")]
+    OtherTenant,
     /// A measure that is only to be observed cannot stand in a kernel.
     #[error("a decision that is only to be observed cannot stand in a kernel")]
     NotEnforced,
 }
 
-/// Counts reports that could not be taken.
+/// Counts so many reports that could not be taken.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn refuse(conn: &mut Connection, node: &NodeId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE nodes SET reports_refused = reports_refused + 1 WHERE name = $1")
+pub async fn refuse(conn: &mut Connection, node: &NodeId, reports: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE nodes SET reports_refused = reports_refused + $1 WHERE name = $2")
+        .bind(reports)
         .bind(node.as_str())
         .execute(conn)
         .await?;
@@ -58,11 +62,14 @@ pub async fn report(
         Report::Standing { measure, .. } if measure.decision.mode != Mode::Enforce => {
             return Ok(Err(Refusal::NotEnforced));
         }
-        Report::Violation(violation) => store_violation(conn, violation, effects).await?,
+        Report::Violation(violation) => return store_violation(conn, violation, effects).await,
         Report::Decision(decision) => {
             let behind = behind(conn, decision).await?;
             if !is_own(conn, node, decision, behind.as_ref()).await? {
                 return Ok(Err(Refusal::OtherNode));
+            }
+            if !is_there(conn, node, decision, effects).await? {
+                return Ok(Err(Refusal::OtherTenant));
             }
             store_decision_behind(conn, decision, None, behind.as_ref(), effects).await?;
             if let Some(behind) = behind {
@@ -70,13 +77,7 @@ pub async fn report(
             }
         }
         Report::Standing { measure, at } => {
-            let decision = &measure.decision;
-            let behind = behind(conn, decision).await?;
-            let is_own = is_own(conn, node, decision, behind.as_ref()).await?;
-            if !is_own && !follow::is_told(conn, decision).await? {
-                return Ok(Err(Refusal::OtherNode));
-            }
-            stands_behind(conn, node, (measure, *at), behind.as_ref(), effects).await?;
+            return stands(conn, node, measure, *at, effects).await;
         }
         Report::Lifted { decision, tenant, reason, at, counters } => {
             let lift = Lift { decision, tenant, reason: reason.name(), at: *at };
@@ -84,21 +85,27 @@ pub async fn report(
         }
         Report::Counters(counters) => count_up(conn, node, counters).await?,
         Report::Health(health) => store_health(conn, node, health, effects).await?,
-        Report::Usage { tallies } => store_usage(conn, node, tallies, effects).await?,
+        Report::Usage { tallies } => return store_usage(conn, node, tallies, effects).await,
         Report::RelayChecked(checked) => relay::checked(conn, node, checked, effects).await?,
         Report::Event(event) => store_event(conn, node, event, effects).await?,
     }
     Ok(Ok(()))
 }
 
-/// Stores what tenants used on a node. Sums only grow: what comes twice, or late, changes nothing.
+/// Stores what tenants used on a node. Sums only grow: what comes twice, or late, changes nothing. Of tenants that cannot be there nothing is
+/// taken but what their month there grew to; the rest of the report holds all the same.
 async fn store_usage(
     conn: &mut Connection,
     node: &NodeId,
     tallies: &[Usage],
     effects: &mut Effects,
-) -> Result<(), StoreError> {
+) -> Result<Result<(), Refusal>, StoreError> {
+    let mut taken = Ok(());
     for Usage { tenant, month, received, sent } in tallies {
+        if !follow::may_tell(effects, node, tenant) && !has_used(conn, node, tenant, *month).await? {
+            taken = Err(Refusal::OtherTenant);
+            continue;
+        }
         let done = sqlx::query(
             "INSERT INTO usage (node, tenant, month, bytes_in, bytes_out, updated) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (node, tenant, month) DO UPDATE SET updated = excluded.updated, \
@@ -118,28 +125,53 @@ async fn store_usage(
             notices::tell_usage(conn, node, tenant, *month, effects).await?;
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
+/// Whether it is known that a tenant used something on a node in a month: it was there then, and moved away.
+async fn has_used(
+    conn: &mut Connection,
+    node: &NodeId,
+    tenant: &TenantId,
+    month: Month,
+) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM usage WHERE node = $1 AND tenant = $2 AND month = $3")
+            .bind(node.as_str())
+            .bind(tenant.as_str())
+            .bind(month.to_string())
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.is_some())
+}
+
+/// Stores a violation of whoever reports it: a new one if its tenant can be there, and what became of one that is known wherever the tenant is now.
 async fn store_violation(
     conn: &mut Connection,
     violation: &Violation,
     effects: &mut Effects,
-) -> Result<(), StoreError> {
+) -> Result<Result<(), Refusal>, StoreError> {
     let id = violation.id.as_name().as_str();
-    let known: Option<(String, String, Vec<u8>)> =
-        sqlx::query_as("SELECT node, state, body FROM violations WHERE id = $1")
+    let known: Option<(String, String, String, Vec<u8>)> =
+        sqlx::query_as("SELECT node, tenant, state, body FROM violations WHERE id = $1")
             .bind(id)
             .fetch_optional(&mut *conn)
             .await?;
     let open = violation.state == ViolationState::Open;
     let opens = known.is_none();
-    let closes = !open && known.as_ref().is_none_or(|(_, state, _)| state == ViolationState::Open.name());
-    if let Some((node, state, _)) = &known {
+    let closes = !open && known.as_ref().is_none_or(|(_, _, state, _)| state == ViolationState::Open.name());
+    if opens && !follow::may_tell(effects, &violation.node, &violation.tenant) {
+        return Ok(Err(Refusal::OtherTenant));
+    }
+    if let Some((node, tenant, state, _)) = &known {
+        // An episode is never another tenant's than it was: what was decided upon it would be that tenant's too.
+        if tenant != violation.tenant.as_str() {
+            return Ok(Err(Refusal::OtherTenant));
+        }
         // A closed episode stays closed: a report from before the order that closed it changes nothing.
         let stale = open && state != ViolationState::Open.name();
         if stale || node != violation.node.as_str() {
-            return Ok(());
+            return Ok(Ok(()));
         }
     }
     sqlx::query(
@@ -170,7 +202,7 @@ async fn store_violation(
     if closes {
         effects.events.push(What::ViolationClosed(Arc::new(violation.clone())));
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// What is stored of the violation that a decision is upon.
@@ -211,8 +243,32 @@ async fn is_own(
                 .await?;
         return Ok(given.is_some_and(|(body,)| body == decision.encode()));
     }
+    let is_upon =
+        |Behind { violation, .. }: &Behind| violation.node == *node && violation.tenant == decision.tenant;
     // The report of the violation may have had to make room in a full spool.
-    Ok(decision.violation.is_some() && behind.is_none_or(|behind| behind.violation.node == *node))
+    Ok(decision.violation.is_some() && behind.is_none_or(is_upon))
+}
+
+/// Whether the tenant of a decision can be on this node, or the node held it by this decision before the tenant moved away. Operators'
+/// decisions are ordered everywhere.
+async fn is_there(
+    conn: &mut Connection,
+    node: &NodeId,
+    decision: &Decision,
+    effects: &Effects,
+) -> Result<bool, StoreError> {
+    let is_operators = matches!(decision.origin, Origin::Operator { .. });
+    if is_operators || follow::may_tell(effects, node, &decision.tenant) {
+        return Ok(true);
+    }
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM measures WHERE node = $1 AND decision = $2 AND tenant = $3")
+            .bind(node.as_str())
+            .bind(decision.id.0.as_str())
+            .bind(decision.tenant.as_str())
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.is_some())
 }
 
 /// Stores a decision unless it is known: decisions never change. `operator` is who gave it to this controller; whatever a
@@ -272,19 +328,29 @@ async fn was_done(conn: &mut Connection, decision: &Decision) -> Result<bool, St
     Ok(row.is_some())
 }
 
-/// Notes that a measure stands on a node since `at`, unless it was lifted there since. Of an operator's decision is told when it first stands.
+/// Notes that a measure stands on a node since `at`, unless it was lifted there since, or tells why that is not believed: it carries out neither
+/// what the node decided nor what it was told, or holds whom it cannot hold.
 pub(super) async fn stands(
     conn: &mut Connection,
     node: &NodeId,
     measure: &Measure,
     at: Timestamp,
     effects: &mut Effects,
-) -> Result<(), StoreError> {
-    let behind = behind(conn, &measure.decision).await?;
-    stands_behind(conn, node, (measure, at), behind.as_ref(), effects).await
+) -> Result<Result<(), Refusal>, StoreError> {
+    let decision = &measure.decision;
+    let behind = behind(conn, decision).await?;
+    if !is_own(conn, node, decision, behind.as_ref()).await? && !follow::is_told(conn, decision).await? {
+        return Ok(Err(Refusal::OtherNode));
+    }
+    if !is_there(conn, node, decision, effects).await? {
+        return Ok(Err(Refusal::OtherTenant));
+    }
+    stands_behind(conn, node, (measure, at), behind.as_ref(), effects).await?;
+    Ok(Ok(()))
 }
 
-async fn stands_behind(
+/// The same, of one that is believed. Of an operator's decision is told when it first stands.
+pub(super) async fn stands_behind(
     conn: &mut Connection,
     node: &NodeId,
     (measure, at): (&Measure, Timestamp),
@@ -346,12 +412,14 @@ pub(super) async fn lifted(
     counters: Option<MeasureCounters>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let known: Option<(Option<i64>, i64, i64)> =
-        sqlx::query_as("SELECT lifted, packets, bytes FROM measures WHERE node = $1 AND decision = $2")
-            .bind(node.as_str())
-            .bind(lift.decision.0.as_str())
-            .fetch_optional(&mut *conn)
-            .await?;
+    let known: Option<(Option<i64>, i64, i64)> = sqlx::query_as(
+        "SELECT lifted, packets, bytes FROM measures WHERE node = $1 AND decision = $2 AND tenant = $3",
+    )
+    .bind(node.as_str())
+    .bind(lift.decision.0.as_str())
+    .bind(lift.tenant.as_str())
+    .fetch_optional(&mut *conn)
+    .await?;
     let Some((before, packets, bytes)) = known else { return Ok(()) };
     let counted =
         counters.map_or((packets, bytes), |counters| (count(counters.packets), count(counters.bytes)));
