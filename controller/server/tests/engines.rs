@@ -172,3 +172,28 @@ async fn what_is_acknowledged_is_stored_on_either_engine() {
     common::share(dir.path(), &Cluster::of_this_process().database().unwrap());
     store("PostgreSQL", dir.path()).await;
 }
+
+/// The numbers and names of the migrations in a folder.
+fn migrations(folder: &str) -> BTreeMap<u32, String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let Some(stem) = file.strip_suffix(".sql") else { continue };
+        let (number, name) = stem.split_once('_').unwrap();
+        if let Some(other) = all.insert(number.parse().unwrap(), name.to_owned()) {
+            panic!("{folder}: {other} and {name} are both number {number}");
+        }
+    }
+    all
+}
+
+#[test]
+fn every_migration_has_a_number_of_its_own_and_is_there_for_both_engines() {
+    // PostgreSQL came with the tenth, and began with all that there was then.
+    const BEGAN: u32 = 10;
+    let (mut file, mut shared) = (migrations("migrations"), migrations("migrations/postgres"));
+    assert_eq!(shared.remove(&BEGAN).as_deref(), Some("first"));
+    file.retain(|number, _| *number > BEGAN);
+    assert_eq!(file, shared);
+}
