@@ -12,9 +12,11 @@ use reeve_policy::{
     ViolationId, ViolationState, Window,
 };
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
+use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
 use reeve_proto::operator::v1::watch_response::Event;
 use reeve_proto::operator::v1::{
-    ImportTenantsRequest, ListNoticesRequest, PaidRequest, ReleaseRequest, SuspendRequest, WatchRequest,
+    ActivatePolicyRequest, ImportTenantsRequest, ListNoticesRequest, PaidRequest, ReleaseRequest,
+    SuspendRequest, UploadPolicyRequest, WatchRequest,
 };
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_proto::status::v1::{GetStatusRequest, GetStatusResponse, State, get_status_request, hold};
@@ -428,5 +430,73 @@ async fn an_order_is_told_of_when_a_node_has_done_it_and_not_when_it_failed_or_n
         agent.done(&order).await;
     }
     wait_for(&["alone en immediate", "alone en lifted"]).await;
+    controller.stop().await;
+}
+
+/// What a node may tell as its policy: another's name and version over words of its own.
+fn forged(name: &str) -> String {
+    let text = POLICY.replace("Example Hosting", "Pay Me Ltd").replace("\"ours\"", &format!("\"{name}\""));
+    Policy::parse("p.toml", &text).unwrap().written()
+}
+
+/// Whose words each notice is in, oldest first.
+async fn words(channel: &Channel) -> Vec<&'static str> {
+    let all = notices(channel, ListNoticesRequest { after: Some(0), ..Default::default() }).await;
+    let whose = |notice: &Notice| match notice.text.as_str() {
+        text if text.ends_with("Example Hosting") => "ours",
+        text if text.ends_with("Pay Me Ltd") => "forged",
+        _ => "others",
+    };
+    all.iter().map(|(_, one)| whose(one)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_a_node_makes_up_reach_nobody_of_whom_another_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    import(&channel).await;
+    let (mut first, _) = Agent::greet_by(channel.clone(), "n1", 1, &written()).await.unwrap();
+    let (stolen, _) = Agent::greet_by(channel.clone(), "n9", 1, &forged("ours")).await.unwrap();
+    let scan = violation("shop", Class::PortscanVertical, 1_900_000_000);
+    let block = decision(&scan, 1, 1, Action::Block, Mode::Enforce);
+    let reports = [
+        Report::Violation(scan),
+        Report::Decision(block.clone()),
+        standing(&block),
+        lifted(&block, LiftReason::Released),
+    ];
+    for (number, report) in (1..).zip(reports) {
+        first.report(number, report).await;
+    }
+    first.acknowledged(4).await;
+    assert_eq!(words(&channel).await, ["ours"; 4]);
+
+    // What is kept here under that name and version goes before what even the node itself has.
+    let mut policies = PolicyServiceClient::new(channel.clone());
+    let request = UploadPolicyRequest { source: POLICY.into(), ..Default::default() };
+    policies.upload_policy(request).await.unwrap();
+    let (mut first, _) = Agent::greet_by(channel.clone(), "n1", 2, &forged("ours")).await.unwrap();
+    let scan = violation("shop", Class::PortscanVertical, 1_900_000_100);
+    let suspension = decision(&scan, 1, 2, Action::Suspend, Mode::Enforce);
+    let reports = [
+        Report::Violation(scan),
+        Report::Decision(suspension.clone()),
+        standing(&suspension),
+        lifted(&suspension, LiftReason::Released),
+    ];
+    for (number, report) in (1..).zip(reports) {
+        first.report(number, report).await;
+    }
+    first.acknowledged(4).await;
+    assert_eq!(words(&channel).await, ["ours"; 8]);
+
+    // Of what a person orders is told in the words of the policy that is active.
+    let request = ActivatePolicyRequest { name: "ours".into(), policy_version: 3, reason: "words".into() };
+    policies.activate_policy(request).await.unwrap();
+    drop((first, stolen));
+    let (mut last, _) = Agent::greet_by(channel.clone(), "n9", 2, &forged("another")).await.unwrap();
+    last.suspend(&channel, "shop").await;
+    assert_eq!(words(&channel).await, ["ours"; 9]);
     controller.stop().await;
 }

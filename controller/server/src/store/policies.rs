@@ -1,4 +1,8 @@
-//! The policies that nodes have, as they tell them when they connect: by them, and in their words, people are told of what was decided.
+//! The policies by which, and in whose words, people are told of what was decided: those that were uploaded here, and those that nodes have, as
+//! they tell them when they connect.
+//!
+//! What a node tells may be anything, so words of its own reach only those of whom it decides: the text that this controller holds itself
+//! under a name and version goes before any node's, and the text of the node that decided before another node's.
 //!
 //! Those that were read are kept in memory; reading one again costs more than all the words in it.
 
@@ -6,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reeve_policy::language::Policy;
-use reeve_policy::{Decision, NodeId, Origin, Timestamp};
+use reeve_policy::{Decision, NodeId, Origin, PolicyVersion, Timestamp};
 
 use super::row::nanos;
-use super::{Connection, StoreError};
+use super::{Connection, StoreError, rollout};
 
 /// How many policies are remembered of a node.
 const KEPT_OF_NODE: i64 = 4;
@@ -28,14 +32,20 @@ struct Memory {
     read: BTreeMap<i64, Option<Arc<Policy>>>,
     /// Those that are compiled in, by name.
     presets: BTreeMap<String, Arc<Policy>>,
-    /// What nodes have under a name and a version, as far as a transaction has asked.
+    /// Those that were uploaded, by name and version: the text under these is always the same.
+    uploaded: BTreeMap<(String, u32), Option<Arc<Policy>>>,
+    /// What there is under a name and a version, as far as a transaction has asked.
     named: BTreeMap<(String, u32), Named>,
+    /// What is active in the rollout, if a transaction has asked.
+    active: Option<Option<PolicyVersion>>,
 }
 
-/// What nodes have under one name and version.
+/// What there is under one name and version.
 #[derive(Clone, Copy, Debug)]
 enum Named {
     Nothing,
+    /// It was uploaded; what nodes have does not matter.
+    Uploaded,
     One(i64),
     /// Texts that differ, though their names and versions do not.
     Several,
@@ -110,17 +120,20 @@ impl Policies {
         *self.memory() = Memory::default();
     }
 
-    /// Asks again what nodes have when that is needed next: another transaction begins, or a node told of a policy.
+    /// Asks again what there is when that is needed next: another transaction begins, a node told of a policy, or one was uploaded, deleted or
+    /// made active.
     pub(crate) fn forget_names(&self) {
-        self.memory().named.clear();
+        let memory = &mut *self.memory();
+        memory.named.clear();
+        memory.active = None;
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The policy that a decision was made by, as the node that made it told it, or another one; for a person's, and where nobody told of it, the
-    /// one that was told of last.
+    /// The policy that a decision was made by, as it was uploaded here, or else as the node that made it told it, or where its measures stand, or
+    /// another one; for a person's, and where nobody told of it, the [`Self::latest`].
     ///
     /// # Errors
     /// Where the database fails.
@@ -131,24 +144,29 @@ impl Policies {
         node: Option<&NodeId>,
     ) -> Result<Arc<Policy>, StoreError> {
         if let Origin::Policy { policy, version, .. } = &decision.origin {
-            let id = match self.named(conn, policy.as_str(), *version).await? {
+            let version = PolicyVersion { name: policy.clone(), version: *version };
+            let found = match self.named(conn, &version).await? {
                 Named::Nothing => None,
-                Named::One(id) => Some(id),
-                Named::Several => told_last(conn, policy.as_str(), *version, node).await?,
+                Named::Uploaded => self.uploaded(conn, &version).await?,
+                Named::One(id) => self.read(conn, id).await?,
+                Named::Several => match told_last(conn, &version, decision, node).await? {
+                    Some(id) => self.read(conn, id).await?,
+                    None => None,
+                },
             };
-            if let Some(id) = id
-                && let Some(policy) = self.read(conn, id).await?
-            {
-                return Ok(policy);
+            if let Some(found) = found {
+                return Ok(found);
             }
-            if let Some(preset) = self.preset(policy.as_str()).filter(|preset| preset.version == *version) {
+            let version = version.version;
+            if let Some(preset) = self.preset(policy.as_str()).filter(|preset| preset.version == version) {
                 return Ok(preset);
             }
         }
         self.latest(conn, node).await
     }
 
-    /// The policy that a node told of last, or that any did.
+    /// The policy that this node told of last; of no node in particular, or of one that told none, the active one of the rollout; without one,
+    /// what any node told of last.
     ///
     /// # Errors
     /// Where the database fails.
@@ -157,17 +175,59 @@ impl Policies {
         conn: &mut Connection,
         node: Option<&NodeId>,
     ) -> Result<Arc<Policy>, StoreError> {
-        let found: Option<(i64,)> = sqlx::query_as(
-            "SELECT policy FROM node_policies ORDER BY (node = $1) DESC, told DESC, policy DESC LIMIT 1",
+        let found: Option<(i64, String)> = sqlx::query_as(
+            "SELECT policy, node FROM node_policies ORDER BY (node = $1) DESC, told DESC, policy DESC LIMIT 1",
         )
         .bind(node.map_or("", |node| node.as_str()))
         .fetch_optional(&mut *conn)
         .await?;
+        let is_own =
+            node.is_some_and(|node| found.as_ref().is_some_and(|(_, teller)| teller == node.as_str()));
+        if !is_own && let Some(active) = self.active(conn).await? {
+            return Ok(active);
+        }
         let known = match found {
-            Some((id,)) => self.read(conn, id).await?,
+            Some((id, _)) => self.read(conn, id).await?,
             None => None,
         };
         Ok(known.unwrap_or_else(|| self.preset(STAND_IN).expect("it is compiled in")))
+    }
+
+    /// The active one of the rollout.
+    async fn active(&self, conn: &mut Connection) -> Result<Option<Arc<Policy>>, StoreError> {
+        let known = self.memory().active.clone();
+        let active = match known {
+            Some(known) => known,
+            None => {
+                let active = rollout::act(conn, None).await?.and_then(|act| act.active);
+                self.memory().active = Some(active.clone());
+                active
+            }
+        };
+        match active {
+            Some(version) => self.uploaded(conn, &version).await,
+            None => Ok(None),
+        }
+    }
+
+    /// One that was uploaded; `None` if it was not, or cannot be read.
+    async fn uploaded(
+        &self,
+        conn: &mut Connection,
+        of: &PolicyVersion,
+    ) -> Result<Option<Arc<Policy>>, StoreError> {
+        let key = (of.name.to_string(), of.version);
+        if let Some(known) = self.memory().uploaded.get(&key) {
+            return Ok(known.clone());
+        }
+        let Some(text) = rollout::source(conn, of).await? else { return Ok(None) };
+        let policy = Policy::parse("policy", &text).ok().map(Arc::new);
+        let uploaded = &mut self.memory().uploaded;
+        if uploaded.len() >= IN_MEMORY {
+            uploaded.clear();
+        }
+        uploaded.insert(key, policy.clone());
+        Ok(policy)
     }
 
     /// One that is compiled in, read once.
@@ -181,21 +241,25 @@ impl Policies {
         Some(preset)
     }
 
-    async fn named(&self, conn: &mut Connection, name: &str, version: u32) -> Result<Named, StoreError> {
-        let key = (name.to_owned(), version);
+    async fn named(&self, conn: &mut Connection, of: &PolicyVersion) -> Result<Named, StoreError> {
+        let key = (of.name.to_string(), of.version);
         if let Some(known) = self.memory().named.get(&key) {
             return Ok(*known);
         }
-        let found: Vec<(i64,)> =
-            sqlx::query_as("SELECT id FROM policies WHERE name = $1 AND version = $2 LIMIT 2")
-                .bind(name)
-                .bind(i64::from(version))
-                .fetch_all(conn)
-                .await?;
-        let named = match found.as_slice() {
-            [] => Named::Nothing,
-            [(id,)] => Named::One(*id),
-            _ => Named::Several,
+        let named = if self.uploaded(conn, of).await?.is_some() {
+            Named::Uploaded
+        } else {
+            let found: Vec<(i64,)> =
+                sqlx::query_as("SELECT id FROM policies WHERE name = $1 AND version = $2 LIMIT 2")
+                    .bind(of.name.as_str())
+                    .bind(i64::from(of.version))
+                    .fetch_all(conn)
+                    .await?;
+            match found.as_slice() {
+                [] => Named::Nothing,
+                [(id,)] => Named::One(*id),
+                _ => Named::Several,
+            }
         };
         let mut memory = self.memory();
         // A node may tell of any number of names.
@@ -221,20 +285,25 @@ impl Policies {
     }
 }
 
-/// Of texts that differ though their names and versions do not, the one that a node told of, or that was told of last.
+/// Of texts that differ though their names and versions do not, the one that the node that decided told, or else one where its measures stand, or
+/// that was told of last.
 async fn told_last(
     conn: &mut Connection,
-    name: &str,
-    version: u32,
+    of: &PolicyVersion,
+    decision: &Decision,
     node: Option<&NodeId>,
 ) -> Result<Option<i64>, StoreError> {
     let found: Option<(i64,)> = sqlx::query_as(
-        "SELECT p.id FROM policies p JOIN node_policies n ON n.policy = p.id \
-         WHERE p.name = $1 AND p.version = $2 ORDER BY (n.node = $3) DESC, n.told DESC, p.id DESC LIMIT 1",
+        "SELECT p.id FROM policies p JOIN node_policies n ON n.policy = p.id WHERE p.name = $1 AND p.version = $2 \
+         ORDER BY (n.node = $3) DESC, (n.node IN (SELECT v.node FROM violations v WHERE v.id = $4)) DESC, \
+         (n.node IN (SELECT m.node FROM measures m WHERE m.decision = $5 AND m.lifted IS NULL)) DESC, \
+         n.told DESC, p.id DESC LIMIT 1",
     )
-    .bind(name)
-    .bind(i64::from(version))
+    .bind(of.name.as_str())
+    .bind(i64::from(of.version))
     .bind(node.map_or("", |node| node.as_str()))
+    .bind(decision.violation.as_ref().map_or("", |id| id.as_name().as_str()))
+    .bind(decision.id.0.as_str())
     .fetch_optional(conn)
     .await?;
     Ok(found.map(|(id,)| id))

@@ -263,6 +263,7 @@ impl Task {
                 Err(error) if error.is_transient() || error.is_disconnected() => return Err(error),
                 Err(error) => {
                     conn.execute("ROLLBACK TO SAVEPOINT job").await?;
+                    effects.desk.policies.forget();
                     tracing::error!(%error, "a change could not be stored");
                     if error.is_about_data() && job.refuse() {
                         // It would be the same each time that it is sent: it is counted and let go, so that others come after it.

@@ -93,6 +93,7 @@ pub async fn delete_policy(
         .bind(i64::from(version.version))
         .execute(conn)
         .await?;
+    effects.desk.policies.forget_names();
     Ok(DeleteTaken::Deleted)
 }
 

@@ -120,6 +120,7 @@ pub async fn upload(
     .bind(asked.reason.as_str())
     .execute(conn)
     .await?;
+    effects.desk.policies.forget_names();
     Ok(UploadTaken::Stored)
 }
 
@@ -177,6 +178,7 @@ pub async fn roll_out(
     };
     let number = next_number(conn, last.number).await?;
     store(conn, kind, &Act { number, ..next.clone() }, asked, effects).await?;
+    effects.desk.policies.forget_names();
     effects.rollout_changed = true;
     Ok(RolloutTaken::Done { number, active: next.active })
 }
