@@ -1,7 +1,7 @@
 -- As 0027 of SQLite, which says what it is for.
 
 CREATE TABLE tenant_versions (
-    id      TEXT PRIMARY KEY NOT NULL,
+    id      TEXT COLLATE "C" PRIMARY KEY NOT NULL,
     version BIGINT NOT NULL
 );
 
