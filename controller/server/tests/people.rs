@@ -381,6 +381,70 @@ async fn sessions_end_by_time_by_hand_and_with_their_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_end_with_whoever_made_them() {
+    let (dir, controller, admin) = house().await;
+    let bare = from(&controller, dir.path(), "127.0.0.1");
+    let make = async |door: Channel, shown: Option<&str>, name: &str| {
+        let made = reeve_proto::operator::v1::CreateTokenRequest {
+            name: name.into(),
+            role: WireRole::Admin.into(),
+            ..Default::default()
+        };
+        let request = shown.map_or_else(|| Request::new(made.clone()), |shown| showing(shown, made.clone()));
+        AccessServiceClient::new(door).create_token(request).await.unwrap().into_inner().token
+    };
+    let of_root = make(admin.clone(), None, "of-root").await;
+    let chief = controller.secure(dir.path(), &dir.path().join("operators"), "chief").await;
+    let of_chief = make(chief, None, "of-chief").await;
+    for name in ["removed", "reset"] {
+        let invitation = invited(&admin, name, WireRole::Admin, &[]).await.unwrap();
+        let somebody = set_up(&bare, &invitation).await.unwrap();
+        let session = login(&bare, name, PASSWORD, &somebody.recovery[0]).await.unwrap().token;
+        let first = make(bare.open().await, Some(&session), &format!("of-{name}")).await;
+        let second = make(bare.open().await, Some(&first), &format!("of-of-{name}")).await;
+        assert_eq!(code(call(&bare.open().await, WHO, Some(&second)).await), Code::Ok);
+        let watching = OperatorServiceClient::new(bare.open().await)
+            .watch(showing(&second, WatchRequest::default()))
+            .await;
+        let mut watched = watching.unwrap().into_inner();
+        let mut people = PersonServiceClient::new(admin.clone());
+        if name == "reset" {
+            people.reset_person(ResetPersonRequest { name: name.into() }).await.unwrap();
+        } else {
+            people.remove_person(RemovePersonRequest { name: name.into() }).await.unwrap();
+        }
+        for token in [&first, &second] {
+            assert_eq!(code(call(&bare.open().await, WHO, Some(token)).await), Code::Unauthenticated);
+        }
+        // What is followed with one is cut at once.
+        let cut = async { while watched.message().await.is_ok_and(|told| told.is_some()) {} };
+        tokio::time::timeout(Duration::from_secs(5), cut).await.expect("it is cut");
+    }
+    let person = Some(revoke_request::Subject::Person("chief".into()));
+    let revoke = RevokeRequest { subject: person, reason: String::new() };
+    AccessServiceClient::new(admin.clone()).revoke(revoke).await.unwrap();
+    // Nobody is removed who has no account, nor are their tokens.
+    let remove = RemovePersonRequest { name: "root".into() };
+    let nobody = PersonServiceClient::new(admin.clone()).remove_person(remove).await;
+    assert_eq!(code(nobody), Code::NotFound);
+    // It is in the database, and told.
+    controller.stop().await;
+    let controller = Running::start(dir.path()).await;
+    let bare = from(&controller, dir.path(), "127.0.0.1");
+    assert_eq!(code(call(&bare.open().await, WHO, Some(&of_chief)).await), Code::Unauthenticated);
+    assert_eq!(code(call(&bare.open().await, WHO, Some(&of_root)).await), Code::Ok);
+    let admin = root(&controller, dir.path()).await;
+    let listed = AccessServiceClient::new(admin)
+        .list_tokens(reeve_proto::operator::v1::ListTokensRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let good = listed.tokens.iter().filter(|token| token.revoke_time.is_none());
+    assert_eq!(good.map(|token| token.name.as_str()).collect::<Vec<_>>(), ["of-root"]);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_taken_from_its_addresses_alone() {
     let (dir, controller, admin) = house().await;
     let bare = from(&controller, dir.path(), "127.0.0.1");

@@ -45,6 +45,12 @@ impl Token {
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && now < self.expires
     }
+
+    /// Whether it stands for somebody: made by them, or by a token of theirs.
+    #[must_use]
+    pub fn is_of(&self, person: &Name) -> bool {
+        self.owner.as_ref() == Some(person)
+    }
 }
 
 /// Whose certificates.
@@ -152,7 +158,7 @@ pub enum Change {
     Revoked(Revocation),
     /// An account was added.
     PersonAdded(Person),
-    /// An account is to be set up anew, and its sessions are over.
+    /// An account is to be set up anew, and its sessions and tokens are over.
     PersonReset {
         /// Whose.
         name: Name,
@@ -160,9 +166,16 @@ pub enum Change {
         invitation: (Hash, Timestamp),
         /// The line of those who invite, as it is from now on.
         invited_by: Vec<Name>,
+        /// When.
+        at: Timestamp,
     },
-    /// An account was removed, and its sessions with it.
-    PersonRemoved(Name),
+    /// An account was removed, and its sessions and tokens with it.
+    PersonRemoved {
+        /// Whose.
+        name: Name,
+        /// When.
+        at: Timestamp,
+    },
     /// An account was set up.
     PersonSetUp(SetUp),
     /// Somebody logged in.
@@ -173,6 +186,19 @@ pub enum Change {
     LoggedOut(Hash),
     /// When sessions were used last.
     SessionsSeen(Vec<(Hash, Timestamp)>),
+}
+
+impl Change {
+    /// Whose sessions and tokens a change ends, and when.
+    #[must_use]
+    pub const fn ends_person(&self) -> Option<(&Name, Timestamp)> {
+        match self {
+            Self::PersonReset { name, at, .. }
+            | Self::PersonRemoved { name, at }
+            | Self::Revoked(Revocation { subject: Subject::Person(name), at, .. }) => Some((name, *at)),
+            _ => None,
+        }
+    }
 }
 
 /// What became of a change.
@@ -194,22 +220,25 @@ impl Records {
         self.enrolments.retain(|_, enrolment| enrolment.node != *node);
     }
 
-    /// The sessions that a change ends.
-    fn sessions_ended(&self, change: &Change) -> Vec<Hash> {
-        let of = |name: &Name| {
-            let theirs = self.sessions.values().filter(|session| session.person == *name);
-            theirs.map(|session| session.hash).collect()
-        };
-        match change {
-            Change::SessionEnded(hash) => vec![*hash],
-            Change::PersonReset { name, .. } | Change::PersonRemoved(name) => of(name),
-            Change::Revoked(Revocation { subject: Subject::Person(name), .. }) => of(name),
-            _ => Vec::new(),
+    /// The sessions and tokens that a change ends.
+    fn ended(&self, change: &Change) -> Vec<Hash> {
+        if let Change::SessionEnded(hash) = change {
+            return vec![*hash];
         }
+        let Some((name, _)) = change.ends_person() else { return Vec::new() };
+        let sessions = self.sessions.values().filter(|session| session.person == *name);
+        let tokens = self.tokens.values().filter(|token| token.is_of(name) && token.revoked.is_none());
+        sessions.map(|session| session.hash).chain(tokens.map(|token| token.hash)).collect()
     }
 
     /// Enters a change.
     fn enter(&mut self, change: &Change) {
+        // What somebody made does not outlive what they are: else who had their account for a minute has it for two years.
+        if let Some((name, at)) = change.ends_person() {
+            for token in self.tokens.values_mut().filter(|token| token.is_of(name)) {
+                Arc::make_mut(token).revoked.get_or_insert(at);
+            }
+        }
         match change {
             Change::TokenMade(token) => {
                 self.tokens.insert(token.hash, Arc::new(token.clone()));
@@ -233,7 +262,7 @@ impl Records {
             Change::PersonAdded(person) => {
                 self.people.insert(person.name.clone(), Arc::new(person.clone()));
             }
-            Change::PersonReset { name, invitation, invited_by } => {
+            Change::PersonReset { name, invitation, invited_by, .. } => {
                 self.sessions.retain(|_, session| session.person != *name);
                 if let Some(person) = self.people.get_mut(name) {
                     let person = Arc::make_mut(person);
@@ -243,7 +272,7 @@ impl Records {
                     person.networks.clear();
                 }
             }
-            Change::PersonRemoved(name) => {
+            Change::PersonRemoved { name, .. } => {
                 self.sessions.retain(|_, session| session.person != *name);
                 self.people.remove(name);
             }
@@ -320,7 +349,7 @@ impl Book {
     pub(crate) fn enter(&self, change: &Change) -> usize {
         let ended = {
             let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-            let ended = records.sessions_ended(change);
+            let ended = records.ended(change);
             records.enter(change);
             ended
         };
@@ -328,9 +357,9 @@ impl Book {
         match change {
             Change::TokenRevoked { hash, .. } => self.connections.cut(&Credential::Token(*hash)),
             Change::Revoked(revocation) => {
-                let of_sessions: usize =
+                let of_others: usize =
                     ended.iter().map(|hash| self.connections.cut(&Credential::Token(*hash))).sum();
-                of_sessions + self.connections.cut(&Credential::Certificate(revocation.subject.clone()))
+                of_others + self.connections.cut(&Credential::Certificate(revocation.subject.clone()))
             }
             _ => ended.iter().map(|hash| self.connections.cut(&Credential::Token(*hash))).sum(),
         }

@@ -90,7 +90,10 @@ impl AccessService for Service {
         match change(&self.0, Change::TokenMade(token)).await? {
             Taken::Done => {}
             Taken::Full => return Err(Status::resource_exhausted("there are too many tokens: revoke some")),
-            Taken::Exists | Taken::Gone => {
+            Taken::Gone => {
+                return Err(Status::permission_denied("whoever makes it was revoked meanwhile"));
+            }
+            Taken::Exists => {
                 let text = format!("there is a token {name}: revoke it first, or choose another name");
                 return Err(Status::already_exists(text));
             }

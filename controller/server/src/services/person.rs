@@ -102,10 +102,11 @@ impl PersonService for Service {
         let caller = Caller::of(request.extensions())?.clone();
         let name = name("name", &request.into_inner().name)?;
         let secret = new_secret(Secret::INVITATION)?;
-        let until = clock::now() + INVITED;
+        let at = clock::now();
         let reset = Change::PersonReset {
             name: name.clone(),
-            invitation: (secret.hash(), until),
+            invitation: (secret.hash(), at + INVITED),
+            at,
             invited_by: self.inviters(&caller, &name)?,
         };
         if change(&self.house, reset).await? != Taken::Done {
@@ -122,7 +123,8 @@ impl PersonService for Service {
     ) -> Result<Response<RemovePersonResponse>, Status> {
         let caller = Caller::of(request.extensions())?.clone();
         let name = name("name", &request.into_inner().name)?;
-        if change(&self.house, Change::PersonRemoved(name.clone())).await? != Taken::Done {
+        let removed = Change::PersonRemoved { name: name.clone(), at: clock::now() };
+        if change(&self.house, removed).await? != Taken::Done {
             return Err(no_account(&name));
         }
         tracing::warn!(%caller, %name, "an account was removed");

@@ -48,6 +48,14 @@ pub async fn load(conn: &mut Connection) -> Result<Records, StoreError> {
         let subject = Subject::parse(&subject).ok_or_else(wrong)?;
         records.revocations.insert(subject.clone(), Revocation { subject, at: time(at), by, reason });
     }
+    // Those of whom was revoked before that ended tokens.
+    for token in records.tokens.values_mut().filter(|token| token.revoked.is_none()) {
+        let owner = token.owner.clone().map(Subject::Person);
+        let revoked = owner.and_then(|owner| records.revocations.get(&owner)).map(|revocation| revocation.at);
+        if let Some(at) = revoked.filter(|at| token.created <= *at) {
+            Arc::make_mut(token).revoked = Some(at);
+        }
+    }
     people::load(conn, &mut records).await?;
     Ok(records)
 }
@@ -87,6 +95,14 @@ fn read_hash(kind: &'static str, bytes: &[u8]) -> Result<Hash, StoreError> {
 /// # Errors
 /// Where the database fails.
 pub async fn change(conn: &mut Connection, change: &Change, now: Timestamp) -> Result<Taken, StoreError> {
+    let taken = make(conn, change, now).await?;
+    if let (Taken::Done, Some((name, at))) = (taken, change.ends_person()) {
+        end_tokens(conn, name, at).await?;
+    }
+    Ok(taken)
+}
+
+async fn make(conn: &mut Connection, change: &Change, now: Timestamp) -> Result<Taken, StoreError> {
     match change {
         Change::TokenMade(token) => make_token(conn, token, now).await,
         Change::TokenRevoked { hash, at } => {
@@ -98,10 +114,10 @@ pub async fn change(conn: &mut Connection, change: &Change, now: Timestamp) -> R
             Ok(if done.rows_affected() == 0 { Taken::Gone } else { Taken::Done })
         }
         Change::PersonAdded(person) => people::add(conn, person).await,
-        Change::PersonReset { name, invitation: (hash, until), invited_by } => {
+        Change::PersonReset { name, invitation: (hash, until), invited_by, .. } => {
             people::reset(conn, name, (hash, *until), invited_by).await
         }
-        Change::PersonRemoved(name) => people::remove(conn, name).await,
+        Change::PersonRemoved { name, .. } => people::remove(conn, name).await,
         Change::PersonSetUp(set_up) => people::set_up(conn, set_up).await,
         Change::LoggedIn(logged) => people::log_in(conn, logged).await,
         Change::SessionEnded(hash) | Change::LoggedOut(hash) => people::end(conn, hash).await,
@@ -161,6 +177,19 @@ async fn forget_enrolments(conn: &mut Connection, node: &str, now: Timestamp) ->
     Ok(())
 }
 
+/// Ends the tokens that stand for somebody.
+async fn end_tokens(conn: &mut Connection, whose: &Name, at: Timestamp) -> Result<(), StoreError> {
+    // Before owners were written down, who made a token was, and was nobody's else unless a token did.
+    sqlx::query(
+        "UPDATE api_tokens SET revoked = $1 WHERE revoked IS NULL AND (owner = $2 OR (owner = '' AND created_by = $2))",
+    )
+    .bind(nanos(at))
+    .bind(whose.as_str())
+    .execute(&mut *conn)
+    .await?;
+    Ok(())
+}
+
 async fn make_token(conn: &mut Connection, token: &Token, now: Timestamp) -> Result<Taken, StoreError> {
     let old = Timestamp::from_nanos(now.as_nanos().saturating_sub(REMEMBERED_SECS * 1_000_000_000));
     sqlx::query("DELETE FROM api_tokens WHERE expires < $1 OR revoked < $1")
@@ -177,6 +206,18 @@ async fn make_token(conn: &mut Connection, token: &Token, now: Timestamp) -> Res
     }
     if i64::try_from(good.len()).unwrap_or(i64::MAX) >= MAX_TOKENS {
         return Ok(Taken::Full);
+    }
+    if let Some(owner) = &token.owner {
+        // Whoever makes it may have been revoked after they were let in.
+        let revoked: Option<(i64,)> =
+            sqlx::query_as("SELECT at FROM revocations WHERE subject = $1 AND at >= $2")
+                .bind(Subject::Person(owner.clone()).to_string())
+                .bind(nanos(token.created))
+                .fetch_optional(&mut *conn)
+                .await?;
+        if revoked.is_some() {
+            return Ok(Taken::Gone);
+        }
     }
     let addresses: Vec<String> = token.addresses.iter().map(ToString::to_string).collect();
     sqlx::query(
