@@ -5,6 +5,7 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Running, call};
 use reeve_controller::auth::{Role, access};
@@ -13,7 +14,7 @@ use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::{
     CreateTokenRequest, ImportTenantsRequest, ListTokensRequest, RevokeTokenRequest, Role as WireRole,
-    SuspendRequest, WhoAmIRequest,
+    SuspendRequest, WatchRequest, WhoAmIRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -198,6 +199,32 @@ async fn a_token_is_taken_from_its_addresses_and_until_its_end_alone() {
     let refused = call(&controller.bare(dir.path()).await, WHO, Some(&here)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(refused.message().contains("ended"), "{}", refused.message());
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_followed_with_a_token_ends_with_it() {
+    let dir = initialised();
+    let controller = Running::start(dir.path()).await;
+    let admin = person(&controller, dir.path(), "root").await;
+    let shown = token(&admin, "screen", WireRole::Viewer, &[]).await.unwrap();
+    controller.stop().await;
+    // So short a life no token is given; time passes.
+    let end = reeve_controller::clock::now() + Duration::from_secs(10);
+    let set = format!("UPDATE api_tokens SET expires = {}", end.as_nanos()).leak();
+    assert_eq!(common::execute(dir.path(), set).await, 1);
+    let controller = Running::start(dir.path()).await;
+    let admin = person(&controller, dir.path(), "root").await;
+    let other = person(&controller, dir.path(), "auditor").await;
+    let mut others = OperatorServiceClient::new(other);
+    let mut others = others.watch(WatchRequest::default()).await.unwrap().into_inner();
+    let mut client = OperatorServiceClient::new(admin);
+    let mut followed = client.watch(showing(&shown, WatchRequest::default())).await.unwrap().into_inner();
+    let cut = async { while followed.message().await.is_ok_and(|told| told.is_some()) {} };
+    tokio::time::timeout(Duration::from_secs(15), cut).await.expect("it ends with the token");
+    assert!(reeve_controller::clock::now() >= end, "and not before");
+    let goes_on = tokio::time::timeout(Duration::from_millis(200), others.message()).await;
+    assert!(goes_on.is_err() || goes_on.unwrap().is_ok(), "nobody else's does");
     controller.stop().await;
 }
 

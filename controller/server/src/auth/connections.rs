@@ -64,7 +64,7 @@ struct Registry {
     pending: BTreeMap<u64, (Arc<Conn>, Instant)>,
     pending_of: HashMap<IpAddr, usize>,
     by_credential: HashMap<Credential, HashMap<u64, Arc<Conn>>>,
-    /// By when the certificate ends that was shown.
+    /// By when a certificate, a token or a session ends that was shown.
     ending: BTreeMap<(Timestamp, u64), Arc<Conn>>,
 }
 
@@ -78,6 +78,8 @@ struct Conn {
     holder: OnceLock<Option<Holder>>,
     is_known: AtomicBool,
     shown: Mutex<Vec<Credential>>,
+    /// When what was shown ends.
+    ends: Mutex<Vec<Timestamp>>,
 }
 
 /// A connection that requests come over.
@@ -112,6 +114,7 @@ impl Connections {
             holder: OnceLock::new(),
             is_known: AtomicBool::new(false),
             shown: Mutex::default(),
+            ends: Mutex::default(),
         });
         registry.pending.insert(conn.number, (Arc::clone(&conn), Instant::now()));
         *registry.pending_of.entry(home).or_default() += 1;
@@ -126,7 +129,7 @@ impl Connections {
         shown.len()
     }
 
-    /// Cuts those that have been pending for too long, and those whose certificate has ended, once a second.
+    /// Cuts those that have been pending for too long, and those over which something was shown that has ended, once a second.
     pub(crate) async fn sweep(self) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -140,7 +143,7 @@ impl Connections {
                 .map(|(number, _)| *number)
                 .collect();
             late.into_iter().for_each(|number| registry.cut_pending(number));
-            // A stream may last for longer than the certificate that it was opened with; it does not outlive it.
+            // A stream may last for longer than the certificate or token that it was opened with; it does not outlive it.
             let now = clock::now();
             while registry.ending.first_key_value().is_some_and(|((ends, _), _)| *ends <= now) {
                 if let Some((_, conn)) = registry.ending.pop_first() {
@@ -222,11 +225,19 @@ impl Peer {
     pub(super) fn holder(&self, read: impl FnOnce() -> Option<Holder>) -> Option<&Holder> {
         let read = || {
             let holder = read()?;
-            let key = (holder.ends, self.conn.number);
-            self.connections.lock().ending.insert(key, Arc::clone(&self.conn));
+            self.ends_at(holder.ends);
             Some(holder)
         };
         self.conn.holder.get_or_init(read).as_ref()
+    }
+
+    /// Something that is good now was shown over it, and ends then: it is cut, with whatever is followed over it.
+    pub(super) fn ends_at(&self, at: Timestamp) {
+        let mut ends = self.conn.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ends.contains(&at) {
+            ends.push(at);
+            self.connections.lock().ending.insert((at, self.conn.number), Arc::clone(&self.conn));
+        }
     }
 
     /// Remembers what was shown, so that it can be cut by it. Before it is looked whether that is good: so none slips through
@@ -273,10 +284,11 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         let conn = &self.peer.conn;
         let shown = std::mem::take(&mut *conn.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        let ends = std::mem::take(&mut *conn.ends.lock().unwrap_or_else(PoisonError::into_inner));
         let mut registry = self.peer.connections.lock();
         registry.settle(conn.number);
-        if let Some(Some(holder)) = conn.holder.get() {
-            registry.ending.remove(&(holder.ends, conn.number));
+        for at in ends {
+            registry.ending.remove(&(at, conn.number));
         }
         registry.count = registry.count.saturating_sub(1);
         for credential in shown {

@@ -315,6 +315,9 @@ impl Gate {
         if !token.addresses.is_empty() && !from.is_some_and(is_taken) {
             return Err(Refusal::Elsewhere { name, from: told(from) });
         }
+        if let Some(peer) = peer {
+            peer.ends_at(token.expires);
+        }
         let name = format!("{}{name}", Caller::TOKEN).parse().map_err(|_| Refusal::UnknownToken)?;
         let owner = token.owner.clone();
         Ok(Caller { shown: Shown::Token, role: token.role, name, owner, from, began: None })
@@ -340,6 +343,9 @@ impl Gate {
             return Err(Refusal::Elsewhere { name, from: told(from) });
         }
         session.see(now);
+        if let Some(peer) = peer {
+            peer.ends_at(session.expires);
+        }
         let owner = Some(name.clone());
         let began = Some(session.created);
         Ok(Caller { shown: Shown::Session, role: session.role, name, owner, from, began })
