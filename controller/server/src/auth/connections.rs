@@ -5,6 +5,9 @@
 //! the oldest goes. Whoever has credentials shows them within milliseconds, so a flood of the half-open does not keep them out,
 //! even from the address that the flood comes from.
 //!
+//! Whoever has shown who they are and may call has so many places for themselves; beyond that their own oldest goes. What is
+//! refused stays pending: a credential that is not taken from there occupies nothing.
+//!
 //! A connection that showed something (a certificate, a token) is remembered by it, so that it can be cut when that is revoked:
 //! below TLS and HTTP, whatever its streams are waiting for.
 
@@ -17,13 +20,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use reeve_policy::Timestamp;
+use reeve_policy::{Name, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 use super::book::Subject;
+use super::caller::{Caller, Role, Shown};
 use super::secret::Hash;
 use crate::clock;
 use crate::identity::Holder;
@@ -34,6 +38,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const MAX_PENDING: usize = 2_048;
 /// The most pending connections of one address.
 pub const MAX_PENDING_OF_ADDRESS: usize = 512;
+/// The most connections of one node, and of any other caller.
+const MAX_OF_NODE: usize = 64;
+const MAX_OF_CALLER: usize = 512;
 /// The most connections, where the system lets us have as many files.
 const MAX_CONNECTIONS: usize = 65_536;
 /// Files that are for other things than connections.
@@ -52,6 +59,9 @@ pub enum Credential {
     Token(Hash),
 }
 
+/// Who calls, as connections are counted.
+type Who = (Shown, Role, Name);
+
 /// All connections. Clones show the same.
 #[derive(Clone, Debug, Default)]
 pub struct Connections(Arc<Mutex<Registry>>);
@@ -64,6 +74,8 @@ struct Registry {
     pending: BTreeMap<u64, (Arc<Conn>, Instant)>,
     pending_of: HashMap<IpAddr, usize>,
     by_credential: HashMap<Credential, HashMap<u64, Arc<Conn>>>,
+    /// By who calls over them, so that the oldest of each is the first.
+    settled: HashMap<Who, BTreeMap<u64, Arc<Conn>>>,
     /// By when a certificate, a token or a session ends that was shown.
     ending: BTreeMap<(Timestamp, u64), Arc<Conn>>,
 }
@@ -77,6 +89,7 @@ struct Conn {
     wakers: Mutex<[Option<Waker>; 2]>,
     holder: OnceLock<Option<Holder>>,
     is_known: AtomicBool,
+    settled_as: OnceLock<Who>,
     shown: Mutex<Vec<Credential>>,
     /// When what was shown ends.
     ends: Mutex<Vec<Timestamp>>,
@@ -113,6 +126,7 @@ impl Connections {
             wakers: Mutex::default(),
             holder: OnceLock::new(),
             is_known: AtomicBool::new(false),
+            settled_as: OnceLock::new(),
             shown: Mutex::default(),
             ends: Mutex::default(),
         });
@@ -257,10 +271,28 @@ impl Peer {
         true
     }
 
-    /// It has shown who it is.
-    pub(super) fn settle(&self) {
-        if !self.conn.is_known.swap(true, Ordering::Relaxed) {
-            self.connections.lock().settle(self.conn.number);
+    /// It has shown who it is, and may call.
+    pub(super) fn settle(&self, caller: &Caller) {
+        if self.conn.is_known.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let who = (caller.shown, caller.role, caller.name.clone());
+        let most = match (caller.shown, caller.role) {
+            // Whoever is on this machine is nobody in particular.
+            (Shown::Local, _) => usize::MAX,
+            (_, Role::Node) => MAX_OF_NODE,
+            _ => MAX_OF_CALLER,
+        };
+        let mut registry = self.connections.lock();
+        // One that is gone or cut already has no place.
+        let Some(conn) = registry.settle(self.conn.number) else { return };
+        let _ = conn.settled_as.set(who.clone());
+        let theirs = registry.settled.entry(who).or_default();
+        theirs.insert(conn.number, conn);
+        if theirs.len() > most
+            && let Some((_, oldest)) = theirs.pop_first()
+        {
+            oldest.cut();
         }
     }
 }
@@ -289,6 +321,14 @@ impl Drop for Guarded {
         registry.settle(conn.number);
         for at in ends {
             registry.ending.remove(&(at, conn.number));
+        }
+        if let Some(who) = conn.settled_as.get()
+            && let Some(theirs) = registry.settled.get_mut(who)
+        {
+            theirs.remove(&conn.number);
+            if theirs.is_empty() {
+                registry.settled.remove(who);
+            }
         }
         registry.count = registry.count.saturating_sub(1);
         for credential in shown {
@@ -410,13 +450,77 @@ mod tests {
         peer.conn.is_cut.load(Ordering::Acquire)
     }
 
+    fn caller(shown: Shown, role: Role) -> Caller {
+        Caller { shown, role, name: "ann".parse().unwrap(), owner: None, from: None, began: None }
+    }
+
+    #[test]
+    fn of_those_of_one_caller_the_oldest_goes() {
+        for (role, most) in [(Role::Node, MAX_OF_NODE), (Role::Operator, MAX_OF_CALLER)] {
+            let connections = Connections::default();
+            let enter = |who: &Caller| {
+                let peer = connections.enter(from("192.0.2.1:1"), 100_000).unwrap();
+                peer.settle(who);
+                peer
+            };
+            let other = enter(&caller(Shown::Token, Role::Viewer));
+            let theirs: Vec<Peer> = (0..=most).map(|_| enter(&caller(Shown::Certificate, role))).collect();
+            assert!(is_cut(&theirs[0]) && !theirs[1..].iter().any(is_cut) && !is_cut(&other));
+            let local: Vec<Peer> = (0..=most).map(|_| enter(&caller(Shown::Local, Role::Admin))).collect();
+            assert!(!local.iter().any(is_cut));
+        }
+    }
+
+    #[test]
+    fn who_may_not_call_stays_pending() {
+        use super::super::book::{Book, Records, Token};
+        use super::super::gate::{AllowLists, Gate, Presented};
+        let now = clock::now();
+        let token = Token {
+            hash: Hash::of("reeve_x"),
+            name: "screen".parse().unwrap(),
+            role: Role::Viewer,
+            beginning: String::new(),
+            created: now,
+            created_by: "ann".into(),
+            owner: None,
+            expires: now + Duration::from_secs(600),
+            revoked: None,
+            addresses: Vec::new(),
+        };
+        let mut records = Records::default();
+        records.tokens.insert(token.hash, Arc::new(token));
+        let book = Book::new(records);
+        let connections = book.connections().clone();
+        let allowed = AllowLists::from([(Role::Viewer, vec!["192.0.2.0/24".parse().unwrap()])]);
+        let gate = Gate::new(crate::identity::Protection::Certificates, book, allowed);
+        let (list, suspend) =
+            ("/reeve.operator.v1.OperatorService/ListTenants", "/reeve.operator.v1.OperatorService/Suspend");
+        for (address, method, pending) in [
+            ("198.51.100.1:1", list, 1),
+            ("192.0.2.1:1", suspend, 2),
+            ("192.0.2.1:1", "/nothing", 3),
+            ("192.0.2.1:1", list, 3),
+        ] {
+            let peer = connections.enter(from(address), 100).unwrap();
+            let presented = Presented {
+                peer: Some(&peer),
+                from: Some(peer.address().ip()),
+                certificate: None,
+                authorization: Some(b"Bearer reeve_x"),
+            };
+            let is_admitted = gate.admit(method, &presented).is_ok();
+            assert_eq!((is_admitted, connections.count().1), (pending == 3 && method == list, pending));
+        }
+    }
+
     #[test]
     fn where_there_are_too_many_the_oldest_that_showed_nothing_goes() {
         let connections = Connections::default();
         let enter = |text: &str| connections.enter(from(text), 100_000).unwrap();
         let other = enter("192.0.2.2:1");
         let known = enter("192.0.2.1:1");
-        known.settle();
+        known.settle(&caller(Shown::Certificate, Role::Viewer));
         let flood: Vec<Peer> = (0..=MAX_PENDING_OF_ADDRESS).map(|_| enter("192.0.2.1:2")).collect();
         assert!(is_cut(&flood[0]) && !is_cut(&flood[1]), "one too many of one address: its oldest");
         assert!(!is_cut(&known) && !is_cut(&other), "who is known, and other addresses, stay");
@@ -445,7 +549,7 @@ mod tests {
     fn where_there_is_no_room_nobody_who_is_known_goes() {
         let connections = Connections::default();
         let known = connections.enter(from("192.0.2.1:1"), 1).unwrap();
-        known.settle();
+        known.settle(&caller(Shown::Certificate, Role::Viewer));
         assert!(connections.enter(from("192.0.2.1:2"), 1).is_none());
         assert!(!is_cut(&known));
     }

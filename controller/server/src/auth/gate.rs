@@ -212,11 +212,6 @@ impl Gate {
     fn look(&self, method: &str, presented: &Presented<'_>) -> Result<Caller, Refusal> {
         let known = access::METHODS.iter().find(|(path, _)| *path == method);
         let caller = self.identify(presented)?;
-        if caller.role != Role::Stranger
-            && let Some(peer) = presented.peer
-        {
-            peer.settle();
-        }
         if !self.is_taken_from(caller.role, caller.from) {
             let from = told(caller.from);
             return Err(Refusal::Elsewhere { name: caller.name, from });
@@ -229,6 +224,10 @@ impl Gate {
                 return Err(Refusal::Nothing);
             }
             return Err(Refusal::Role { name: caller.name, role: caller.role, method, allowed });
+        }
+        // Not before: what is refused has no place for longer than a stranger has.
+        if !is_stranger && let Some(peer) = presented.peer {
+            peer.settle(&caller);
         }
         if !self.limits.take(&caller, kind(method) == Kind::Act) {
             return Err(Refusal::TooFast);

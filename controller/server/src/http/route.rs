@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{StatusJson, tagged, whole};
 use super::problem::{Problem, Sent};
 use super::{Body, Front, Peer, watch};
-use crate::auth::{Presented, Refusal};
+use crate::auth::{Caller, Presented, Refusal};
 use crate::refusal::Reason;
 use crate::services::status::{BATCH, Desk, Missing, Subject, TooMany, View, following};
 
@@ -122,7 +122,8 @@ fn respond(
     if route == Route::OpenApi {
         return Ok(tagged(Bytes::from_static(OPENAPI.as_bytes()), JSON, &head.headers));
     }
-    let (view, desk) = (view(front, peer, &route, &head.headers)?, &front.desk);
+    let (caller, desk) = (admitted(front, peer, &route, &head.headers)?, &front.desk);
+    let view = View::of(caller.role);
     if let Some(subject) = route.subject() {
         desk.admit(Some(peer.conn.address().ip()), 1)?;
         let status = desk.look_up(&subject?, view)?;
@@ -140,7 +141,7 @@ fn respond(
     let following = following(&last.unwrap_or(resume), &tenants, view).map_err(bad)?;
     let busy =
         |TooMany| Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many watch already; ask again later");
-    Ok(watch::events(desk.follow(following).map_err(busy)?, view))
+    Ok(watch::events(desk.follow(following, &caller).map_err(busy)?, view))
 }
 
 /// The whole of a request. What is too large is read to its end all the same, up to a bound: to many clients an answer that comes before they
@@ -172,8 +173,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
     Ok(kept.into())
 }
 
-/// How much is told to whoever calls, if they may.
-fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Result<View, Problem> {
+/// Who calls, if they may.
+fn admitted(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Result<Caller, Problem> {
     let presented = Presented {
         peer: Some(&peer.conn),
         from: Some(peer.conn.address().ip()),
@@ -186,7 +187,7 @@ fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Resul
         Route::Watch => "/reeve.status.v1.StatusService/WatchStatus",
         _ => "/reeve.status.v1.StatusService/GetStatus",
     };
-    let caller = front.gate.admit(method, &presented).map_err(|refusal| {
+    front.gate.admit(method, &presented).map_err(|refusal| {
         let (detail, reason) = (refusal.to_string(), Reason::from(&refusal));
         let status = match refusal {
             Refusal::Nothing
@@ -206,8 +207,7 @@ fn view(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Resul
             }
         };
         Problem::new(status, detail).because(reason)
-    })?;
-    Ok(View::of(caller.role))
+    })
 }
 
 /// Many questions.

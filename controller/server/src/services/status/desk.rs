@@ -8,9 +8,9 @@ use std::sync::Arc;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use reeve_policy::{InterfaceSelector, TenantId, Timestamp};
 use reeve_proto::status::v1::GetStatusResponse;
-use tokio::sync::Semaphore;
 
 use super::super::House;
+use super::places::Places;
 use super::wire::{View, told};
 use crate::clock;
 use crate::directory::Snapshot;
@@ -19,8 +19,6 @@ use crate::refusal::Reason;
 /// What one peer may ask: a portal's worth, not a fleet's.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
 const BURST: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
-/// How many may watch at a time.
-const WATCHERS: usize = 1_024;
 
 /// Whom a question is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +103,13 @@ pub(crate) struct TooMany;
 pub(crate) struct Desk {
     pub house: House,
     limiter: Arc<DefaultKeyedRateLimiter<IpAddr>>,
-    pub(super) watchers: Arc<Semaphore>,
+    pub(super) watchers: Places,
 }
 
 impl Desk {
     pub fn new(house: House) -> Self {
         let limiter = RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST));
-        Self { house, limiter: Arc::new(limiter), watchers: Arc::new(Semaphore::new(WATCHERS)) }
+        Self { house, limiter: Arc::new(limiter), watchers: Places::default() }
     }
 
     /// Whether a peer may ask so many questions now.

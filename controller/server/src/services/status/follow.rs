@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::desk::{Desk, TooMany};
 use super::wire::View;
+use crate::auth::Caller;
 use crate::clock;
 use crate::directory::Token;
 
@@ -70,8 +71,8 @@ struct HungUp;
 
 impl Desk {
     /// What changes, from where the caller has seen it.
-    pub fn follow(&self, following: Following) -> Result<ReceiverStream<Told>, TooMany> {
-        let place = std::sync::Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| TooMany)?;
+    pub fn follow(&self, following: Following, caller: &Caller) -> Result<ReceiverStream<Told>, TooMany> {
+        let place = self.watchers.take(caller)?;
         let (out, told) = mpsc::channel(WINDOW);
         let desk = self.clone();
         tokio::spawn(async move {

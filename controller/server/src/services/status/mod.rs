@@ -2,6 +2,7 @@
 
 mod desk;
 mod follow;
+mod places;
 mod wire;
 
 use std::pin::Pin;
@@ -107,9 +108,10 @@ impl StatusService for Service {
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
         let view = Self::view(&request)?;
         self.admit(&request, 1)?;
+        let caller = Caller::of(request.extensions())?.clone();
         let WatchStatusRequest { resume_token, tenants } = request.into_inner();
         let following = following(&resume_token, &tenants, view).map_err(Status::invalid_argument)?;
-        let told = self.0.follow(following);
+        let told = self.0.follow(following, &caller);
         let told =
             told.map_err(|TooMany| Status::resource_exhausted("too many watch already; ask again later"))?;
         Ok(Response::new(Box::pin(told.map(|told| Ok(told.into())))))
