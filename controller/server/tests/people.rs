@@ -445,6 +445,32 @@ async fn tokens_end_with_whoever_made_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_password_does_not_guess_the_code_from_many_networks() {
+    let (dir, controller, admin) = house().await;
+    let home = from(&controller, dir.path(), "127.0.0.1");
+    let ann = operator(&admin, &home, "ann").await;
+    login(&home, "ann", PASSWORD, &ann.recovery[0]).await.unwrap();
+    for number in 0..7 {
+        let there = from(&controller, dir.path(), &format!("127.0.{}.1", 10 + number));
+        for _ in 0..3 {
+            let refused = login(&there, "ann", PASSWORD, "no-code").await.unwrap_err();
+            assert_eq!(refused.message(), WRONG);
+        }
+    }
+    let elsewhere = from(&controller, dir.path(), "127.0.30.1");
+    let refused = login(&elsewhere, "ann", PASSWORD, &ann.recovery[1]).await.unwrap_err();
+    assert_eq!(refused.message(), WRONG, "right, and refused as any other");
+    login(&home, "ann", PASSWORD, &ann.recovery[1])
+        .await
+        .expect("from where she was before it is taken, and was not used up");
+    let reset = ResetPersonRequest { name: "ann".into() };
+    let reset = PersonServiceClient::new(admin.clone()).reset_person(reset).await.unwrap().into_inner();
+    let ann = set_up(&home, &reset.invitation).await.unwrap();
+    login(&elsewhere, "ann", PASSWORD, &ann.recovery[0]).await.expect("a reset forgets it");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_taken_from_its_addresses_alone() {
     let (dir, controller, admin) = house().await;
     let bare = from(&controller, dir.path(), "127.0.0.1");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reeve_policy::Timestamp;
+use reeve_policy::{Name, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::password::Password;
@@ -94,6 +94,16 @@ impl Doorkeeper {
         if let Some(network) = network {
             self.throttle.right(name, network);
         }
+    }
+
+    /// A code was wrong beside the right password; how many there were of the account.
+    pub fn wrong_code(&self, account: &Name, password: &Password, now: Timestamp) -> u32 {
+        self.throttle.wrong_code(account, password, now)
+    }
+
+    /// Whether somebody who has the password guesses the codes: then they are taken from known networks alone.
+    pub fn is_guessed(&self, account: &Name, password: &Password, now: Timestamp) -> bool {
+        self.throttle.is_guessed(account, password, now)
     }
 
     /// Compares a password.

@@ -5,6 +5,10 @@
 //! is counted whole, too, whatever the name, so that one does not try a password on everybody. From a network from which the person has logged in before
 //! the wait is half a minute at most, and counted apart from all others.
 //!
+//! Codes that were wrong beside the right password are counted by account as well, wherever they came from: who has the password
+//! and many networks would have a code in a million a try. From [`GUESSED`] on, codes are taken from known networks alone. Only
+//! who has the password comes to that, so nobody locks others out by it.
+//!
 //! What is kept has a bound: those who are counted have one of 65,536 places, by a keyed hash, that nobody outside can aim at. To fill them
 //! takes as many networks, since each is held up by its own count; then a stranger's network may have to wait, a known one does
 //! not. Each attempt counts before it is made and is taken back if it was right, so many at once are no way round.
@@ -17,7 +21,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reeve_policy::Timestamp;
+use reeve_policy::{Name, Timestamp};
+
+use super::password::Password;
 
 /// Failures that are not waited for: people mistype.
 const FREE: u32 = 3;
@@ -28,6 +34,10 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 const LONGEST_KNOWN: Duration = Duration::from_secs(30);
 /// Who has not failed for so long has not failed.
 const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
+/// So many wrong codes beside the right password are somebody who guesses.
+const GUESSED: u32 = 20;
+/// Whose codes have not been wrong for so long has nobody who guesses.
+const GUESS_FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 const PLACES: usize = 1 << 16;
 /// The most known networks that are counted at a time: accounts times networks of each.
 const MAX_KNOWN: usize = 16_384;
@@ -68,6 +78,8 @@ struct Counts {
     pairs: Box<[Count]>,
     networks: Box<[Count]>,
     known: HashMap<(String, IpNet), Count>,
+    /// By account, with the password that it had: another one begins anew. As many as there are accounts.
+    codes: HashMap<Name, (Password, Count)>,
 }
 
 /// Counts failures.
@@ -80,7 +92,8 @@ pub struct Throttle {
 impl Default for Throttle {
     fn default() -> Self {
         let places = || vec![Count::default(); PLACES].into_boxed_slice();
-        let counts = Counts { pairs: places(), networks: places(), known: HashMap::new() };
+        let counts =
+            Counts { pairs: places(), networks: places(), known: HashMap::new(), codes: HashMap::new() };
         Self { counts: Mutex::new(counts), hasher: RandomState::new() }
     }
 }
@@ -131,6 +144,27 @@ impl Throttle {
         // Whoever has one account does not try all others for free by it.
         let whole = &mut counts.networks[whole];
         whole.failures = whole.failures.saturating_sub(1);
+    }
+
+    /// A code was wrong beside the right password; how many there were.
+    pub fn wrong_code(&self, account: &Name, password: &Password, now: Timestamp) -> u32 {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, count) =
+            counts.codes.entry(account.clone()).or_insert_with(|| (password.clone(), Count::default()));
+        if of != password || now.since(count.last) > GUESS_FORGOTTEN {
+            (*of, *count) = (password.clone(), Count::default());
+        }
+        count.failures = count.failures.saturating_add(1);
+        count.last = now;
+        count.failures
+    }
+
+    /// Whether somebody who has the password guesses the codes.
+    pub fn is_guessed(&self, account: &Name, password: &Password, now: Timestamp) -> bool {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.codes.get(account).is_some_and(|(of, count)| {
+            of == password && count.failures >= GUESSED && now.since(count.last) <= GUESS_FORGOTTEN
+        })
     }
 
     fn place(&self, key: &impl std::hash::Hash) -> usize {
@@ -208,6 +242,23 @@ mod tests {
             let _ = throttle.attempt("ann", from, true, at(u64::from(number) / 100));
         }
         assert!(throttle.counts.lock().unwrap().known.len() <= MAX_KNOWN + 1);
+    }
+
+    #[test]
+    fn wrong_codes_beside_the_right_password_are_counted_by_account() {
+        let throttle = Throttle::default();
+        let (ann, ben): (Name, Name) = ("ann".parse().unwrap(), "ben".parse().unwrap());
+        let [first, second] =
+            ["a good password", "another good one"].map(|text| Password::new(text).unwrap());
+        for _ in 1..GUESSED {
+            throttle.wrong_code(&ann, &first, at(0));
+        }
+        assert!(!throttle.is_guessed(&ann, &first, at(0)));
+        assert_eq!(throttle.wrong_code(&ann, &first, at(1)), GUESSED);
+        assert!(throttle.is_guessed(&ann, &first, at(86_000)) && !throttle.is_guessed(&ben, &first, at(1)));
+        assert!(!throttle.is_guessed(&ann, &first, at(86_402)), "a day without any");
+        assert!(!throttle.is_guessed(&ann, &second, at(1)), "set up anew");
+        assert_eq!(throttle.wrong_code(&ann, &second, at(2)), 1);
     }
 
     #[test]

@@ -201,6 +201,17 @@ impl PersonService for Service {
         let is_right =
             self.house.door.compare(kept, text, is_known).await.map_err(|refused| busy(&refused))?;
         let second = self.second(person.as_deref(), factors.as_ref(), &code);
+        // One that is no code at all, or of a time that is not now; one that was used is found below.
+        if let (Some(person), Some(factors), true) = (&person, &factors, is_right)
+            && (second.is_none() || !is_known)
+        {
+            if second.is_none() {
+                self.see_wrong_code(person, factors, &caller);
+            } else if self.house.door.is_guessed(&person.name, &factors.password, clock::now()) {
+                self.see_wrong_code(person, factors, &caller);
+                return Err(self.wrong(&named, &caller));
+            }
+        }
         let (Some(person), Some(factors), Some(second), true) = (person, factors, second, is_right) else {
             return Err(self.wrong(&named, &caller));
         };
@@ -219,7 +230,8 @@ impl PersonService for Service {
             now,
         );
         let wire = session_to_wire(&session);
-        let logged = LoggedIn { session, password: factors.password, second, network };
+        let password = factors.password.clone();
+        let logged = LoggedIn { session, password, second, network };
         match change(&self.house, Change::LoggedIn(Box::new(logged))).await? {
             Taken::Done => {}
             Taken::Full => {
@@ -227,7 +239,10 @@ impl PersonService for Service {
                 return Err(Status::resource_exhausted(text));
             }
             // The code was used before, or the account was reset meanwhile.
-            Taken::Gone | Taken::Exists => return Err(self.wrong(&named, &caller)),
+            Taken::Gone | Taken::Exists => {
+                self.see_wrong_code(&person, &factors, &caller);
+                return Err(self.wrong(&named, &caller));
+            }
         }
         self.house.door.right(&named, network);
         self.record(&person, &caller, "Login").await?;
@@ -334,6 +349,18 @@ impl Service {
             return None;
         };
         password::step_of(&secret, code, clock::now(), factors.last_step).map(Second::Code)
+    }
+
+    /// Whoever has the password does not have the second factor. That many such are no mistake somebody should know.
+    fn see_wrong_code(&self, person: &Person, factors: &Factors, caller: &Caller) {
+        let now = clock::now();
+        let count = self.house.door.wrong_code(&person.name, &factors.password, now);
+        if self.house.door.is_guessed(&person.name, &factors.password, now) {
+            tracing::warn!(
+                name = %person.name, from = ?caller.from, count,
+                "SOMEBODY HAS A PASSWORD AND GUESSES THE CODES: they are taken from networks alone that logged in before; reset the account"
+            );
+        }
     }
 
     /// What everybody is told who is not let in.
