@@ -406,6 +406,27 @@ async fn what_a_node_told_before_the_tenant_moved_away_it_may_tell_to_its_end() 
     controller.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_long_greeting_no_more_is_taken_at_once_than_others_can_wait_for() {
+    const TAKEN: u64 = 4_096;
+    const MORE: u64 = 10;
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let named = |number: u64| {
+        let decision = decision(&violation("n1", number, 1, None), Mode::Enforce);
+        Measure { decision, expires: None }
+    };
+    let all: Vec<Measure> = (0..TAKEN + MORE).map(named).collect();
+    let (first, _) = Agent::greet_naming(channel.clone(), "n1", 1, all.clone()).await.unwrap();
+    assert_eq!(refused(&channel).await, [MORE]);
+    drop(first);
+    // What was taken is known, so the rest has its turn.
+    let (_second, _) = Agent::greet_naming(channel.clone(), "n1", 1, all).await.unwrap();
+    assert_eq!(refused(&channel).await, [MORE]);
+    controller.stop().await;
+}
+
 async fn forgive(channel: &Channel, rule: &str, key: &str) -> Result<ForgiveStrikesResponse, tonic::Status> {
     let request = ForgiveStrikesRequest {
         tenant: "alice".into(),

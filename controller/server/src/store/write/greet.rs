@@ -17,6 +17,10 @@ use super::{Cursors, Effects, Refusal, cursors};
 /// Why a measure ended that nobody reported lifted: the node connected without it.
 pub(in super::super) const ABSENT: &str = "absent";
 
+/// So many measures of which nothing was known are taken of one greeting: each costs several statements, and the writer waits for all. An agent that
+/// holds more has them taken at its next greetings; what is known to stand already is not counted.
+const NEW_MEASURES: usize = 4_096;
+
 /// What the controller has of a node that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
@@ -80,7 +84,7 @@ async fn take_measures(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let mut named = BTreeSet::new();
-    let mut refused = 0_i64;
+    let (mut new, mut refused) = (0_usize, 0_i64);
     for some in hello.measures.chunks(TOGETHER) {
         let known = known(conn, &hello.node, some).await?;
         for measure in some {
@@ -92,12 +96,16 @@ async fn take_measures(
                     named.insert(id.clone());
                     continue;
                 }
+                _ if new >= NEW_MEASURES => Err(Refusal::TooMany),
                 None => Ok(measure.decision.at),
                 // It stands although we held it for lifted: the node knows better, from now on.
                 Some(Some(_)) => Ok(effects.now),
             };
             let taken = match at {
-                Ok(at) => stands(conn, &hello.node, measure, at, effects).await?,
+                Ok(at) => {
+                    new += 1;
+                    stands(conn, &hello.node, measure, at, effects).await?
+                }
                 Err(refusal) => Err(refusal),
             };
             match taken {
@@ -167,9 +175,10 @@ async fn order_missing(
     .bind(nanos(effects.now))
     .fetch_all(&mut *conn)
     .await?;
+    let all_held: BTreeSet<&DecisionId> = hello.measures.iter().map(|measure| &measure.decision.id).collect();
     for (body, order, state) in rows {
         let decision = Decision::decode(&body)?;
-        let held = hello.measures.iter().any(|measure| measure.decision.id == decision.id);
+        let held = all_held.contains(&decision.id);
         match (order, state.as_deref()) {
             (None, _) if !held => impose_on(conn, &hello.node, &decision, effects).await?,
             (Some(order), Some("done")) if started_anew && !held => {

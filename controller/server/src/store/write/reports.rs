@@ -29,6 +29,9 @@ pub enum Refusal {
     /// It is about a tenant that cannot be on the node.
     #[error("the tenant is not on this node")]
     OtherTenant,
+    /// A greeting names more measures of which nothing was known than are taken at once.
+    #[error("it is one of too many that are new at once")]
+    TooMany,
     /// A measure that is only to be observed cannot stand in a kernel.
     #[error("a decision that is only to be observed cannot stand in a kernel")]
     NotEnforced,
