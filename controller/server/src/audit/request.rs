@@ -1,5 +1,6 @@
 //! What a request says, for the log: as JSON, whom it is about, and why.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use data_encoding::HEXLOWER;
@@ -25,6 +26,8 @@ const SUBJECT_MAX: usize = 256;
 const REASON_MAX: usize = MAX_REASON;
 /// What stands in a secret's place.
 const HIDDEN: &str = "(not entered)";
+/// Behind a request, of how many entries which of its lists were cut; no field has such a name.
+const LEFT_OUT: &str = "(left out)";
 
 /// The whole protocol.
 static POOL: LazyLock<DescriptorPool> =
@@ -78,8 +81,9 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
     };
     let reason = bounded(text("reason").or_else(common).unwrap_or_default(), REASON_MAX);
     let mut shown = message;
-    hide(&mut shown);
-    let asked = serde_json::to_string(&shown).unwrap_or_default();
+    let mut left_out = BTreeMap::new();
+    hide(&mut shown, "", &mut left_out);
+    let asked = with_left_out(serde_json::to_string(&shown).unwrap_or_default(), &left_out);
     Said { subject: subject.unwrap_or_default(), asked, reason, also }
 }
 
@@ -111,8 +115,15 @@ fn requests(all: &Value) -> Vec<DynamicMessage> {
     all.filter_map(|one| one.as_message().cloned()).collect()
 }
 
-/// Takes secrets out, and what is too much.
-fn hide(message: &mut DynamicMessage) {
+/// The same JSON object with how many of which lists it leaves out: whoever reads it, and approves by it, is to know that there is more.
+fn with_left_out(asked: String, left_out: &BTreeMap<String, usize>) -> String {
+    let Some(open) = asked.strip_suffix('}').filter(|_| !left_out.is_empty()) else { return asked };
+    let told = serde_json::to_string(left_out).unwrap_or_default();
+    format!("{open},\"{LEFT_OUT}\":{told}}}")
+}
+
+/// Takes secrets out, and what is too much: of which lists how many are left out is told by the fields on the way to them.
+fn hide(message: &mut DynamicMessage, within: &str, left_out: &mut BTreeMap<String, usize>) {
     let fields: Vec<_> = message.fields().map(|(field, _)| field).collect();
     for field in fields {
         if SECRETS.contains(&field.name()) {
@@ -123,13 +134,18 @@ fn hide(message: &mut DynamicMessage) {
             continue;
         }
         match message.get_field_mut(&field) {
-            Value::Message(inner) => hide(inner),
+            Value::Message(inner) => hide(inner, &format!("{within}{}.", field.name()), left_out),
             Value::String(text) => *text = bounded(std::mem::take(text), TEXT_MAX),
             Value::List(all) => {
-                all.truncate(if field.name() == BATCH { MAX_BATCH } else { LIST_MAX });
-                for one in all {
+                let path = format!("{within}{}", field.name());
+                let most = if field.name() == BATCH { MAX_BATCH } else { LIST_MAX };
+                if all.len() > most {
+                    left_out.insert(path.clone(), all.len() - most);
+                    all.truncate(most);
+                }
+                for (place, one) in all.iter_mut().enumerate() {
                     if let Value::Message(inner) = one {
-                        hide(inner);
+                        hide(inner, &format!("{path}[{place}]."), left_out);
                     }
                 }
             }
@@ -173,6 +189,14 @@ mod tests {
         let request = ImportTenantsRequest { tenants: tenants.collect(), method: 1, ..Default::default() };
         let said = read(&format!("{OPERATOR}/ImportTenants"), &request.encode_to_vec());
         assert!(said.asked.contains("t-19") && !said.asked.contains("t-20"), "{}", said.asked);
+        // It is told that there are more, and of which list.
+        assert!(said.asked.ends_with(r#","(left out)":{"tenants":980}}"#), "{}", said.asked);
+        let addresses = (0..25).map(|number| format!("192.0.2.{number}")).collect();
+        let tenant = Tenant { id: "t".into(), addresses, ..Tenant::default() };
+        let request = ImportTenantsRequest { tenants: vec![tenant], method: 1, ..Default::default() };
+        let said = read(&format!("{OPERATOR}/ImportTenants"), &request.encode_to_vec());
+        let asked: serde_json::Value = serde_json::from_str(&said.asked).unwrap();
+        assert_eq!(asked["(left out)"], serde_json::json!({ "tenants[0].addresses": 5 }));
         for (path, bytes) in [
             (format!("{OPERATOR}/Release"), &b"\xff\xff\xff"[..]),
             (format!("{OPERATOR}/Nothing"), b""),
@@ -249,7 +273,7 @@ mod tests {
                 found += 1;
                 message.set_field(&field, Value::String("hunter2".into()));
             }
-            hide(&mut message);
+            hide(&mut message, "", &mut BTreeMap::new());
             assert!(
                 !serde_json::to_string(&message).unwrap().contains("hunter2"),
                 "{}",
