@@ -30,9 +30,9 @@ use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::{self, Kept};
 use crate::store::share;
 use crate::store::write::{
-    self, Asked, BatchTaken, Cursors, DeleteAsked, DeleteTaken, Effects, ForgiveAsked, GrantAsked,
-    GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
-    PaidFor, ReleaseAsked, Released, Requested, RevokeAsked, RolloutAsked, RolloutTaken, Upload, UploadTaken,
+    self, Asked, BatchTaken, DeleteAsked, DeleteTaken, Effects, ForgiveAsked, GrantAsked, GrantTaken,
+    Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor,
+    ReleaseAsked, Released, Requested, RevokeAsked, RolloutAsked, RolloutTaken, Told, Upload, UploadTaken,
     VerifyAsked,
 };
 use crate::store::{Connection, GrantRow, StoreError, access, audit};
@@ -335,6 +335,19 @@ impl Job {
         }
     }
 
+    /// The node that answers an order, and what.
+    fn answer(&self) -> Option<(&NodeId, &OrderResult)> {
+        match self {
+            Self::OrderResult { node, result } => Some((node, result)),
+            _ => None,
+        }
+    }
+
+    /// Whether it looks at no order but the one that it answers.
+    const fn is_told(&self) -> bool {
+        matches!(self, Self::Report(_) | Self::OrderResult { .. } | Self::Saw { .. })
+    }
+
     /// What could not be stored is not acknowledged, and nothing after it by the same stream.
     fn give_up(&self) {
         if let Self::Report(numbered) = self {
@@ -493,13 +506,15 @@ async fn run(
     conn: &mut Connection,
     job: &mut Job,
     own: &str,
-    cursors: &mut Cursors,
+    told: &mut Told,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     match job {
-        Job::Greet { hello, reply } => reply.put(write::greet(conn, hello, cursors, effects).await),
-        Job::Report(numbered) => store_report(conn, numbered, cursors, effects).await,
-        Job::OrderResult { node, result } => write::order_result(conn, node, result, effects).await,
+        Job::Greet { hello, reply } => reply.put(write::greet(conn, hello, &mut told.cursors, effects).await),
+        Job::Report(numbered) => store_report(conn, numbered, &mut told.cursors, effects).await,
+        Job::OrderResult { node, result } => {
+            write::order_result(conn, node, result, &mut told.answers, effects).await
+        }
         Job::Saw { node } => write::saw(conn, node, effects.now).await,
         Job::Import { tenants, method, is_dry, reply } => {
             import(conn, (tenants, *method, *is_dry), reply, effects).await
@@ -573,7 +588,7 @@ async fn run(
         Job::Probe { reply } => reply.put(Ok(())),
         Job::Claimed { claim, is_lost, job } => {
             *is_lost = !approvals::claim(conn, claim, effects.now).await?;
-            if *is_lost { Ok(()) } else { Box::pin(run(conn, job, own, cursors, effects)).await }
+            if *is_lost { Ok(()) } else { Box::pin(run(conn, job, own, told, effects)).await }
         }
         Job::Keep { asked, seal, reply } => reply.put(approvals::keep(conn, asked, seal).await),
         Job::Reject { decided, reply } => reply.put(approvals::reject(conn, decided, effects.now).await),
@@ -624,7 +639,7 @@ async fn import(
 async fn store_report(
     conn: &mut Connection,
     numbered: &Numbered,
-    cursors: &mut Cursors,
+    cursors: &mut write::Cursors,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let Numbered { node, epoch, sequence, report, .. } = numbered;

@@ -8,7 +8,7 @@
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Executor, FromRow, Type};
 
-use super::StoreError;
+use super::{Connection, StoreError};
 use crate::listing::{Field, Filter, Plan, Value};
 
 /// The sum of a column of counts, as SQL: exact to 53 bits, nine petabytes, and the most there is beyond 63, where the
@@ -27,7 +27,37 @@ macro_rules! total {
 pub(super) use total;
 
 /// Rows that one statement writes, from the most to the least: few lengths are few statements for the engine to prepare.
-pub(super) const ROWS: [usize; 3] = [64, 8, 1];
+const ROWS: [usize; 3] = [64, 8, 1];
+
+/// Writes rows, many with one statement: `into` says where to, `values` binds what stands between the brackets of one, and `conflict` says what
+/// becomes of those that are there already. No two rows of `rows` are the same one.
+///
+/// # Errors
+/// Where the database fails.
+pub(super) async fn write_rows<T>(
+    conn: &mut Connection,
+    into: &'static str,
+    rows: &[T],
+    values: impl Fn(&mut Select, &T),
+    conflict: &'static str,
+) -> Result<(), StoreError> {
+    let mut left = rows;
+    for size in ROWS {
+        while left.len() >= size {
+            let (some, rest) = left.split_at(size);
+            left = rest;
+            let mut query = Select::new(into);
+            for (place, row) in some.iter().enumerate() {
+                query.push(if place == 0 { " VALUES (" } else { ", (" });
+                values(&mut query, row);
+                query.push(")");
+            }
+            query.push(conflict);
+            query.execute(&mut *conn).await?;
+        }
+    }
+    Ok(())
+}
 
 /// A question whose conditions are put together. The text is the program's own; values are bound.
 pub(super) struct Select {

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
 use crate::store::share::{self, Change, Heard};
-use crate::store::write::{self, Cursors, Desk, Effects};
+use crate::store::write::{self, Desk, Effects, Told};
 use crate::store::{Connection, Policies, StoreError, Writing, access};
 use crate::streams::Streams;
 
@@ -25,6 +25,8 @@ use crate::streams::Streams;
 const QUEUE: usize = 1_024;
 /// How many jobs one transaction takes.
 const BATCH: usize = 512;
+/// How often in one transaction what nodes answer is looked up together, where other jobs stand between.
+const READS: u32 = 4;
 /// How often a transaction is tried that the engine gave up for another one's sake, or whose connection broke.
 const ATTEMPTS: u32 = 4;
 /// How long is waited before that, and so much longer each time.
@@ -241,44 +243,11 @@ impl Task {
         let access = access_of(conn, &theirs).await?;
         refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
         let mut effects = Effects::new(theirs.now, theirs.desk.clone());
-        let mut cursors = Cursors::default();
-        if !is_careful {
-            cursors.read(conn, jobs.iter().filter_map(Job::reporter)).await?;
+        if is_careful {
+            one_by_one(conn, jobs, &self.own, failed, &mut effects).await?;
+        } else {
+            together(conn, jobs, &self.own, &mut effects).await?;
         }
-        for (job, failed) in jobs.iter_mut().zip(failed) {
-            if !is_careful {
-                super::run(conn, job, &self.own, &mut cursors, &mut effects).await?;
-                continue;
-            }
-            conn.execute("SAVEPOINT job").await?;
-            let mut own = Effects::new(effects.now, effects.desk.clone());
-            // Each has its own, for what is rolled back never was.
-            let mut cursors = Cursors::default();
-            let mut done = super::run(conn, job, &self.own, &mut cursors, &mut own).await;
-            if done.is_ok() {
-                done = cursors.write(conn, own.now).await;
-            }
-            match done {
-                Ok(()) => super::merge(&mut effects, own),
-                Err(error) if error.is_transient() || error.is_disconnected() => return Err(error),
-                Err(error) => {
-                    conn.execute("ROLLBACK TO SAVEPOINT job").await?;
-                    effects.desk.policies.forget();
-                    tracing::error!(%error, "a change could not be stored");
-                    if error.is_about_data() && job.refuse() {
-                        // It would be the same each time that it is sent: it is counted and let go, so that others come after it.
-                        let mut cursors = Cursors::default();
-                        super::run(conn, job, &self.own, &mut cursors, &mut effects).await?;
-                        cursors.write(conn, effects.now).await?;
-                    } else {
-                        job.give_up();
-                        *failed = Some(WriteError::from(error));
-                    }
-                }
-            }
-            conn.execute("RELEASE SAVEPOINT job").await?;
-        }
-        cursors.write(conn, effects.now).await?;
         refresh_tenants(conn, &base, &mut next, &mut effects).await?;
         write::tell_ends(conn, &mut effects).await?;
         let mut followed = refresh(conn, &base, &mut next, &mut effects).await?;
@@ -295,6 +264,73 @@ impl Task {
         transaction.commit().await?;
         Ok(Committed { number, snapshot: next, own: effects, others, presence, access })
     }
+}
+
+/// Does jobs, all of them or none.
+async fn together(
+    conn: &mut Connection,
+    jobs: &mut [Job],
+    own: &str,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let mut told = Told::default();
+    told.cursors.read(conn, jobs.iter().filter_map(Job::reporter)).await?;
+    let (mut is_read, mut reads) = (false, 0);
+    for place in 0..jobs.len() {
+        if !jobs[place].is_told() {
+            told.answers.write(conn, effects.now).await?;
+            is_read = false;
+        } else if !is_read && reads < READS {
+            told.answers.read(conn, jobs[place..].iter().filter_map(Job::answer)).await?;
+            (is_read, reads) = (true, reads + 1);
+        }
+        super::run(conn, &mut jobs[place], own, &mut told, effects).await?;
+    }
+    told.write(conn, effects.now).await
+}
+
+/// Does jobs, each with a savepoint of its own; what fails is noted in `failed`.
+async fn one_by_one(
+    conn: &mut Connection,
+    jobs: &mut [Job],
+    own: &str,
+    failed: &mut [Option<WriteError>],
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    for (job, failed) in jobs.iter_mut().zip(failed) {
+        conn.execute("SAVEPOINT job").await?;
+        let mut its = Effects::new(effects.now, effects.desk.clone());
+        match alone(conn, job, own, &mut its).await {
+            Ok(()) => super::merge(effects, its),
+            Err(error) if error.is_transient() || error.is_disconnected() => return Err(error),
+            Err(error) => {
+                conn.execute("ROLLBACK TO SAVEPOINT job").await?;
+                effects.desk.policies.forget();
+                tracing::error!(%error, "a change could not be stored");
+                if error.is_about_data() && job.refuse() {
+                    // It would be the same each time that it is sent: it is counted and let go, so that others come after it.
+                    alone(conn, job, own, effects).await?;
+                } else {
+                    job.give_up();
+                    *failed = Some(WriteError::from(error));
+                }
+            }
+        }
+        conn.execute("RELEASE SAVEPOINT job").await?;
+    }
+    Ok(())
+}
+
+/// Does one job, and nothing of it is left to be written.
+async fn alone(
+    conn: &mut Connection,
+    job: &mut Job,
+    own: &str,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let mut told = Told::default();
+    super::run(conn, job, own, &mut told, effects).await?;
+    told.write(conn, effects.now).await
 }
 
 impl Task {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_policy::{NodeId, Timestamp};
 
-use super::super::query::{ROWS, Select};
+use super::super::query::{Select, write_rows};
 use super::super::read::TOGETHER;
 use super::super::row::{count, epoch, name, nanos};
 use super::super::{Connection, StoreError};
@@ -80,35 +80,20 @@ impl Cursors {
     /// Where the database fails.
     pub async fn write(&mut self, conn: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
         let moved: Vec<Life> = std::mem::take(&mut self.moved).into_iter().collect();
-        let mut left = moved.as_slice();
-        for size in ROWS {
-            while left.len() >= size {
-                let (some, rest) = left.split_at(size);
-                left = rest;
-                self.write_some(conn, some, now).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn write_some(
-        &self,
-        conn: &mut Connection,
-        some: &[Life],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut query = Select::new("INSERT INTO cursors (node, epoch, sequence, updated) VALUES ");
-        for (place, (node, life)) in some.iter().enumerate() {
-            let sequence = self.known.get(&(node.clone(), *life)).copied().unwrap_or(0);
-            query.push(if place == 0 { "(" } else { ", (" }).push_bind(node.as_str());
-            query.push(", ").push_bind(epoch(*life)).push(", ").push_bind(count(sequence));
-            query.push(", ").push_bind(nanos(now)).push(")");
-        }
-        query.push(
+        let values = |query: &mut Select, life: &Life| {
+            let sequence = self.known.get(life).copied().unwrap_or(0);
+            query.push_bind(life.0.as_str()).push(", ").push_bind(epoch(life.1));
+            query.push(", ").push_bind(count(sequence)).push(", ").push_bind(nanos(now));
+        };
+        write_rows(
+            conn,
+            "INSERT INTO cursors (node, epoch, sequence, updated)",
+            &moved,
+            values,
             " ON CONFLICT (node, epoch) DO UPDATE SET updated = excluded.updated, \
              sequence = CASE WHEN excluded.sequence > cursors.sequence THEN excluded.sequence ELSE cursors.sequence END",
-        );
-        query.execute(conn).await
+        )
+        .await
     }
 }
 

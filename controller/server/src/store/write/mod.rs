@@ -5,6 +5,7 @@
 //! change is written to be repeated: keys are upserted, a closed episode stays closed, and what was lifted later
 //! than a report says is not raised again by it.
 
+mod answers;
 mod batch;
 mod cursors;
 mod delete;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
+pub use answers::Answers;
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
 pub use cursors::Cursors;
 pub(super) use delete::hash as text_hash;
@@ -51,6 +53,26 @@ pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants, ke
 use super::{Connection, Policies, StoreError};
 use crate::directory::{Paused, Rollout, Standing, Tenants};
 use crate::events::What;
+
+/// What nodes tell in a transaction, as far as it is looked up and written many at a time.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// How far their reports are stored.
+    pub cursors: Cursors,
+    /// What they answer to orders.
+    pub answers: Answers,
+}
+
+impl Told {
+    /// Writes what is not written yet.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn write(&mut self, conn: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
+        self.answers.write(conn, now).await?;
+        self.cursors.write(conn, now).await
+    }
+}
 
 /// What notices are made with: who is who, and by which policies it was decided.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use super::super::read::liftable;
 use super::super::row::{Body, name, nanos};
 use super::super::{Connection, OrderRow, StoreError};
 use super::reports::{Lift as Lifting, lift_all, lifted, stands_behind, store_decision};
-use super::{Effects, follow};
+use super::{Answers, Effects, follow};
 use crate::events::What;
 
 /// What was asked for, for requests that may come twice.
@@ -507,15 +507,10 @@ pub async fn order_result(
     conn: &mut Connection,
     node: &NodeId,
     result: &OrderResult,
+    answers: &mut Answers,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let row: Option<(String, Vec<u8>)> =
-        sqlx::query_as("SELECT state, body FROM orders WHERE node = $1 AND id = $2")
-            .bind(node.as_str())
-            .bind(result.id.0.as_str())
-            .fetch_optional(&mut *conn)
-            .await?;
-    let Some((before, body)) = row else {
+    let Some((before, body)) = answers.given(conn, node, &result.id).await? else {
         tracing::warn!(%node, order = %result.id, "a node answered an order that it was never given");
         return Ok(());
     };
@@ -527,14 +522,7 @@ pub async fn order_result(
         return Ok(());
     }
     let order = Order::decode(&body)?;
-    sqlx::query("UPDATE orders SET state = $1, answered = $2, detail = $3 WHERE node = $4 AND id = $5")
-        .bind(state)
-        .bind(nanos(effects.now))
-        .bind(detail.as_str())
-        .bind(node.as_str())
-        .bind(result.id.0.as_str())
-        .execute(&mut *conn)
-        .await?;
+    answers.put(node, &result.id, state, &detail);
     let tenant = match &order {
         Order::Tenants { .. } | Order::TenantsChanged { .. } | Order::Standings { .. } | Order::Policy(_) => {
             return Ok(());

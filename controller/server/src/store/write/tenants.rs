@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reeve_policy::language::{TenantDifference, tenant_differences};
 use reeve_policy::{Exemption, Tenant, TenantId};
 
-use super::super::query::{ROWS, Select};
+use super::super::query::{Select, write_rows};
 use super::super::row::{Body, count};
 use super::super::{Connection, StoreError};
 use super::Effects;
@@ -123,31 +123,24 @@ pub async fn import_tenants(
     if is_dry {
         return Ok(done);
     }
-    for (id, tenant) in wanted {
-        if current.by_id(id).is_some_and(|known| **known == *tenant) {
-            continue;
-        }
+    let is_other = |id: &TenantId, tenant: &Tenant| current.by_id(id).is_none_or(|known| **known != *tenant);
+    let other: Vec<(&TenantId, &Tenant)> =
+        wanted.iter().filter(|(id, tenant)| is_other(id, tenant)).collect();
+    let values = |query: &mut Select, (id, tenant): &(&TenantId, &Tenant)| {
         // What operators granted is kept apart, where no import takes it away.
-        let own = Tenant { exemptions: own(tenant).cloned().collect(), ..tenant.clone() };
-        sqlx::query(
-            "INSERT INTO tenants (id, body) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
-        )
-        .bind(id.as_str())
-        .bind(own.encode())
-        .execute(&mut *conn)
-        .await?;
-    }
+        let own = Tenant { exemptions: own(tenant).cloned().collect(), ..(*tenant).clone() };
+        query.push_bind(id.as_str()).push(", ").push_bind(own.encode());
+    };
+    let conflict = " ON CONFLICT (id) DO UPDATE SET body = excluded.body";
+    write_rows(conn, "INSERT INTO tenants (id, body)", &other, values, conflict).await?;
     for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
         sqlx::query("DELETE FROM tenants WHERE id = $1").bind(id.as_str()).execute(&mut *conn).await?;
     }
     // The first import counts even if it is empty: from then on the controller answers for the tenants.
     let first = current.version() == 0;
     if first || done.total() > 0 {
-        let is_other =
-            |id: &TenantId, tenant: &Tenant| current.by_id(id).is_none_or(|known| **known != *tenant);
-        let other = wanted.iter().filter(|(id, tenant)| is_other(id, tenant)).map(|(id, _)| id);
         let gone = current.all().keys().filter(|id| !wanted.contains_key(*id));
-        let whom: Vec<&TenantId> = other.chain(gone).collect();
+        let whom: Vec<&TenantId> = other.iter().map(|(id, _)| *id).chain(gone).collect();
         done.version = renew(conn, current.version(), &whom, effects).await?;
     }
     Ok(done)
@@ -182,20 +175,11 @@ pub(super) async fn renew(
     .bind(count(version))
     .execute(&mut *conn)
     .await?;
-    let mut left = whom;
-    for size in ROWS {
-        while left.len() >= size {
-            let (some, rest) = left.split_at(size);
-            left = rest;
-            let mut query = Select::new("INSERT INTO tenant_versions (id, version) VALUES ");
-            for (place, id) in some.iter().enumerate() {
-                query.push(if place == 0 { "(" } else { ", (" }).push_bind(id.as_str());
-                query.push(", ").push_bind(count(version)).push(")");
-            }
-            query.push(" ON CONFLICT (id) DO UPDATE SET version = excluded.version");
-            query.execute(&mut *conn).await?;
-        }
-    }
+    let values = |query: &mut Select, id: &&TenantId| {
+        query.push_bind(id.as_str()).push(", ").push_bind(count(version));
+    };
+    let conflict = " ON CONFLICT (id) DO UPDATE SET version = excluded.version";
+    write_rows(conn, "INSERT INTO tenant_versions (id, version)", whom, values, conflict).await?;
     effects.tenants_changed = true;
     Ok(version)
 }
