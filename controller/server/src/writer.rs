@@ -335,6 +335,14 @@ impl Job {
         }
     }
 
+    /// What a node reports, where it can be read.
+    fn report(&self) -> Option<(&NodeId, &Report)> {
+        match self {
+            Self::Report(numbered) => Some((&numbered.node, numbered.report.as_ref().ok()?)),
+            _ => None,
+        }
+    }
+
     /// The node that answers an order, and what.
     fn answer(&self) -> Option<(&NodeId, &OrderResult)> {
         match self {

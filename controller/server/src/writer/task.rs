@@ -279,13 +279,16 @@ async fn together(
     for place in 0..jobs.len() {
         if !jobs[place].is_told() {
             told.answers.write(conn, effects.now).await?;
+            effects.seen.clear();
             is_read = false;
         } else if !is_read && reads < READS {
             told.answers.read(conn, jobs[place..].iter().filter_map(Job::answer)).await?;
+            effects.seen.read(conn, jobs[place..].iter().filter_map(Job::report)).await?;
             (is_read, reads) = (true, reads + 1);
         }
         super::run(conn, &mut jobs[place], own, &mut told, effects).await?;
     }
+    effects.seen.clear();
     told.write(conn, effects.now).await
 }
 

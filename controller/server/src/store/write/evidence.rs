@@ -5,25 +5,22 @@ use reeve_policy::{Alert, Decision, DecisionId, Violation};
 
 use super::super::row::{Body, nanos};
 use super::super::{Connection, StoreError};
+use super::seen::Known;
 
 /// Keeps the alert by which a violation was opened. `before` is what is stored of it, which may be from a time when nothing was kept
 /// beside a violation.
 pub(super) async fn keep_opening(
     conn: &mut Connection,
     violation: &Violation,
-    before: Option<&[u8]>,
+    before: Option<&Known>,
 ) -> Result<(), StoreError> {
     // Of one that is new nothing is kept yet.
     let Some(before) = before else { return keep(conn, violation, &violation.evidence, None).await };
-    let id = violation.id.as_name().as_str();
-    let kept: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM evidence WHERE violation = $1 LIMIT 1")
-        .bind(id)
-        .fetch_optional(&mut *conn)
-        .await?;
-    if kept.is_some() {
+    if before.has_evidence {
         return Ok(());
     }
-    let before = Violation::decode(before)?;
+    let id = violation.id.as_name().as_str();
+    let before = Violation::decode(&before.body)?;
     let decisions: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM decisions WHERE violation = $1")
         .bind(id)
         .fetch_all(&mut *conn)

@@ -145,15 +145,17 @@ pub(super) async fn note_counts(
     conn: &mut Connection,
     decision: &Decision,
     Behind { violation, counts }: &Behind,
-    effects: &Effects,
+    effects: &mut Effects,
 ) -> Result<(), StoreError> {
     if counts.is_some() || violation.tenant != decision.tenant {
         return Ok(());
     }
     let is_believed =
         is_believed(effects, &violation.node, &decision.tenant) && violation.opened <= effects.now + SKEW;
+    let counts = decision.mode == Mode::Enforce && is_believed;
+    effects.seen.count(&violation.id, counts);
     sqlx::query("UPDATE violations SET counts = $1 WHERE id = $2")
-        .bind(i64::from(decision.mode == Mode::Enforce && is_believed))
+        .bind(i64::from(counts))
         .bind(violation.id.as_name().as_str())
         .execute(conn)
         .await?;

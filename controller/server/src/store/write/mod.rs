@@ -21,6 +21,7 @@ mod relay;
 mod reports;
 mod retain;
 mod rollout;
+mod seen;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, refuse, report};
 pub use retain::{Limits, retain};
 pub use rollout::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted, roll_out, upload};
+pub use seen::Seen;
 pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants, keep_grants};
 
 use super::{Connection, Policies, StoreError};
@@ -114,6 +116,8 @@ pub struct Effects {
     pub access_changed: bool,
     /// Whether nodes are to run something else now.
     pub rollout_changed: bool,
+    /// What is kept of what reports are about.
+    pub seen: Seen,
 }
 
 impl Effects {
@@ -135,6 +139,7 @@ impl Effects {
             pauses_changed_elsewhere: false,
             access_changed: false,
             rollout_changed: false,
+            seen: Seen::new(),
         }
     }
 }

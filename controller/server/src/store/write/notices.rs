@@ -18,8 +18,10 @@ use super::super::{Connection, StoreError};
 use super::Effects;
 use crate::events::What;
 
-/// How many notices about a tenant are kept.
+/// How many notices about a tenant are kept, and some more until they are next counted.
 const KEPT_ABOUT_TENANT: i64 = 1_000;
+/// Counting them costs as much as keeping one, so it is done once for so many.
+const FORGET_EVERY: u64 = 16;
 
 /// A measure that is over, of which somebody may have been told.
 #[derive(Clone, Debug)]
@@ -32,14 +34,15 @@ pub struct Ended {
     pub at: Timestamp,
 }
 
-/// Tells of a policy's decision that is new, or of an operator's that is carried out.
+/// Tells of a policy's decision that is new, or of an operator's that is carried out. The first upon a violation extends no other.
 pub(super) async fn tell_decision(
     conn: &mut Connection,
     decision: &Decision,
     violation: Option<&Violation>,
+    is_first: bool,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    if decision.mode == reeve_policy::Mode::Observe || extends_another(conn, decision).await? {
+    if decision.mode == reeve_policy::Mode::Observe || (!is_first && extends_another(conn, decision).await?) {
         return Ok(());
     }
     let node = violation.map(|violation| &violation.node);
@@ -192,6 +195,11 @@ async fn keep(conn: &mut Connection, notices: Vec<Notice>, effects: &mut Effects
         .fetch_optional(&mut *conn)
         .await?;
         let Some((number,)) = kept else { continue };
+        let number = uncount(number);
+        effects.events.push(What::Notice { number, notice: Arc::new(notice.clone()) });
+        if !number.is_multiple_of(FORGET_EVERY) {
+            continue;
+        }
         sqlx::query(
             "DELETE FROM notices WHERE tenant = $1 AND number <= \
              (SELECT number FROM notices WHERE tenant = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)",
@@ -200,8 +208,6 @@ async fn keep(conn: &mut Connection, notices: Vec<Notice>, effects: &mut Effects
         .bind(KEPT_ABOUT_TENANT)
         .execute(&mut *conn)
         .await?;
-        let number = uncount(number);
-        effects.events.push(What::Notice { number, notice: Arc::new(notice) });
     }
     Ok(())
 }

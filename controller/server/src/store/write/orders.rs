@@ -523,6 +523,9 @@ pub async fn order_result(
     }
     let order = Order::decode(&body)?;
     answers.put(node, &result.id, state, &detail);
+    if !matches!(order, Order::Pause { lift: false, .. } | Order::Resume { .. }) {
+        effects.seen.clear();
+    }
     let tenant = match &order {
         Order::Tenants { .. } | Order::TenantsChanged { .. } | Order::Standings { .. } | Order::Policy(_) => {
             return Ok(());

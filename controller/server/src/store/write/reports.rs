@@ -10,6 +10,7 @@ use reeve_policy::{
 
 use super::super::row::{Body, count, nanos};
 use super::super::{Connection, StoreError};
+use super::seen::{Known, Stood};
 use super::{Effects, Ended, evidence, follow, notices, relay};
 use crate::events::What;
 
@@ -67,7 +68,7 @@ pub async fn report(
         }
         Report::Violation(violation) => return store_violation(conn, violation, effects).await,
         Report::Decision(decision) => {
-            let behind = behind(conn, decision).await?;
+            let behind = behind(conn, decision, effects).await?;
             if !is_own(conn, node, decision, behind.as_ref()).await? {
                 return Ok(Err(Refusal::OtherNode));
             }
@@ -86,7 +87,7 @@ pub async fn report(
             let lift = Lift { decision, tenant, reason: reason.name(), at: *at };
             lifted(conn, node, lift, Some(*counters), effects).await?;
         }
-        Report::Counters(counters) => count_up(conn, node, counters).await?,
+        Report::Counters(counters) => count_up(conn, node, counters, effects).await?,
         Report::Health(health) => store_health(conn, node, health, effects).await?,
         Report::Usage { tallies } => return store_usage(conn, node, tallies, effects).await,
         Report::RelayChecked(checked) => relay::checked(conn, node, checked, effects).await?,
@@ -155,28 +156,25 @@ async fn store_violation(
     effects: &mut Effects,
 ) -> Result<Result<(), Refusal>, StoreError> {
     let id = violation.id.as_name().as_str();
-    let known: Option<(String, String, String, Vec<u8>)> =
-        sqlx::query_as("SELECT node, tenant, state, body FROM violations WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&mut *conn)
-            .await?;
+    let known = effects.seen.violation(conn, &violation.id).await?;
     let open = violation.state == ViolationState::Open;
     let opens = known.is_none();
-    let closes = !open && known.as_ref().is_none_or(|(_, _, state, _)| state == ViolationState::Open.name());
+    let closes = !open && known.as_ref().is_none_or(|known| known.state == ViolationState::Open.name());
     if opens && !follow::may_tell(effects, &violation.node, &violation.tenant) {
         return Ok(Err(Refusal::OtherTenant));
     }
-    if let Some((node, tenant, state, _)) = &known {
+    if let Some(Known { node, tenant, state, .. }) = &known {
         // An episode is never another tenant's than it was: what was decided upon it would be that tenant's too.
-        if tenant != violation.tenant.as_str() {
+        if *tenant != violation.tenant {
             return Ok(Err(Refusal::OtherTenant));
         }
         // A closed episode stays closed: a report from before the order that closed it changes nothing.
         let stale = open && state != ViolationState::Open.name();
-        if stale || node != violation.node.as_str() {
+        if stale || *node != violation.node {
             return Ok(Ok(()));
         }
     }
+    let body = violation.encode();
     sqlx::query(
         "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
@@ -192,10 +190,15 @@ async fn store_violation(
     .bind(violation.closed.map(nanos))
     .bind(violation.rule.as_str())
     .bind(i64::from(violation.strike))
-    .bind(violation.encode())
+    .bind(body.as_slice())
     .execute(&mut *conn)
     .await?;
-    evidence::keep_opening(conn, violation, known.as_ref().map(|(.., body)| body.as_slice())).await?;
+    evidence::keep_opening(conn, violation, known.as_ref()).await?;
+    let (node, tenant) = (violation.node.clone(), violation.tenant.clone());
+    let (state, counts) = (violation.state.name().to_owned(), known.and_then(|known| known.counts));
+    effects
+        .seen
+        .put_violation(&violation.id, Known { node, tenant, state, counts, body, has_evidence: true });
     if opens || closes {
         effects.touched.insert(violation.tenant.clone());
     }
@@ -217,16 +220,15 @@ pub(super) struct Behind {
 }
 
 /// Reads the violation behind a decision; `None` where there is none, or none that is known.
-async fn behind(conn: &mut Connection, decision: &Decision) -> Result<Option<Behind>, StoreError> {
+async fn behind(
+    conn: &mut Connection,
+    decision: &Decision,
+    effects: &Effects,
+) -> Result<Option<Behind>, StoreError> {
     let Some(id) = &decision.violation else { return Ok(None) };
-    let row: Option<(Vec<u8>, Option<i64>)> =
-        sqlx::query_as("SELECT body, counts FROM violations WHERE id = $1")
-            .bind(id.as_name().as_str())
-            .fetch_optional(conn)
-            .await?;
-    let behind = row.map(|(body, counts)| {
-        Ok(Behind { violation: Violation::decode(&body)?, counts: counts.map(|counts| counts != 0) })
-    });
+    let known = effects.seen.violation(conn, id).await?;
+    let behind =
+        known.map(|known| Ok(Behind { violation: Violation::decode(&known.body)?, counts: known.counts }));
     behind.transpose()
 }
 
@@ -282,7 +284,7 @@ pub(super) async fn store_decision(
     operator: Option<&str>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let behind = behind(conn, decision).await?;
+    let behind = behind(conn, decision, effects).await?;
     store_decision_behind(conn, decision, operator, behind.as_ref(), effects).await
 }
 
@@ -293,6 +295,9 @@ async fn store_decision_behind(
     behind: Option<&Behind>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
+    if effects.seen.has_decision(&decision.id) {
+        return Ok(());
+    }
     let violation = behind.map(|behind| &behind.violation);
     let done = sqlx::query(
         "INSERT INTO decisions (id, tenant, violation, made, expires, operator, class, body) \
@@ -308,7 +313,12 @@ async fn store_decision_behind(
     .bind(decision.encode())
     .execute(&mut *conn)
     .await?;
+    effects.seen.put_decision(&decision.id);
     if done.rows_affected() > 0 {
+        // Before anything is decided upon a violation it says nothing of whether it counts.
+        let is_first = behind.is_some_and(|Behind { violation, counts }| {
+            counts.is_none() && violation.tenant == decision.tenant
+        });
         if let Some(behind) = behind {
             follow::note_counts(conn, decision, behind, effects).await?;
         }
@@ -316,7 +326,7 @@ async fn store_decision_behind(
         effects.events.push(What::Decided(Arc::new(decision.clone())));
         // What an operator orders may fail or never be carried out: of that is told when a node has done it.
         if !matches!(decision.origin, Origin::Operator { .. }) {
-            notices::tell_decision(conn, decision, violation, effects).await?;
+            notices::tell_decision(conn, decision, violation, is_first, effects).await?;
         }
     }
     Ok(())
@@ -341,7 +351,7 @@ pub(super) async fn stands(
     effects: &mut Effects,
 ) -> Result<Result<(), Refusal>, StoreError> {
     let decision = &measure.decision;
-    let behind = behind(conn, decision).await?;
+    let behind = behind(conn, decision, effects).await?;
     if !is_own(conn, node, decision, behind.as_ref()).await? && !follow::is_told(conn, decision).await? {
         return Ok(Err(Refusal::OtherNode));
     }
@@ -362,20 +372,13 @@ pub(super) async fn stands_behind(
 ) -> Result<(), StoreError> {
     store_decision_behind(conn, &measure.decision, None, behind, effects).await?;
     let key = measure.decision.id.0.as_str();
-    let known: Option<(Option<i64>,)> =
-        sqlx::query_as("SELECT lifted FROM measures WHERE node = $1 AND decision = $2")
-            .bind(node.as_str())
-            .bind(key)
-            .fetch_optional(&mut *conn)
-            .await?;
-    if let Some((Some(lifted),)) = known
-        && lifted >= nanos(at)
-    {
+    let known = effects.seen.measure(conn, node, &measure.decision.id).await?;
+    if known.as_ref().and_then(|known| known.lifted).is_some_and(|lifted| lifted >= nanos(at)) {
         return Ok(());
     }
     let is_operators = matches!(measure.decision.origin, Origin::Operator { .. });
     if is_operators && !was_done(conn, &measure.decision).await? {
-        notices::tell_decision(conn, &measure.decision, None, effects).await?;
+        notices::tell_decision(conn, &measure.decision, None, false, effects).await?;
     }
     sqlx::query(
         "INSERT INTO measures (node, decision, tenant, since, expires, body) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -391,7 +394,10 @@ pub(super) async fn stands_behind(
     .execute(conn)
     .await?;
     effects.touched.insert(measure.decision.tenant.clone());
-    if known != Some((None,)) {
+    let (packets, bytes) = known.as_ref().map_or((0, 0), |known| (known.packets, known.bytes));
+    let stood = Stood { tenant: measure.decision.tenant.to_string(), lifted: None, packets, bytes };
+    effects.seen.put_measure(node, &measure.decision.id, stood);
+    if known.is_none_or(|known| known.lifted.is_some()) {
         effects.events.push(What::MeasureStands { node: node.clone(), measure: Arc::new(measure.clone()) });
     }
     Ok(())
@@ -415,15 +421,9 @@ pub(super) async fn lifted(
     counters: Option<MeasureCounters>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let known: Option<(Option<i64>, i64, i64)> = sqlx::query_as(
-        "SELECT lifted, packets, bytes FROM measures WHERE node = $1 AND decision = $2 AND tenant = $3",
-    )
-    .bind(node.as_str())
-    .bind(lift.decision.0.as_str())
-    .bind(lift.tenant.as_str())
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some((before, packets, bytes)) = known else { return Ok(()) };
+    let known = effects.seen.measure(conn, node, lift.decision).await?;
+    let Some(known) = known.filter(|known| known.tenant == lift.tenant.as_str()) else { return Ok(()) };
+    let (before, packets, bytes) = (known.lifted, known.packets, known.bytes);
     let counted =
         counters.map_or((packets, bytes), |counters| (count(counters.packets), count(counters.bytes)));
     sqlx::query(
@@ -438,6 +438,9 @@ pub(super) async fn lifted(
     .bind(lift.decision.0.as_str())
     .execute(&mut *conn)
     .await?;
+    let lifted = Some(before.unwrap_or(nanos(lift.at)));
+    let stood = Stood { tenant: known.tenant, lifted, packets: counted.0, bytes: counted.1 };
+    effects.seen.put_measure(node, lift.decision, stood);
     follow::note_let_go(conn, node, (lift.decision.0.as_str(), lift.reason, lift.at)).await?;
     if before.is_none() {
         effects.touched.insert(lift.tenant.clone());
@@ -493,6 +496,7 @@ async fn count_up(
     conn: &mut Connection,
     node: &NodeId,
     counters: &BTreeMap<DecisionId, MeasureCounters>,
+    effects: &mut Effects,
 ) -> Result<(), StoreError> {
     for (decision, counters) in counters {
         sqlx::query(
@@ -504,6 +508,7 @@ async fn count_up(
         .bind(decision.0.as_str())
         .execute(&mut *conn)
         .await?;
+        effects.seen.count_up(node, decision, (count(counters.packets), count(counters.bytes)));
     }
     Ok(())
 }
