@@ -11,6 +11,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::run::{merge, run};
 use super::{Job, Pulse, WriteError, Writer};
 use crate::auth::{Book, Records};
 use crate::clock;
@@ -286,7 +287,7 @@ async fn together(
             effects.seen.read(conn, jobs[place..].iter().filter_map(Job::report)).await?;
             (is_read, reads) = (true, reads + 1);
         }
-        super::run(conn, &mut jobs[place], own, &mut told, effects).await?;
+        run(conn, &mut jobs[place], own, &mut told, effects).await?;
     }
     effects.seen.clear();
     told.write(conn, effects.now).await
@@ -304,7 +305,7 @@ async fn one_by_one(
         conn.execute("SAVEPOINT job").await?;
         let mut its = Effects::new(effects.now, effects.desk.clone());
         match alone(conn, job, own, &mut its).await {
-            Ok(()) => super::merge(effects, its),
+            Ok(()) => merge(effects, its),
             Err(error) if error.is_transient() || error.is_disconnected() => return Err(error),
             Err(error) => {
                 conn.execute("ROLLBACK TO SAVEPOINT job").await?;
@@ -332,7 +333,7 @@ async fn alone(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let mut told = Told::default();
-    super::run(conn, job, own, &mut told, effects).await?;
+    run(conn, job, own, &mut told, effects).await?;
     told.write(conn, effects.now).await
 }
 

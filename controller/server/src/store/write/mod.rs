@@ -5,6 +5,7 @@
 //! change is written to be repeated: keys are upserted, a closed episode stays closed, and what was lifted later
 //! than a report says is not raised again by it.
 
+mod answered;
 mod answers;
 mod batch;
 mod cursors;
@@ -23,12 +24,14 @@ mod retain;
 mod rollout;
 mod seen;
 mod tenants;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
+pub use answered::order_result;
 pub use answers::Answers;
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
 pub use cursors::Cursors;
@@ -41,8 +44,8 @@ pub use greet::{Greeting, greet, saw};
 pub use holds::{HoldAsked, hold};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
-    ForgiveAsked, LiftAsked, LiftTaken, OrderTaken, PaidFor, Released, Requested, forgive, lift,
-    order_result, paid, release, release_brakes, suspend,
+    ForgiveAsked, LiftAsked, LiftTaken, OrderTaken, PaidFor, Released, Requested, forgive, lift, paid,
+    release, release_brakes, suspend,
 };
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
