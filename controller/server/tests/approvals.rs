@@ -342,10 +342,29 @@ async fn many_one_by_one_are_many_and_what_ends_harm_never_waits() {
     assert!(import(&ben, &["a", "b", "c"], 1).await.is_ok());
     let more = import(&ben, &["a", "b"], 1).await.unwrap_err();
     assert!(more.message().contains("takes away more than 1 tenants"), "{}", more.message());
+    let told = "this import takes away 1 of 3 tenants (c), adds 0 and changes 0";
+    assert!(more.message().contains(told), "{}", more.message());
     assert!(import(&ben, &["a", "b", "c", "e"], 1).await.is_ok(), "nobody goes");
     let id = waits(Err::<(), _>(more)).unwrap();
     let done = approve(&root, &id).await.unwrap();
     assert_eq!(done.outcome, "done", "{}", done.request);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_important_is_not_taken_away_by_an_import_alone() {
+    let dir = initialised("important = ['a']");
+    let controller = Running::start(dir.path()).await;
+    let (ann, ben) =
+        (person(&controller, dir.path(), "ann").await, person(&controller, dir.path(), "ben").await);
+    import(&ann, &["a", "b"], 1).await.unwrap();
+    import(&ann, &["a"], 1).await.unwrap();
+    let without = import(&ann, &["b", "c"], 1).await.unwrap_err();
+    let told = "it takes away a, which is important (approval.important): \
+                this import takes away 1 of 1 tenants (a), adds 2 and changes 0";
+    assert!(without.message().contains(told), "{}", without.message());
+    let id = waits(Err::<(), _>(without)).unwrap();
+    assert_eq!(approve(&ben, &id).await.unwrap().outcome, "done");
     controller.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use reeve_policy::reader::format_duration;
-use reeve_policy::{Name, TenantId, Timestamp};
+use reeve_policy::{Name, Tenant, TenantId, Timestamp};
 use reeve_proto::operator::v1::import_tenants_request::Method as ImportMethod;
 use reeve_proto::operator::v1::pause_target::Target;
 use reeve_proto::operator::v1::revoke_request::Subject;
@@ -18,6 +18,10 @@ use crate::auth::{Book, Caller};
 use crate::directory::Snapshot;
 use crate::services::check_batch;
 use crate::settings::Approval;
+use crate::store::write::keep_grants;
+
+/// So many of those that an import takes away are named to whoever is to approve it.
+const NAMED: usize = 20;
 
 /// When an act takes a second person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,9 +209,44 @@ impl Known<'_> {
         let kept: std::collections::HashSet<&str> =
             request.tenants.iter().map(|tenant| tenant.id.as_str()).collect();
         let all = self.snapshot.tenants.all();
-        let removed: Vec<String> =
-            all.keys().filter(|id| !kept.contains(id.as_str())).map(ToString::to_string).collect();
-        self.count("removed", removed, self.settings.removed, caller, "takes away")
+        let removed: Vec<&TenantId> = all.keys().filter(|id| !kept.contains(id.as_str())).collect();
+        if removed.is_empty() {
+            return Takes::Nobody;
+        }
+        if let Some(id) = removed.iter().find(|id| self.settings.important.contains(**id)) {
+            return Takes::Second(format!(
+                "it takes away {id}, which is important (approval.important): {}",
+                self.changes(request, &removed)
+            ));
+        }
+        let subjects = removed.iter().map(ToString::to_string).collect();
+        match self.count("removed", subjects, self.settings.removed, caller, "takes away") {
+            Takes::Counted(count, why) => {
+                Takes::Counted(count, format!("{why}; {}", self.changes(request, &removed)))
+            }
+            other => other,
+        }
+    }
+
+    /// What an import that forgets whom it does not name does, for whoever is to approve it.
+    fn changes(&self, request: &ImportTenantsRequest, removed: &[&TenantId]) -> String {
+        let (mut added, mut changed) = (0, 0);
+        for tenant in &request.tenants {
+            let known = tenant.id.parse().ok().and_then(|id: TenantId| self.snapshot.tenants.by_id(&id));
+            let Some(known) = known else {
+                added += 1;
+                continue;
+            };
+            // One that cannot be read has the whole import refused when it is carried out.
+            let wanted = Tenant::try_from(tenant.clone());
+            changed += usize::from(wanted.is_ok_and(|wanted| keep_grants(&wanted, Some(known)) != **known));
+        }
+        let all = self.snapshot.tenants.all().len();
+        let mut whom: Vec<&str> = removed.iter().take(NAMED).map(|id| id.as_str()).collect();
+        let more = format!("{} more", removed.len() - whom.len());
+        whom.extend((removed.len() > NAMED).then_some(more.as_str()));
+        let (gone, whom) = (removed.len(), whom.join(", "));
+        format!("this import takes away {gone} of {all} tenants ({whom}), adds {added} and changes {changed}")
     }
 
     /// Ends what is `whose`, if that is known. One's own one may always end: it may have been stolen.
