@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, bail};
 use reeve_policy::{
     Action, Alert, Class, Decision, DecisionId, LiftReason, Loss, Measure, MeasureCounters, Mode, NodeEvent,
-    NodeEventKind, NodeHealth, NodeId, Order, OrderResult, Origin, Report, Scope, TenantId, Timestamp, Until,
-    Violation, ViolationId, ViolationState, Window,
+    NodeEventKind, NodeHealth, NodeId, Order, OrderId, OrderResult, Origin, PauseScope, Report, Scope,
+    TenantId, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
 };
 use reeve_proto::agent::v1::agent_service_client::AgentServiceClient;
 use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
@@ -33,6 +33,8 @@ const KEPT: usize = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// So much is told of why a connection broke, or was not made.
+const WHY: usize = 120;
 /// Steps of an incident.
 const STEPS: u64 = 6;
 
@@ -62,6 +64,12 @@ pub struct Fleet {
     latencies: Mutex<Vec<u32>>,
     /// From when until when agents were without a controller.
     gaps: Mutex<Vec<(Instant, Instant)>>,
+    /// Of each agent, how far it has sent, and how far that is acknowledged.
+    progress: Vec<(AtomicU64, AtomicU64)>,
+    /// Of each agent, what it is at.
+    state: Vec<Mutex<String>>,
+    /// Why connections broke, or were not made, and how often.
+    whys: Mutex<BTreeMap<String, u32>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +105,8 @@ impl Sent {
 
 impl Fleet {
     pub fn new(cli: &Cli, inventory: Inventory, version: u64, house: &House) -> anyhow::Result<Self> {
-        let endpoints = (0..cli.agents).map(|number| house.node(Inventory::node(number).as_str()));
+        let endpoints = (0..cli.agents)
+            .map(|number| house.node(Inventory::node(number).as_str(), Inventory::home(number)));
         Ok(Self {
             inventory,
             endpoints: endpoints.collect::<Result<_, _>>()?,
@@ -108,6 +117,9 @@ impl Fleet {
             reconnect: cli.reconnect,
             is_rough: cli.kill.is_some(),
             gaps: Mutex::default(),
+            progress: (0..cli.agents).map(|_| Default::default()).collect(),
+            whys: Mutex::default(),
+            state: (0..cli.agents).map(|_| Mutex::default()).collect(),
             phase: watch::Sender::new(Phase::Connecting),
             connected: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -134,6 +146,27 @@ impl Fleet {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Of whom something is not acknowledged: how many, and the first of them.
+    pub fn waiting(&self) -> String {
+        const SHOWN: usize = 8;
+        let behind = self.progress.iter().enumerate().filter_map(|(number, (sent, acknowledged))| {
+            let (sent, acknowledged) = (sent.load(Relaxed), acknowledged.load(Relaxed));
+            let state = || self.state[number].lock().unwrap_or_else(PoisonError::into_inner).clone();
+            (acknowledged < sent).then(|| format!("node-{number} {acknowledged} of {sent}, {}", state()))
+        });
+        let all: Vec<String> = behind.collect();
+        format!(
+            "{} agents wait: {}",
+            all.len(),
+            all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ")
+        )
+    }
+
+    /// Why connections broke, or were not made, and how often.
+    pub fn whys(&self) -> BTreeMap<String, u32> {
+        self.whys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn latencies(&self) -> Vec<u32> {
         let mut all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         all.sort_unstable();
@@ -152,7 +185,8 @@ struct Agent {
     spool: VecDeque<(u64, ConnectRequest, Instant)>,
     acknowledged: u64,
     sent: Sent,
-    /// What stands, as its next greeting tells.
+    /// What operators paused, and what stands, as its next greeting tells.
+    pauses: BTreeMap<PauseScope, OrderId>,
     measures: BTreeMap<DecisionId, Measure>,
     incident: Option<(Violation, Decision)>,
     seen: std::collections::BTreeSet<String>,
@@ -177,6 +211,7 @@ pub async fn live(number: u32, fleet: Arc<Fleet>, room: Arc<Semaphore>) -> anyho
         spool: VecDeque::new(),
         acknowledged: 0,
         sent: Sent::default(),
+        pauses: BTreeMap::new(),
         measures: BTreeMap::new(),
         incident: None,
         seen: std::collections::BTreeSet::new(),
@@ -207,7 +242,7 @@ pub async fn live(number: u32, fleet: Arc<Fleet>, room: Arc<Semaphore>) -> anyho
             message = line.down.message() => match message {
                 Ok(Some(message)) => agent.take(message, &line).await?,
                 broken if fleet.is_rough => {
-                    drop(broken);
+                    agent.note(format!("broken: {broken:?}"));
                     line = agent.connect_again().await;
                     false
                 }
@@ -235,6 +270,14 @@ impl Agent {
         self.seen.contains("broke off")
     }
 
+    /// Takes note of how it fares with its connection.
+    fn note(&self, state: String) {
+        let why = state.split_once("connects: ").map_or(state.as_str(), |(_, why)| why);
+        let why: String = why.chars().take(WHY).collect();
+        *self.fleet.whys.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_insert(0) += 1;
+        *self.fleet.state[self.number as usize].lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
     /// Connects to whichever controller takes it, as an agent does that knows them all: a short pause when none did.
     async fn connect_again(&mut self) -> Line {
         let began = Instant::now();
@@ -242,10 +285,15 @@ impl Agent {
         loop {
             for number in 0..self.fleet.endpoints[self.number as usize].len() {
                 let connecting = tokio::time::timeout(CONNECT_PATIENCE, self.connect(number));
-                if let Ok(Ok(line)) = connecting.await {
-                    let mut gaps = self.fleet.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-                    gaps.push((began, Instant::now()));
-                    return line;
+                match connecting.await {
+                    Ok(Ok(line)) => {
+                        let mut gaps = self.fleet.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+                        gaps.push((began, Instant::now()));
+                        self.note(format!("connected to {number} behind its own"));
+                        return line;
+                    }
+                    Ok(Err(error)) => self.note(format!("{error:#}")),
+                    Err(_) => self.note("no answer in time".to_owned()),
                 }
             }
             tokio::time::sleep(pause).await;
@@ -267,7 +315,7 @@ impl Agent {
             epoch: 1 + u64::from(self.number),
             tenants_version: self.version,
             measures: self.measures.values().cloned().collect(),
-            pauses: Vec::new(),
+            pauses: self.pauses.iter().map(|(scope, order)| (*scope, order.clone())).collect(),
             policy: String::new(),
             policy_held: None,
         };
@@ -284,6 +332,7 @@ impl Agent {
                 welcome.acknowledged
             );
         }
+        self.acknowledge(welcome.acknowledged);
         let line = Line { up, down };
         let kept: Vec<ConnectRequest> = self.spool.iter().map(|(_, request, _)| request.clone()).collect();
         for request in kept {
@@ -304,6 +353,11 @@ impl Agent {
                 self.fleet.versions.fetch_add(1, Relaxed);
             }
             Down::Order(order) => {
+                match &order {
+                    Order::Pause { id, scope, .. } => _ = self.pauses.insert(*scope, id.clone()),
+                    Order::Resume { scope, .. } => _ = self.pauses.remove(scope),
+                    _ => {}
+                }
                 if let Some(id) = order.id() {
                     if self.seen.insert(id.to_string()) {
                         self.fleet.orders.fetch_add(1, Relaxed);
@@ -319,6 +373,7 @@ impl Agent {
     fn acknowledge(&mut self, number: u64) {
         let before = self.acknowledged;
         self.acknowledged = before.max(number);
+        self.fleet.progress[self.number as usize].1.store(self.acknowledged, Relaxed);
         let newly = self.spool.iter().filter(|(sequence, ..)| (before + 1..=number).contains(sequence));
         let micros = newly.map(|(.., at)| u32::try_from(at.elapsed().as_micros()).unwrap_or(u32::MAX));
         self.fleet.latencies.lock().unwrap_or_else(PoisonError::into_inner).extend(micros);
@@ -336,6 +391,7 @@ impl Agent {
 
     async fn send(&mut self, report: Report, line: &Line) -> anyhow::Result<()> {
         self.sequence += 1;
+        self.fleet.progress[self.number as usize].0.store(self.sequence, Relaxed);
         let up = Up::Report { sequence: self.sequence, report: Ok(Box::new(report)) };
         let request = ConnectRequest::from(&up);
         self.spool.push_back((self.sequence, request.clone(), Instant::now()));

@@ -184,8 +184,9 @@ impl House {
         Ok(endpoint.local_address(from).tcp_nodelay(true).connect().await?)
     }
 
-    /// What a node connects to each of the controllers with.
-    pub fn node(&self, name: &str) -> anyhow::Result<Vec<Endpoint>> {
+    /// What a node connects to each of the controllers with, from an address of this machine of its own: the controller bounds how many of one
+    /// address may be at their greetings at once.
+    pub fn node(&self, name: &str, from: IpAddr) -> anyhow::Result<Vec<Endpoint>> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.subject_alt_names = vec![SanType::URI(format!("reeve://node/{name}").try_into()?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -194,7 +195,10 @@ impl House {
             .ca_certificate(Certificate::from_pem(&self.ca))
             .identity(Identity::from_pem(certificate.pem(), self.key.serialize_pem()));
         let each = self.controllers.iter().map(|controller| format!("https://{}", controller.address));
-        each.map(|address| Ok(Endpoint::from_shared(address)?.tls_config(tls.clone())?)).collect()
+        each.map(|address| {
+            Ok(Endpoint::from_shared(address)?.tls_config(tls.clone())?.local_address(Some(from)))
+        })
+        .collect()
     }
 
     fn pid(&self, number: usize) -> anyhow::Result<u32> {

@@ -31,6 +31,11 @@ impl Inventory {
         format!("node-{node}").parse().expect("letters and digits")
     }
 
+    /// The address of this machine that a node connects from.
+    pub fn home(node: u32) -> IpAddr {
+        Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + node).into()
+    }
+
     /// One of a tenant's addresses; the last is in its /64.
     pub fn address(self, tenant: u32, place: u32) -> IpAddr {
         if place + 1 >= self.addresses {

@@ -148,7 +148,8 @@ async fn settle(
         }
         anyhow::Ok(())
     });
-    settled.await.context("not everything was acknowledged in time")??;
+    let settled = settled.await;
+    settled.with_context(|| format!("not everything was acknowledged in time; {}", fleet.waiting()))??;
     house.stop().await?;
     Ok((sent, house.stored().await?))
 }
@@ -242,6 +243,9 @@ async fn rough(cli: &Cli, every: Duration) -> anyhow::Result<()> {
     let longest = gaps.last().copied().unwrap_or_default();
     let median = gaps.get(gaps.len() / 2).copied().unwrap_or_default();
     let mut out = std::io::stdout().lock();
+    for (why, times) in fleet.whys() {
+        writeln!(out, "{times:7} times: {why}")?;
+    }
     writeln!(out, "killed: controllers {} times, the database {} times", log.controllers, log.database)?;
     writeln!(
         out,

@@ -34,8 +34,8 @@ use crate::identity::Holder;
 
 /// A connection shows who it is within this time.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The most pending connections.
-pub const MAX_PENDING: usize = 2_048;
+/// The most pending connections: a fleet that has lost its controller comes back all at once, and whoever is cut comes again.
+pub const MAX_PENDING: usize = 8_192;
 /// The most pending connections of one address.
 pub const MAX_PENDING_OF_ADDRESS: usize = 512;
 /// The most connections of one node, and of any other caller.
