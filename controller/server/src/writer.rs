@@ -79,6 +79,11 @@ impl<T> Reply<T> {
         Ok(())
     }
 
+    /// Whether whoever asked has given up waiting.
+    fn is_abandoned(&self) -> bool {
+        self.to.is_closed()
+    }
+
     /// It is not done, for a reason that is the caller's.
     fn refuse(&mut self, error: WriteError) {
         self.answer = Some(Err(error));
@@ -325,10 +330,11 @@ impl Job {
         )
     }
 
-    /// The node whose report it is.
+    /// The node whose report or greeting it is.
     fn reporter(&self) -> Option<&NodeId> {
         match self {
             Self::Report(numbered) => Some(&numbered.node),
+            Self::Greet { hello, .. } => Some(&hello.node),
             _ => None,
         }
     }
@@ -351,7 +357,24 @@ impl Job {
 
     /// Whether it looks at no order but the one that it answers.
     const fn is_told(&self) -> bool {
-        matches!(self, Self::Report(_) | Self::OrderResult { .. } | Self::Saw { .. })
+        matches!(self, Self::Report(_) | Self::OrderResult { .. } | Self::Saw { .. } | Self::Up { .. })
+    }
+
+    /// Whether it can wait for a database that is away: nobody waits for an answer, or it is an agent that goes on meanwhile.
+    const fn is_patient(&self) -> bool {
+        matches!(self, Self::Report(_)) || self.is_told_once()
+    }
+
+    /// Whether nobody tells it again if it is not done.
+    const fn is_told_once(&self) -> bool {
+        matches!(
+            self,
+            Self::OrderResult { .. }
+                | Self::Saw { .. }
+                | Self::Up { .. }
+                | Self::Down { .. }
+                | Self::Bury { .. }
+        )
     }
 
     /// What could not be stored is not acknowledged, and nothing after it by the same stream.

@@ -5,17 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reeve_policy::{NodeId, Order};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::store::{Store, StoreError};
+use crate::store::{OUTAGE, Store, StoreError};
 use crate::writer::WriteError;
 
 /// How many questions one statement answers.
 const BATCH: usize = 256;
 /// How many questions may wait; those who have more wait with them.
 const QUEUE: usize = 1_024;
+
+/// How long is waited between attempts, while the database is away.
+const AGAIN: Duration = Duration::from_millis(250);
 
 type Answer = Result<Vec<Order>, Arc<StoreError>>;
 
@@ -46,16 +51,27 @@ async fn answer(store: Store, mut questions: mpsc::Receiver<(NodeId, oneshot::Se
     let mut waiting = Vec::with_capacity(BATCH);
     while questions.recv_many(&mut waiting, BATCH).await > 0 {
         let nodes: Vec<NodeId> = waiting.iter().map(|(node, _)| node.clone()).collect();
-        let found = match store.orders_pending(&nodes).await {
-            Ok(found) => Ok(by_node(found)),
-            Err(error) => Err(Arc::new(error)),
-        };
+        let found = patiently(&store, &nodes).await.map(by_node).map_err(Arc::new);
         for (node, reply) in waiting.drain(..) {
             // A stream that ended does not wait for it; two of one node, while one takes over, both do.
             let _ = reply.send(match &found {
                 Ok(found) => Ok(found.get(&node).cloned().unwrap_or_default()),
                 Err(error) => Err(Arc::clone(error)),
             });
+        }
+    }
+}
+
+/// What waits for these nodes; streams outlast a database that is away for a moment.
+async fn patiently(store: &Store, nodes: &[NodeId]) -> Result<Vec<(NodeId, Order)>, StoreError> {
+    let began = Instant::now();
+    loop {
+        match store.orders_pending(nodes).await {
+            Err(error) if error.is_disconnected() && began.elapsed() < OUTAGE => {
+                tracing::debug!(%error, "what waits for nodes is read again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            found => return found,
         }
     }
 }

@@ -25,6 +25,10 @@ pub const FILE_NAME: &str = "reeve.db";
 /// Connections that read. Answers to operators and orders for streams are short; status never asks the disk.
 const READERS: u32 = 4;
 
+/// For so long a database may be away before streams are broken for it: as long as a server takes to start anew, or another to take its place.
+/// Then agents look for a controller that reaches it.
+pub(crate) const OUTAGE: Duration = Duration::from_secs(10);
+
 /// An answer waits this long for a connection to read by.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// After so long a database is listened to again.
@@ -157,12 +161,22 @@ async fn hear(url: &str, wake: &Notify) -> Result<(), sqlx::Error> {
 const FILE_SETTINGS: [&str; 2] = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"];
 
 /// The same for a server that was told otherwise; and a controller that is gone with its machine, in the middle of a transaction,
-/// holds the others up for no longer than it is taken for alive.
-const SERVER_SETTINGS: [&str; 3] = [
+/// holds the others up for no longer than it is taken for alive. Whoever writes looks up by keys, some of a table at a time: plans that are right
+/// while a table is small, and kept when it has grown until the server next counts it, would read all of it for each.
+const SERVER_SETTINGS: [&str; 8] = [
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
     "SET idle_in_transaction_session_timeout = '15s'",
     "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3",
+    "SET enable_seqscan = off",
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
+    "SET max_parallel_workers_per_gather = 0",
+    "SET jit = off",
 ];
+
+/// So many statements the writer keeps prepared. It has some two dozen that look up or write many rows, each in up to eight lengths; one that is
+/// prepared anew costs two more ways to the server.
+const STATEMENTS: (&str, &str) = ("statement-cache-capacity", "512");
 
 /// Opens the SQLite file in `dir`, making or upgrading it where needed.
 ///
@@ -192,7 +206,12 @@ pub(super) async fn open_server(server: &Server) -> Result<Opened, StoreError> {
     sqlx::any::install_default_drivers();
     let options = server.url.parse::<AnyConnectOptions>()?.disable_statement_logging();
     let place = server.place.clone();
-    let writing = Writing { connection: None, options: options.clone(), place, server: Some(server.clone()) };
+    let mut own = options.clone();
+    // Who says otherwise, as before a pooler that takes none, is right.
+    if !own.database_url.query_pairs().any(|(key, _)| key == STATEMENTS.0) {
+        own.database_url.query_pairs_mut().append_pair(STATEMENTS.0, STATEMENTS.1);
+    }
+    let writing = Writing { connection: None, options: own, place, server: Some(server.clone()) };
     open(writing, options, &POSTGRES).await
 }
 
@@ -337,7 +356,11 @@ impl StoreError {
         let Self::Sql(error) = self else { return false };
         let is_transport = matches!(
             error,
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::PoolTimedOut
         );
         is_transport
             || code_of(error).is_some_and(|code| {

@@ -34,6 +34,7 @@ use sqlx::AnyPool;
 use crate::settings::Database;
 
 pub use audit::AuditFilter;
+pub(crate) use engine::OUTAGE;
 pub use engine::{Connection, FILE_NAME, Writing};
 pub use examine::{Content, Examined, examine};
 pub(crate) use exemptions::GrantFilter;

@@ -26,11 +26,11 @@ macro_rules! total {
 }
 pub(super) use total;
 
-/// Rows that one statement writes, from the most to the least: few lengths are few statements for the engine to prepare.
-const ROWS: [usize; 3] = [64, 8, 1];
+/// The most rows that one statement writes.
+const ROWS: usize = 64;
 
-/// Writes rows, many with one statement: `into` says where to, `values` binds what stands between the brackets of one, and `conflict` says what
-/// becomes of those that are there already. No two rows of `rows` are the same one.
+/// Writes rows, many with one statement: `into` says where to, `values` binds what stands between the brackets of one, and `behind` says what
+/// becomes of those that are there already, or, where `into` selects from the values, how. No two rows of `rows` are the same one.
 ///
 /// # Errors
 /// Where the database fails.
@@ -39,24 +39,56 @@ pub(super) async fn write_rows<T>(
     into: &'static str,
     rows: &[T],
     values: impl Fn(&mut Select, &T),
-    conflict: &'static str,
+    behind: &'static str,
 ) -> Result<(), StoreError> {
-    let mut left = rows;
-    for size in ROWS {
-        while left.len() >= size {
-            let (some, rest) = left.split_at(size);
-            left = rest;
-            let mut query = Select::new(into);
-            for (place, row) in some.iter().enumerate() {
-                query.push(if place == 0 { " VALUES (" } else { ", (" });
-                values(&mut query, row);
-                query.push(")");
-            }
-            query.push(conflict);
-            query.execute(&mut *conn).await?;
-        }
+    for query in statements(into, rows, values, behind) {
+        query.execute(&mut *conn).await?;
     }
     Ok(())
+}
+
+/// The same, where `behind` returns something of those that were written.
+///
+/// # Errors
+/// Where the database fails.
+pub(super) async fn write_rows_returning<T, R>(
+    conn: &mut Connection,
+    into: &'static str,
+    rows: &[T],
+    values: impl Fn(&mut Select, &T),
+    behind: &'static str,
+) -> Result<Vec<R>, StoreError>
+where
+    R: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
+{
+    let mut written = Vec::new();
+    for query in statements(into, rows, values, behind) {
+        written.append(&mut query.fetch_all(&mut *conn).await?);
+    }
+    Ok(written)
+}
+
+/// The statements that write rows, each of a power of two of them: few lengths are few statements for the engine to prepare.
+fn statements<T>(
+    into: &'static str,
+    rows: &[T],
+    values: impl Fn(&mut Select, &T),
+    behind: &'static str,
+) -> impl Iterator<Item = Select> {
+    let mut left = rows;
+    std::iter::from_fn(move || {
+        let size = ROWS.min(1 << left.len().checked_ilog2()?);
+        let (some, rest) = left.split_at(size);
+        left = rest;
+        let mut query = Select::new(into);
+        for (place, row) in some.iter().enumerate() {
+            query.push(if place == 0 { " VALUES (" } else { ", (" });
+            values(&mut query, row);
+            query.push(")");
+        }
+        query.push(behind);
+        Some(query)
+    })
 }
 
 /// A question whose conditions are put together. The text is the program's own; values are bound.
@@ -88,6 +120,11 @@ impl Select {
         self
     }
 
+    /// Goes on with the next value of a row.
+    pub fn and<'v, T: Encode<'v, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
+        self.push(", ").push_bind(value)
+    }
+
     /// Goes on with a list of values in brackets; of none, nothing is in it. The last is repeated until there is a power of two of them: few
     /// lengths are few statements for the engine to prepare.
     pub fn push_list<'t>(&mut self, values: impl ExactSizeIterator<Item = &'t str>) -> &mut Self {
@@ -98,6 +135,18 @@ impl Select {
             self.push(if place == 0 { "(" } else { ", " }).push_bind(last);
         }
         self.push(")")
+    }
+
+    /// Goes on with a table `asked` of pairs, in the manner of [`Self::push_list`]: joined by both halves of a key, they are looked up by it whatever
+    /// is known of how many rows share one half. The last comes several times.
+    pub fn push_pairs<'t>(&mut self, pairs: impl ExactSizeIterator<Item = (&'t str, &'t str)>) -> &mut Self {
+        let mut last = ("", "");
+        let places = pairs.len().next_power_of_two();
+        for (place, pair) in pairs.map(Some).chain(std::iter::repeat(None)).take(places).enumerate() {
+            last = pair.unwrap_or(last);
+            self.push(if place == 0 { "(VALUES (" } else { ", (" }).push_bind(last.0).and(last.1).push(")");
+        }
+        self.push(") AS asked")
     }
 
     /// Goes on with what a list is filtered by, as one condition.

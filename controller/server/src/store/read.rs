@@ -330,7 +330,7 @@ pub(super) async fn ordered_pauses(
     conn: &mut Connection,
 ) -> Result<(Option<Pause>, BTreeMap<NodeId, Pause>), StoreError> {
     let (mut fleet, mut ordered) = (None, BTreeMap::new());
-    for (target, row) in pauses(conn).await? {
+    for (target, row) in pauses(conn, None).await? {
         match target {
             None => fleet = Some(row.pause),
             Some(node) => _ = ordered.insert(node, row.pause),

@@ -17,6 +17,7 @@ use reeve_policy::{
     Timestamp, Violation,
 };
 
+use super::query::{Select, write_rows_returning};
 use super::row::{Body, count, name, nanos, time, uncount};
 use super::write::Effects;
 use super::{Connection, OrderRow, StoreError};
@@ -232,30 +233,27 @@ pub async fn alone(conn: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A node is connected by this stream of this controller, whichever it was connected by before.
+/// Nodes are connected by these streams of controllers, whichever they were connected by before. Those of which that is new.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn up(
+pub(super) async fn up(
     conn: &mut Connection,
-    node: &NodeId,
-    (controller, stream): (&str, u64),
-    effects: &mut Effects,
-) -> Result<(), StoreError> {
-    let done = sqlx::query(
-        "INSERT INTO presence (node, controller, stream) VALUES ($1, $2, $3) ON CONFLICT (node) DO UPDATE SET \
-         controller = excluded.controller, stream = excluded.stream \
-         WHERE presence.controller <> excluded.controller OR presence.stream < excluded.stream",
+    streams: &[(NodeId, (String, u64))],
+) -> Result<Vec<NodeId>, StoreError> {
+    let values = |query: &mut Select, (node, (controller, stream)): &(NodeId, (String, u64))| {
+        query.push_bind(node.as_str()).and(controller.as_str()).and(count(*stream));
+    };
+    let new: Vec<(String,)> = write_rows_returning(
+        conn,
+        "INSERT INTO presence (node, controller, stream)",
+        streams,
+        values,
+        " ON CONFLICT (node) DO UPDATE SET controller = excluded.controller, stream = excluded.stream \
+         WHERE presence.controller <> excluded.controller OR presence.stream < excluded.stream RETURNING node",
     )
-    .bind(node.as_str())
-    .bind(controller)
-    .bind(count(stream))
-    .execute(conn)
     .await?;
-    if done.rows_affected() > 0 {
-        effects.events.push(What::NodeUp { node: node.clone() });
-    }
-    Ok(())
+    new.iter().map(|(node,)| name("node", node)).collect()
 }
 
 /// A stream has ended; the node is down unless another one is its by now.

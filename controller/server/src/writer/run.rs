@@ -31,12 +31,15 @@ pub(super) async fn run(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     match job {
-        Job::Greet { hello, reply } => reply.put(write::greet(conn, hello, &mut told.cursors, effects).await),
+        Job::Greet { .. } => greet(conn, std::slice::from_mut(job), &mut told.cursors, effects).await,
         Job::Report(numbered) => store_report(conn, numbered, &mut told.cursors, effects).await,
         Job::OrderResult { node, result } => {
             write::order_result(conn, node, result, &mut told.answers, effects).await
         }
-        Job::Saw { node } => write::saw(conn, node, effects.now).await,
+        Job::Saw { node } => {
+            write::hear(node, effects);
+            Ok(())
+        }
         Job::Import { tenants, method, is_dry, reply } => {
             import(conn, (tenants, *method, *is_dry), reply, effects).await
         }
@@ -82,7 +85,10 @@ pub(super) async fn run(
             effects.access_changed |= taken == Taken::Done;
             reply.put(Ok(taken))
         }
-        Job::Up { node, stream } => share::up(conn, node, (own, *stream), effects).await,
+        Job::Up { node, stream } => {
+            write::up(node, (own, *stream), effects);
+            Ok(())
+        }
         Job::Down { node, stream, reason } => share::down(conn, node, (own, *stream), reason, effects).await,
         Job::Bury { controller, beat } => {
             if share::bury(conn, controller, Some(*beat), effects).await? {
@@ -116,6 +122,22 @@ pub(super) async fn run(
         Job::Outcome { id, outcome, reply } => reply.put(approvals::outcome(conn, id, outcome).await),
         Job::Count { count, reply } => reply.put(approvals::count(conn, count, effects.now).await),
     }
+}
+
+/// Takes greetings, of each node one. One that has hung up, and greets anew, is passed over: who waits behind it waits for nothing.
+pub(super) async fn greet(
+    conn: &mut Connection,
+    jobs: &mut [Job],
+    cursors: &mut write::Cursors,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let greeted = jobs.iter_mut().filter_map(|job| match job {
+        Job::Greet { hello, reply } if !reply.is_abandoned() => Some((&**hello, reply)),
+        _ => None,
+    });
+    let (hellos, replies): (Vec<_>, Vec<_>) = greeted.unzip();
+    let greetings = write::greet(conn, &hellos, cursors, effects).await?;
+    replies.into_iter().zip(greetings).try_for_each(|(reply, greeting)| reply.put(Ok(greeting)))
 }
 
 /// Takes over tenants, unless they clash or forget one that is held.

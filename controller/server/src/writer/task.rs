@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::run::{merge, run};
+use super::run::{greet, merge, run};
 use super::{Job, Pulse, WriteError, Writer};
 use crate::auth::{Book, Records};
 use crate::clock;
@@ -19,19 +19,23 @@ use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
 use crate::store::share::{self, Change, Heard};
 use crate::store::write::{self, Desk, Effects, Told};
-use crate::store::{Connection, Policies, StoreError, Writing, access};
+use crate::store::{Connection, OUTAGE, Policies, StoreError, Writing, access};
 use crate::streams::Streams;
 
 /// How many jobs may wait; those who have more wait with them.
 const QUEUE: usize = 1_024;
 /// How many jobs one transaction takes.
 const BATCH: usize = 512;
+/// After so long a transaction takes no further job: what people order, and other controllers, wait for it to be over.
+const LONGEST: Duration = Duration::from_millis(250);
 /// How often in one transaction what nodes answer is looked up together, where other jobs stand between.
 const READS: u32 = 4;
 /// How often a transaction is tried that the engine gave up for another one's sake, or whose connection broke.
 const ATTEMPTS: u32 = 4;
 /// How long is waited before that, and so much longer each time.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long is waited between attempts of what nodes tell, while the database is away.
+const AGAIN: Duration = Duration::from_millis(250);
 /// How often is looked for what others wrote, where nobody tells, and how often a controller beats.
 const LOOK: Duration = Duration::from_secs(1);
 /// A controller that has not beaten for so long is gone.
@@ -74,6 +78,8 @@ struct Committed {
     presence: Option<BTreeMap<reeve_policy::NodeId, String>>,
     /// Who may call, where others changed it.
     access: Option<Records>,
+    /// How many of the jobs it took.
+    done: usize,
 }
 
 impl Task {
@@ -144,7 +150,7 @@ impl Task {
                     if batch.is_empty() {
                         break;
                     }
-                    self.write(std::mem::take(&mut batch)).await;
+                    batch = self.write(std::mem::take(&mut batch)).await;
                 }
                 () = wake.notified(), if is_shared => self.look(false).await,
                 _ = look.tick(), if is_shared => self.look(true).await,
@@ -153,14 +159,20 @@ impl Task {
         self.writing.close().await;
     }
 
-    /// Waits for something to do and takes what waits, acts first; nothing where every way here is gone.
+    /// Waits for something to do and takes what waits, acts first, and then what was left of the batch before; nothing where every way here is
+    /// gone.
     async fn take(&mut self, batch: &mut Vec<Job>) {
-        let first = tokio::select! {
-            biased;
-            job = self.acts.recv() => job,
-            job = self.others.recv() => job,
-        };
-        batch.extend(first);
+        if batch.is_empty() {
+            let first = tokio::select! {
+                biased;
+                job = self.acts.recv() => job,
+                job = self.others.recv() => job,
+            };
+            batch.extend(first);
+        } else {
+            let acts = std::iter::from_fn(|| self.acts.try_recv().ok()).take(BATCH);
+            batch.splice(..0, acts);
+        }
         while batch.len() < BATCH
             && let Ok(job) = self.acts.try_recv().or_else(|_| self.others.try_recv())
         {
@@ -168,19 +180,21 @@ impl Task {
         }
     }
 
-    async fn write(&mut self, mut jobs: Vec<Job>) {
+    /// Does jobs, as many as one transaction takes, and tells of them; the others.
+    async fn write(&mut self, mut jobs: Vec<Job>) -> Vec<Job> {
         self.pulse.begin();
         let mut failed: Vec<Option<WriteError>> = Vec::new();
         let mut is_careful = false;
-        let mut attempt = 0;
+        let (began, mut attempt) = (Instant::now(), 0);
         let result = loop {
             attempt += 1;
             failed.clear();
             failed.resize(jobs.len(), None);
             let error = match self.attempt(&mut jobs, is_careful, &mut failed).await {
                 Ok(committed) => {
+                    let done = committed.done;
                     self.tell(committed);
-                    break Ok(());
+                    break Ok(done);
                 }
                 Err(error) => error,
             };
@@ -197,13 +211,49 @@ impl Task {
                 // Once more, so that one that fails takes no other with it.
                 is_careful = true;
             } else {
+                let error = WriteError::from(error);
+                if is_broken && began.elapsed() < OUTAGE && self.keep_patient(&mut jobs, &error) {
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
                 tracing::error!(%error, "a transaction failed; nothing of it was acknowledged");
-                break Err(WriteError::from(error));
+                break Err(error);
             }
         };
         self.pulse.end(result.is_ok());
-        for (job, failed) in jobs.into_iter().zip(failed) {
-            job.tell(failed.map_or_else(|| result.clone(), Err));
+        match result {
+            Ok(done) => {
+                let left = jobs.split_off(done);
+                for (job, failed) in jobs.into_iter().zip(failed) {
+                    job.tell(failed.map_or(Ok(()), Err));
+                }
+                left
+            }
+            Err(error) => {
+                // What nobody would tell again is tried with the next.
+                let (left, told): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_told_once);
+                told.into_iter().for_each(|job| job.tell(Err(error.clone())));
+                tokio::time::sleep(AGAIN).await;
+                left
+            }
+        }
+    }
+
+    /// Keeps of jobs what nodes tell, which waits: their streams, broken for a database that is away for a moment, would all be made again at once.
+    /// Whoever asked for anything else, or does now, is told that it cannot be done. Whether anything is kept.
+    fn keep_patient(&mut self, jobs: &mut Vec<Job>, error: &WriteError) -> bool {
+        self.pulse.see(false);
+        let (kept, told): (Vec<Job>, Vec<Job>) = std::mem::take(jobs).into_iter().partition(Job::is_patient);
+        *jobs = kept;
+        let acts = std::iter::from_fn(|| self.acts.try_recv().ok());
+        told.into_iter().chain(acts).for_each(|job| job.tell(Err(error.clone())));
+        !jobs.is_empty()
+    }
+
+    /// Does all of them, in as many transactions as it takes.
+    async fn write_all(&mut self, mut jobs: Vec<Job>) {
+        while !jobs.is_empty() {
+            jobs = self.write(jobs).await;
         }
     }
 
@@ -244,11 +294,11 @@ impl Task {
         let access = access_of(conn, &theirs).await?;
         refresh_tenants(conn, &base, &mut next, &mut theirs).await?;
         let mut effects = Effects::new(theirs.now, theirs.desk.clone());
-        if is_careful {
-            one_by_one(conn, jobs, &self.own, failed, &mut effects).await?;
+        let done = if is_careful {
+            one_by_one(conn, jobs, &self.own, failed, &mut effects).await?
         } else {
-            together(conn, jobs, &self.own, &mut effects).await?;
-        }
+            together(conn, jobs, &self.own, &mut effects).await?
+        };
         refresh_tenants(conn, &base, &mut next, &mut effects).await?;
         write::tell_ends(conn, &mut effects).await?;
         let mut followed = refresh(conn, &base, &mut next, &mut effects).await?;
@@ -263,45 +313,75 @@ impl Task {
         effects.changed.append(&mut theirs.changed);
         effects.followed = followed;
         transaction.commit().await?;
-        Ok(Committed { number, snapshot: next, own: effects, others, presence, access })
+        Ok(Committed { number, snapshot: next, own: effects, others, presence, access, done })
     }
 }
 
-/// Does jobs, all of them or none.
+/// Does jobs, as many as there is time for, or none; how many.
 async fn together(
     conn: &mut Connection,
     jobs: &mut [Job],
     own: &str,
     effects: &mut Effects,
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
+    let began = Instant::now();
+    let mut done = 0;
     let mut told = Told::default();
     told.cursors.read(conn, jobs.iter().filter_map(Job::reporter)).await?;
     let (mut is_read, mut reads) = (false, 0);
-    for place in 0..jobs.len() {
-        if !jobs[place].is_told() {
+    while done < jobs.len() && (done == 0 || began.elapsed() < LONGEST) {
+        let place = done;
+        let greeters = greeters(&jobs[place..]);
+        done += greeters.max(1);
+        let is_told = jobs[place].is_told();
+        if !is_told {
             told.answers.write(conn, effects.now).await?;
-            effects.seen.clear();
+            write::settle(conn, effects).await?;
             is_read = false;
         } else if !is_read && reads < READS {
             told.answers.read(conn, jobs[place..].iter().filter_map(Job::answer)).await?;
             effects.seen.read(conn, jobs[place..].iter().filter_map(Job::report)).await?;
             (is_read, reads) = (true, reads + 1);
         }
-        run(conn, &mut jobs[place], own, &mut told, effects).await?;
+        if greeters > 0 {
+            greet(conn, &mut jobs[place..done], &mut told.cursors, effects).await?;
+        } else {
+            run(conn, &mut jobs[place], own, &mut told, effects).await?;
+        }
+        if !is_told {
+            write::settle(conn, effects).await?;
+        }
     }
-    effects.seen.clear();
-    told.write(conn, effects.now).await
+    write::settle(conn, effects).await?;
+    told.write(conn, effects.now).await?;
+    Ok(done)
 }
 
-/// Does jobs, each with a savepoint of its own; what fails is noted in `failed`.
+/// How many of these jobs, from the first on, are greetings, each of another node.
+fn greeters(jobs: &[Job]) -> usize {
+    let mut nodes = std::collections::BTreeSet::new();
+    let greeting = jobs.iter().map_while(|job| match job {
+        Job::Greet { hello, .. } => Some(&hello.node),
+        _ => None,
+    });
+    greeting.take_while(|node| nodes.insert(*node)).count()
+}
+
+/// Does jobs, each with a savepoint of its own, as many as there is time for; what fails is noted in `failed`. How many.
 async fn one_by_one(
     conn: &mut Connection,
     jobs: &mut [Job],
     own: &str,
     failed: &mut [Option<WriteError>],
     effects: &mut Effects,
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
+    let began = Instant::now();
+    let mut done = 0;
     for (job, failed) in jobs.iter_mut().zip(failed) {
+        if done > 0 && began.elapsed() >= LONGEST {
+            break;
+        }
+        done += 1;
         conn.execute("SAVEPOINT job").await?;
         let mut its = Effects::new(effects.now, effects.desk.clone());
         match alone(conn, job, own, &mut its).await {
@@ -322,7 +402,7 @@ async fn one_by_one(
         }
         conn.execute("RELEASE SAVEPOINT job").await?;
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Does one job, and nothing of it is left to be written.
@@ -334,6 +414,7 @@ async fn alone(
 ) -> Result<(), StoreError> {
     let mut told = Told::default();
     run(conn, job, own, &mut told, effects).await?;
+    write::settle(conn, effects).await?;
     told.write(conn, effects.now).await
 }
 
@@ -363,7 +444,7 @@ impl Task {
             jobs.push(Job::Forget);
         }
         if !jobs.is_empty() {
-            self.write(jobs).await;
+            self.write_all(jobs).await;
         }
     }
 
@@ -385,7 +466,7 @@ impl Task {
             tracing::warn!("other controllers took this one for gone; its nodes are told anew");
             let jobs = self.streams.own().into_iter();
             let jobs: Vec<Job> = jobs.map(|(node, stream)| Job::Up { node, stream }).collect();
-            Box::pin(self.write(jobs)).await;
+            self.write_all(jobs).await;
         }
         let now = Instant::now();
         let mut known = std::mem::take(&mut self.beats);
@@ -426,12 +507,12 @@ impl Task {
         let mut own = Effects::new(theirs.now, theirs.desk);
         own.changed = theirs.changed;
         own.followed = followed;
-        Ok(Some(Committed { number, snapshot: next, own, others, presence, access }))
+        Ok(Some(Committed { number, snapshot: next, own, others, presence, access, done: 0 }))
     }
 
     /// After the commit: what is in memory goes forward, and everybody is told.
     fn tell(&mut self, committed: Committed) {
-        let Committed { number, snapshot, own, others, presence, access } = committed;
+        let Committed { number, snapshot, own, others, presence, access, done: _ } = committed;
         self.seen = number;
         if let Some(access) = access {
             self.book.replace(access);

@@ -12,7 +12,7 @@ use super::super::row::{Body, nanos};
 use super::super::{Connection, OrderRow, StoreError};
 use super::orders::{ends_by_release, ends_when_paid};
 use super::reports::{Lift as Lifting, lift_all, lifted, stands_behind};
-use super::{Answers, Effects, follow};
+use super::{Answers, Effects, follow, settle};
 use crate::events::What;
 
 /// Takes a node's answer. A measure imposed stands; a tenant released is held by nothing there and has no open
@@ -41,7 +41,7 @@ pub async fn order_result(
     let order = Order::decode(&body)?;
     answers.put(node, &result.id, state, &detail);
     if !matches!(order, Order::Pause { lift: false, .. } | Order::Resume { .. }) {
-        effects.seen.clear();
+        settle(conn, effects).await?;
     }
     let tenant = match &order {
         Order::Tenants { .. } | Order::TenantsChanged { .. } | Order::Standings { .. } | Order::Policy(_) => {

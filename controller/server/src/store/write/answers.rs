@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_policy::{NodeId, OrderId, OrderResult, Timestamp};
 
-use super::super::query::Select;
+use super::super::query::{Select, write_rows};
 use super::super::read::TOGETHER;
 use super::super::row::{name, nanos};
 use super::super::{Connection, StoreError};
@@ -13,15 +13,15 @@ use super::super::{Connection, StoreError};
 pub(super) type Given = (String, Vec<u8>);
 
 /// What became of an order: its state, and why it failed.
-type Outcome = (OrderId, &'static str, String);
+type Outcome = (&'static str, String);
 
 /// The orders that nodes answer in a transaction.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// As they are on disk, with what is still to be written of them; `None` where there is no such order.
     known: BTreeMap<(NodeId, OrderId), Option<Given>>,
-    /// What is to be written, with the nodes of which it is true.
-    unwritten: BTreeMap<Outcome, Vec<NodeId>>,
+    /// What is to be written.
+    unwritten: BTreeMap<(NodeId, OrderId), Outcome>,
 }
 
 impl Answers {
@@ -37,10 +37,9 @@ impl Answers {
         let all: BTreeSet<(&NodeId, &OrderId)> = answers.map(|(node, result)| (node, &result.id)).collect();
         let all: Vec<(&NodeId, &OrderId)> = all.into_iter().collect();
         for some in all.chunks(TOGETHER) {
-            let ids: BTreeSet<&str> = some.iter().map(|(_, id)| id.0.as_str()).collect();
-            let nodes: BTreeSet<&str> = some.iter().map(|(node, _)| node.as_str()).collect();
-            let mut query = Select::new("SELECT node, id, state, body FROM orders WHERE node IN ");
-            query.push_list(nodes.into_iter()).push(" AND id IN ").push_list(ids.into_iter());
+            let mut query = Select::new("SELECT o.node, o.id, o.state, o.body FROM ");
+            query.push_pairs(some.iter().map(|(node, id)| (node.as_str(), id.0.as_str())));
+            query.push(" JOIN orders o ON o.node = column1 AND o.id = column2");
             let rows: Vec<(String, String, String, Vec<u8>)> = query.fetch_all(&mut *conn).await?;
             for (node, id) in some {
                 self.known.entry(((*node).clone(), (*id).clone())).or_default();
@@ -77,8 +76,7 @@ impl Answers {
         if let Some(Some((known, _))) = self.known.get_mut(&(node.clone(), id.clone())) {
             state.clone_into(known);
         }
-        let outcome = (id.clone(), state, detail.to_owned());
-        self.unwritten.entry(outcome).or_default().push(node.clone());
+        self.unwritten.insert((node.clone(), id.clone()), (state, detail.to_owned()));
     }
 
     /// Writes what is not written yet, and forgets what was read: somebody else is about to change it.
@@ -87,16 +85,22 @@ impl Answers {
     /// Where the database fails.
     pub async fn write(&mut self, conn: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
         self.known.clear();
-        for ((id, state, detail), nodes) in std::mem::take(&mut self.unwritten) {
-            for some in nodes.chunks(TOGETHER) {
-                let mut query = Select::new("UPDATE orders SET state = ");
-                query.push_bind(state).push(", answered = ").push_bind(nanos(now));
-                query.push(", detail = ").push_bind(detail.as_str());
-                query.push(" WHERE id = ").push_bind(id.0.as_str()).push(" AND node IN ");
-                query.push_list(some.iter().map(|node| node.as_str()));
-                query.execute(&mut *conn).await?;
-            }
-        }
-        Ok(())
+        let rows: Vec<_> = std::mem::take(&mut self.unwritten).into_iter().collect();
+        let values = |query: &mut Select, ((node, id), (state, detail)): &((NodeId, OrderId), Outcome)| {
+            query
+                .push_bind(node.as_str())
+                .and(id.0.as_str())
+                .and(*state)
+                .and(detail.as_str())
+                .and(nanos(now));
+        };
+        write_rows(
+            conn,
+            "UPDATE orders SET state = column3, detail = column4, answered = column5 FROM (",
+            &rows,
+            values,
+            ") AS fresh WHERE orders.node = column1 AND orders.id = column2",
+        )
+        .await
     }
 }

@@ -82,8 +82,7 @@ impl Cursors {
         let moved: Vec<Life> = std::mem::take(&mut self.moved).into_iter().collect();
         let values = |query: &mut Select, life: &Life| {
             let sequence = self.known.get(life).copied().unwrap_or(0);
-            query.push_bind(life.0.as_str()).push(", ").push_bind(epoch(life.1));
-            query.push(", ").push_bind(count(sequence)).push(", ").push_bind(nanos(now));
+            query.push_bind(life.0.as_str()).and(epoch(life.1)).and(count(sequence)).and(nanos(now));
         };
         write_rows(
             conn,

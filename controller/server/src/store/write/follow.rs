@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reeve_policy::{Decision, LiftReason, Mode, Name, NodeId, Origin, TenantId, TenantStanding, Timestamp};
+use reeve_policy::{Decision, Mode, Name, NodeId, Origin, TenantId, TenantStanding, Timestamp};
 
 use super::super::query::Select;
 use super::super::read::TOGETHER;
@@ -141,47 +141,13 @@ pub(super) fn may_tell(effects: &Effects, node: &NodeId, tenant: &TenantId) -> b
 }
 
 /// Takes note whether a violation is held against the tenant: what is first decided upon it says so.
-pub(super) async fn note_counts(
-    conn: &mut Connection,
-    decision: &Decision,
-    Behind { violation, counts }: &Behind,
-    effects: &mut Effects,
-) -> Result<(), StoreError> {
+pub(super) fn note_counts(decision: &Decision, Behind { violation, counts }: &Behind, effects: &mut Effects) {
     if counts.is_some() || violation.tenant != decision.tenant {
-        return Ok(());
+        return;
     }
     let is_believed =
         is_believed(effects, &violation.node, &decision.tenant) && violation.opened <= effects.now + SKEW;
-    let counts = decision.mode == Mode::Enforce && is_believed;
-    effects.seen.count(&violation.id, counts);
-    sqlx::query("UPDATE violations SET counts = $1 WHERE id = $2")
-        .bind(i64::from(counts))
-        .bind(violation.id.as_name().as_str())
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// A decision by policy that a node let go before its time is over: everywhere, if it was that node's own or nobody else holds it.
-pub(super) async fn note_let_go(
-    conn: &mut Connection,
-    node: &NodeId,
-    (decision, reason, at): (&str, &str, Timestamp),
-) -> Result<(), StoreError> {
-    if ![LiftReason::Released, LiftReason::Verified].map(LiftReason::name).contains(&reason) {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE decisions SET released = $1 WHERE id = $2 AND operator IS NULL AND released IS NULL AND (\
-         EXISTS (SELECT 1 FROM violations v WHERE v.id = decisions.violation AND v.node = $3) \
-         OR NOT EXISTS (SELECT 1 FROM measures m WHERE m.decision = $2 AND m.lifted IS NULL))",
-    )
-    .bind(nanos(at))
-    .bind(decision)
-    .bind(node.as_str())
-    .execute(conn)
-    .await?;
-    Ok(())
+    effects.seen.count(&violation.id, decision.mode == Mode::Enforce && is_believed);
 }
 
 /// Takes back the strikes of a tenant's open episodes and of those behind the measures that stand. How many.

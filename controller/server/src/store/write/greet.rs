@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reeve_policy::{Decision, DecisionId, Measure, Mode, NodeId, Timestamp};
+use reeve_policy::{Decision, DecisionId, Measure, Mode, NodeId};
 use reeve_proto::session::Hello;
 
-use super::super::query::Select;
+use super::super::query::{Select, write_rows};
 use super::super::read::TOGETHER;
 use super::super::row::{Body, count, name, nanos};
 use super::super::{Connection, StoreError};
 use super::orders::impose_on;
-use super::pauses::order_pauses;
+use super::pauses::{PauseRow, Target, order_pauses};
 use super::reports::{Lift, lifted, refuse, stands};
 use super::{Cursors, Effects, Refusal, cursors};
 
@@ -28,59 +28,109 @@ pub struct Greeting {
     pub acknowledged: u64,
 }
 
-/// Takes a node's greeting: notes the node, brings its measures up to what it says is in force, and orders the
-/// operators' suspensions that it does not hold.
+/// Takes the greetings of some nodes, each of which is there once: notes the nodes, brings their measures up to what they say is in force, and orders
+/// the operators' suspensions that they do not hold.
 ///
 /// # Errors
 /// Where the database fails.
 pub async fn greet(
     conn: &mut Connection,
-    hello: &Hello,
+    hellos: &[&Hello],
     cursors: &mut Cursors,
     effects: &mut Effects,
-) -> Result<Greeting, StoreError> {
-    let node = &hello.node;
-    sqlx::query(
-        "INSERT INTO nodes (name, agent_version, first_seen, last_seen, tenants_version) VALUES ($1, $2, $3, $3, $4) \
-         ON CONFLICT (name) DO UPDATE SET agent_version = excluded.agent_version, last_seen = excluded.last_seen, \
+) -> Result<Vec<Greeting>, StoreError> {
+    let now = nanos(effects.now);
+    let values = |query: &mut Select, hello: &&Hello| {
+        query.push_bind(hello.node.as_str()).and(hello.agent_version.as_str()).and(now).and(now);
+        query.and(count(hello.tenants_version));
+    };
+    write_rows(
+        conn,
+        "INSERT INTO nodes (name, agent_version, first_seen, last_seen, tenants_version)",
+        hellos,
+        values,
+        " ON CONFLICT (name) DO UPDATE SET agent_version = excluded.agent_version, last_seen = excluded.last_seen, \
          tenants_version = excluded.tenants_version",
     )
-    .bind(node.as_str())
-    .bind(hello.agent_version.as_str())
-    .bind(nanos(effects.now))
-    .bind(count(hello.tenants_version))
-    .execute(&mut *conn)
     .await?;
-    let is_known = cursors.has(conn, node, hello.epoch).await?;
-    if !is_known {
-        cursors::begin(conn, node, hello.epoch, cursors, effects.now).await?;
+    super::rollout::take_held(conn, hellos).await?;
+    cursors.read(conn, hellos.iter().map(|hello| &hello.node)).await?;
+    let mut greetings = Vec::with_capacity(hellos.len());
+    for some in hellos.chunks(TOGETHER) {
+        let around = Around::read(conn, some, effects).await?;
+        for hello in some {
+            let node = &hello.node;
+            let is_known = cursors.has(conn, node, hello.epoch).await?;
+            if !is_known {
+                cursors::begin(conn, node, hello.epoch, cursors, effects.now).await?;
+            }
+            super::super::policies::take(conn, node, &hello.policy, effects.now).await?;
+            effects.desk.policies.forget_names();
+            take_measures(conn, hello, &around, effects).await?;
+            order_missing(conn, hello, !is_known, &around, effects).await?;
+            order_pauses(conn, hello, &around.pauses, effects).await?;
+            greetings.push(Greeting { acknowledged: cursors.of(conn, node, hello.epoch).await? });
+        }
     }
-    super::super::policies::take(conn, node, &hello.policy, effects.now).await?;
-    effects.desk.policies.forget_names();
-    super::rollout::take_held(conn, hello).await?;
-    take_measures(conn, hello, effects).await?;
-    order_missing(conn, hello, !is_known, effects).await?;
-    order_pauses(conn, hello, effects).await?;
-    Ok(Greeting { acknowledged: cursors.of(conn, node, hello.epoch).await? })
+    Ok(greetings)
 }
 
-/// Notes when a node was last heard of.
-///
-/// # Errors
-/// Where the database fails.
-pub async fn saw(conn: &mut Connection, node: &NodeId, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query("UPDATE nodes SET last_seen = $1 WHERE name = $2")
-        .bind(nanos(now))
-        .bind(node.as_str())
-        .execute(conn)
+/// A measure that stands: the decision, the tenant, and when it ends by itself.
+type Standing = (String, String, Option<i64>);
+
+/// What is kept of nodes that greet.
+struct Around {
+    /// What stands on each.
+    standing: BTreeMap<String, Vec<Standing>>,
+    /// The operators' suspensions in force, oldest first.
+    imposed: Vec<Decision>,
+    /// The orders that carried them to the nodes, by node and decision: the order's key, and where it stands.
+    carried: BTreeMap<(String, String), (String, String)>,
+    pauses: BTreeMap<Target, PauseRow>,
+}
+
+impl Around {
+    async fn read(conn: &mut Connection, hellos: &[&Hello], effects: &Effects) -> Result<Self, StoreError> {
+        let nodes = || hellos.iter().map(|hello| hello.node.as_str());
+        let mut query = Select::new(
+            "SELECT node, decision, tenant, expires FROM measures WHERE lifted IS NULL AND node IN ",
+        );
+        query.push_list(nodes());
+        let mut standing: BTreeMap<String, Vec<Standing>> = BTreeMap::new();
+        let rows: Vec<(String, String, String, Option<i64>)> = query.fetch_all(&mut *conn).await?;
+        for (node, decision, tenant, expires) in rows {
+            standing.entry(node).or_default().push((decision, tenant, expires));
+        }
+        let imposed: Vec<(Vec<u8>,)> = sqlx::query_as(
+            "SELECT body FROM decisions WHERE operator IS NOT NULL AND released IS NULL \
+             AND (expires IS NULL OR expires > $1) ORDER BY made, id",
+        )
+        .bind(nanos(effects.now))
+        .fetch_all(&mut *conn)
         .await?;
-    Ok(())
+        let imposed: Vec<Decision> =
+            imposed.iter().map(|(body,)| Decision::decode(body)).collect::<Result<_, _>>()?;
+        let mut carried = BTreeMap::new();
+        if !imposed.is_empty() {
+            let mut query = Select::new(
+                "SELECT node, decision, id, state FROM orders WHERE kind = 'impose' AND decision IS NOT NULL AND node IN ",
+            );
+            query.push_list(nodes());
+            let rows: Vec<(String, String, String, String)> = query.fetch_all(&mut *conn).await?;
+            carried
+                .extend(rows.into_iter().map(|(node, decision, id, state)| ((node, decision), (id, state))));
+        }
+        let nodes: Vec<&NodeId> = hellos.iter().map(|hello| &hello.node).collect();
+        let pauses = super::pauses(conn, Some(&nodes)).await?;
+        Ok(Self { standing, imposed, carried, pauses })
+    }
 }
 
 /// What the node says is in force stands, as far as it is believed; what we thought stood there and it does not name was lifted unseen.
 async fn take_measures(
     conn: &mut Connection,
     hello: &Hello,
+    around: &Around,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let mut named = BTreeSet::new();
@@ -121,17 +171,13 @@ async fn take_measures(
         tracing::warn!(node = %hello.node, refused, "measures that the node says stand there were not taken");
         refuse(conn, &hello.node, refused).await?;
     }
-    let standing: Vec<(String, String, Option<i64>)> =
-        sqlx::query_as("SELECT decision, tenant, expires FROM measures WHERE node = $1 AND lifted IS NULL")
-            .bind(hello.node.as_str())
-            .fetch_all(&mut *conn)
-            .await?;
-    for (decision, tenant, expires) in standing {
-        let decision = DecisionId(name("decision", &decision)?);
+    // What came to stand by this greeting is named in it.
+    for (decision, tenant, expires) in around.standing.get(hello.node.as_str()).into_iter().flatten() {
+        let decision = DecisionId(name("decision", decision)?);
         if named.contains(&decision) {
             continue;
         }
-        let tenant = name("tenant", &tenant)?;
+        let tenant = name("tenant", tenant)?;
         let over = expires.filter(|expires| *expires <= nanos(effects.now));
         let lift = Lift {
             decision: &decision,
@@ -163,34 +209,24 @@ async fn order_missing(
     conn: &mut Connection,
     hello: &Hello,
     started_anew: bool,
+    around: &Around,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let rows: Vec<(Vec<u8>, Option<String>, Option<String>)> = sqlx::query_as(
-        "SELECT d.body, o.id, o.state FROM decisions d \
-         LEFT JOIN orders o ON o.node = $1 AND o.kind = 'impose' AND o.decision = d.id \
-         WHERE d.operator IS NOT NULL AND d.released IS NULL AND (d.expires IS NULL OR d.expires > $2) \
-         ORDER BY d.made, d.id",
-    )
-    .bind(hello.node.as_str())
-    .bind(nanos(effects.now))
-    .fetch_all(&mut *conn)
-    .await?;
     let all_held: BTreeSet<&DecisionId> = hello.measures.iter().map(|measure| &measure.decision.id).collect();
-    for (body, order, state) in rows {
-        let decision = Decision::decode(&body)?;
-        let held = all_held.contains(&decision.id);
-        match (order, state.as_deref()) {
-            (None, _) if !held => impose_on(conn, &hello.node, &decision, effects).await?,
-            (Some(order), Some("done")) if started_anew && !held => {
+    for decision in around.imposed.iter().filter(|decision| !all_held.contains(&decision.id)) {
+        let key = (hello.node.to_string(), decision.id.to_string());
+        match around.carried.get(&key) {
+            None => impose_on(conn, &hello.node, decision, effects).await?,
+            Some((order, state)) if started_anew && state == "done" => {
                 sqlx::query(
                     "UPDATE orders SET state = 'pending', answered = NULL WHERE node = $1 AND id = $2",
                 )
                 .bind(hello.node.as_str())
-                .bind(order)
+                .bind(order.as_str())
                 .execute(&mut *conn)
                 .await?;
             }
-            _ => {}
+            Some(_) => {}
         }
     }
     Ok(())

@@ -24,6 +24,7 @@ mod retain;
 mod rollout;
 mod seen;
 mod tenants;
+mod unwritten;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,7 @@ pub use delete::{DeleteAsked, DeleteTaken, delete_policy};
 pub use exemptions::{GrantAsked, GrantTaken, RevokeAsked, grant, revoke_exemption};
 pub use follow::{followed, records};
 pub(super) use greet::ABSENT;
-pub use greet::{Greeting, greet, saw};
+pub use greet::{Greeting, greet};
 pub use holds::{HoldAsked, hold};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
@@ -54,6 +55,7 @@ pub use retain::{Limits, retain};
 pub use rollout::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted, roll_out, upload};
 pub use seen::Seen;
 pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants, keep_grants};
+pub use unwritten::{hear, settle, up};
 
 use super::{Connection, Policies, StoreError};
 use crate::directory::{Paused, Rollout, Standing, Tenants};
@@ -119,7 +121,7 @@ pub struct Effects {
     pub access_changed: bool,
     /// Whether nodes are to run something else now.
     pub rollout_changed: bool,
-    /// What is kept of what reports are about.
+    /// What is kept of what reports are about, and what of it is to be written.
     pub seen: Seen,
 }
 

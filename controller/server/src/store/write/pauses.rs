@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use reeve_policy::{NodeId, Order, OrderId, Pause, PauseScope, Timestamp};
 use reeve_proto::session::Hello;
 
+use super::super::query::Select;
 use super::super::row::{name, nanos, time};
 use super::super::{Connection, StoreError};
 use super::Effects;
@@ -121,10 +122,10 @@ pub async fn resume(
 pub(super) async fn order_pauses(
     conn: &mut Connection,
     hello: &Hello,
+    in_force: &BTreeMap<Target, PauseRow>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let node = &hello.node;
-    let in_force = pauses(conn).await?;
     for scope in PauseScope::ALL {
         let held = hello.pauses.iter().find(|(held, _)| *held == scope).map(|(_, order)| order);
         let target = match scope {
@@ -228,15 +229,22 @@ async fn is_resumed_soon(
     Ok(row.is_some())
 }
 
-/// The pauses in force: the fleet's, which is no node's, and single nodes'.
+/// The pauses in force: the fleet's, which is no node's, and single nodes', of all or of some.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn pauses(conn: &mut Connection) -> Result<BTreeMap<Target, PauseRow>, StoreError> {
+pub async fn pauses(
+    conn: &mut Connection,
+    nodes: Option<&[&NodeId]>,
+) -> Result<BTreeMap<Target, PauseRow>, StoreError> {
     type Row = (String, String, String, String, i64, i64);
-    let rows: Vec<Row> = sqlx::query_as("SELECT node, order_id, operator, reason, since, lift FROM pauses")
-        .fetch_all(conn)
-        .await?;
+    let mut query = Select::new("SELECT node, order_id, operator, reason, since, lift FROM pauses");
+    if let Some(nodes) = nodes {
+        let fleet_and_nodes: Vec<&str> =
+            [""].into_iter().chain(nodes.iter().map(|node| node.as_str())).collect();
+        query.push(" WHERE node IN ").push_list(fleet_and_nodes.into_iter());
+    }
+    let rows: Vec<Row> = query.fetch_all(conn).await?;
     rows.into_iter()
         .map(|(node, order, by, reason, since, lift)| {
             let target = if node.is_empty() { None } else { Some(name("node", &node)?) };

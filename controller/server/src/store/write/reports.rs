@@ -11,6 +11,7 @@ use reeve_policy::{
 use super::super::row::{Body, count, nanos};
 use super::super::{Connection, StoreError};
 use super::seen::{Known, Stood};
+use super::unwritten::{self, DecisionRow};
 use super::{Effects, Ended, evidence, follow, notices, relay, usage};
 use crate::events::What;
 
@@ -77,7 +78,7 @@ pub async fn report(
             }
             store_decision_behind(conn, decision, None, behind.as_ref(), effects).await?;
             if let Some(behind) = behind {
-                evidence::keep_behind(conn, decision, &behind.violation).await?;
+                evidence::keep_behind(decision, &behind.violation, effects);
             }
         }
         Report::Standing { measure, at } => {
@@ -102,7 +103,6 @@ async fn store_violation(
     violation: &Violation,
     effects: &mut Effects,
 ) -> Result<Result<(), Refusal>, StoreError> {
-    let id = violation.id.as_name().as_str();
     let known = effects.seen.violation(conn, &violation.id).await?;
     let open = violation.state == ViolationState::Open;
     let opens = known.is_none();
@@ -121,31 +121,11 @@ async fn store_violation(
             return Ok(Ok(()));
         }
     }
-    let body = violation.encode();
-    sqlx::query(
-        "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET state = excluded.state, \
-         last_seen = excluded.last_seen, closed = excluded.closed, rule = excluded.rule, strike = excluded.strike, \
-         body = excluded.body, pruned = NULL",
-    )
-    .bind(id)
-    .bind(violation.node.as_str())
-    .bind(violation.tenant.as_str())
-    .bind(violation.state.name())
-    .bind(nanos(violation.opened))
-    .bind(nanos(violation.last_seen))
-    .bind(violation.closed.map(nanos))
-    .bind(violation.rule.as_str())
-    .bind(i64::from(violation.strike))
-    .bind(body.as_slice())
-    .execute(&mut *conn)
-    .await?;
-    evidence::keep_opening(conn, violation, known.as_ref()).await?;
+    evidence::keep_opening(conn, violation, known.as_ref(), effects).await?;
     let (node, tenant) = (violation.node.clone(), violation.tenant.clone());
     let (state, counts) = (violation.state.name().to_owned(), known.and_then(|known| known.counts));
-    effects
-        .seen
-        .put_violation(&violation.id, Known { node, tenant, state, counts, body, has_evidence: true });
+    let body = violation.encode();
+    effects.seen.put_violation(violation, Known { node, tenant, state, counts, body, has_evidence: true });
     if opens || closes {
         effects.touched.insert(violation.tenant.clone());
     }
@@ -170,7 +150,7 @@ pub(super) struct Behind {
 async fn behind(
     conn: &mut Connection,
     decision: &Decision,
-    effects: &Effects,
+    effects: &mut Effects,
 ) -> Result<Option<Behind>, StoreError> {
     let Some(id) = &decision.violation else { return Ok(None) };
     let known = effects.seen.violation(conn, id).await?;
@@ -207,20 +187,14 @@ async fn is_there(
     conn: &mut Connection,
     node: &NodeId,
     decision: &Decision,
-    effects: &Effects,
+    effects: &mut Effects,
 ) -> Result<bool, StoreError> {
     let is_operators = matches!(decision.origin, Origin::Operator { .. });
     if is_operators || follow::may_tell(effects, node, &decision.tenant) {
         return Ok(true);
     }
-    let row: Option<(i64,)> =
-        sqlx::query_as("SELECT 1 FROM measures WHERE node = $1 AND decision = $2 AND tenant = $3")
-            .bind(node.as_str())
-            .bind(decision.id.0.as_str())
-            .bind(decision.tenant.as_str())
-            .fetch_optional(conn)
-            .await?;
-    Ok(row.is_some())
+    let known = effects.seen.measure(conn, node, &decision.id).await?;
+    Ok(known.is_some_and(|known| known.tenant == decision.tenant.as_str()))
 }
 
 /// Stores a decision unless it is known: decisions never change. `operator` is who gave it to this controller; whatever a
@@ -232,7 +206,8 @@ pub(super) async fn store_decision(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let behind = behind(conn, decision, effects).await?;
-    store_decision_behind(conn, decision, operator, behind.as_ref(), effects).await
+    store_decision_behind(conn, decision, operator, behind.as_ref(), effects).await?;
+    unwritten::write(conn, effects).await
 }
 
 async fn store_decision_behind(
@@ -242,45 +217,34 @@ async fn store_decision_behind(
     behind: Option<&Behind>,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    if effects.seen.has_decision(&decision.id) {
+    if effects.seen.has_decision(conn, &decision.id).await? {
         return Ok(());
     }
     let violation = behind.map(|behind| &behind.violation);
-    let done = sqlx::query(
-        "INSERT INTO decisions (id, tenant, violation, made, expires, operator, class, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-    )
-    .bind(decision.id.0.as_str())
-    .bind(decision.tenant.as_str())
-    .bind(decision.violation.as_ref().map(|id| id.as_name().as_str()))
-    .bind(nanos(decision.at))
-    .bind(decision.until.expiry(decision.at).map(nanos))
-    .bind(operator)
-    .bind(violation.map(|violation| violation.evidence.class.name()))
-    .bind(decision.encode())
-    .execute(&mut *conn)
-    .await?;
-    effects.seen.put_decision(&decision.id);
-    if done.rows_affected() > 0 {
-        // Before anything is decided upon a violation it says nothing of whether it counts.
-        let is_first = behind.is_some_and(|Behind { violation, counts }| {
-            counts.is_none() && violation.tenant == decision.tenant
-        });
-        if let Some(behind) = behind {
-            follow::note_counts(conn, decision, behind, effects).await?;
-        }
-        effects.touched.insert(decision.tenant.clone());
-        effects.events.push(What::Decided(Arc::new(decision.clone())));
-        // What an operator orders may fail or never be carried out: of that is told when a node has done it.
-        if !matches!(decision.origin, Origin::Operator { .. }) {
-            notices::tell_decision(conn, decision, violation, is_first, effects).await?;
-        }
+    let class = violation.map(|violation| violation.evidence.class);
+    effects.seen.put_decision(DecisionRow::of(decision, operator, class));
+    // Before anything is decided upon a violation it says nothing of whether it counts.
+    let is_first = behind
+        .is_some_and(|Behind { violation, counts }| counts.is_none() && violation.tenant == decision.tenant);
+    if let Some(behind) = behind {
+        follow::note_counts(decision, behind, effects);
+    }
+    effects.touched.insert(decision.tenant.clone());
+    effects.events.push(What::Decided(Arc::new(decision.clone())));
+    // What an operator orders may fail or never be carried out: of that is told when a node has done it.
+    if !matches!(decision.origin, Origin::Operator { .. }) {
+        notices::tell_decision(conn, decision, violation, is_first, effects).await?;
     }
     Ok(())
 }
 
 /// Whether a node ever carried a decision out.
-async fn was_done(conn: &mut Connection, decision: &Decision) -> Result<bool, StoreError> {
+async fn was_done(
+    conn: &mut Connection,
+    decision: &Decision,
+    effects: &mut Effects,
+) -> Result<bool, StoreError> {
+    unwritten::write(conn, effects).await?;
     let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM measures WHERE decision = $1 LIMIT 1")
         .bind(decision.id.0.as_str())
         .fetch_optional(conn)
@@ -299,8 +263,11 @@ pub(super) async fn stands(
 ) -> Result<Result<(), Refusal>, StoreError> {
     let decision = &measure.decision;
     let behind = behind(conn, decision, effects).await?;
-    if !is_own(conn, node, decision, behind.as_ref()).await? && !follow::is_told(conn, decision).await? {
-        return Ok(Err(Refusal::OtherNode));
+    if !is_own(conn, node, decision, behind.as_ref()).await? {
+        unwritten::write(conn, effects).await?;
+        if !follow::is_told(conn, decision).await? {
+            return Ok(Err(Refusal::OtherNode));
+        }
     }
     if !is_there(conn, node, decision, effects).await? {
         return Ok(Err(Refusal::OtherTenant));
@@ -318,33 +285,30 @@ pub(super) async fn stands_behind(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     store_decision_behind(conn, &measure.decision, None, behind, effects).await?;
-    let key = measure.decision.id.0.as_str();
     let known = effects.seen.measure(conn, node, &measure.decision.id).await?;
-    if known.as_ref().and_then(|known| known.lifted).is_some_and(|lifted| lifted >= nanos(at)) {
+    let lifted = known.as_ref().and_then(|known| known.lifted);
+    if lifted.is_some_and(|lifted| lifted >= nanos(at)) {
         return Ok(());
     }
     let is_operators = matches!(measure.decision.origin, Origin::Operator { .. });
-    if is_operators && !was_done(conn, &measure.decision).await? {
+    if is_operators && !was_done(conn, &measure.decision, effects).await? {
         notices::tell_decision(conn, &measure.decision, None, false, effects).await?;
     }
-    sqlx::query(
-        "INSERT INTO measures (node, decision, tenant, since, expires, body) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (node, decision) DO UPDATE SET since = CASE WHEN measures.lifted IS NULL \
-         AND measures.since < excluded.since THEN measures.since ELSE excluded.since END, expires = excluded.expires, lifted = NULL, lift_reason = NULL, body = excluded.body",
-    )
-    .bind(node.as_str())
-    .bind(key)
-    .bind(measure.decision.tenant.as_str())
-    .bind(nanos(at))
-    .bind(measure.expires.map(nanos))
-    .bind(measure.encode())
-    .execute(conn)
-    .await?;
-    effects.touched.insert(measure.decision.tenant.clone());
-    let (packets, bytes) = known.as_ref().map_or((0, 0), |known| (known.packets, known.bytes));
-    let stood = Stood { tenant: measure.decision.tenant.to_string(), lifted: None, packets, bytes };
+    let is_new = known.as_ref().is_none_or(|known| known.lifted.is_some());
+    let tenant = measure.decision.tenant.to_string();
+    let (tenant, since, packets, bytes) = match known {
+        // It has stood since the earliest time that it is said to.
+        Some(known) if known.lifted.is_none() => {
+            (known.tenant, known.since.min(nanos(at)), known.packets, known.bytes)
+        }
+        Some(known) => (known.tenant, nanos(at), known.packets, known.bytes),
+        None => (tenant, nanos(at), 0, 0),
+    };
+    let (expires, body) = (measure.expires.map(nanos), measure.encode());
+    let stood = Stood { tenant, since, expires, lifted: None, lift_reason: None, packets, bytes, body };
     effects.seen.put_measure(node, &measure.decision.id, stood);
-    if known.is_none_or(|known| known.lifted.is_some()) {
+    effects.touched.insert(measure.decision.tenant.clone());
+    if is_new {
         effects.events.push(What::MeasureStands { node: node.clone(), measure: Arc::new(measure.clone()) });
     }
     Ok(())
@@ -370,25 +334,20 @@ pub(super) async fn lifted(
 ) -> Result<(), StoreError> {
     let known = effects.seen.measure(conn, node, lift.decision).await?;
     let Some(known) = known.filter(|known| known.tenant == lift.tenant.as_str()) else { return Ok(()) };
-    let (before, packets, bytes) = (known.lifted, known.packets, known.bytes);
-    let counted =
-        counters.map_or((packets, bytes), |counters| (count(counters.packets), count(counters.bytes)));
-    sqlx::query(
-        "UPDATE measures SET lifted = coalesce(lifted, $1), lift_reason = $2, packets = $3, bytes = $4 \
-         WHERE node = $5 AND decision = $6",
-    )
-    .bind(nanos(lift.at))
-    .bind(lift.reason)
-    .bind(counted.0)
-    .bind(counted.1)
-    .bind(node.as_str())
-    .bind(lift.decision.0.as_str())
-    .execute(&mut *conn)
-    .await?;
-    let lifted = Some(before.unwrap_or(nanos(lift.at)));
-    let stood = Stood { tenant: known.tenant, lifted, packets: counted.0, bytes: counted.1 };
+    let before = known.lifted;
+    let counted = counters
+        .map_or((known.packets, known.bytes), |counters| (count(counters.packets), count(counters.bytes)));
+    let stood = Stood {
+        lifted: Some(before.unwrap_or(nanos(lift.at))),
+        lift_reason: Some(lift.reason.to_owned()),
+        packets: counted.0,
+        bytes: counted.1,
+        ..known
+    };
     effects.seen.put_measure(node, lift.decision, stood);
-    follow::note_let_go(conn, node, (lift.decision.0.as_str(), lift.reason, lift.at)).await?;
+    if [LiftReason::Released, LiftReason::Verified].map(LiftReason::name).contains(&lift.reason) {
+        effects.seen.unwritten.put_let_go(node, lift.decision, lift.at);
+    }
     if before.is_none() {
         effects.touched.insert(lift.tenant.clone());
         // Of one that moved to another node, or that a node lost, nothing is over.
@@ -446,16 +405,10 @@ async fn count_up(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     for (decision, counters) in counters {
-        sqlx::query(
-            "UPDATE measures SET packets = $1, bytes = $2 WHERE node = $3 AND decision = $4 AND lifted IS NULL",
-        )
-        .bind(count(counters.packets))
-        .bind(count(counters.bytes))
-        .bind(node.as_str())
-        .bind(decision.0.as_str())
-        .execute(&mut *conn)
-        .await?;
-        effects.seen.count_up(node, decision, (count(counters.packets), count(counters.bytes)));
+        let known = effects.seen.measure(conn, node, decision).await?;
+        let Some(known) = known.filter(|known| known.lifted.is_none()) else { continue };
+        let (packets, bytes) = (count(counters.packets), count(counters.bytes));
+        effects.seen.put_measure(node, decision, Stood { packets, bytes, ..known });
     }
     Ok(())
 }
@@ -466,22 +419,12 @@ async fn store_health(
     health: &NodeHealth,
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
-    let before: Option<(Option<Vec<u8>>,)> = sqlx::query_as("SELECT health FROM nodes WHERE name = $1")
-        .bind(node.as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
     // What cannot be read back is as good as nothing.
-    let before = before.and_then(|(body,)| NodeHealth::decode(&body?).ok());
+    let before = effects.seen.health(conn, node).await?.and_then(|body| NodeHealth::decode(&body).ok());
     if before.and_then(|before| before.paused) != health.paused {
         effects.pauses_told.insert(node.clone(), health.paused.clone());
     }
-    sqlx::query("UPDATE nodes SET health = $1, agent_version = $2, last_seen = $3 WHERE name = $4")
-        .bind(health.encode())
-        .bind(health.agent_version.as_str())
-        .bind(nanos(effects.now))
-        .bind(node.as_str())
-        .execute(conn)
-        .await?;
+    effects.seen.put_health(node, &health.agent_version, health.encode());
     Ok(())
 }
 
@@ -495,27 +438,19 @@ pub(super) async fn store_event(
     if event.kind == NodeEventKind::ExemptionEnds && !is_first_warning(conn, event).await? {
         return Ok(());
     }
-    let kept: Option<(i64,)> = sqlx::query_as(
-        "INSERT INTO node_events (node, at, kind, received, body) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT DO NOTHING RETURNING id",
-    )
-    .bind(node.as_str())
-    .bind(nanos(event.at))
-    .bind(event.kind.name())
-    .bind(nanos(effects.now))
-    .bind(event.encode())
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some((id,)) = kept else { return Ok(()) };
-    if id % FORGET_EVENTS_EVERY == 0 {
-        forget_events(conn, node).await?;
-    }
-    effects.events.push(What::NodeEvent { node: node.clone(), event: Arc::new(event.clone()) });
+    effects.seen.unwritten.put_event(node, event);
     Ok(())
 }
 
-/// Forgets the oldest events of a node.
-async fn forget_events(conn: &mut Connection, node: &NodeId) -> Result<(), StoreError> {
+/// Forgets the oldest events of a node, of which the last has this number.
+pub(super) async fn forget_events(
+    conn: &mut Connection,
+    node: &NodeId,
+    number: i64,
+) -> Result<(), StoreError> {
+    if number % FORGET_EVENTS_EVERY != 0 {
+        return Ok(());
+    }
     let last: Option<(i64, String)> = sqlx::query_as(
         "SELECT at, kind FROM node_events WHERE node = $1 ORDER BY at DESC, kind DESC LIMIT 1 OFFSET $2",
     )

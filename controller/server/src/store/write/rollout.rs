@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use reeve_policy::{NodeId, PolicyVersion};
 use reeve_proto::session::Hello;
 
+use super::super::query::{Select, write_rows};
 use super::super::rollout::{Act, act, deleted, source};
 use super::super::row::{count, nanos, uncount};
 use super::super::{Connection, StoreError};
@@ -240,31 +241,32 @@ async fn store(
     Ok(())
 }
 
-/// Notes what a node that connects tells of the policies that were assigned to it.
+/// Notes what nodes that connect tell of the policies that were assigned to them.
 ///
 /// # Errors
 /// Where the database fails.
-pub(super) async fn take_held(conn: &mut Connection, hello: &Hello) -> Result<(), StoreError> {
-    let held = hello.policy_held.as_ref();
-    let refused = held.map_or("", |held| held.refused.as_str());
-    if !refused.is_empty() {
-        let assignment = held.map_or(0, |held| held.assignment);
+pub(super) async fn take_held(conn: &mut Connection, hellos: &[&Hello]) -> Result<(), StoreError> {
+    for hello in hellos {
+        let Some(held) = hello.policy_held.as_ref().filter(|held| !held.refused.is_empty()) else { continue };
+        let (assignment, refused) = (held.assignment, &held.refused);
         tracing::warn!(node = %hello.node, assignment, refused, "a node refused its policy");
     }
-    sqlx::query(
-        "INSERT INTO node_assignments (node, protocol, assignment, name, version, is_assigned, refused) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (node) DO UPDATE SET protocol = excluded.protocol, \
-         assignment = excluded.assignment, name = excluded.name, version = excluded.version, \
-         is_assigned = excluded.is_assigned, refused = excluded.refused",
+    let values = |query: &mut Select, hello: &&Hello| {
+        let held = hello.policy_held.as_ref();
+        query.push_bind(hello.node.as_str()).and(i64::from(hello.protocol.minor));
+        query.and(held.map_or(0, |held| count(held.assignment)));
+        query.and(held.map(|held| held.running.name.to_string()));
+        query.and(held.map(|held| i64::from(held.running.version)));
+        query.and(i64::from(held.is_some_and(|held| held.is_assigned)));
+        query.and(held.map_or("", |held| held.refused.as_str()));
+    };
+    write_rows(
+        conn,
+        "INSERT INTO node_assignments (node, protocol, assignment, name, version, is_assigned, refused)",
+        hellos,
+        values,
+        " ON CONFLICT (node) DO UPDATE SET protocol = excluded.protocol, assignment = excluded.assignment, \
+         name = excluded.name, version = excluded.version, is_assigned = excluded.is_assigned, refused = excluded.refused",
     )
-    .bind(hello.node.as_str())
-    .bind(i64::from(hello.protocol.minor))
-    .bind(held.map_or(0, |held| count(held.assignment)))
-    .bind(held.map(|held| held.running.name.to_string()))
-    .bind(held.map(|held| i64::from(held.running.version)))
-    .bind(i64::from(held.is_some_and(|held| held.is_assigned)))
-    .bind(refused)
-    .execute(conn)
-    .await?;
-    Ok(())
+    .await
 }

@@ -1,14 +1,15 @@
-//! What is kept of the violations, decisions and measures that reports are about: looked up for all reports of a transaction at once, and
-//! kept up with what they change. Whoever changes it otherwise has it forgotten.
+//! What is kept of what reports are about: looked up for all reports of a transaction at once, and kept up with what they change, which is
+//! written later ([`Unwritten`]). Whoever reads or changes it otherwise has it written before, and forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reeve_policy::{Decision, DecisionId, NodeId, Report, TenantId, ViolationId};
+use reeve_policy::{Decision, DecisionId, NodeId, Report, TenantId, Violation, ViolationId};
 
 use super::super::query::Select;
 use super::super::read::TOGETHER;
 use super::super::row::name;
 use super::super::{Connection, StoreError};
+use super::unwritten::{DecisionRow, Unwritten, ViolationRow};
 
 /// What is kept of a violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,37 +28,46 @@ pub(super) struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stood {
     pub tenant: String,
+    pub since: i64,
+    pub expires: Option<i64>,
     pub lifted: Option<i64>,
+    pub lift_reason: Option<String>,
     pub packets: i64,
     pub bytes: i64,
+    pub body: Vec<u8>,
 }
 
-/// What was looked up; `None` where nothing is kept.
+/// What was looked up or put; `None` where nothing is kept.
 #[derive(Debug, Default)]
 pub struct Seen {
     violations: BTreeMap<ViolationId, Option<Known>>,
     measures: BTreeMap<(NodeId, DecisionId), Option<Stood>>,
-    /// Those that are stored; of others nothing is known.
-    decisions: BTreeSet<DecisionId>,
+    /// Whether they are stored.
+    decisions: BTreeMap<DecisionId, bool>,
+    /// What nodes last said of how they fare.
+    health: BTreeMap<NodeId, Option<Vec<u8>>>,
+    /// What of it is not written. All that is in there is in here, too.
+    pub(super) unwritten: Unwritten,
 }
 
 type KnownRow = (String, String, String, String, Option<i64>, Vec<u8>, i64);
-type StoodRow = (String, String, String, Option<i64>, i64, i64);
+type StoodRow = (String, String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64, Vec<u8>);
 
-const VIOLATIONS: &str = "SELECT id, node, tenant, state, counts, body, CAST(CASE WHEN EXISTS (\
-    SELECT 1 FROM evidence e WHERE e.violation = violations.id) THEN 1 ELSE 0 END AS BIGINT) FROM violations WHERE id IN ";
-const MEASURES: &str = "SELECT node, decision, tenant, lifted, packets, bytes FROM measures WHERE node IN ";
+/// Not whether there is any: that may be answered by reading the evidence of everybody.
+const VIOLATIONS: &str = "SELECT id, node, tenant, state, counts, body, \
+    (SELECT count(*) FROM evidence e WHERE e.violation = violations.id) FROM violations WHERE id IN ";
 
 impl Seen {
     /// Nothing was looked up yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { violations: BTreeMap::new(), measures: BTreeMap::new(), decisions: BTreeSet::new() }
-    }
-
-    /// Forgets everything: somebody else may change it.
-    pub fn clear(&mut self) {
-        *self = Self::new();
+        Self {
+            violations: BTreeMap::new(),
+            measures: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+            health: BTreeMap::new(),
+            unwritten: Unwritten::new(),
+        }
     }
 
     /// Looks up what these reports are about.
@@ -70,7 +80,7 @@ impl Seen {
         reports: impl Iterator<Item = (&'r NodeId, &'r Report)>,
     ) -> Result<(), StoreError> {
         let (mut violations, mut measures) = (BTreeSet::new(), BTreeSet::new());
-        let mut decisions: BTreeSet<&DecisionId> = BTreeSet::new();
+        let (mut decisions, mut nodes) = (BTreeSet::new(), BTreeSet::new());
         for (node, report) in reports {
             let mut upon = |decision: &'r Decision| {
                 violations.extend(&decision.violation);
@@ -84,20 +94,20 @@ impl Seen {
                     measures.insert((node, &measure.decision.id));
                 }
                 Report::Lifted { decision, .. } => _ = measures.insert((node, decision)),
+                Report::Counters(counters) => measures.extend(counters.keys().map(|id| (node, id))),
+                Report::Health(_) => _ = nodes.insert(node),
                 _ => {}
             }
         }
+        violations.retain(|id| !self.violations.contains_key(*id));
+        decisions.retain(|id| !self.decisions.contains_key(*id));
+        nodes.retain(|node| !self.health.contains_key(*node));
+        measures
+            .retain(|(node, id)| !self.measures.contains_key(&(NodeId::clone(node), DecisionId::clone(id))));
         self.read_violations(conn, &violations.into_iter().collect::<Vec<_>>()).await?;
         self.read_measures(conn, &measures.into_iter().collect::<Vec<_>>()).await?;
-        let decisions: Vec<&DecisionId> = decisions.into_iter().collect();
-        for some in decisions.chunks(TOGETHER) {
-            let mut query = Select::new("SELECT id FROM decisions WHERE id IN ");
-            query.push_list(some.iter().map(|id| id.0.as_str()));
-            for (id,) in query.fetch_all::<(String,)>(&mut *conn).await? {
-                self.decisions.insert(DecisionId(name("decision", &id)?));
-            }
-        }
-        Ok(())
+        self.read_decisions(conn, &decisions.into_iter().collect::<Vec<_>>()).await?;
+        self.read_health(conn, &nodes.into_iter().collect::<Vec<_>>()).await
     }
 
     async fn read_violations(
@@ -125,96 +135,132 @@ impl Seen {
         keys: &[(&NodeId, &DecisionId)],
     ) -> Result<(), StoreError> {
         for some in keys.chunks(TOGETHER) {
-            let mut query = Select::new(MEASURES);
-            // Not by decision alone: one for the fleet stands on all of it.
-            query.push_list(some.iter().map(|(node, _)| node.as_str())).push(" AND decision IN ");
-            query.push_list(some.iter().map(|(_, id)| id.0.as_str()));
+            let mut query = Select::new(
+                "SELECT m.node, m.decision, m.tenant, m.since, m.expires, m.lifted, m.lift_reason, m.packets, m.bytes, m.body FROM ",
+            );
+            query.push_pairs(some.iter().map(|(node, id)| (node.as_str(), id.0.as_str())));
+            query.push(" JOIN measures m ON m.node = column1 AND m.decision = column2");
             let mut found = BTreeMap::new();
-            for (node, decision, tenant, lifted, packets, bytes) in
-                query.fetch_all::<StoodRow>(&mut *conn).await?
-            {
-                found.insert((node, decision), Stood { tenant, lifted, packets, bytes });
+            for row in query.fetch_all::<StoodRow>(&mut *conn).await? {
+                let (node, decision, tenant, since, expires, lifted, lift_reason, packets, bytes, body) = row;
+                let stood = Stood { tenant, since, expires, lifted, lift_reason, packets, bytes, body };
+                found.insert((node, decision), stood);
             }
             for (node, id) in some {
                 let stood = found.remove(&(node.to_string(), id.0.to_string()));
-                self.measures.insert(((*node).clone(), (*id).clone()), stood);
+                self.measures.insert((NodeId::clone(node), DecisionId::clone(id)), stood);
             }
         }
         Ok(())
     }
 
-    /// What is kept of a violation; of one that was not looked up, as it is on disk.
+    async fn read_decisions(&mut self, conn: &mut Connection, ids: &[&DecisionId]) -> Result<(), StoreError> {
+        for some in ids.chunks(TOGETHER) {
+            let mut query = Select::new("SELECT id FROM decisions WHERE id IN ");
+            query.push_list(some.iter().map(|id| id.0.as_str()));
+            self.decisions.extend(some.iter().map(|id| (DecisionId::clone(id), false)));
+            for (id,) in query.fetch_all::<(String,)>(&mut *conn).await? {
+                self.decisions.insert(DecisionId(name("decision", &id)?), true);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_health(&mut self, conn: &mut Connection, nodes: &[&NodeId]) -> Result<(), StoreError> {
+        for some in nodes.chunks(TOGETHER) {
+            let mut query = Select::new("SELECT name, health FROM nodes WHERE name IN ");
+            query.push_list(some.iter().map(|node| node.as_str()));
+            self.health.extend(some.iter().map(|node| (NodeId::clone(node), None)));
+            for (node, health) in query.fetch_all::<(String, Option<Vec<u8>>)>(&mut *conn).await? {
+                self.health.insert(name("node", &node)?, health);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is kept of a violation.
     pub(super) async fn violation(
-        &self,
+        &mut self,
         conn: &mut Connection,
         id: &ViolationId,
     ) -> Result<Option<Known>, StoreError> {
-        if let Some(known) = self.violations.get(id) {
-            return Ok(known.clone());
+        if !self.violations.contains_key(id) {
+            self.read_violations(conn, &[id]).await?;
         }
-        let mut query = Select::new(VIOLATIONS);
-        query.push_list(std::iter::once(id.as_name().as_str()));
-        query.fetch_all::<KnownRow>(conn).await?.pop().map(known).transpose()
+        Ok(self.violations.get(id).cloned().flatten())
     }
 
-    /// What is kept of a measure, likewise.
+    /// What is kept of a measure on a node.
     pub(super) async fn measure(
-        &self,
+        &mut self,
         conn: &mut Connection,
         node: &NodeId,
         id: &DecisionId,
     ) -> Result<Option<Stood>, StoreError> {
-        if let Some(stood) = self.measures.get(&(node.clone(), id.clone())) {
-            return Ok(stood.clone());
+        let key = (node.clone(), id.clone());
+        if !self.measures.contains_key(&key) {
+            self.read_measures(conn, &[(node, id)]).await?;
         }
-        let row: Option<(String, Option<i64>, i64, i64)> = sqlx::query_as(
-            "SELECT tenant, lifted, packets, bytes FROM measures WHERE node = $1 AND decision = $2",
-        )
-        .bind(node.as_str())
-        .bind(id.0.as_str())
-        .fetch_optional(conn)
-        .await?;
-        Ok(row.map(|(tenant, lifted, packets, bytes)| Stood { tenant, lifted, packets, bytes }))
+        Ok(self.measures.get(&key).cloned().flatten())
     }
 
-    /// Whether it is known that a decision is stored.
-    pub(super) fn has_decision(&self, id: &DecisionId) -> bool {
-        self.decisions.contains(id)
-    }
-
-    /// A violation was written.
-    pub(super) fn put_violation(&mut self, id: &ViolationId, known: Known) {
-        if let Some(kept) = self.violations.get_mut(id) {
-            *kept = Some(known);
+    /// Whether a decision is stored.
+    pub(super) async fn has_decision(
+        &mut self,
+        conn: &mut Connection,
+        id: &DecisionId,
+    ) -> Result<bool, StoreError> {
+        if !self.decisions.contains_key(id) {
+            self.read_decisions(conn, &[id]).await?;
         }
+        Ok(self.decisions.get(id).is_some_and(|is_stored| *is_stored))
     }
 
-    /// A violation is held against its tenant, or is not.
+    /// What a node last said of how it fares.
+    pub(super) async fn health(
+        &mut self,
+        conn: &mut Connection,
+        node: &NodeId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.health.contains_key(node) {
+            self.read_health(conn, &[node]).await?;
+        }
+        Ok(self.health.get(node).cloned().flatten())
+    }
+
+    /// A violation is another now.
+    pub(super) fn put_violation(&mut self, violation: &Violation, known: Known) {
+        self.unwritten
+            .violations
+            .insert(violation.id.clone(), ViolationRow::of(violation, known.body.clone()));
+        self.violations.insert(violation.id.clone(), Some(known));
+    }
+
+    /// A violation, one that was looked up, is held against its tenant, or is not.
     pub(super) fn count(&mut self, id: &ViolationId, counts: bool) {
         if let Some(Some(known)) = self.violations.get_mut(id) {
             known.counts = Some(counts);
+            self.unwritten.counts.insert(id.clone(), counts);
         }
     }
 
-    /// A measure was written.
+    /// A measure is another now.
     pub(super) fn put_measure(&mut self, node: &NodeId, id: &DecisionId, stood: Stood) {
-        if let Some(kept) = self.measures.get_mut(&(node.clone(), id.clone())) {
-            *kept = Some(stood);
-        }
+        let key = (node.clone(), id.clone());
+        self.unwritten.measures.insert(key.clone(), stood.clone());
+        self.measures.insert(key, Some(stood));
     }
 
-    /// A measure that stands has stopped so much.
-    pub(super) fn count_up(&mut self, node: &NodeId, id: &DecisionId, (packets, bytes): (i64, i64)) {
-        if let Some(Some(stood)) = self.measures.get_mut(&(node.clone(), id.clone()))
-            && stood.lifted.is_none()
-        {
-            (stood.packets, stood.bytes) = (packets, bytes);
-        }
+    /// There is a new decision.
+    pub(super) fn put_decision(&mut self, row: DecisionRow) {
+        self.decisions.insert(row.id.clone(), true);
+        self.unwritten.decisions.push(row);
     }
 
-    /// A decision is stored.
-    pub(super) fn put_decision(&mut self, id: &DecisionId) {
-        self.decisions.insert(id.clone());
+    /// A node says how it fares.
+    pub(super) fn put_health(&mut self, node: &NodeId, agent_version: &str, body: Vec<u8>) {
+        self.unwritten.health.insert(node.clone(), (agent_version.to_owned(), body.clone()));
+        self.health.insert(node.clone(), Some(body));
     }
 }
 

@@ -129,7 +129,7 @@ pub async fn import_tenants(
     let values = |query: &mut Select, (id, tenant): &(&TenantId, &Tenant)| {
         // What operators granted is kept apart, where no import takes it away.
         let own = Tenant { exemptions: own(tenant).cloned().collect(), ..(*tenant).clone() };
-        query.push_bind(id.as_str()).push(", ").push_bind(own.encode());
+        query.push_bind(id.as_str()).and(own.encode());
     };
     let conflict = " ON CONFLICT (id) DO UPDATE SET body = excluded.body";
     write_rows(conn, "INSERT INTO tenants (id, body)", &other, values, conflict).await?;
@@ -176,7 +176,7 @@ pub(super) async fn renew(
     .execute(&mut *conn)
     .await?;
     let values = |query: &mut Select, id: &&TenantId| {
-        query.push_bind(id.as_str()).push(", ").push_bind(count(version));
+        query.push_bind(id.as_str()).and(count(version));
     };
     let conflict = " ON CONFLICT (id) DO UPDATE SET version = excluded.version";
     write_rows(conn, "INSERT INTO tenant_versions (id, version)", whom, values, conflict).await?;
