@@ -55,6 +55,7 @@ pub use reckoning::Reckoning;
 pub use relay::{RelayAnswer, RelayChecked};
 pub use report::{NodeHealth, PolicyVersion, Report};
 pub use standing::{StrikeElsewhere, TenantStanding};
+
 pub use tenant::{Domain, InterfaceSelector, Mode, Name, NodeId, Profile, Tenant, TenantId};
 pub use time::Timestamp;
 pub use usage::{Month, Usage};

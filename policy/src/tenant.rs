@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::class::Class;
 use crate::exemption::Exemption;
 use crate::local::{GroupSelector, UserSelector};
+use crate::mailbox::Mailbox;
 
 /// A short name used as a key: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit.
 ///
@@ -211,12 +212,18 @@ pub struct Tenant {
     /// The language in which it is written to, as a BCP 47 tag; `None` leaves that to the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Name>,
+    /// Where it is written to; the controller's alone, no agent is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<Mailbox>,
     /// What it may do though a clause forbids it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exemptions: Vec<Exemption>,
 }
 
 impl Tenant {
+    /// The most addresses of mail at which it is told.
+    pub const MAX_CONTACTS: usize = 8;
+
     /// Whether there is anything by which its packets could be told, on some node.
     #[must_use]
     pub fn has_selectors(&self) -> bool {
@@ -292,6 +299,7 @@ impl Tenant {
             known_offender: BTreeSet::new(),
             quota_bytes: None,
             language: None,
+            contacts: Vec::new(),
             exemptions: Vec::new(),
         }
     }

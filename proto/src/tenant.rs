@@ -79,6 +79,7 @@ impl From<&Tenant> for wire::Tenant {
             quota_bytes: tenant.quota_bytes,
             known_offender: tenant.known_offender.iter().map(ToString::to_string).collect(),
             language: tenant.language.as_ref().map(ToString::to_string).unwrap_or_default(),
+            contacts: tenant.contacts.iter().map(ToString::to_string).collect(),
             exemptions: tenant.exemptions.iter().map(Into::into).collect(),
             uids: tenant.uids.iter().map(ToString::to_string).collect(),
             cgroups: tenant.cgroups.iter().map(ToString::to_string).collect(),
@@ -109,6 +110,7 @@ impl TryFrom<wire::Tenant> for Tenant {
                 .into_iter()
                 .collect(),
             language: parsed_or_none("language", &tenant.language)?,
+            contacts: parsed_list("contacts", &tenant.contacts, Tenant::MAX_CONTACTS)?,
             exemptions: list("exemptions", tenant.exemptions, MAX_SELECTORS, Exemption::try_from)?,
             uids: parsed_list("uids", &tenant.uids, MAX_SELECTORS)?,
             cgroups: parsed_list("cgroups", &tenant.cgroups, MAX_SELECTORS)?,

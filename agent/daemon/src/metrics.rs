@@ -85,6 +85,7 @@ pub struct Metrics {
     spool_reports: Unsigned,
     spool_given_up: Counter,
     controller_linked: Unsigned,
+    certificate_end: Unsigned,
     blocklist_entries: Family<List, Unsigned>,
     blocklist_age: Family<List, Gauge<f64, AtomicU64>>,
     blocklist_failing: Family<List, Unsigned>,
@@ -155,6 +156,11 @@ impl Metrics {
         gauge("journal_behind", "1 while the journal cannot be written", &self.journal_behind);
         gauge("spool_reports", "Reports that wait for the controller", &self.spool_reports);
         gauge("controller_linked", "1 while the controller is connected", &self.controller_linked);
+        gauge(
+            "certificate_end_timestamp_seconds",
+            "When the certificate ends that the controller is shown, in seconds since 1970; 0 where there is none",
+            &self.certificate_end,
+        );
         registry.register("malformed", "Frames that were malformed", self.malformed.clone());
         registry.register("alerts", "Alerts of the detectors", self.alerts.clone());
         registry.register("decisions", "Decisions of policy and of operators", self.decisions.clone());
@@ -303,6 +309,11 @@ impl Metrics {
             self.blocklist_failing.get_or_create(&label).set(health.is_failing.into());
             set(&self.blocklist_errors.get_or_create(&label), health.errors);
         }
+    }
+
+    /// Takes note of when the certificate ends, in seconds since the epoch.
+    pub(crate) fn see_certificate(&self, end: u64) {
+        self.certificate_end.set(end);
     }
 
     /// Takes note of the link.

@@ -29,6 +29,8 @@ pub struct Verified {
     pub checkpoints: u64,
     /// The last entry that a checkpoint of a known key vouches for; 0 where none does.
     pub vouched: u64,
+    /// The last entry that a checkpoint of another key vouches for; 0 where none does.
+    pub claimed: u64,
     /// The keys of the checkpoints that nobody named.
     pub strangers: BTreeSet<PublicKey>,
 }
@@ -53,6 +55,7 @@ impl Verify {
             head: Hash::START,
             checkpoints: 0,
             vouched: 0,
+            claimed: 0,
             strangers: BTreeSet::new(),
         };
         Self { known: known.into_iter().collect(), line: 0, last: None, verified }
@@ -151,6 +154,7 @@ impl Verify {
         if self.known.contains(&checkpoint.key) {
             self.verified.vouched = number;
         } else {
+            self.verified.claimed = number;
             self.verified.strangers.insert(checkpoint.key);
         }
         Ok(())

@@ -138,6 +138,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Has the server say nothing more, as one does whose machine is gone, or go on.
+    ///
+    /// # Errors
+    /// Where there is nothing to stop, or it cannot be.
+    pub fn freeze(&self, is_frozen: bool) -> io::Result<()> {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::id);
+        let server = server.ok_or_else(|| io::Error::other("the server does not run"))?;
+        // Those that answer are children of the one that takes connections.
+        let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
+        let all = std::iter::once(server.to_string()).chain(children.split_whitespace().map(str::to_owned));
+        let told =
+            Command::new("/bin/kill").arg(if is_frozen { "-STOP" } else { "-CONT" }).args(all).status()?;
+        if told.success() { Ok(()) } else { Err(io::Error::other("the server cannot be told")) }
+    }
+
     /// A new database that is empty; its URL.
     ///
     /// # Errors

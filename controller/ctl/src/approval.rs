@@ -129,9 +129,9 @@ fn one(approval: &Approval) -> String {
         ("about", about(approval).to_owned()),
         ("request", approval.request.clone()),
         ("why", approval.reason.clone()),
-        ("waits since", approval.rule.clone()),
+        ("waits because", approval.rule.clone()),
         ("asked by", format!("{} {} at {}", role_word(approval.role()), approval.asked_by, approval.address)),
-        ("who is", approval.owner.clone()),
+        ("owner", approval.owner.clone()),
         ("when", when(approval.ask_time)),
         ("until", when(approval.expire_time)),
     ];

@@ -4,6 +4,8 @@ mod access;
 mod acts;
 mod approval;
 mod audit;
+mod cases;
+mod outbox;
 mod person;
 mod rollout;
 mod standing;
@@ -16,7 +18,9 @@ pub use access::{EnrollTokenCommand, RoleArg, TokenCommand, Whose};
 pub use acts::{Repeat, Whom};
 pub use approval::{ApprovalsCommand, Decide};
 pub use audit::{AuditCommand, AuditKey};
+pub use cases::{CaseFilter, CasesCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use outbox::{OutboxCommand, OutboxFilter};
 pub use person::{PersonCommand, SessionsCommand};
 use reeve_policy::language::Policy;
 use reeve_policy::reader::parse_duration;
@@ -344,6 +348,29 @@ pub enum Command {
         #[command(flatten)]
         asked: ExemptArgs,
     },
+    /// Lists the cases that are not closed, shows one with its story, or works on it
+    ///
+    /// A case is all that happens with a tenant under one clause: a violation opens one, or goes to the one that is not closed.
+    #[command(args_conflicts_with_subcommands = true)]
+    Cases {
+        #[command(flatten)]
+        filter: CaseFilter,
+        /// What to do; by default they are listed.
+        #[command(subcommand)]
+        command: Option<CasesCommand>,
+    },
+    /// Lists how notices get to people, newest first, or sends one again
+    ///
+    /// A notice goes to each address of mail of its recipient, to each webhook and to the file, as far as controller.toml has them. What could not be
+    /// sent is tried for three days, and then kept as dead, as what had no address is.
+    #[command(args_conflicts_with_subcommands = true)]
+    Outbox {
+        #[command(flatten)]
+        filter: OutboxFilter,
+        /// What to do; by default they are listed.
+        #[command(subcommand)]
+        command: Option<OutboxCommand>,
+    },
     /// Lists the exemptions that operators granted, newest first, or takes one back
     ///
     /// What stands in tenants' own entries is listed by `reevectl tenants` and `reevectl standing`.
@@ -424,7 +451,7 @@ pub enum Command {
     },
     /// Keeps a violation with its evidence past the time after which what is over is forgotten
     ///
-    /// For a complaint or an inquiry. `reevectl violation` tells who holds it and why. It lasts until it is ended by --end.
+    /// For a complaint or an inquiry. `reevectl violations show` tells who holds it and why. It lasts until it is ended by --end.
     HoldEvidence {
         /// The violation, as `reevectl violations` lists it.
         #[arg(value_name = "VIOLATION")]

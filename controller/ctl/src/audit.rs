@@ -40,6 +40,22 @@ pub enum AuditError {
         /// Whose were found.
         found: String,
     },
+    /// What comes behind is vouched for by somebody else.
+    #[error(
+        "{path}: a named key vouches for all up to entry {vouched}, and {found} for what comes behind, up to {claimed}: if that is \
+         another controller's, name it too (`reevectl audit key`, asked there)",
+        path = path.display()
+    )]
+    Stranger {
+        /// Which file.
+        path: PathBuf,
+        /// The last entry that a named key vouches for.
+        vouched: u64,
+        /// The last that another does.
+        claimed: u64,
+        /// Whose were found.
+        found: String,
+    },
 }
 
 impl Call {
@@ -156,6 +172,11 @@ pub fn verify(path: &Path, keys: &[AuditKey], is_json: bool) -> Result<String, C
         };
         return Err(AuditError::NotVouched { path: path.to_owned(), wanted, found }.into());
     }
+    if !known.is_empty() && verified.claimed > verified.vouched {
+        let found = verified.strangers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let Verified { vouched, claimed, .. } = verified;
+        return Err(AuditError::Stranger { path: path.to_owned(), vouched, claimed, found }.into());
+    }
     Ok(if is_json { told_json(&verified).to_string() } else { told(&verified, !known.is_empty()) })
 }
 
@@ -172,7 +193,7 @@ fn told_json(verified: &Verified) -> Value {
 }
 
 fn told(verified: &Verified, is_key_named: bool) -> String {
-    let Verified { entries, first, last, head, checkpoints, vouched, strangers } = verified;
+    let Verified { entries, first, last, head, checkpoints, vouched, strangers, .. } = verified;
     if *entries == 0 {
         return "there is no entry in it".to_owned();
     }

@@ -27,8 +27,8 @@ use crate::args::{
     RolloutCommand, StateArg, TenantsCommand, Traffic, UntilArg, ViolationsCommand, Why,
 };
 use crate::audit;
-use crate::case::Case;
 use crate::client::{CallError, CheckedRelay, Controller};
+use crate::dossier::Told;
 use crate::{doctor, json, person, policy, show, tenants};
 
 /// Does what the command line says.
@@ -174,6 +174,8 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
             call.forgive(request).await
         }
         Command::Exempt { asked } => call.exempt(asked).await,
+        Command::Outbox { filter, command } => call.outbox(filter, command).await,
+        Command::Cases { filter, command } => call.cases(filter, command).await,
         Command::Exemptions { tenant, all, command } => call.exemptions(tenant, all, command).await,
         Command::Pause { target, reason, lift, no_wait, repeat } => {
             let (name, target) = (target_name(&target), Some(target_of(target)));
@@ -414,7 +416,7 @@ impl Call {
     async fn explain(&self, id: String) -> Result<(), CallError> {
         let request = self.request(GetViolationRequest { id });
         let answer = self.controller.operator().get_violation(request).await?.into_inner();
-        let case = Case::read(&answer).ok_or(CallError::Answer("it holds no violation that can be read"))?;
+        let case = Told::read(&answer).ok_or(CallError::Answer("it holds no violation that can be read"))?;
         let explanation = Explanation::new(&case.violation, case.decisions());
         self.tell(|| json::own(Some(&explanation)), || show::explanation(&explanation))
     }
@@ -427,7 +429,7 @@ impl Call {
     ) -> Result<(), CallError> {
         let request = self.request(GetViolationRequest { id });
         let answer = self.controller.operator().get_violation(request).await?.into_inner();
-        let case = Case::read(&answer).ok_or(CallError::Answer("it holds no violation that can be read"))?;
+        let case = Told::read(&answer).ok_or(CallError::Answer("it holds no violation that can be read"))?;
         let told = match decision {
             None => case.chosen(),
             Some(number) => case.behind(number).ok_or(CallError::NoEvidence { number })?,

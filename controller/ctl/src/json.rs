@@ -13,7 +13,7 @@ use reeve_proto::{time, types};
 use serde_json::{Value, json};
 
 use crate::acts::Row;
-use crate::case::Case;
+use crate::dossier::Told;
 use crate::show::{self, node_order_word, state_word};
 
 /// A time in RFC 3339, or nothing.
@@ -43,7 +43,7 @@ fn own_violation(wire: &types::v1::Violation, name: Option<&str>) -> Value {
 }
 
 /// One alert that is kept.
-fn kept(case: &Case, one: &Evidence) -> Value {
+fn kept(case: &Told, one: &Evidence) -> Value {
     json!({
         "decision": one.decision,
         "at": one.alert.at,
@@ -56,7 +56,7 @@ fn kept(case: &Case, one: &Evidence) -> Value {
     })
 }
 
-pub fn evidence(case: &Case, told: &Evidence, file: Option<(usize, &Path)>) -> Value {
+pub fn evidence(case: &Told, told: &Evidence, file: Option<(usize, &Path)>) -> Value {
     let mut value = kept(case, told);
     value["violation"] = json!(case.violation.id);
     value["tenant"] = json!(case.violation.tenant);
@@ -209,7 +209,7 @@ pub fn violation(violation: &types::v1::Violation, answer: &GetViolationResponse
             "bytes": counters.bytes,
         })
     };
-    let case = Case::read(answer);
+    let case = Told::read(answer);
     let kept: Vec<Value> =
         case.iter().flat_map(|case| case.all().into_iter().map(|one| self::kept(case, &one))).collect();
     let decisions = answer.decisions.iter().map(|one| own(Decision::try_from(one.clone()).ok()));
@@ -224,6 +224,7 @@ pub fn violation(violation: &types::v1::Violation, answer: &GetViolationResponse
             "reason": hold.reason,
             "since": at(hold.since_time),
         })),
+        "case": none_if_empty(&answer.case_id),
     })
 }
 

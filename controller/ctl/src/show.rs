@@ -24,7 +24,7 @@ use reeve_proto::operator::v1::{
 use reeve_proto::status::v1::{GetStatusResponse, State};
 use reeve_proto::{time, types};
 
-use crate::case::Case;
+use crate::dossier::Told;
 pub use notices::{cause_word, ended_by, notices, paid};
 use relay::last_check;
 pub use relay::{relay, verified};
@@ -264,6 +264,12 @@ pub fn nodes(nodes: &ListNodesResponse) -> String {
             let _ = writeln!(text, "BRAKES SET: {}", plain(&line));
         }
     }
+    for node in nodes.nodes.iter().filter(|node| node.orders_pending > 0) {
+        let (name, count) = (&node.name, node.orders_pending);
+        let orders = if count == 1 { "1 order".to_owned() } else { format!("{count} orders") };
+        let why = if node.connected { "" } else { ": it is away" };
+        let _ = writeln!(text, "WAITING: {}", plain(&format!("{name} has not carried out {orders}{why}")));
+    }
     text + warning
 }
 
@@ -301,8 +307,9 @@ pub fn violation(wire: &types::v1::Violation, answer: &GetViolationResponse) -> 
         ("last seen", when_from(violation.last_seen, now)),
         ("closed", violation.closed.map(|at| when_from(at, now)).unwrap_or_default()),
         ("alerts", violation.alerts.to_string()),
+        ("case", answer.case_id.clone()),
     ]);
-    match Case::read(answer) {
+    match Told::read(answer) {
         Some(case) => numbers(&mut text, &case),
         None => text.push_str("\nIts evidence cannot be read.\n"),
     }
@@ -332,7 +339,7 @@ fn strike(violation: &Violation) -> String {
 }
 
 /// The line for a mail, where the packets went, and what else is kept.
-pub fn evidence(case: &Case, told: &Evidence, lists: bool, file: Option<(usize, &Path)>) -> String {
+pub fn evidence(case: &Told, told: &Evidence, lists: bool, file: Option<(usize, &Path)>) -> String {
     let mut text = format!("{}\n", plain(&case.complaint(told)));
     if let Some((packets, path)) = file {
         let _ = writeln!(text, "{packets} packet headers in {}", path.display());
@@ -360,7 +367,7 @@ pub fn explanation(explanation: &Explanation<'_>) -> String {
 }
 
 /// What the latest decision rests on, in full.
-fn numbers(text: &mut String, case: &Case) {
+fn numbers(text: &mut String, case: &Told) {
     let told = case.chosen();
     let alert = &told.alert;
     let suspected = if alert.is_suspicion { "only suspected, " } else { "" };

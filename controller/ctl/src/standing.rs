@@ -4,6 +4,7 @@ use reeve_policy::{Exemption, Name};
 use reeve_proto::operator::v1::{
     CreateExemptionRequest, ExemptionState, ForgiveStrikesRequest, GetStandingRequest, GetStandingResponse,
     GrantedExemption, ListExemptionsRequest, RevokeExemptionRequest, StandingHold, StrikesByRule,
+    WaitingOrder,
 };
 use reeve_proto::types;
 use serde_json::{Value, json};
@@ -185,6 +186,15 @@ fn standing_json(answer: &GetStandingResponse) -> Value {
         .exemptions
         .iter()
         .map(|one| json!({ "exemption": exemption_json(one.exemption.as_ref()), "state": key(one.state()) }));
+    let waiting = |one: &WaitingOrder| {
+        json!({
+            "order": one.order,
+            "node": one.node,
+            "kind": one.kind,
+            "order_time": at(one.order_time),
+            "decision": own(one.decision.clone().and_then(|one| reeve_policy::Decision::try_from(one).ok())),
+        })
+    };
     json!({
         "tenant": answer.tenant,
         "name": answer.name,
@@ -194,6 +204,7 @@ fn standing_json(answer: &GetStandingResponse) -> Value {
         "strikes": answer.strikes.iter().map(rule).collect::<Vec<_>>(),
         "known_offender": answer.known_offender,
         "exemptions": exemptions.collect::<Vec<_>>(),
+        "waiting_orders": answer.waiting_orders.iter().map(waiting).collect::<Vec<_>>(),
     })
 }
 
@@ -219,6 +230,14 @@ fn standing_text(answer: &GetStandingResponse) -> String {
         Some(vec![what, decision.clause, decision.reason, when(hold.since_time), until, hold.nodes.join(" ")])
     });
     part("held by", cells(["WHAT", "CLAUSE", "REASON", "SINCE", "UNTIL", "NODES"]), holds.collect());
+    let waiting = answer.waiting_orders.iter().map(|one| {
+        let decision =
+            one.decision.clone().and_then(|decision| reeve_policy::Decision::try_from(decision).ok());
+        let what = decision
+            .map_or_else(|| one.kind.clone(), |decision| format!("{} {}", decision.action, decision.scope));
+        vec![what, one.node.clone(), when(one.order_time), one.order.clone()]
+    });
+    part("ordered, and not carried out yet", cells(["WHAT", "NODE", "WHEN", "ORDER"]), waiting.collect());
     let strikes = answer.strikes.iter().map(|rule| {
         let last = rule.episodes.last();
         let nodes: std::collections::BTreeSet<&str> =
@@ -272,9 +291,16 @@ mod tests {
                 episodes: vec![episode("n2"), episode("n1")],
             }],
             exemptions: vec![exempt(wire("", "her contract")), exempt(wire("E1", "letter 7"))],
+            waiting_orders: vec![WaitingOrder {
+                order: "O1".into(),
+                node: "n3".into(),
+                kind: "release".into(),
+                ..Default::default()
+            }],
             ..clear
         };
         let expect = "tenant     alice\nreseller   shop\nstate      clear\nknown for  spam\n\
+            ordered, and not carried out yet\n  WHAT     NODE  WHEN  ORDER\n  release  n3    -     O1\n\
             strikes\n  RULE  STRIKES  LAST  NODES\n  scan  1        -     n1 n2\n\
             exempt\n  EXEMPTION  STATE     FROM WHAT\n\
             \x20 its entry  in force  p/scan, by her contract, until it is revoked\n\
@@ -284,5 +310,6 @@ mod tests {
         assert_eq!(value["strikes"][0]["episodes"][1]["node"], "n1");
         assert_eq!(value["exemptions"][1]["exemption"]["id"], "E1");
         assert_eq!(value["exemptions"][1]["state"], "in_force");
+        assert_eq!(value["waiting_orders"][0]["kind"], "release");
     }
 }

@@ -64,6 +64,19 @@ fn what_holds_is_told_and_what_does_not_is_named() {
     check(&verify(&[&log, "--key", &other]), 1, &["no checkpoint of", &other, &key]);
     check(&verify(&[&log, "--key", "abc"]), 2, &["neither 64 hexadecimal digits nor a file"]);
 
+    // Somebody else vouches for what comes behind.
+    let stranger = Signer::open(&path("other.key")).unwrap();
+    let last: Line = serde_json::from_str(lines.last().unwrap()).unwrap();
+    let Line::Entry(last) = last else { panic!("the last line is an entry") };
+    let at = Timestamp::from_secs(1_700_000_004);
+    let mut gone_on = lines.clone();
+    let claim = Checkpoint::sign(&stranger, 3, last.hash, at);
+    gone_on.push(serde_json::to_string(&Line::Checkpoint(claim)).unwrap());
+    write(&gone_on);
+    check(&verify(&[&log]), 0, &["and others"]);
+    check(&verify(&[&log, "--key", &key]), 1, &["up to entry 2", &other, "up to 3"]);
+    check(&verify(&[&log, "--key", &key, "--key", &other]), 0, &["up to entry 3"]);
+
     let mut changed = lines.clone();
     changed[1] = changed[1].replace("sends spam", "a mistake");
     write(&changed);

@@ -12,8 +12,6 @@
 //!
 //! Invariants: only the [`writer`] writes, and those of several controllers one after the other, so everything happens in one order; nothing is acknowledged, published
 //! or sent before it is on disk; what is told of a tenant's state is what agents read back from their kernels.
-//!
-//! Left out: cases.
 
 pub mod approval;
 pub mod audit;
@@ -24,11 +22,14 @@ pub mod directory;
 pub mod doctor;
 pub mod error;
 pub mod events;
+mod files;
 mod health;
 mod http;
 pub mod identity;
+mod links;
 mod listing;
 pub mod metrics;
+mod outbox;
 pub mod pki;
 pub mod refusal;
 mod retention;
@@ -37,4 +38,6 @@ mod services;
 pub mod settings;
 pub mod store;
 pub mod streams;
+mod tending;
+mod web;
 pub mod writer;

@@ -12,7 +12,7 @@ use reeve_controller::error::ControllerError;
 use reeve_controller::pki::{self, Wanted};
 use reeve_controller::server::{Controller, claim_folder};
 use reeve_controller::settings::{Database, Settings};
-use reeve_controller::store::{self, Store};
+use reeve_controller::store;
 use reeve_manual::findings;
 use reeve_policy::Name;
 use reeve_telemetry::logs::LogFormat;
@@ -52,7 +52,7 @@ enum Command {
     /// Without certificates in the folder it listens on a loopback address only, says so loudly, and takes everybody on
     /// this machine for an operator.
     Run(RunArgs),
-    /// Says whether the folder, the certificates and the database can be used
+    /// Says whether the folder, the settings, the certificates and the database can be used, and changes nothing
     Check(DirArgs),
     /// Looks over the folder, the certificates, the clock, the disk, the database and the nodes, with what to do where something is wrong
     ///
@@ -65,13 +65,16 @@ enum Command {
     Doctor(DoctorArgs),
     /// Writes a copy of the database to a new file, while the controller runs or not
     ///
-    /// The copy is the database at one moment. Certificates and ca.key are files beside it, which do not change: copy them once.
+    /// The copy is the database at one moment. What is beside it does not change, and is to be copied once: controller.toml, ca.crt,
+    /// ca.key, server.crt, server.key, audit.key (which signs the audit log) and secrets.key (without which nobody's second factor
+    /// is known); and ca.crt, server.crt and server.key again after another `init --host`.
     /// A database on a server is copied with pg_dump.
     Backup(FileArgs),
     /// Puts a copy in the place of the database, while the controller does not run
     ///
     /// What was there is kept beside it. What happened since the copy was made is not known to it: agents tell again what
-    /// they hold when they connect, and orders given since are to be given again.
+    /// they hold when they connect, and orders given since are to be given again. Whoever was revoked or removed since may call again, and
+    /// tokens that were revoked are good again: who that is, is printed, and is to be ended anew.
     Restore(FileArgs),
     /// Prints the completions of a shell
     Completion {
@@ -306,11 +309,29 @@ fn backup(args: &FileArgs) -> anyhow::Result<()> {
 fn restore(args: &FileArgs) -> anyhow::Result<()> {
     let dir = folder_of_file(args)?;
     let _only = claim_folder(dir)?;
-    let kept = runtime()?.block_on(store::backup::restore(dir, &args.file)).map_err(ControllerError::from)?;
+    let restored =
+        runtime()?.block_on(store::backup::restore(dir, &args.file)).map_err(ControllerError::from)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} is the database now", args.file.display())?;
-    if let Some(kept) = kept {
+    if let Some(kept) = restored.kept {
         writeln!(out, "{} is what it was before", kept.display())?;
+    }
+    match restored.readmitted.as_deref() {
+        Some([]) => {}
+        Some(readmitted) => {
+            writeln!(
+                out,
+                "WARNING: these may call again, since that was ended after the copy was made; end it again:"
+            )?;
+            for one in readmitted {
+                writeln!(out, "  {one}")?;
+            }
+        }
+        None => writeln!(
+            out,
+            "WARNING: what was before cannot be read. Whoever was revoked or removed after the copy was made may call again, \
+             as may tokens that were revoked: end it again, by the audit log's last export"
+        )?,
     }
     Ok(())
 }
@@ -339,13 +360,26 @@ fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
 
 fn check(args: &DirArgs) -> anyhow::Result<()> {
     let config = Config::load(&args.dir, DEFAULT_LISTEN.parse()?)?;
-    runtime()?.block_on(async {
-        let (store, writing) = Store::open(&config.settings.database, &args.dir).await?;
-        store.check().await?;
-        store.close().await;
-        writing.close().await;
-        Ok::<(), ControllerError>(())
-    })?;
+    let is_there =
+        !matches!(config.settings.database, Database::File) || args.dir.join(store::FILE_NAME).exists();
+    let database = if is_there {
+        let seen = runtime()?.block_on(store::examine(&config.settings.database, &args.dir));
+        let seen = seen.map_err(ControllerError::from)?;
+        seen.judge().map_err(ControllerError::from)?;
+        match seen.layout {
+            0 => format!("{}: empty; the controller lays it out when it starts first", seen.place),
+            layout if layout < seen.own_layout => {
+                let own = seen.own_layout;
+                format!(
+                    "{}: layout {layout}; the controller makes it {own} when it starts: make a copy first",
+                    seen.place
+                )
+            }
+            layout => format!("{}: layout {layout}", seen.place),
+        }
+    } else {
+        "none yet; the controller makes it when it starts first".to_owned()
+    };
     let certificates = match &config.credentials {
         Some(credentials) => {
             let path = args.dir.join(pki::SERVER);
@@ -357,7 +391,7 @@ fn check(args: &DirArgs) -> anyhow::Result<()> {
         None => "NONE: this machine only".to_owned(),
     };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}: good\ncertificates  {certificates}", args.dir.display())?;
+    writeln!(out, "{}: good\ncertificates  {certificates}\ndatabase      {database}", args.dir.display())?;
     for name in [pki::CA_KEY, pki::SERVER_KEY] {
         use std::os::unix::fs::PermissionsExt as _;
         let path = args.dir.join(name);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,9 +13,16 @@ use prometheus_client::registry::Registry;
 use reeve_policy::Timestamp;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::clock;
 use crate::directory::{Directory, State};
 use crate::events::{Events, What};
+use crate::store::Store;
 use crate::streams::Streams;
+
+/// How often it is looked up what waits.
+const LOOK: Duration = Duration::from_secs(15);
+/// A node that has been away for longer is most likely not to come back.
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
@@ -36,6 +44,13 @@ pub struct Metrics {
     connections: Unsigned,
     connections_pending: Unsigned,
     nodes: Unsigned,
+    nodes_away: Unsigned,
+    orders_waiting: Unsigned,
+    orders_waiting_since: Unsigned,
+    approvals_waiting: Unsigned,
+    deliveries_pending: Unsigned,
+    deliveries_pending_since: Unsigned,
+    deliveries_dead: Unsigned,
     nodes_paused: Unsigned,
     fleet_paused: Unsigned,
     tenants: Unsigned,
@@ -61,6 +76,25 @@ impl Metrics {
         let help = "Connections that have not shown who they are";
         registry.register("connections_pending", help, self.connections_pending.clone());
         registry.register("nodes_connected", "Nodes that are connected", self.nodes.clone());
+        let help = "Nodes that were connected within a week, and now are to no controller";
+        registry.register("nodes_away", help, self.nodes_away.clone());
+        let help = "Orders that their node has not carried out yet";
+        registry.register("orders_waiting", help, self.orders_waiting.clone());
+        let help =
+            "When the first of the orders that wait was given, in seconds since 1970; 0 where none waits";
+        registry.register("orders_waiting_since_timestamp_seconds", help, self.orders_waiting_since.clone());
+        let help = "Acts that wait for a second person";
+        registry.register("approvals_waiting", help, self.approvals_waiting.clone());
+        let help = "Notices that are still to be sent, by mail, webhook or file";
+        registry.register("deliveries_pending", help, self.deliveries_pending.clone());
+        let help = "Since when the first of them is to be sent, in seconds since 1970; 0 where there is none";
+        registry.register(
+            "deliveries_pending_since_timestamp_seconds",
+            help,
+            self.deliveries_pending_since.clone(),
+        );
+        let help = "Notices that could not be sent, or had nowhere to go, and are not tried any more";
+        registry.register("deliveries_dead", help, self.deliveries_dead.clone());
         let help = "Nodes that told last that a person has ended what policy does by itself";
         registry.register("nodes_paused", help, self.nodes_paused.clone());
         let help = "1 while an operator has paused the whole fleet";
@@ -117,6 +151,34 @@ impl Metrics {
     pub(crate) fn see_connections(&self, (all, pending): (usize, usize)) {
         self.connections.set(all as u64);
         self.connections_pending.set(pending as u64);
+    }
+
+    /// Looks up what waits, now and then, for as long as it is polled.
+    pub(crate) async fn look(self, store: Store, streams: Streams) {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = clock::now();
+            match store.waiting(now, now.minus(WEEK)).await {
+                Ok(waiting) => {
+                    let away = waiting.nodes.iter().filter(|node| !streams.is_connected(node)).count();
+                    self.nodes_away.set(away as u64);
+                    self.orders_waiting.set(waiting.orders);
+                    let since = waiting.first.map_or(0, |first| first.as_nanos() / 1_000_000_000);
+                    self.orders_waiting_since.set(since);
+                    self.approvals_waiting.set(waiting.approvals);
+                }
+                // That the database is away is told by itself.
+                Err(error) => tracing::debug!(%error, "what waits cannot be looked up"),
+            }
+            if let Ok(backlog) = store.backlog().await {
+                self.deliveries_pending.set(backlog.pending);
+                let since = backlog.oldest.map_or(0, |oldest| oldest.as_nanos() / 1_000_000_000);
+                self.deliveries_pending_since.set(since);
+                self.deliveries_dead.set(backlog.dead);
+            }
+        }
     }
 
     /// Counts events for as long as it is polled.

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::auth::Role;
-use crate::{clock, identity};
+use crate::{clock, files, identity};
 
 /// How long the authority holds.
 const CA_LIFE: Duration = Duration::from_secs(3_650 * DAY_SECS);
@@ -346,7 +346,11 @@ fn hosts(path: &Path, names: &[String]) -> Result<Vec<SanType>, PkiError> {
 }
 
 fn make_dir(dir: &Path) -> Result<(), PkiError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    // The folder itself is made with those above it; what is in it is its owner's.
+    let made = match dir.parent() {
+        Some(above) if above.is_dir() => files::make_folder(dir),
+        _ => fs::DirBuilder::new().recursive(true).mode(0o700).create(dir),
+    };
     made.map_err(|source| PkiError::File { path: dir.to_owned(), source })
 }
 
@@ -366,8 +370,7 @@ fn remove(path: &Path) -> Result<(), PkiError> {
 /// Writes a new file that only its owner may read. One that is there is an error, never overwritten.
 fn write(path: &Path, text: &str, made: &mut Vec<PathBuf>) -> Result<(), PkiError> {
     let failed = |source| PkiError::File { path: path.to_owned(), source };
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.map_err(failed)?;
+    let mut file = files::make(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     made.push(path.to_owned());
     Ok(())

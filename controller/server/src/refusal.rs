@@ -69,6 +69,8 @@ reasons! {
     NodeNotFound, "NODE_NOT_FOUND", NotFound, "there is no such node";
     ViolationNotFound, "VIOLATION_NOT_FOUND", NotFound, "there is no such violation";
     ExemptionNotFound, "EXEMPTION_NOT_FOUND", NotFound, "there is no such exemption that operators granted";
+    DeliveryNotFound, "DELIVERY_NOT_FOUND", NotFound, "there is no such delivery";
+    CaseNotFound, "CASE_NOT_FOUND", NotFound, "there is no such case";
     SubjectNotFound, "SUBJECT_NOT_FOUND", NotFound, "nobody has this address or interface";
     ResourceNotFound, "RESOURCE_NOT_FOUND", NotFound, "there is no such thing";
     RequestKeyReused, "REQUEST_KEY_REUSED", AlreadyExists, "the key of the request stands for another request";
@@ -77,6 +79,9 @@ reasons! {
     TenantsHeld, "TENANTS_HELD", FailedPrecondition, "measures hold tenants that would be forgotten";
     PolicyInUse, "POLICY_IN_USE", FailedPrecondition, "nodes run the policy, are to run it, or would by a rollback";
     TooManyExemptions, "TOO_MANY_EXEMPTIONS", FailedPrecondition, "operators have granted the tenant as many exemptions as one may have";
+    DeliverySent, "DELIVERY_SENT", FailedPrecondition, "it was sent, and would be sent twice";
+    DeliveryNowhere, "DELIVERY_NOWHERE", FailedPrecondition, "there is no address to send it to";
+    CaseGoesOn, "CASE_GOES_ON", FailedPrecondition, "a violation of the case is open, or a measure stands";
     PreconditionFailed, "PRECONDITION_FAILED", FailedPrecondition, "the controller is not in a state to do it";
     LoginFailed, "LOGIN_FAILED", Unauthenticated, "the name, the password or the code is wrong, or the code was used before";
     CredentialsMissing, "CREDENTIALS_MISSING", Unauthenticated, "neither certificate nor token was shown";

@@ -20,16 +20,19 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::approval::ApprovalLayer;
 use crate::audit::{self, AuditLayer};
-use crate::auth::{Book, Gate, GateLayer, Vault, incoming};
+use crate::auth::{Book, Gate, GateLayer, SECRETS_KEY, Vault, incoming};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
+use crate::files;
 use crate::health::Health;
 use crate::http::Http;
 use crate::identity::Protection;
+use crate::links::{self, Links};
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::pki;
 use crate::refusal::ReasonLayer;
 use crate::retention;
@@ -38,6 +41,8 @@ use crate::services::status::Desk;
 use crate::services::{self, House};
 use crate::store::{Store, secrets};
 use crate::streams::Streams;
+use crate::tending;
+use crate::web::Web;
 use crate::writer::{Job, Task, Thread};
 
 /// A peer that answers no keep-alive for this long is gone.
@@ -63,6 +68,7 @@ pub struct Controller {
     address: SocketAddr,
     endpoint: Option<Endpoint>,
     http: Option<Http>,
+    links: Option<Web>,
 }
 
 impl Controller {
@@ -75,7 +81,14 @@ impl Controller {
         let failed = |source| ControllerError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, listener, address, endpoint: None, http: None })
+        let links = match &config.settings.links {
+            Some(settings) => Some(Web::bind(settings).await?),
+            None => None,
+        };
+        if let (Some(web), Some(settings)) = (&links, &config.settings.links) {
+            tracing::info!(address = %web.address(), url = settings.url, "who follows a link of a notice is answered");
+        }
+        Ok(Self { config, listener, address, endpoint: None, http: None, links })
     }
 
     /// Tells Prometheus its metrics at `listen`, too, and where that is: the port is the real one where 0 was asked for.
@@ -105,6 +118,12 @@ impl Controller {
         Ok((Self { http: Some(http), ..self }, address))
     }
 
+    /// Where whoever follows a link of a notice is answered.
+    #[must_use]
+    pub fn links_address(&self) -> Option<SocketAddr> {
+        self.links.as_ref().map(Web::address)
+    }
+
     /// Where it listens; the port is the real one where 0 was asked for.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -127,18 +146,35 @@ impl Controller {
         let pages = secrets::pages(writing.connection().await?).await?;
         let signer = Arc::new(Signer::open(&self.config.dir.join(audit::KEY))?);
         let vault = Arc::new(Vault::open(&self.config.dir)?);
+        if !secrets::is_own(writing.connection().await?, &vault.fingerprint()).await? {
+            let key = self.config.dir.join(SECRETS_KEY);
+            tracing::error!(
+                key = %key.display(),
+                "ANOTHER KEY has encrypted what is secret in this database: second factors are not known here, and what waits for a \
+                 second person is not taken. Copy secrets.key from a folder that has the right one, and restart (docs/database.md)"
+            );
+        }
         let (directory, events, streams) =
             (Arc::new(Directory::default()), Events::default(), Streams::default());
         let book = Book::default();
         let gate = Gate::new(protection, book.clone(), self.config.settings.access.allow.clone())
             .with_idle(self.config.settings.sessions.idle);
-        let (task, writer) =
-            Task::new(writing, Arc::clone(&directory), events.clone(), streams.clone(), book.clone()).await?;
+        let channels = self.config.settings.outbox.channels();
+        let (task, writer) = Task::new(
+            writing,
+            Arc::clone(&directory),
+            events.clone(),
+            streams.clone(),
+            book.clone(),
+            channels,
+        )
+        .await?;
         let (health, pulse) = (Health::new().await, task.pulse());
         let listening = tokio::spawn(task.listen());
         let writing = Thread::start(task).map_err(ControllerError::Thread)?;
         let leaving = writer.clone();
         let keeping = tokio::spawn(retention::keep(self.config.settings.retention, writer.clone()));
+        let tending = tokio::spawn(tending::keep(self.config.settings.cases.quiet, writer.clone()));
         let metrics = Metrics::default();
         if let Some(credentials) = &self.config.credentials {
             let path = self.config.dir.join(pki::SERVER);
@@ -147,6 +183,7 @@ impl Controller {
         let watching = self.endpoint.map(|endpoint| {
             let (directory, streams, metrics) = (Arc::clone(&directory), streams.clone(), metrics.clone());
             let counting = tokio::spawn(metrics.clone().count(events.clone()));
+            let looking = tokio::spawn(metrics.clone().look(store.clone(), streams.clone()));
             let registry = metrics.registry();
             let (connections, seen) = (book.connections().clone(), health.clone());
             let refresh = move || {
@@ -155,7 +192,7 @@ impl Controller {
                 metrics.see_health(seen.troubles().is_empty());
             };
             let health = health.clone();
-            [counting, tokio::spawn(endpoint.serve(registry, refresh, move || health.troubles()))]
+            [counting, looking, tokio::spawn(endpoint.serve(registry, refresh, move || health.troubles()))]
         });
         let sealing = tokio::spawn(audit::keep_sealed(writer.clone(), Arc::clone(&signer)));
         let recording = AuditLayer(writer.clone());
@@ -192,10 +229,20 @@ impl Controller {
             vault: Arc::clone(&vault),
             settings: self.config.settings.approval.clone().map(Arc::new),
         };
+        let base = self.config.settings.links.as_ref().map(|links| links.url.clone());
+        let links = base.map(|base| Links::new(Arc::clone(&vault), base));
+        let hands = (store.clone(), house.writer.clone(), house.events.clone());
+        let outbox = Outbox::new(&self.config.settings.outbox, links.clone(), hands)?;
         let desk = Desk::new(house.clone());
         let mut beside =
             vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone())), tokio::spawn(looking_after)];
         beside.push(tokio::spawn(services::person::keep_seen(house.clone())));
+        beside.extend(outbox.map(|outbox| tokio::spawn(outbox.run())));
+        if let (Some(web), Some(links)) = (self.links, links) {
+            let desk = links::Desk::new(house.clone(), links);
+            beside.push(tokio::spawn(web.serve(links::router(desk.clone()))));
+            beside.push(tokio::spawn(forget_followers(desk)));
+        }
         beside.extend(watching.into_iter().flatten());
         beside.extend(self.http.map(|http| tokio::spawn(http.serve(desk.clone(), gate.clone()))));
         let mut server = Server::builder()
@@ -243,6 +290,7 @@ impl Controller {
             .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
             .add_service(services::policy_server(&house))
             .add_service(services::standing_server(&house))
+            .add_service(services::case_server(&house))
             .add_service(StatusServiceServer::new(services::status::Service(desk)))
             .add_service(services::operator_server(&house))
             .serve_with_incoming_shutdown(incoming(self.listener, connections), async move {
@@ -264,6 +312,7 @@ impl Controller {
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         listening.abort();
         keeping.abort();
+        tending.abort();
         // The others need not wait until we are taken for gone.
         let _ = tokio::time::timeout(FAREWELL, leaving.ask(|reply| Job::Leave { reply })).await;
         store.close().await;
@@ -291,6 +340,15 @@ async fn forget_peers(desk: Desk) {
     }
 }
 
+/// Nor is whoever followed a link.
+async fn forget_followers(desk: links::Desk) {
+    let mut beat = tokio::time::interval(FORGET);
+    loop {
+        beat.tick().await;
+        desk.forget();
+    }
+}
+
 /// Two controllers on one file would each be deaf to the other's agents. Those that share a database on a server have a folder each.
 /// Takes a folder for this process alone, for as long as the file is open.
 ///
@@ -298,9 +356,15 @@ async fn forget_peers(desk: Desk) {
 /// Where another one has it.
 pub fn claim_folder(dir: &std::path::Path) -> Result<std::fs::File, ControllerError> {
     use std::os::unix::fs::OpenOptionsExt as _;
+    const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let path = dir.join("lock");
     let failed = |source| ControllerError::File { path: path.clone(), source };
-    let lock = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = match files::make(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::OpenOptions::new().write(true).custom_flags(NO_LINK).open(&path)
+        }
+        made => made,
+    };
     let lock = lock.map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

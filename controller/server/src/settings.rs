@@ -1,7 +1,10 @@
 //! What is set in `controller.toml`, which nobody needs who runs one controller on one file.
 
 mod approval;
+mod cases;
+mod outbox;
 mod sessions;
+mod web;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,8 +17,14 @@ use serde::Deserialize;
 
 pub use approval::Approval;
 use approval::ApprovalText;
+pub use cases::Cases;
+use cases::CasesText;
+use outbox::{FileText, MailText, WebhookText};
+pub use outbox::{Mail, Outbox, Tls, Webhook};
 pub use sessions::Sessions;
 use sessions::SessionsText;
+pub use web::Web;
+use web::WebText;
 
 use crate::auth::{AllowLists, Role};
 use crate::error::ControllerError;
@@ -50,6 +59,12 @@ pub struct Settings {
     pub approval: Option<Approval>,
     /// How long people are logged in.
     pub sessions: Sessions,
+    /// When cases end by themselves.
+    pub cases: Cases,
+    /// By which ways notices leave.
+    pub outbox: Outbox,
+    /// The port for whoever follows a link; there are no links without it.
+    pub links: Option<Web>,
 }
 
 /// Who gets in.
@@ -119,6 +134,12 @@ struct Text {
     access: Option<AccessText>,
     approval: Option<ApprovalText>,
     sessions: Option<SessionsText>,
+    cases: Option<CasesText>,
+    mail: Option<MailText>,
+    #[serde(default)]
+    webhook: Vec<WebhookText>,
+    notice_file: Option<FileText>,
+    links: Option<WebText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -202,7 +223,10 @@ impl Settings {
         let access = read.access.map(access).transpose().map_err(wrong)?.unwrap_or_default();
         let approval = read.approval.map(Approval::try_from).transpose().map_err(wrong)?;
         let sessions = read.sessions.map(Sessions::try_from).transpose().map_err(wrong)?.unwrap_or_default();
-        Ok(Self { database, retention, access, approval, sessions })
+        let cases = read.cases.map(Cases::try_from).transpose().map_err(wrong)?.unwrap_or_default();
+        let outbox = Outbox::read(read.mail, read.webhook, read.notice_file).map_err(wrong)?;
+        let links = read.links.map(|links| Web::read("links", links)).transpose().map_err(wrong)?;
+        Ok(Self { database, retention, access, approval, sessions, cases, outbox, links })
     }
 }
 
@@ -248,7 +272,7 @@ fn server(read: DatabaseText) -> Result<Server, String> {
         Some(socket) => format!("PostgreSQL at {}, database {database}", socket.display()),
         None => format!("PostgreSQL at {}:{}, database {database}", options.get_host(), options.get_port()),
     };
-    let secret = password(read.password_file)?;
+    let secret = secret("database.password_file", CREDENTIAL, read.password_file)?;
     let mut url = String::from("postgres://");
     match secret {
         Some(_) if user.is_empty() => {
@@ -272,14 +296,14 @@ fn server(read: DatabaseText) -> Result<Server, String> {
     Ok(Server { url, place, listens: read.listen })
 }
 
-/// The password: of the file that is named, else of the credential that systemd hands over, else none.
-fn password(named: Option<PathBuf>) -> Result<Option<String>, String> {
-    let credential = || {
+/// A secret: of the file that is named, else of the credential that systemd hands over, else none.
+fn secret(key: &str, credential: &str, named: Option<PathBuf>) -> Result<Option<String>, String> {
+    let handed_over = || {
         let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
-        Some(Path::new(&folder).join(CREDENTIAL)).filter(|path| path.exists())
+        Some(Path::new(&folder).join(credential)).filter(|path| path.exists())
     };
-    let Some(path) = named.or_else(credential) else { return Ok(None) };
-    let wrong = |reason: String| format!("database.password_file: {}: {reason}", path.display());
+    let Some(path) = named.or_else(handed_over) else { return Ok(None) };
+    let wrong = |reason: String| format!("{key}: {}: {reason}", path.display());
     let read = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
     let secret = read.strip_suffix('\n').unwrap_or(&read);
     if secret.is_empty() || secret.len() > MAX_PASSWORD || secret.contains('\n') {

@@ -17,6 +17,7 @@ mod thread;
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use reeve_audit::Signer;
 use reeve_policy::{Decision, NodeId, OrderId, OrderResult, Report, Tenant, TenantId};
@@ -29,11 +30,12 @@ use crate::audit::{Also, Draft};
 use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::Kept;
 use crate::store::write::{
-    Asked, BatchTaken, DeleteAsked, DeleteTaken, ForgiveAsked, GrantAsked, GrantTaken, Greeting, HoldAsked,
-    ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken, PaidFor, ReleaseAsked, Released,
-    Requested, RevokeAsked, RolloutAsked, RolloutTaken, Upload, UploadTaken, VerifyAsked,
+    Asked, Attempted, BatchTaken, CaseAsked, CaseTaken, DeleteAsked, DeleteTaken, ForgiveAsked, GrantAsked,
+    GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
+    PaidFor, Place, ReleaseAsked, Released, Requested, ResendAsked, ResendTaken, RevokeAsked, RolloutAsked,
+    RolloutTaken, Upload, UploadTaken, VerifyAsked,
 };
-use crate::store::{GrantRow, StoreError};
+use crate::store::{Channels, GrantRow, Outgoing, StoreError};
 
 pub(crate) use pulse::Pulse;
 pub(crate) use task::Task;
@@ -239,6 +241,39 @@ pub(crate) enum Job {
         asked: Box<HoldAsked>,
         reply: Reply<Option<bool>>,
     },
+    /// Something is done about a case.
+    Case {
+        requested: Requested,
+        asked: Box<CaseAsked>,
+        reply: Reply<CaseTaken>,
+    },
+    /// Cases are open again whose deadline is over; how many.
+    EndWaiting {
+        reply: Reply<u64>,
+    },
+    /// Cases are closed of which nothing goes on; how many, and behind which the next are.
+    CloseQuiet {
+        quiet: Duration,
+        behind: Place,
+        reply: Reply<(u64, Option<Place>)>,
+    },
+    /// What is to be sent now is taken, for whoever sends.
+    ClaimDeliveries {
+        channels: Arc<Channels>,
+        most: usize,
+        reply: Reply<Vec<Outgoing>>,
+    },
+    /// What came of it.
+    Attempted {
+        all: Vec<Attempted>,
+        reply: Reply<()>,
+    },
+    /// Something is sent again.
+    Resend {
+        requested: Requested,
+        asked: ResendAsked,
+        reply: Reply<ResendTaken>,
+    },
     /// Some of what is older is forgotten; whether there is more.
     Retain {
         limits: Limits,
@@ -326,6 +361,10 @@ impl Job {
                 | Self::Bury { .. }
                 | Self::Leave { .. }
                 | Self::Retain { .. }
+                | Self::EndWaiting { .. }
+                | Self::CloseQuiet { .. }
+                | Self::ClaimDeliveries { .. }
+                | Self::Attempted { .. }
                 | Self::Forget
         )
     }
@@ -362,19 +401,12 @@ impl Job {
 
     /// Whether it can wait for a database that is away: nobody waits for an answer, or it is an agent that goes on meanwhile.
     const fn is_patient(&self) -> bool {
-        matches!(self, Self::Report(_)) || self.is_told_once()
+        matches!(self, Self::Report(_) | Self::Saw { .. }) || self.is_told_once()
     }
 
     /// Whether nobody tells it again if it is not done.
     const fn is_told_once(&self) -> bool {
-        matches!(
-            self,
-            Self::OrderResult { .. }
-                | Self::Saw { .. }
-                | Self::Up { .. }
-                | Self::Down { .. }
-                | Self::Bury { .. }
-        )
+        matches!(self, Self::OrderResult { .. } | Self::Up { .. } | Self::Down { .. } | Self::Bury { .. })
     }
 
     /// What could not be stored is not acknowledged, and nothing after it by the same stream.
@@ -430,6 +462,12 @@ impl Job {
             }
             Self::Leave { reply } => reply.send(result),
             Self::Hold { reply, .. } => reply.send(result),
+            Self::Case { reply, .. } => reply.send(result),
+            Self::EndWaiting { reply } => reply.send(result),
+            Self::CloseQuiet { reply, .. } => reply.send(result),
+            Self::ClaimDeliveries { reply, .. } => reply.send(result),
+            Self::Attempted { reply, .. } => reply.send(result),
+            Self::Resend { reply, .. } => reply.send(result),
             Self::Retain { reply, .. } => reply.send(result),
             Self::Upload { reply, .. } => reply.send(result),
             Self::DeletePolicy { reply, .. } => reply.send(result),

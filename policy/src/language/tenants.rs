@@ -10,6 +10,7 @@ use super::rules_read::{MODES, NAME, classes};
 use super::tenants_local;
 use crate::exemption::{ClausePattern, Exemption};
 use crate::local::FIRST_USER;
+use crate::mailbox::Mailbox;
 use crate::reader::{Cell, ConfigErrors, Document, Schema, Section, Trace};
 use crate::tenant::{Domain, InterfaceSelector, Name, Profile, Tenant, TenantId};
 use crate::time::Timestamp;
@@ -57,7 +58,7 @@ impl TenantsFormat {
 }
 
 /// What a line of CSV may hold of a tenant.
-const COLUMNS: [(&str, Cell); 18] = [
+const COLUMNS: [(&str, Cell); 19] = [
     ("id", Cell::Text),
     ("name", Cell::Text),
     ("parent", Cell::Text),
@@ -76,6 +77,7 @@ const COLUMNS: [(&str, Cell); 18] = [
     ("known_offender", Cell::List),
     ("quota_bytes", Cell::Number),
     ("language", Cell::Text),
+    ("contacts", Cell::List),
 ];
 
 /// The tenants of a file that is written in one way or another. All keys mean the same in each.
@@ -153,6 +155,7 @@ fn tenant(section: &Section<'_, '_>, first_user: u32) -> Option<Tenant> {
     let known_offender = classes(section, "known_offender");
     let quota_bytes = section.integer("quota_bytes", 0..=u64::MAX);
     let language = section.parsed("language", "a language tag such as en, nl or da");
+    let contacts = contacts(section);
     let exemptions = exemptions(section);
     let (interfaces, macs) = (interfaces.unwrap_or_default(), macs.unwrap_or_default());
     let has_link = !(addresses.is_empty() && interfaces.is_empty() && macs.is_empty());
@@ -179,8 +182,19 @@ fn tenant(section: &Section<'_, '_>, first_user: u32) -> Option<Tenant> {
         known_offender,
         quota_bytes,
         language,
+        contacts,
         exemptions,
     })
+}
+
+/// Where it is written to.
+fn contacts(section: &Section<'_, '_>) -> Vec<Mailbox> {
+    let contacts: Vec<Mailbox> =
+        section.parsed_list("contacts", "addresses of mail like abuse@example.net").unwrap_or_default();
+    if contacts.len() > Tenant::MAX_CONTACTS {
+        section.reject("contacts", "at most 8 addresses of mail");
+    }
+    contacts
 }
 
 /// What it may do though a clause forbids it: `[[tenant.exemption]]` tables.
@@ -408,6 +422,16 @@ mod tests {
         check("[[tenant]]\nid = \"a\"\nparent = \"r\"\nname = \"A B.V.\"\naddresses = []", &[]);
         check(&format!("{A}profile = \"mail\"\nmail_domains = [\"a.example\"]\nrelay_domains = []"), &[]);
         check(&format!("{A}quota_bytes = 20_000_000_000_000"), &[]);
+        check(&format!("{A}contacts = [\"a@example.net\"]"), &[]);
+        check(
+            &format!("{A}contacts = [\"a\"]"),
+            &["4:13: `tenant[1].contacts[1]`: found \"a\"; allowed: addresses of mail"],
+        );
+        let many = ["\"a@example.net\""; 9].join(", ");
+        check(
+            &format!("{A}contacts = [{many}]"),
+            &["4:12: `tenant[1].contacts`: found a list; allowed: at most 8"],
+        );
         check(&format!("{A}quota_bytes = -1"), &["4:15: `tenant[1].quota_bytes`: found -1"]);
         check(
             &format!("{A}profile = \"post\""),

@@ -37,6 +37,7 @@ pub fn tenant_differences(before: &Tenant, after: &Tenant) -> Vec<TenantDifferen
         known_offender,
         quota_bytes,
         language,
+        contacts,
         exemptions,
     } = before;
     let one = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -59,6 +60,7 @@ pub fn tenant_differences(before: &Tenant, after: &Tenant) -> Vec<TenantDifferen
         list("known_offender", &known.0, &known.1),
         only("quota_bytes", told(quota_bytes), told(&after.quota_bytes)),
         only("language", told(language), told(&after.language)),
+        list("contacts", contacts, &after.contacts),
         list_of("exemption", exemptions, &after.exemptions, whole),
     ];
     all.into_iter().flatten().collect()

@@ -208,6 +208,129 @@ impl Postfix {
     }
 }
 
+/// A letter in a mailbox, as an independent reader of mail sees it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Letter {
+    /// Whose it is.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+    /// Its subject.
+    pub subject: String,
+    /// The message that it belongs to.
+    pub references: String,
+    /// All fields of its head.
+    pub headers: std::collections::BTreeMap<String, String>,
+    /// Its text.
+    pub text: String,
+    /// The same in HTML.
+    pub html: String,
+}
+
+/// Reads letters of a folder, oldest first, and writes them as JSON.
+const READ_LETTERS: &str = "\
+import email, email.policy, json, pathlib, sys
+found = []
+for path in sorted(pathlib.Path(sys.argv[1]).glob('*'), key=lambda path: path.stat().st_mtime_ns):
+    letter = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    body = lambda kind: letter.get_body((kind,)).get_content() if letter.get_body((kind,)) else ''
+    found.append({'from': letter['From'], 'to': letter['To'], 'subject': letter['Subject'],
+        'references': letter['References'] or '', 'headers': {name: str(value) for name, value in letter.items()},
+        'text': body('plain'), 'html': body('html')})
+print(json.dumps(found))
+";
+
+/// A mail server that keeps what it takes for a tenant's domain, over TLS alone.
+#[derive(Debug)]
+pub struct Mailboxes {
+    _master: Process,
+    letters: PathBuf,
+    certificate: String,
+}
+
+impl Mailboxes {
+    /// The port that it takes letters at: submission.
+    const PORT: u16 = 2587;
+
+    /// Starts one on the loopback of `host` and waits until it greets.
+    ///
+    /// # Errors
+    /// When it does not come up, with what it logged.
+    pub fn start(lab: &Lab, host: &Namespace) -> anyhow::Result<Self> {
+        fs::set_permissions(lab.dir(), Permissions::from_mode(0o711))?;
+        let dir = lab.dir().join("mailboxes");
+        let made = |name: &str| -> anyhow::Result<PathBuf> {
+            let path = dir.join(name);
+            fs::create_dir_all(&path)?;
+            Ok(path)
+        };
+        let (etc, queue, data, base) = (made("etc")?, made("queue")?, made("data")?, made("letters")?);
+        chown(&data, Some(user("postfix")?), None)?;
+        let nobody = user("nobody")?;
+        chown(&base, Some(nobody), Some(nobody))?;
+        let master = MASTER.replacen("smtp       inet", &format!("127.0.0.1:{} inet", Self::PORT), 1);
+        fs::write(etc.join("master.cf"), format!("{master}virtual    unix  - n n - - virtual\n"))?;
+        let (certificate, key) = super::programs::certificate(&etc)?;
+        let main = format!(
+            "compatibility_level = 3.6\nqueue_directory = {}\ndata_directory = {}\nmydomain = desk.example\n{}\
+             virtual_mailbox_base = {}\nvirtual_mailbox_maps = static:box/\nvirtual_minimum_uid = 100\n\
+             virtual_uid_maps = static:{nobody}\nvirtual_gid_maps = static:{nobody}\n\
+             smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = {certificate}\nsmtpd_tls_key_file = {key}\n{CLOSED}",
+            queue.display(),
+            data.display(),
+            MAIN.replace(
+                "virtual_mailbox_domains = $mydomain",
+                &format!("virtual_mailbox_domains = {OWN_DOMAIN}")
+            )
+            .replace("virtual_transport = discard:", "virtual_transport = virtual")
+            .replace("inet_interfaces = all", "inet_interfaces = loopback-only"),
+            base.display(),
+        );
+        fs::write(etc.join("main.cf"), main)?;
+        let config = etc.display().to_string();
+        let mut master = host.spawn(&["postfix", "-c", &config, "start-fg"])?;
+        wait_until("the mailboxes' server to greet", READY, || {
+            ensure!(master.is_running()?, "{}", master.last_lines(20));
+            host.enter(|| Ok(TcpStream::connect(("127.0.0.1", Self::PORT)).is_ok()))
+        })
+        .with_context(|| master.last_lines(20))?;
+        Ok(Self { _master: master, letters: base.join("box/new"), certificate })
+    }
+
+    /// Where it takes letters.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        Self::PORT
+    }
+
+    /// The file of what vouches for it.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// What was taken, oldest first.
+    ///
+    /// # Errors
+    /// When a letter cannot be read.
+    pub fn letters(&self) -> anyhow::Result<Vec<Letter>> {
+        let read =
+            std::process::Command::new("python3").args(["-c", READ_LETTERS]).arg(&self.letters).output()?;
+        ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+        Ok(serde_json::from_slice(&read.stdout)?)
+    }
+
+    /// Waits until there are so many.
+    ///
+    /// # Errors
+    /// When there are not in time.
+    pub fn wait_for(&self, count: usize, patience: Duration) -> anyhow::Result<Vec<Letter>> {
+        wait_until("letters to be taken", patience, || Ok(self.letters()?.len() >= count))
+            .with_context(|| self._master.last_lines(20))?;
+        self.letters()
+    }
+}
+
 /// For whom it relays, by its settings: for everybody, or for the host alone.
 const OPEN: &str = "mynetworks = 0.0.0.0/0\n";
 const CLOSED: &str = "mynetworks = 127.0.0.0/8\n";

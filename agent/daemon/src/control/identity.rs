@@ -71,6 +71,11 @@ impl Validity {
     }
 }
 
+/// When the certificate of the settings ends, in seconds since the epoch; `None` where there is none.
+pub fn end(settings: &ControllerSettings) -> Option<u64> {
+    Validity::of(settings).map(|validity| validity.to)
+}
+
 /// How long to wait before the certificate of the settings is renewed; `None` where there is none to renew.
 pub fn renewal(settings: &ControllerSettings, has_failed: bool) -> Option<Duration> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

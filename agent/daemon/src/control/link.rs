@@ -269,6 +269,7 @@ impl Controller {
             Ok(endpoint) => self.endpoint = endpoint,
             Err(error) => tracing::warn!(%error, "the credentials cannot be read anew"),
         }
+        self.metrics.see_certificate(identity::end(&self.settings).unwrap_or(0));
         // The endpoint's own patience ends with the TCP connection; a handshake may hang too.
         let connecting = tokio::time::timeout(WELCOME_PATIENCE, self.endpoint.connect());
         let connected = connecting.await.map_err(|_| Broken::Connect("no handshake in time".to_owned()))?;

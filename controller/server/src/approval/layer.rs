@@ -172,7 +172,7 @@ impl ApprovalLayer {
 /// What whoever asked is told: nothing was done, so it is an error to a program that knows of no approvals.
 fn waits(rule: &str, id: &str, expires: &str) -> Status {
     let text = format!(
-        "not done yet: {rule}, which takes a second person; it waits as {id} until {expires} (reevectl approve {id})"
+        "not done yet: {rule}, which takes a second person; it waits as {id} until {expires}, for somebody else: reevectl approve {id}"
     );
     let about = [("approval", id.to_owned()), ("expires", expires.to_owned())];
     let mut status = Reason::ApprovalNeeded.about(text, about);

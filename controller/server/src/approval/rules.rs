@@ -65,6 +65,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.OperatorService/Lift", Rule::Never),
     ("/reeve.operator.v1.OperatorService/ReleaseBrakes", Rule::Brakes),
     ("/reeve.operator.v1.OperatorService/HoldEvidence", Rule::Never),
+    ("/reeve.operator.v1.OperatorService/ResendDelivery", Rule::Never),
     ("/reeve.operator.v1.OperatorService/BatchSuspend", Rule::SuspendsAll),
     ("/reeve.operator.v1.OperatorService/BatchRelease", Rule::Never),
     // Whatever a token may do, it does as the person who made it.
@@ -86,6 +87,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", Rule::Never),
     // What is deleted no node runs, nor would by any act but an upload of the same.
     ("/reeve.operator.v1.PolicyService/DeletePolicy", Rule::Never),
+    ("/reeve.operator.v1.CaseService/AddCaseNote", Rule::Never),
+    ("/reeve.operator.v1.CaseService/MoveCase", Rule::Never),
+    ("/reeve.operator.v1.CaseService/HoldCase", Rule::Never),
     // It holds nobody, and what it permits is taken back as easily.
     ("/reeve.operator.v1.StandingService/CreateExemption", Rule::Never),
     ("/reeve.operator.v1.StandingService/RevokeExemption", Rule::Never),

@@ -69,6 +69,8 @@ pub(crate) fn read(path: &str, message: &[u8]) -> Said {
     let is_approval = service.ends_with(".ApprovalService");
     let noun = method.rfind(|letter: char| letter.is_ascii_uppercase()).map_or("", |at| &method[at..]);
     let noun = if is_approval { "approval" } else { noun };
+    // What is noted is of a case, and is found there.
+    let noun = if noun == "Note" { "case" } else { noun };
     let subject = SUBJECTS.iter().find_map(|name| {
         let kind = if matches!(*name, "name" | "id") { noun.to_lowercase() } else { (*name).to_owned() };
         text(name).map(|value| format!("{kind}/{}", bounded(value, SUBJECT_MAX)))
@@ -135,6 +137,8 @@ fn hide(message: &mut DynamicMessage, within: &str, left_out: &mut BTreeMap<Stri
         }
         match message.get_field_mut(&field) {
             Value::Message(inner) => hide(inner, &format!("{within}{}.", field.name()), left_out),
+            // What people write about others stands where it is forgotten in its time.
+            Value::String(text) if field.name() == "text" => *text = bounded(std::mem::take(text), 0),
             Value::String(text) => *text = bounded(std::mem::take(text), TEXT_MAX),
             Value::List(all) => {
                 let path = format!("{within}{}", field.name());

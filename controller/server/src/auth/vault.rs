@@ -6,15 +6,15 @@
 //! have the same one in their folders.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{self, HKDF_SHA256, KeyType, Salt};
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::files;
 
 /// The key's name in the controller's folder.
 pub const FILE_NAME: &str = "secrets.key";
@@ -90,6 +90,20 @@ impl Vault {
         })
     }
 
+    /// By what the key is known, and which does not tell it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Vec<u8> {
+        self.seal("fingerprint", &[])
+    }
+
+    /// The key in a folder, where there is one.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or the file holds none.
+    pub fn look(dir: &Path) -> Result<Option<Self>, VaultError> {
+        if dir.join(FILE_NAME).exists() { Self::open(dir).map(Some) } else { Ok(None) }
+    }
+
     /// A seal over texts and bytes, each behind its length, for a purpose.
     #[must_use]
     pub fn seal(&self, purpose: &str, parts: &[&[u8]]) -> Vec<u8> {
@@ -154,7 +168,7 @@ fn derived(drawn: &hkdf::Prk, purpose: &[u8]) -> Result<[u8; KEY_BYTES], VaultEr
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension(format!("key.{}", std::process::id()));
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let mut file = files::make(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::hard_link(&beside, path)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reeve_manual::findings::Finding;
 use reeve_policy::Timestamp;
 
+use crate::auth::VaultError;
 use crate::error::ControllerError;
 use crate::settings::{Database, Settings};
 use crate::store::{Content, Examined, NodeRow, StoreError};
@@ -152,6 +153,23 @@ pub(super) fn running(claimed: &Result<bool, ControllerError>) -> Finding {
             let found = format!("whether one runs cannot be told: {error}");
             Finding::warning(POINT, found, "run this as the controller's user or root")
         }
+    }
+}
+
+/// The key for secrets, beside what the database says that they were encrypted with.
+pub(super) fn secrets(path: &Path, own: &Result<Option<Vec<u8>>, VaultError>, known: &[u8]) -> Finding {
+    const POINT: &str = "secrets";
+    let advice = "copy it from another controller's folder, or from where copies are kept, and restart: without it second factors are not \
+                  known, and what waits for a second person is not taken";
+    match own {
+        Ok(Some(own)) if own == known => Finding::ok(POINT, format!("{} is the database's", path.display())),
+        Ok(Some(_)) => Finding::error(
+            POINT,
+            format!("{} is not the one that encrypted what is secret", path.display()),
+            advice,
+        ),
+        Ok(None) => Finding::error(POINT, format!("{} is missing", path.display()), advice),
+        Err(error) => Finding::error(POINT, error.to_string(), advice),
     }
 }
 

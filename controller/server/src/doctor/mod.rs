@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use reeve_manual::findings::Finding;
 use reeve_policy::Timestamp;
 
+use crate::auth::{SECRETS_KEY, Vault};
 use crate::config::expiry;
 use crate::error::ControllerError;
 use crate::server::claim_folder;
@@ -47,6 +48,11 @@ pub async fn examine(dir: &Path) -> Vec<Finding> {
     }
     let looked = tokio::time::timeout(PATIENCE, store::examine(&database, dir)).await;
     let looked = looked.unwrap_or_else(|_| Err(StoreError::Sql(sqlx::Error::PoolTimedOut)));
+    let known = looked.as_ref().ok().and_then(|seen| seen.content.as_ref()?.vault.clone());
+    if let Some(known) = known {
+        let own = Vault::look(dir).map(|vault| vault.map(|vault| vault.fingerprint()));
+        findings.push(judge::secrets(&dir.join(SECRETS_KEY), &own, &known));
+    }
     findings.extend(judge::database(&looked, now));
     findings
 }
@@ -69,7 +75,7 @@ fn credentials(dir: &Path, now: Timestamp) -> Vec<Finding> {
             findings.push(judge::no_key(&dir.join(pki::SERVER_KEY)));
         }
     }
-    for name in [pki::CA_KEY, pki::SERVER_KEY, audit::KEY] {
+    for name in [pki::CA_KEY, pki::SERVER_KEY, audit::KEY, SECRETS_KEY] {
         let path = dir.join(name);
         // The authority's key may be kept elsewhere, and the log's is made at the first start.
         if let Ok(found) = fs::metadata(&path) {

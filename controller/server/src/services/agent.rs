@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::pin::Pin;
 use std::time::Duration;
 
-use reeve_policy::{NodeId, Order, OrderId, TenantId};
+use reeve_policy::{NodeId, Order, OrderId, Tenant, TenantId};
 use reeve_proto::agent::v1::agent_service_server::AgentService;
 use reeve_proto::agent::v1::{ConnectRequest, ConnectResponse};
 use reeve_proto::session::{Down, Hello, PolicyHeld, ProtocolVersion, Up, Welcome};
@@ -130,13 +130,13 @@ impl Session {
         let _ = writer.submit(Job::Up { node, stream }).await;
         let reason = self.serve(&mut incoming).await;
         let is_current = self.place.is_current();
-        tracing::info!(node = %self.node, reason = reason.message(), "a node's stream ended");
-        if is_current {
-            let (node, reason) = (self.node.clone(), reason.message().to_owned());
-            let _ = writer.submit(Job::Down { node, stream, reason }).await;
-        }
-        // The peer may be gone.
+        // First, since the writer may be waiting for its database. The peer may be gone.
+        let told = reason.message().to_owned();
         let _ = self.out.try_send(Err(reason));
+        tracing::info!(node = %self.node, reason = told, "a node's stream ended");
+        if is_current {
+            let _ = writer.submit(Job::Down { node: self.node.clone(), stream, reason: told }).await;
+        }
     }
 
     /// Serves the stream until it ends, and says why it did.
@@ -253,13 +253,13 @@ impl Session {
         let (from, version) = (self.tenants_version, tenants.version());
         let whole = || Order::Tenants {
             version,
-            tenants: tenants.all().values().map(|tenant| (**tenant).clone()).collect(),
+            tenants: tenants.all().values().map(|tenant| told(tenant)).collect(),
         };
         // One that has none from a controller may have others of its own, which these take the place of.
         let since = (from > 0).then(|| tenants.changed_since(from)).flatten();
         let Some(whom) = since else { return whole() };
         let known = whom.iter().filter_map(|id| tenants.by_id(id));
-        let changed = known.map(|tenant| (**tenant).clone()).collect();
+        let changed = known.map(|tenant| told(tenant)).collect();
         let removed =
             whom.iter().filter(|id| tenants.by_id(id).is_none()).map(|id| TenantId::clone(id)).collect();
         let change = Order::TenantsChanged { from, version, changed, removed };
@@ -302,4 +302,9 @@ impl Session {
         let sent = self.out.send(Ok((&down).into())).await;
         sent.map_err(|_| Status::cancelled("the agent hung up"))
     }
+}
+
+/// A tenant as agents are told of it: who is told what is none of theirs.
+fn told(tenant: &Tenant) -> Tenant {
+    Tenant { contacts: Vec::new(), ..tenant.clone() }
 }

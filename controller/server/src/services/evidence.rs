@@ -17,7 +17,7 @@ use crate::store::MeasureRow;
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A violation with all that belongs to it.
-pub(super) struct Case {
+pub(super) struct Whole {
     pub id: ViolationId,
     pub dossier: Dossier,
     pub decisions: Vec<Decision>,
@@ -27,7 +27,7 @@ pub(super) struct Case {
 }
 
 /// Reads a violation whose key stands in this field of a request.
-pub(super) async fn case(house: &House, field: &str, key: &str) -> Result<Case, Status> {
+pub(super) async fn whole(house: &House, field: &str, key: &str) -> Result<Whole, Status> {
     let id: Option<Name> = parsed(field, key)?;
     let missing = || Status::invalid_argument(format!("{field}: a violation's key"));
     let id = ViolationId::from(id.ok_or_else(missing)?);
@@ -39,7 +39,7 @@ pub(super) async fn case(house: &House, field: &str, key: &str) -> Result<Case, 
     let snapshot = house.directory.snapshot();
     let tenant = snapshot.tenants.by_id(&dossier.violation.tenant);
     let tenant_name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
-    Ok(Case { id, dossier, decisions, measures, tenant_name })
+    Ok(Whole { id, dossier, decisions, measures, tenant_name })
 }
 
 /// The file, in chunks.
@@ -51,7 +51,7 @@ pub(super) async fn export(
         Ok(Format::Unspecified | Format::Pcapng) => {}
         Err(_) => return Err(Status::invalid_argument("format: pcapng")),
     }
-    let Case { dossier, tenant_name, .. } = case(house, "violation", &request.violation).await?;
+    let Whole { dossier, tenant_name, .. } = whole(house, "violation", &request.violation).await?;
     let chosen = match request.decision {
         0 => dossier.all(),
         number => vec![dossier.behind(number).ok_or_else(|| {

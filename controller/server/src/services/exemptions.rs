@@ -9,7 +9,7 @@ use reeve_proto::time_to_wire;
 use tonic::Status;
 
 use super::operator::parsed;
-use super::orders::{check_key, check_reason, key_of, tenant};
+use super::orders::{check_key, check_reason, tenant};
 use super::{House, no_exemption, no_tenant, unreadable, unsound, unwritable};
 use crate::clock;
 use crate::listing::{Asked, Field, Kind, List, Value};
@@ -45,7 +45,7 @@ pub(super) async fn grant(
         key: request.idempotency_key,
         meaning: format!("exempt {tenant} {exemption:?} {}", request.reason),
     };
-    let id = key_of('E', now);
+    let id = clock::key_of('E', now);
     exemption.id = Some(id.clone());
     let (by, reason, whom) = (operator.to_string(), request.reason, tenant.clone());
     let asked = Box::new(GrantAsked { tenant, id, exemption, by, reason });

@@ -6,6 +6,8 @@ pub(crate) mod approval;
 pub(crate) mod audit;
 mod batch;
 mod brakes;
+pub(crate) mod cases;
+mod deliveries;
 pub(crate) mod enrolment;
 mod evidence;
 mod exemptions;
@@ -26,6 +28,7 @@ mod watch;
 use std::sync::Arc;
 
 use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
+use reeve_proto::operator::v1::case_service_server::CaseServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::operator::v1::person_service_server::PersonServiceServer;
 use reeve_proto::operator::v1::policy_service_server::PolicyServiceServer;
@@ -87,6 +90,10 @@ pub(crate) fn operator_server(house: &House) -> OperatorServiceServer<operator::
 pub(crate) fn person_server(house: &House) -> PersonServiceServer<person::Service> {
     let service = PersonServiceServer::new(person::Service { house: house.clone() });
     service.max_decoding_message_size(enrolment::MAX_MESSAGE_BYTES)
+}
+
+pub(crate) fn case_server(house: &House) -> CaseServiceServer<cases::Service> {
+    CaseServiceServer::new(cases::Service(house.clone()))
 }
 
 pub(crate) fn standing_server(house: &House) -> StandingServiceServer<standing::Service> {

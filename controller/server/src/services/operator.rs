@@ -8,11 +8,12 @@ use reeve_proto::operator::v1::{
     BatchReleaseRequest, BatchReleaseResponse, BatchSuspendRequest, BatchSuspendResponse, Evidence,
     ExportEvidenceRequest, ExportEvidenceResponse, GetViolationRequest, GetViolationResponse,
     HoldEvidenceRequest, HoldEvidenceResponse, ImportTenantsRequest, ImportTenantsResponse, ImposeRequest,
-    ImposeResponse, LiftRequest, LiftResponse, ListEventsRequest, ListEventsResponse, ListNodesRequest,
-    ListNodesResponse, ListNoticesRequest, ListNoticesResponse, ListSuspensionsRequest,
-    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest, ListUsageResponse,
-    ListViolationsRequest, ListViolationsResponse, MeasureRecord, PaidRequest, PaidResponse, PauseRequest,
-    PauseResponse, ReleaseBrakesRequest, ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse,
+    ImposeResponse, LiftRequest, LiftResponse, ListDeliveriesRequest, ListDeliveriesResponse,
+    ListEventsRequest, ListEventsResponse, ListNodesRequest, ListNodesResponse, ListNoticesRequest,
+    ListNoticesResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
+    ListTenantsResponse, ListUsageRequest, ListUsageResponse, ListViolationsRequest, ListViolationsResponse,
+    MeasureRecord, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
+    ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResendDeliveryRequest, ResendDeliveryResponse,
     ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, VerifyRequest, VerifyResponse,
     WatchRequest, WatchResponse,
 };
@@ -21,7 +22,8 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    House, batch, brakes, evidence, holds, lists, notices, orders, tenants, unreadable, usage, watch,
+    House, batch, brakes, deliveries, evidence, holds, lists, notices, orders, tenants, unreadable, usage,
+    watch,
 };
 use crate::auth::{Caller, Role};
 use crate::refusal::Reason;
@@ -88,16 +90,18 @@ impl OperatorService for Service {
         request: Request<GetViolationRequest>,
     ) -> Result<Response<GetViolationResponse>, Status> {
         self.0.protection.operator(&request)?;
-        let case = evidence::case(&self.0, "id", &request.into_inner().id).await?;
-        let evidence::Case { id, dossier, decisions, measures, tenant_name } = case;
+        let whole = evidence::whole(&self.0, "id", &request.into_inner().id).await?;
+        let evidence::Whole { id, dossier, decisions, measures, tenant_name } = whole;
         let is_relay = dossier.violation.evidence.class == reeve_policy::Class::SmtpRelay;
         let checked = match is_relay {
             true => self.0.store.relay_check(&dossier.violation.tenant).await.map_err(unreadable)?,
             false => None,
         };
         let hold = holds::of(&self.0, &id).await?;
+        let case = self.0.store.case_of(&id).await.map_err(unreadable)?;
         Ok(Response::new(GetViolationResponse {
             hold,
+            case_id: case.map(|case| case.to_string()).unwrap_or_default(),
             relay_checked: checked.map(|(checked, _)| (&checked).into()),
             violation: Some((&dossier.violation).into()),
             evidence: dossier.all().iter().map(evidence_to_wire).collect(),
@@ -223,6 +227,22 @@ impl OperatorService for Service {
         notices::list(&self.0, request.into_inner()).await.map(Response::new)
     }
 
+    async fn list_deliveries(
+        &self,
+        request: Request<ListDeliveriesRequest>,
+    ) -> Result<Response<ListDeliveriesResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        deliveries::list(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn resend_delivery(
+        &self,
+        request: Request<ResendDeliveryRequest>,
+    ) -> Result<Response<ResendDeliveryResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        deliveries::resend(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -273,7 +293,7 @@ fn check_cashier(role: Role, request: &SuspendRequest) -> Result<(), Status> {
     Ok(())
 }
 
-fn measure_record(row: MeasureRow) -> MeasureRecord {
+pub(super) fn measure_record(row: MeasureRow) -> MeasureRecord {
     MeasureRecord {
         node: row.node.to_string(),
         decision: row.decision.to_string(),

@@ -1,7 +1,6 @@
 //! Suspensions and releases; how an order is given, stored, and waited for.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use reeve_policy::pause::{MAX_REASON, is_plain};
@@ -245,7 +244,7 @@ pub(super) async fn forgive(
 }
 
 /// Has a tenant's mail server asked whether it is an open relay still, or passes on what the operator was told by it.
-pub(super) async fn verify(
+pub(crate) async fn verify(
     house: &House,
     operator: Name,
     request: VerifyRequest,
@@ -406,14 +405,5 @@ pub(super) fn node_order(row: &OrderRow, is_connected: bool) -> NodeOrder {
 
 /// A key that sorts by time: milliseconds, and chance.
 pub(super) fn new_key(now: Timestamp) -> Name {
-    key_of('O', now)
-}
-
-/// The same, beginning with another letter.
-pub(super) fn key_of(letter: char, now: Timestamp) -> Name {
-    // A fresh hasher is keyed at random.
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    format!("{letter}{:012X}{random:016X}", now.as_nanos() / 1_000_000)
-        .parse()
-        .expect("digits and letters are a name")
+    clock::key_of('O', now)
 }

@@ -49,9 +49,11 @@ impl Pending {
 
 async fn answer(store: Store, mut questions: mpsc::Receiver<(NodeId, oneshot::Sender<Answer>)>) {
     let mut waiting = Vec::with_capacity(BATCH);
+    // Since when the database has been away.
+    let mut away = None;
     while questions.recv_many(&mut waiting, BATCH).await > 0 {
         let nodes: Vec<NodeId> = waiting.iter().map(|(node, _)| node.clone()).collect();
-        let found = patiently(&store, &nodes).await.map(by_node).map_err(Arc::new);
+        let found = patiently(&store, &nodes, &mut away).await.map(by_node).map_err(Arc::new);
         for (node, reply) in waiting.drain(..) {
             // A stream that ended does not wait for it; two of one node, while one takes over, both do.
             let _ = reply.send(match &found {
@@ -63,16 +65,24 @@ async fn answer(store: Store, mut questions: mpsc::Receiver<(NodeId, oneshot::Se
 }
 
 /// What waits for these nodes; streams outlast a database that is away for a moment.
-async fn patiently(store: &Store, nodes: &[NodeId]) -> Result<Vec<(NodeId, Order)>, StoreError> {
-    let began = Instant::now();
+async fn patiently(
+    store: &Store,
+    nodes: &[NodeId],
+    away: &mut Option<Instant>,
+) -> Result<Vec<(NodeId, Order)>, StoreError> {
     loop {
-        match store.orders_pending(nodes).await {
-            Err(error) if error.is_disconnected() && began.elapsed() < OUTAGE => {
-                tracing::debug!(%error, "what waits for nodes is read again");
-                tokio::time::sleep(AGAIN).await;
+        let error = match store.orders_pending(nodes).await {
+            Ok(found) => {
+                *away = None;
+                return Ok(found);
             }
-            found => return found,
+            Err(error) => error,
+        };
+        if !error.is_disconnected() || away.get_or_insert_with(Instant::now).elapsed() >= OUTAGE {
+            return Err(error);
         }
+        tracing::debug!(%error, "what waits for nodes is read again");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -2,25 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use reeve_policy::{Name, Timestamp};
+use reeve_policy::{Name, NodeId, Order, Timestamp};
 use reeve_proto::operator::v1::standing_service_server::StandingService;
 use reeve_proto::operator::v1::{
     CreateExemptionRequest, CreateExemptionResponse, ForgiveStrikesRequest, ForgiveStrikesResponse,
     GetStandingRequest, GetStandingResponse, ListExemptionsRequest, ListExemptionsResponse,
     RevokeExemptionRequest, RevokeExemptionResponse, StandingExemption, StandingHold, StrikeOnNode,
-    StrikesByRule,
+    StrikesByRule, WaitingOrder,
 };
 use reeve_proto::time_to_wire;
 use tonic::{Request, Response, Status};
 
 use super::orders::{self, tenant};
 use super::status::state_to_wire;
-use super::{House, exemptions, no_tenant};
+use super::{House, exemptions, no_tenant, unreadable};
 use crate::clock;
 use crate::directory::{Hold, Record, Strike};
 
 /// Of one rule so many episodes are told.
 const EPISODES: usize = 100;
+/// So many orders that wait are told.
+const WAITING: u32 = 100;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Service(pub House);
@@ -71,6 +73,7 @@ impl StandingService for Service {
         let id = tenant(&request.into_inner().tenant)?;
         let (snapshot, now) = (self.0.directory.snapshot(), clock::now());
         let tenant = snapshot.tenants.by_id(&id).ok_or_else(|| no_tenant(&id))?;
+        let waiting = self.0.store.orders_about(&id, WAITING).await.map_err(unreadable)?;
         let status = snapshot.status(&id, now);
         let exemptions = tenant.exemptions.iter().map(|exemption| StandingExemption {
             exemption: Some(exemption.into()),
@@ -85,7 +88,21 @@ impl StandingService for Service {
             strikes: snapshot.records.get(&id).map(|record| strikes(record)).unwrap_or_default(),
             known_offender: tenant.known_offender.iter().map(ToString::to_string).collect(),
             exemptions: exemptions.collect(),
+            waiting_orders: waiting.into_iter().map(waiting_order).collect(),
         }))
+    }
+}
+
+fn waiting_order((node, kind, order, given): (NodeId, String, Order, Timestamp)) -> WaitingOrder {
+    WaitingOrder {
+        order: order.id().map(ToString::to_string).unwrap_or_default(),
+        node: node.to_string(),
+        kind,
+        order_time: Some(time_to_wire(given)),
+        decision: match &order {
+            Order::Impose { decision, .. } => Some(decision.as_ref().into()),
+            _ => None,
+        },
     }
 }
 

@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::engine::{FILE_NAME, opening};
 use super::{Connection, StoreError};
+use crate::files;
 
 /// Writes a copy of the database in `dir` to a new file that only its owner reads. Whoever writes meanwhile is not held up; the copy is the
 /// database at one moment.
@@ -47,28 +48,79 @@ async fn write_into(conn: &mut Connection, source: &Path, file: &Path) -> Result
     sync(file)
 }
 
-/// Puts a copy in the place of the database in `dir`, which must be nobody's at that time. What was there is kept beside it; its new
-/// name.
+/// A copy that is the database now.
+#[derive(Debug)]
+pub struct Restored {
+    /// What was there before, kept under another name.
+    pub kept: Option<PathBuf>,
+    /// Who may call again, since that was ended after the copy was made; `None` where what was there before does not tell.
+    pub readmitted: Option<Vec<String>>,
+}
+
+/// Puts a copy in the place of the database in `dir`, which must be nobody's at that time. What was there is kept beside it.
 ///
 /// # Errors
 /// Where the copy is none of a controller's database, or damaged, and where files cannot be written.
-pub async fn restore(dir: &Path, file: &Path) -> Result<Option<PathBuf>, StoreError> {
+pub async fn restore(dir: &Path, file: &Path) -> Result<Restored, StoreError> {
     check(file).await?;
+    let database = dir.join(FILE_NAME);
+    let had_log = with_end(&database, "-wal").exists();
+    let readmitted = readmitted(&database, file).await.ok();
+    if !had_log {
+        // Who only reads makes an empty log, and does not take it away. That it is there does no harm.
+        for end in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(with_end(&database, end));
+        }
+    }
     let (target, fresh) = (dir.join(FILE_NAME), dir.join(format!("{FILE_NAME}.new")));
     let mut from = File::open(file).map_err(|source| failed(file, source))?;
-    let mut to = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)
-        .map_err(|source| failed(&fresh, source))?;
+    // Of one that was broken off.
+    match std::fs::remove_file(&fresh) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(&fresh, source)),
+        _ => {}
+    }
+    let mut to = files::make(&fresh).map_err(|source| failed(&fresh, source))?;
     io::copy(&mut from, &mut to).map_err(|source| failed(&fresh, source))?;
     sync(&fresh)?;
     let kept = keep(dir, &target).await?;
     std::fs::rename(&fresh, &target).map_err(|source| failed(&target, source))?;
     sync(dir)?;
-    Ok(kept)
+    Ok(Restored { kept, readmitted })
+}
+
+/// Whom the copy lets in that the database did not: revocations, ended tokens and removed people are in what is left behind.
+async fn readmitted(database: &Path, copy: &Path) -> Result<Vec<String>, StoreError> {
+    if !database.exists() {
+        return Ok(Vec::new());
+    }
+    let (mut before, mut after) = (connect(database).await?, connect(copy).await?);
+    let revocations = "SELECT subject, at FROM revocations ORDER BY subject";
+    let known: Vec<(String, i64)> = sqlx::query_as(revocations).fetch_all(&mut after).await?;
+    let revoked: Vec<(String, i64)> = sqlx::query_as(revocations).fetch_all(&mut before).await?;
+    let lost = revoked.into_iter().filter(|one| !known.contains(one));
+    let mut all: Vec<String> = lost.map(|(subject, _)| format!("{subject}, who was revoked")).collect();
+    let now = super::row::nanos(crate::clock::now());
+    let tokens = "SELECT name, beginning FROM api_tokens WHERE revoked IS NULL AND expires > $1 ORDER BY name, beginning";
+    let good: Vec<(String, String)> = sqlx::query_as(tokens).bind(now).fetch_all(&mut before).await?;
+    let again: Vec<(String, String)> = sqlx::query_as(tokens).bind(now).fetch_all(&mut after).await?;
+    let ended = again.into_iter().filter(|one| !good.contains(one));
+    all.extend(ended.map(|(name, beginning)| format!("token {name} ({beginning}…), which was revoked")));
+    let people = "SELECT name FROM people ORDER BY name";
+    let there: Vec<(String,)> = sqlx::query_as(people).fetch_all(&mut before).await?;
+    let again: Vec<(String,)> = sqlx::query_as(people).fetch_all(&mut after).await?;
+    let removed = again.into_iter().filter(|one| !there.contains(one));
+    all.extend(removed.map(|(name,)| format!("{name}, who was removed")));
+    for conn in [before, after] {
+        let _ = conn.close().await;
+    }
+    Ok(all)
+}
+
+/// A file that SQLite keeps beside a database.
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }
 
 /// Moves what is there out of the way, with what its write-ahead log holds.
@@ -79,8 +131,7 @@ async fn keep(dir: &Path, target: &Path) -> Result<Option<PathBuf>, StoreError> 
     let stamp = crate::clock::now().as_nanos() / 1_000_000_000;
     let kept = dir.join(format!("{FILE_NAME}.before-{stamp}"));
     for end in ["", "-wal", "-shm"] {
-        let with_end = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
-        let (from, to) = (with_end(target), with_end(&kept));
+        let (from, to) = (with_end(target, end), with_end(&kept, end));
         match std::fs::rename(&from, &to) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound && !end.is_empty() => {}

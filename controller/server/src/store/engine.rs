@@ -2,7 +2,7 @@
 
 use std::fs::{OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use sqlx::{AnyPool, ConnectOptions as _};
 use tokio::sync::Notify;
 
 use super::StoreError;
+use crate::files;
 use crate::settings::Server;
 
 /// A connection to the database, whatever its engine.
@@ -31,6 +32,8 @@ pub(crate) const OUTAGE: Duration = Duration::from_secs(10);
 
 /// An answer waits this long for a connection to read by.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// A server that is there takes a connection within this time.
+const CONNECT: Duration = Duration::from_secs(5);
 /// After so long a database is listened to again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,33 @@ impl Writing {
             None => connect(&self.options, &self.place, self.server.is_some()).await?,
         };
         Ok(self.connection.insert(connection))
+    }
+
+    /// Ends, with an error that says so, when a server has not been reached for as long as streams outlast that: whoever waits for an answer then
+    /// waits in vain. Never, where the database is a file.
+    pub fn silence(&self) -> impl Future<Output = StoreError> + Send + 'static {
+        let server = self.server.is_some().then(|| self.options.clone());
+        async move {
+            let Some(options) = server else { return std::future::pending().await };
+            let mut since = None;
+            loop {
+                tokio::time::sleep(CONNECT).await;
+                match tokio::time::timeout(CONNECT, options.connect()).await {
+                    // Any answer is one, also that there are too many connections.
+                    Ok(Ok(probe)) => {
+                        since = None;
+                        let _ = tokio::time::timeout(CONNECT, sqlx::Connection::close(probe)).await;
+                    }
+                    Ok(Err(error)) if error.as_database_error().is_some() => since = None,
+                    _ => {
+                        let since = *since.get_or_insert_with(tokio::time::Instant::now);
+                        if since.elapsed() + CONNECT >= OUTAGE {
+                            return StoreError::Sql(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// Takes the connection for broken.
@@ -129,7 +159,9 @@ async fn connect(
     is_shared: bool,
 ) -> Result<Connection, StoreError> {
     let failed = |error| opening(place, error);
-    let mut connection = options.connect().await.map_err(failed)?;
+    let connecting = tokio::time::timeout(CONNECT, options.connect()).await;
+    let connecting = connecting.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())));
+    let mut connection = connecting.map_err(failed)?;
     if is_shared {
         for setting in SERVER_SETTINGS {
             // An engine that speaks PostgreSQL's protocol need not know all of them.
@@ -368,14 +400,14 @@ impl StoreError {
             })
     }
 
-    /// Whether it is what was to be stored that does not fit, so that it never will: SQLSTATE classes 22 and 23, SQLite's CONSTRAINT
+    /// Whether it is what was to be stored that does not fit, so that it never will: SQLSTATE classes 22, 23 and 54, SQLite's CONSTRAINT
     /// and MISMATCH, and messages that cannot be read back.
     pub(crate) fn is_about_data(&self) -> bool {
         match self {
             Self::Body { .. } => true,
             Self::Sql(sqlx::Error::Encode(_)) => true,
             Self::Sql(error) => code_of(error).is_some_and(|code| match code.len() {
-                5 => code.starts_with("22") || code.starts_with("23"),
+                5 => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
                 _ => code.parse::<i32>().is_ok_and(|code| [19, 20].contains(&(code & 0xff))),
             }),
             _ => false,
@@ -408,13 +440,12 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
         }
         _ => StoreError::Io { place: path.display().to_string(), source },
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let file = match files::make(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().read(true).write(true).open(path)
+        }
+        made => made,
+    };
+    let file = file.map_err(failed)?;
     file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)
 }

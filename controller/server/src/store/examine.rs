@@ -6,7 +6,6 @@ use std::time::Duration;
 use reeve_policy::Timestamp;
 
 use super::read::NodeRow;
-use super::row::time;
 use super::{Store, StoreError, engine, share};
 use crate::settings::Database;
 
@@ -39,8 +38,27 @@ pub struct Content {
     pub nodes: Vec<NodeRow>,
     /// How many orders wait, and since when the first.
     pub orders: (u64, Option<Timestamp>),
+    /// By what the key is known that its secrets were encrypted with; `None` where no controller has said.
+    pub vault: Option<Vec<u8>>,
     /// How many controllers are at work, where several may be.
     pub controllers: Option<usize>,
+}
+
+impl Examined {
+    /// Whether this program can work on it.
+    ///
+    /// # Errors
+    /// Where it is damaged, or of a newer layout.
+    pub fn judge(&self) -> Result<(), StoreError> {
+        if !self.damage.is_empty() {
+            return Err(StoreError::Corrupt { place: self.place.clone(), detail: self.damage.join("; ") });
+        }
+        if self.layout > self.own_layout {
+            let source = sqlx::migrate::MigrateError::VersionMissing(self.layout);
+            return Err(StoreError::Migration { place: self.place.clone(), source });
+        }
+        Ok(())
+    }
 }
 
 /// Looks a database over.
@@ -84,10 +102,11 @@ pub async fn examine(database: &Database, dir: &Path) -> Result<Examined, StoreE
 
 async fn content(store: &Store) -> Result<Content, StoreError> {
     let nodes = store.nodes().await?;
-    let (waiting, first): (i64, i64) =
-        sqlx::query_as("SELECT count(*), coalesce(min(created), 0) FROM orders WHERE state = 'pending'")
-            .fetch_one(&store.readers)
-            .await?;
+    let waiting = store.waiting(Timestamp::EPOCH, Timestamp::EPOCH).await?;
+    let vault: Option<(Vec<u8>,)> = sqlx::query_as("SELECT value FROM secrets WHERE name = 'vault'")
+        .fetch_optional(&store.readers)
+        .await?;
+    let vault = vault.map(|(fingerprint,)| fingerprint);
     let controllers = if store.is_shared {
         let mut conn = store.readers.acquire().await?;
         let before = share::beats(&mut conn).await?;
@@ -97,6 +116,5 @@ async fn content(store: &Store) -> Result<Content, StoreError> {
     } else {
         None
     };
-    let waiting = u64::try_from(waiting).unwrap_or(0);
-    Ok(Content { nodes, orders: (waiting, (waiting > 0).then(|| time(first))), controllers })
+    Ok(Content { nodes, orders: (waiting.orders, waiting.first), vault, controllers })
 }

@@ -137,6 +137,17 @@ impl Select {
         self.push(")")
     }
 
+    /// The same of numbers; of none, one that nothing has.
+    pub fn push_numbers(&mut self, values: impl ExactSizeIterator<Item = i64>) -> &mut Self {
+        let mut last = -1;
+        let places = values.len().next_power_of_two();
+        for (place, value) in values.map(Some).chain(std::iter::repeat(None)).take(places).enumerate() {
+            last = value.unwrap_or(last);
+            self.push(if place == 0 { "(" } else { ", " }).push_bind(last);
+        }
+        self.push(")")
+    }
+
     /// Goes on with a table `asked` of pairs, in the manner of [`Self::push_list`]: joined by both halves of a key, they are looked up by it whatever
     /// is known of how many rows share one half. The last comes several times.
     pub fn push_pairs<'t>(&mut self, pairs: impl ExactSizeIterator<Item = (&'t str, &'t str)>) -> &mut Self {

@@ -160,6 +160,35 @@ pub struct OrderRow {
     pub detail: String,
 }
 
+/// What a decision came to on a node: node, decision, since, until, lifted when and why, packets and bytes.
+pub(super) type MeasureColumns = (String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64);
+
+pub(super) fn measure_row(columns: MeasureColumns) -> Result<MeasureRow, StoreError> {
+    let (node, decision, since, expires, lifted, lift_reason, packets, bytes) = columns;
+    Ok(MeasureRow {
+        node: name("node", &node)?,
+        decision: DecisionId(name("decision", &decision)?),
+        since: time(since),
+        expires: expires.map(time),
+        lifted: lifted.map(time),
+        lift_reason,
+        counters: MeasureCounters { packets: uncount(packets), bytes: uncount(bytes) },
+    })
+}
+
+/// What waits, and who was there lately.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    /// How many orders no node has answered.
+    pub orders: u64,
+    /// When the first of them was given.
+    pub first: Option<Timestamp>,
+    /// How many acts wait for a second person.
+    pub approvals: u64,
+    /// The nodes that were there.
+    pub nodes: Vec<NodeId>,
+}
+
 impl OrderRow {
     /// Whether the node has yet to answer.
     #[must_use]
@@ -286,7 +315,7 @@ async fn tenants_since(
 /// Everything that is kept in memory, as it is on disk.
 pub(crate) async fn snapshot(conn: &mut Connection, policies: &Policies) -> Result<Snapshot, StoreError> {
     let people = tenants(conn, &Arc::default()).await?;
-    let desk = Desk { people: Arc::clone(&people), policies: policies.clone() };
+    let desk = Desk { people: Arc::clone(&people), policies: policies.clone(), channels: Arc::default() };
     let held_against: Vec<(String,)> = sqlx::query_as(
         "SELECT tenant FROM measures WHERE lifted IS NULL UNION SELECT tenant FROM violations WHERE state = 'open'",
     )
@@ -585,29 +614,16 @@ impl Store {
                 .bind(id.as_name().as_str())
                 .fetch_all(&self.readers)
                 .await?;
-        type Row = (String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64);
-        let measures: Vec<Row> = sqlx::query_as(
+        let measures: Vec<MeasureColumns> = sqlx::query_as(
             "SELECT m.node, m.decision, m.since, m.expires, m.lifted, m.lift_reason, m.packets, m.bytes \
              FROM decisions d JOIN measures m ON m.decision = d.id WHERE d.violation = $1 ORDER BY m.since, m.node",
         )
         .bind(id.as_name().as_str())
         .fetch_all(&self.readers)
         .await?;
-        let measures =
-            measures.into_iter().map(|(node, decision, since, expires, lifted, reason, packets, bytes)| {
-                Ok(MeasureRow {
-                    node: name("node", &node)?,
-                    decision: DecisionId(name("decision", &decision)?),
-                    since: time(since),
-                    expires: expires.map(time),
-                    lifted: lifted.map(time),
-                    lift_reason: reason,
-                    counters: MeasureCounters { packets: uncount(packets), bytes: uncount(bytes) },
-                })
-            });
         Ok((
             decisions.iter().map(|(body,)| Decision::decode(body)).collect::<Result<_, _>>()?,
-            measures.collect::<Result<_, StoreError>>()?,
+            measures.into_iter().map(measure_row).collect::<Result<_, StoreError>>()?,
         ))
     }
 
@@ -620,6 +636,56 @@ impl Store {
         query.push_list(nodes.iter().map(|node| node.as_str())).push(" ORDER BY node, created, id");
         let rows: Vec<(String, Vec<u8>)> = query.fetch_all(&self.readers).await?;
         rows.iter().map(|(node, body)| Ok((name("node", node)?, Order::decode(body)?))).collect()
+    }
+
+    /// What waits, and who was there since `since`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn waiting(&self, now: Timestamp, since: Timestamp) -> Result<Waiting, StoreError> {
+        let (orders, first): (i64, i64) =
+            sqlx::query_as("SELECT count(*), coalesce(min(created), 0) FROM orders WHERE state = 'pending'")
+                .fetch_one(&self.readers)
+                .await?;
+        let (approvals,): (i64,) =
+            sqlx::query_as("SELECT count(*) FROM approvals WHERE state = 'pending' AND expires > $1")
+                .bind(nanos(now))
+                .fetch_one(&self.readers)
+                .await?;
+        let nodes: Vec<(String,)> = sqlx::query_as("SELECT name FROM nodes WHERE last_seen >= $1")
+            .bind(nanos(since))
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(Waiting {
+            orders: uncount(orders),
+            first: (orders > 0).then(|| time(first)),
+            approvals: uncount(approvals),
+            nodes: nodes.iter().map(|(node,)| name("node", node)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The orders about a tenant that nodes have not answered, oldest first, no more than `limit`: of each the node, its kind, itself, and when it
+    /// was given.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn orders_about(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+    ) -> Result<Vec<(NodeId, String, Order, Timestamp)>, StoreError> {
+        let rows: Vec<(String, String, Vec<u8>, i64)> = sqlx::query_as(
+            "SELECT node, kind, body, created FROM orders WHERE tenant = $1 AND state = 'pending' \
+             ORDER BY created, node, id LIMIT $2",
+        )
+        .bind(tenant.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        let read = |(node, kind, body, created): (String, String, Vec<u8>, i64)| {
+            Ok((name("node", &node)?, kind, Order::decode(&body)?, time(created)))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// How many of these orders no node has answered yet, by node.

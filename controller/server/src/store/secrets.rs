@@ -5,6 +5,20 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use super::{Connection, StoreError};
 use crate::listing::Pages;
 
+/// Whether a controller's own key, by its fingerprint, is the one that secrets were encrypted with: that of whichever controller came first.
+///
+/// # Errors
+/// Where the database fails.
+pub(crate) async fn is_own(conn: &mut Connection, fingerprint: &[u8]) -> Result<bool, StoreError> {
+    sqlx::query("INSERT INTO secrets (name, value) VALUES ('vault', $1) ON CONFLICT (name) DO NOTHING")
+        .bind(fingerprint)
+        .execute(&mut *conn)
+        .await?;
+    let (first,): (Vec<u8>,) =
+        sqlx::query_as("SELECT value FROM secrets WHERE name = 'vault'").fetch_one(conn).await?;
+    Ok(first == fingerprint)
+}
+
 /// What seals tokens of pages, made by whichever controller comes first.
 ///
 /// # Errors

@@ -98,6 +98,21 @@ pub(super) async fn run(
         }
         Job::Leave { reply } => reply.put(share::bury(conn, own, None, effects).await.map(|_| ())),
         Job::Hold { asked, reply } => reply.put(write::hold(conn, asked, effects.now).await),
+        Job::Case { requested, asked, reply } => {
+            reply.put(write::act_on_case(conn, requested, asked, effects).await)
+        }
+        Job::EndWaiting { reply } => reply.put(write::end_waiting(conn, effects).await),
+        Job::CloseQuiet { quiet, behind, reply } => {
+            reply.put(write::close_quiet(conn, *quiet, behind, effects).await)
+        }
+        Job::ClaimDeliveries { channels, most, reply } => {
+            write::settle(conn, effects).await?;
+            reply.put(write::claim(conn, channels, *most, effects).await)
+        }
+        Job::Attempted { all, reply } => reply.put(write::attempted(conn, all, effects).await),
+        Job::Resend { requested, asked, reply } => {
+            reply.put(write::resend(conn, requested, asked, effects).await)
+        }
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Upload { upload, reply } => reply.put(write::upload(conn, upload, effects).await),
         Job::DeletePolicy { asked, reply } => reply.put(write::delete_policy(conn, asked, effects).await),

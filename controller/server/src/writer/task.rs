@@ -19,7 +19,7 @@ use crate::directory::{Directory, Snapshot};
 use crate::events::{Event, Events, What};
 use crate::store::share::{self, Change, Heard};
 use crate::store::write::{self, Desk, Effects, Told};
-use crate::store::{Connection, OUTAGE, Policies, StoreError, Writing, access};
+use crate::store::{Channels, Connection, OUTAGE, Policies, StoreError, Writing, access};
 use crate::streams::Streams;
 
 /// How many jobs may wait; those who have more wait with them.
@@ -28,8 +28,9 @@ const QUEUE: usize = 1_024;
 const BATCH: usize = 512;
 /// After so long a transaction takes no further job: what people order, and other controllers, wait for it to be over.
 const LONGEST: Duration = Duration::from_millis(250);
-/// How often in one transaction what nodes answer is looked up together, where other jobs stand between.
-const READS: u32 = 4;
+/// For how many jobs what they are about is looked up together, and how much that is at most: what was looked up is done in that transaction.
+const AHEAD: usize = 128;
+const MAX_AHEAD: usize = 2_048;
 /// How often a transaction is tried that the engine gave up for another one's sake, or whose connection broke.
 const ATTEMPTS: u32 = 4;
 /// How long is waited before that, and so much longer each time.
@@ -54,6 +55,8 @@ pub(crate) struct Task {
     streams: Streams,
     book: Book,
     policies: Policies,
+    /// By which ways notices leave this controller.
+    channels: Arc<Channels>,
     /// Who this controller is to the others.
     own: String,
     /// Up to which commit everything is in memory.
@@ -64,6 +67,10 @@ pub(crate) struct Task {
     beats: BTreeMap<String, (i64, Instant)>,
     looks: u64,
     pulse: Pulse,
+    /// Since when the database has been away.
+    away: Option<Instant>,
+    /// What nobody would tell again, while the database takes nothing.
+    kept: Vec<Job>,
 }
 
 /// What a transaction came to.
@@ -90,6 +97,7 @@ impl Task {
         events: Events,
         streams: Streams,
         book: Book,
+        channels: Channels,
     ) -> Result<(Self, Writer), StoreError> {
         let policies = Policies::default();
         let own = super::controller_key();
@@ -116,12 +124,15 @@ impl Task {
             streams,
             book,
             policies,
+            channels: Arc::new(channels),
             own,
             seen,
             wake,
             beats,
             looks: 0,
             pulse: Pulse::default(),
+            away: None,
+            kept: Vec::new(),
         };
         Ok((task, Writer::new(to_acts, to_others)))
     }
@@ -159,9 +170,12 @@ impl Task {
         self.writing.close().await;
     }
 
-    /// Waits for something to do and takes what waits, acts first, and then what was left of the batch before; nothing where every way here is
-    /// gone.
+    /// Waits for something to do and takes what waits, acts first, then what could not be written before, and then what was left of the batch
+    /// before; nothing where every way here is gone.
     async fn take(&mut self, batch: &mut Vec<Job>) {
+        // However much is kept, as much besides is taken as ever: they are told, in the end, that nothing can be written.
+        let room = BATCH + self.kept.len();
+        batch.splice(..0, self.kept.drain(..));
         if batch.is_empty() {
             let first = tokio::select! {
                 biased;
@@ -173,25 +187,36 @@ impl Task {
             let acts = std::iter::from_fn(|| self.acts.try_recv().ok()).take(BATCH);
             batch.splice(..0, acts);
         }
-        while batch.len() < BATCH
+        while batch.len() < room
             && let Ok(job) = self.acts.try_recv().or_else(|_| self.others.try_recv())
         {
             batch.push(job);
         }
     }
 
-    /// Does jobs, as many as one transaction takes, and tells of them; the others.
+    /// Does jobs, as many as one transaction takes, and tells of them; the others. Where nothing can be written, those are kept that nobody would
+    /// tell again.
     async fn write(&mut self, mut jobs: Vec<Job>) -> Vec<Job> {
         self.pulse.begin();
         let mut failed: Vec<Option<WriteError>> = Vec::new();
         let mut is_careful = false;
-        let (began, mut attempt) = (Instant::now(), 0);
+        let mut attempt = 0;
         let result = loop {
             attempt += 1;
             failed.clear();
             failed.resize(jobs.len(), None);
-            let error = match self.attempt(&mut jobs, is_careful, &mut failed).await {
+            // A server's machine that is gone says nothing, and ends no connection.
+            let silence = self.writing.silence();
+            let tried = tokio::select! {
+                tried = self.attempt(&mut jobs, is_careful, &mut failed) => tried,
+                error = silence => {
+                    self.away = self.away.or(Instant::now().checked_sub(OUTAGE));
+                    Err(error)
+                }
+            };
+            let error = match tried {
                 Ok(committed) => {
+                    self.away = None;
                     let done = committed.done;
                     self.tell(committed);
                     break Ok(done);
@@ -203,8 +228,10 @@ impl Task {
             let is_broken = error.is_disconnected();
             if is_broken {
                 self.writing.drop_connection();
+                self.away.get_or_insert_with(Instant::now);
             }
-            if (is_broken || error.is_transient()) && attempt < ATTEMPTS {
+            let is_away = self.away.is_some_and(|since| since.elapsed() >= OUTAGE);
+            if (is_broken || error.is_transient()) && attempt < ATTEMPTS && !is_away {
                 tracing::warn!(%error, "a transaction is tried again");
                 tokio::time::sleep(PAUSE * attempt).await;
             } else if !is_broken && !is_careful {
@@ -212,7 +239,7 @@ impl Task {
                 is_careful = true;
             } else {
                 let error = WriteError::from(error);
-                if is_broken && began.elapsed() < OUTAGE && self.keep_patient(&mut jobs, &error) {
+                if is_broken && !is_away && self.keep_patient(&mut jobs, &error) {
                     tokio::time::sleep(AGAIN).await;
                     continue;
                 }
@@ -230,11 +257,11 @@ impl Task {
                 left
             }
             Err(error) => {
-                // What nobody would tell again is tried with the next.
-                let (left, told): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_told_once);
+                let (kept, told): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_told_once);
+                self.kept.extend(kept);
                 told.into_iter().for_each(|job| job.tell(Err(error.clone())));
                 tokio::time::sleep(AGAIN).await;
-                left
+                Vec::new()
             }
         }
     }
@@ -250,7 +277,7 @@ impl Task {
         !jobs.is_empty()
     }
 
-    /// Does all of them, in as many transactions as it takes.
+    /// Does all of them, in as many transactions as it takes, or keeps them.
     async fn write_all(&mut self, mut jobs: Vec<Job>) {
         while !jobs.is_empty() {
             jobs = self.write(jobs).await;
@@ -282,7 +309,11 @@ impl Task {
                 }
             }
         }
-        let desk = Desk { people: Arc::clone(&base.tenants), policies: self.policies.clone() };
+        let desk = Desk {
+            people: Arc::clone(&base.tenants),
+            policies: self.policies.clone(),
+            channels: Arc::clone(&self.channels),
+        };
         theirs.desk = desk;
         note(&others, &mut theirs);
         if let Some(next) = &next {
@@ -325,11 +356,11 @@ async fn together(
     effects: &mut Effects,
 ) -> Result<usize, StoreError> {
     let began = Instant::now();
-    let mut done = 0;
+    // How many are done, and up to which what they are about was looked up.
+    let (mut done, mut ahead) = (0, 0);
     let mut told = Told::default();
     told.cursors.read(conn, jobs.iter().filter_map(Job::reporter)).await?;
-    let (mut is_read, mut reads) = (false, 0);
-    while done < jobs.len() && (done == 0 || began.elapsed() < LONGEST) {
+    while done < jobs.len() && (done == 0 || done < ahead || began.elapsed() < LONGEST) {
         let place = done;
         let greeters = greeters(&jobs[place..]);
         done += greeters.max(1);
@@ -337,11 +368,11 @@ async fn together(
         if !is_told {
             told.answers.write(conn, effects.now).await?;
             write::settle(conn, effects).await?;
-            is_read = false;
-        } else if !is_read && reads < READS {
-            told.answers.read(conn, jobs[place..].iter().filter_map(Job::answer)).await?;
-            effects.seen.read(conn, jobs[place..].iter().filter_map(Job::report)).await?;
-            (is_read, reads) = (true, reads + 1);
+        } else if place >= ahead {
+            let some = &jobs[place..place + alike(&jobs[place..])];
+            told.answers.read(conn, some.iter().filter_map(Job::answer)).await?;
+            effects.seen.read(conn, some.iter().filter_map(Job::report)).await?;
+            ahead = place + some.len();
         }
         if greeters > 0 {
             greet(conn, &mut jobs[place..done], &mut told.cursors, effects).await?;
@@ -355,6 +386,17 @@ async fn together(
     write::settle(conn, effects).await?;
     told.write(conn, effects.now).await?;
     Ok(done)
+}
+
+/// For how many of these jobs, of which the first is one that nodes tell, what they are about is looked up together.
+fn alike(jobs: &[Job]) -> usize {
+    let mut keys = 0;
+    let told = jobs.iter().take(AHEAD).take_while(|job| {
+        let has_room = keys < MAX_AHEAD;
+        keys += job.report().map_or(1, |(_, report)| write::subjects(report));
+        has_room && job.is_told()
+    });
+    told.count()
 }
 
 /// How many of these jobs, from the first on, are greetings, each of another node.
@@ -490,7 +532,11 @@ impl Task {
         };
         let base = self.directory.snapshot();
         let mut next: Option<Snapshot> = None;
-        let desk = Desk { people: Arc::clone(&base.tenants), policies: self.policies.clone() };
+        let desk = Desk {
+            people: Arc::clone(&base.tenants),
+            policies: self.policies.clone(),
+            channels: Arc::clone(&self.channels),
+        };
         let mut theirs = Effects::new(clock::now(), desk);
         note(&others, &mut theirs);
         let mut presence = None;

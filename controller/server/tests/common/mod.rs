@@ -29,6 +29,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub http: SocketAddr,
     pub metrics: SocketAddr,
+    pub links: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -41,6 +42,14 @@ fn settle(dir: &Path) {
     if IS_ON_POSTGRES && !dir.join(settings::FILE_NAME).exists() {
         share(dir, &Cluster::of_this_process().database().unwrap());
     }
+}
+
+/// Settings of a controller besides its database.
+pub fn set(dir: &Path, text: &str) {
+    settle(dir);
+    let path = dir.join(settings::FILE_NAME);
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    std::fs::write(path, format!("{before}{text}")).unwrap();
 }
 
 /// Sets a folder's controller on this database.
@@ -77,12 +86,12 @@ impl Running {
                 let (controller, http) = controller.with_http("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 let (controller, metrics) =
                     controller.with_metrics("127.0.0.1:0".parse().unwrap()).await.unwrap();
-                told.send((controller.address(), http, metrics)).unwrap();
+                told.send((controller.address(), http, metrics, controller.links_address())).unwrap();
                 controller.serve(async { _ = stopped.await }, || ()).await.unwrap();
             });
         });
-        let (address, http, metrics) = address.await.unwrap();
-        Self { address, http, metrics, stop: Some(stop), thread }
+        let (address, http, metrics, links) = address.await.unwrap();
+        Self { address, http, metrics, links, stop: Some(stop), thread }
     }
 
     pub async fn stop(mut self) {

@@ -141,7 +141,11 @@ pub(super) fn may_tell(effects: &Effects, node: &NodeId, tenant: &TenantId) -> b
 }
 
 /// Takes note whether a violation is held against the tenant: what is first decided upon it says so.
-pub(super) fn note_counts(decision: &Decision, Behind { violation, counts }: &Behind, effects: &mut Effects) {
+pub(super) fn note_counts(
+    decision: &Decision,
+    Behind { violation, counts, .. }: &Behind,
+    effects: &mut Effects,
+) {
     if counts.is_some() || violation.tenant != decision.tenant {
         return;
     }

@@ -8,8 +8,10 @@
 mod answered;
 mod answers;
 mod batch;
+mod cases;
 mod cursors;
 mod delete;
+mod deliveries;
 mod evidence;
 mod exemptions;
 mod follow;
@@ -35,9 +37,11 @@ use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 pub use answered::order_result;
 pub use answers::Answers;
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
+pub use cases::{CaseAct, CaseAsked, CaseTaken, Place, act_on_case, close_quiet, end_waiting};
 pub use cursors::Cursors;
 pub(super) use delete::hash as text_hash;
 pub use delete::{DeleteAsked, DeleteTaken, delete_policy};
+pub use deliveries::{Attempted, LEASE, Outcome, ResendAsked, ResendTaken, attempted, claim, resend};
 pub use exemptions::{GrantAsked, GrantTaken, RevokeAsked, grant, revoke_exemption};
 pub use follow::{followed, records};
 pub(super) use greet::ABSENT;
@@ -53,11 +57,11 @@ pub use relay::{VerifyAsked, verify};
 pub use reports::{Refusal, refuse, report};
 pub use retain::{Limits, retain};
 pub use rollout::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted, roll_out, upload};
-pub use seen::Seen;
+pub use seen::{Seen, subjects};
 pub use tenants::{Fate, ImportMethod, Imported, TenantChange, import_tenants, keep_grants};
 pub use unwritten::{hear, settle, up};
 
-use super::{Connection, Policies, StoreError};
+use super::{Channels, Connection, Policies, StoreError};
 use crate::directory::{Paused, Rollout, Standing, Tenants};
 use crate::events::What;
 
@@ -88,6 +92,8 @@ pub struct Desk {
     pub people: Arc<Tenants>,
     /// The policies that nodes told of.
     pub policies: Policies,
+    /// By which ways notices leave this controller.
+    pub channels: Arc<Channels>,
 }
 
 /// What is to be told after the commit.

@@ -272,7 +272,13 @@ pub(super) async fn forget(conn: &mut Connection, tenant: &TenantId, number: u64
     }
     sqlx::query(
         "DELETE FROM notices WHERE tenant = $1 AND number <= \
-         (SELECT number FROM notices WHERE tenant = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)",
+         (SELECT number FROM notices WHERE tenant = $1 ORDER BY number DESC LIMIT 1 OFFSET $2) \
+         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notice = notices.number AND d.state = 'pending') \
+         AND NOT EXISTS (SELECT 1 FROM evidence_holds h WHERE h.violation = notices.violation) \
+         AND NOT EXISTS (SELECT 1 FROM violations v JOIN cases c ON c.id = v.case_id \
+         WHERE v.id = notices.violation AND c.held_by IS NOT NULL) \
+         AND NOT EXISTS (SELECT 1 FROM decisions d JOIN cases c ON c.id = d.case_id \
+         WHERE d.id = notices.decision AND c.held_by IS NOT NULL)",
     )
     .bind(tenant.as_str())
     .bind(KEPT_ABOUT_TENANT)

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, NodeEvent, NodeEventKind, NodeHealth,
-    NodeId, Origin, Report, TenantId, Timestamp, Violation, ViolationState,
+    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, Name, NodeEvent, NodeEventKind,
+    NodeHealth, NodeId, Origin, Report, TenantId, Timestamp, Until, Violation, ViolationState,
 };
 
 use super::super::row::{Body, count, nanos};
 use super::super::{Connection, StoreError};
 use super::seen::{Known, Stood};
 use super::unwritten::{self, DecisionRow};
-use super::{Effects, Ended, evidence, follow, notices, relay, usage};
+use super::{Effects, Ended, cases, evidence, follow, notices, relay, usage};
 use crate::events::What;
 
 /// How many events of a node are kept, and some more until they are next counted.
@@ -37,6 +37,14 @@ pub enum Refusal {
     /// A measure that is only to be observed cannot stand in a kernel.
     #[error("a decision that is only to be observed cannot stand in a kernel")]
     NotEnforced,
+    /// A clause is POLICY/CLAUSE, of two names: longer ones are in no policy, and in no key of a database.
+    #[error("it names no clause")]
+    NoClause,
+}
+
+fn is_clause(text: &str) -> bool {
+    let is_name = |part: &str| part.parse::<Name>().is_ok();
+    text.split_once('/').is_some_and(|(policy, clause)| is_name(policy) && is_name(clause))
 }
 
 /// Counts so many reports that could not be taken.
@@ -62,6 +70,15 @@ pub async fn report(
     report: &Report,
     effects: &mut Effects,
 ) -> Result<Result<(), Refusal>, StoreError> {
+    let clause = match report {
+        Report::Violation(violation) => violation.clause.as_str(),
+        Report::Decision(decision) => decision.clause.as_str(),
+        Report::Standing { measure, .. } => measure.decision.clause.as_str(),
+        _ => "",
+    };
+    if !clause.is_empty() && !is_clause(clause) {
+        return Ok(Err(Refusal::NoClause));
+    }
     match report {
         Report::Violation(violation) if violation.node != *node => return Ok(Err(Refusal::OtherNode)),
         Report::Standing { measure, .. } if measure.decision.mode != Mode::Enforce => {
@@ -123,9 +140,17 @@ async fn store_violation(
     }
     evidence::keep_opening(conn, violation, known.as_ref(), effects).await?;
     let (node, tenant) = (violation.node.clone(), violation.tenant.clone());
+    let case = match &known {
+        Some(known) => known.case.clone(),
+        None => Some(cases::file(conn, &tenant, &violation.clause, effects).await?),
+    };
+    if closes && let Some(case) = &case {
+        effects.seen.unwritten.news.insert(case.clone());
+    }
     let (state, counts) = (violation.state.name().to_owned(), known.and_then(|known| known.counts));
     let body = violation.encode();
-    effects.seen.put_violation(violation, Known { node, tenant, state, counts, body, has_evidence: true });
+    let now = Known { node, tenant, state, counts, body, has_evidence: true, case };
+    effects.seen.put_violation(violation, now);
     if opens || closes {
         effects.touched.insert(violation.tenant.clone());
     }
@@ -144,6 +169,8 @@ pub(super) struct Behind {
     pub violation: Violation,
     /// Whether it is held against the tenant; `None` until something was decided.
     pub counts: Option<bool>,
+    /// The case that it belongs to.
+    pub case: Option<Name>,
 }
 
 /// Reads the violation behind a decision; `None` where there is none, or none that is known.
@@ -154,8 +181,9 @@ async fn behind(
 ) -> Result<Option<Behind>, StoreError> {
     let Some(id) = &decision.violation else { return Ok(None) };
     let known = effects.seen.violation(conn, id).await?;
-    let behind =
-        known.map(|known| Ok(Behind { violation: Violation::decode(&known.body)?, counts: known.counts }));
+    let behind = known.map(|Known { body, counts, case, .. }| {
+        Ok(Behind { violation: Violation::decode(&body)?, counts, case })
+    });
     behind.transpose()
 }
 
@@ -222,10 +250,21 @@ async fn store_decision_behind(
     }
     let violation = behind.map(|behind| &behind.violation);
     let class = violation.map(|violation| violation.evidence.class);
-    effects.seen.put_decision(DecisionRow::of(decision, operator, class));
+    let case = match behind {
+        Some(behind) => {
+            effects.seen.unwritten.news.extend(behind.case.clone());
+            None
+        }
+        None if is_of_case(decision) => {
+            Some(cases::file(conn, &decision.tenant, &decision.clause, effects).await?)
+        }
+        None => None,
+    };
+    effects.seen.put_decision(DecisionRow::of(decision, operator, class, case));
     // Before anything is decided upon a violation it says nothing of whether it counts.
-    let is_first = behind
-        .is_some_and(|Behind { violation, counts }| counts.is_none() && violation.tenant == decision.tenant);
+    let is_first = behind.is_some_and(|Behind { violation, counts, .. }| {
+        counts.is_none() && violation.tenant == decision.tenant
+    });
     if let Some(behind) = behind {
         follow::note_counts(decision, behind, effects);
     }
@@ -236,6 +275,11 @@ async fn store_decision_behind(
         notices::tell_decision(conn, decision, violation, is_first, effects).await?;
     }
     Ok(())
+}
+
+/// Whether what an operator imposes is a case: it is by a clause, and not for an invoice.
+fn is_of_case(decision: &Decision) -> bool {
+    decision.violation.is_none() && !decision.clause.is_empty() && decision.until != Until::Paid
 }
 
 /// Whether a node ever carried a decision out.

@@ -1,6 +1,6 @@
 //! What is over is forgotten after a time, a little at once, so that nobody waits for it.
 //!
-//! Nothing goes that is still needed: violations that are open, or that a person holds; what any measure that stands rests on; decisions
+//! Nothing goes that is still needed: violations that are open, or that a person holds, alone or with their case; what any measure that stands rests on; decisions
 //! in force; orders that wait. Of what counts against a tenant the strike stays longer than the evidence, since policies remember
 //! strikes. Times of violations are their nodes'.
 
@@ -61,7 +61,13 @@ pub async fn retain(
         .execute(&mut *conn)
         .await?;
     counts.push(done.rows_affected());
-    let is_more = counts.iter().any(|count| i64::try_from(*count).is_ok_and(|count| count >= BATCH));
+    let is_full = |count: &u64| i64::try_from(*count).is_ok_and(|count| count >= BATCH);
+    // All closed cases are looked at: once, when what may rest on them is gone.
+    if !counts.iter().any(is_full) {
+        let done = sqlx::query(CASES).bind(over).bind(BATCH).execute(&mut *conn).await?;
+        counts.push(done.rows_affected());
+    }
+    let is_more = counts.iter().any(is_full);
     Ok((counts.iter().sum(), is_more))
 }
 
@@ -74,6 +80,7 @@ async fn forget_violations(
         "DELETE FROM violations WHERE id IN (SELECT v.id FROM violations v WHERE v.state <> 'open' AND v.last_seen < $1 \
          AND (coalesce(v.counts, 0) = 0 OR v.last_seen < $2) \
          AND NOT EXISTS (SELECT 1 FROM evidence_holds h WHERE h.violation = v.id) \
+         AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.id = v.case_id AND c.held_by IS NOT NULL) \
          AND NOT EXISTS (SELECT 1 FROM decisions d JOIN measures m ON m.decision = d.id \
          WHERE d.violation = v.id AND (m.lifted IS NULL OR m.lifted >= $1)) \
          ORDER BY v.last_seen LIMIT $3) RETURNING tenant",
@@ -98,6 +105,7 @@ async fn prune_strikes(
     let old: Vec<(String, Vec<u8>)> = sqlx::query_as(
         "SELECT v.id, v.body FROM violations v WHERE v.pruned IS NULL AND v.state <> 'open' AND v.last_seen < $1 \
          AND NOT EXISTS (SELECT 1 FROM evidence_holds h WHERE h.violation = v.id) \
+         AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.id = v.case_id AND c.held_by IS NOT NULL) \
          AND NOT EXISTS (SELECT 1 FROM decisions d JOIN measures m ON m.decision = d.id \
          WHERE d.violation = v.id AND (m.lifted IS NULL OR m.lifted >= $1)) \
          ORDER BY v.last_seen LIMIT $2",
@@ -128,7 +136,8 @@ async fn prune_strikes(
 const MEASURES: &str = "DELETE FROM measures WHERE (node, decision) IN (SELECT m.node, m.decision FROM measures m \
      LEFT JOIN decisions d ON d.id = m.decision WHERE m.lifted < $1 \
      AND (m.lift_reason NOT IN ('departed', 'absent') OR d.id IS NULL OR d.released IS NOT NULL OR d.expires < $2) \
-     AND NOT EXISTS (SELECT 1 FROM violations v WHERE v.id = d.violation) LIMIT $3)";
+     AND NOT EXISTS (SELECT 1 FROM violations v WHERE v.id = d.violation) \
+     AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.id = d.case_id AND c.held_by IS NOT NULL) LIMIT $3)";
 
 /// Answered long ago. By the one that imposed a decision in force, or a pause, is known that a node was told of it.
 const ORDERS: &str = "DELETE FROM orders WHERE (node, id) IN (SELECT o.node, o.id FROM orders o \
@@ -142,13 +151,23 @@ const DECISIONS: &str = "DELETE FROM decisions WHERE id IN (SELECT d.id FROM dec
      AND (d.operator IS NULL OR d.released < $1 OR (d.expires < $1 AND d.expires < $2)) \
      AND NOT EXISTS (SELECT 1 FROM violations v WHERE v.id = d.violation) \
      AND NOT EXISTS (SELECT 1 FROM measures m WHERE m.decision = d.id) \
-     AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.decision = d.id) LIMIT $3)";
+     AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.decision = d.id) \
+     AND NOT EXISTS (SELECT 1 FROM cases c WHERE c.id = d.case_id AND c.held_by IS NOT NULL) LIMIT $3)";
 
 /// Whoever was told of a measure that stands is told of its end.
 const NOTICES: &str = "DELETE FROM notices WHERE number IN (SELECT n.number FROM notices n WHERE n.made < $1 \
      AND (n.decision IS NOT NULL OR n.made < $2) \
+     AND NOT EXISTS (SELECT 1 FROM deliveries q WHERE q.notice = n.number AND q.state = 'pending') \
      AND NOT EXISTS (SELECT 1 FROM measures m WHERE m.decision = n.decision AND m.lifted IS NULL) \
-     AND NOT EXISTS (SELECT 1 FROM evidence_holds h WHERE h.violation = n.violation) LIMIT $3)";
+     AND NOT EXISTS (SELECT 1 FROM evidence_holds h WHERE h.violation = n.violation) \
+     AND NOT EXISTS (SELECT 1 FROM violations v JOIN cases c ON c.id = v.case_id WHERE v.id = n.violation AND c.held_by IS NOT NULL) \
+     AND NOT EXISTS (SELECT 1 FROM decisions d JOIN cases c ON c.id = d.case_id WHERE d.id = n.decision AND c.held_by IS NOT NULL) \
+     LIMIT $3)";
+
+/// Closed long ago, kept by nobody, and nothing of it is kept.
+const CASES: &str = "DELETE FROM cases WHERE id IN (SELECT c.id FROM cases c WHERE c.closed < $1 AND c.held_by IS NULL \
+     AND NOT EXISTS (SELECT 1 FROM violations v WHERE v.case_id = c.id) \
+     AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.case_id = c.id) LIMIT $2)";
 
 const EVENTS: &str =
     "DELETE FROM node_events WHERE id IN (SELECT e.id FROM node_events e WHERE e.received < $1 LIMIT $2)";

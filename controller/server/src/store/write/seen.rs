@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reeve_policy::{Decision, DecisionId, NodeId, Report, TenantId, Violation, ViolationId};
+use reeve_policy::{Decision, DecisionId, Name, NodeId, Report, TenantId, Violation, ViolationId};
 
 use super::super::query::Select;
 use super::super::read::TOGETHER;
 use super::super::row::name;
 use super::super::{Connection, StoreError};
+use super::cases::NewCase;
 use super::unwritten::{DecisionRow, Unwritten, ViolationRow};
 
 /// What is kept of a violation.
@@ -22,6 +23,8 @@ pub(super) struct Known {
     pub body: Vec<u8>,
     /// Whether an alert is kept beside it.
     pub has_evidence: bool,
+    /// The case that it belongs to; `None` of one from before there were cases.
+    pub case: Option<Name>,
 }
 
 /// What is kept of a measure on a node.
@@ -44,18 +47,29 @@ pub struct Seen {
     measures: BTreeMap<(NodeId, DecisionId), Option<Stood>>,
     /// Whether they are stored.
     decisions: BTreeMap<DecisionId, bool>,
+    /// The cases of tenants and clauses that are not closed.
+    cases: BTreeMap<(TenantId, String), Option<Name>>,
     /// What nodes last said of how they fare.
     health: BTreeMap<NodeId, Option<Vec<u8>>>,
     /// What of it is not written. All that is in there is in here, too.
     pub(super) unwritten: Unwritten,
 }
 
-type KnownRow = (String, String, String, String, Option<i64>, Vec<u8>, i64);
+type KnownRow = (String, String, String, String, Option<i64>, Vec<u8>, i64, Option<String>);
 type StoodRow = (String, String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64, Vec<u8>);
 
 /// Not whether there is any: that may be answered by reading the evidence of everybody.
 const VIOLATIONS: &str = "SELECT id, node, tenant, state, counts, body, \
-    (SELECT count(*) FROM evidence e WHERE e.violation = violations.id) FROM violations WHERE id IN ";
+    (SELECT count(*) FROM evidence e WHERE e.violation = violations.id), case_id FROM violations WHERE id IN ";
+
+/// About how much a report is, as [`Seen::read`] looks it up.
+pub fn subjects(report: &Report) -> usize {
+    match report {
+        Report::Counters(counters) => counters.len(),
+        Report::Standing { .. } => 3,
+        _ => 1,
+    }
+}
 
 impl Seen {
     /// Nothing was looked up yet.
@@ -65,6 +79,7 @@ impl Seen {
             violations: BTreeMap::new(),
             measures: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            cases: BTreeMap::new(),
             health: BTreeMap::new(),
             unwritten: Unwritten::new(),
         }
@@ -80,6 +95,7 @@ impl Seen {
         reports: impl Iterator<Item = (&'r NodeId, &'r Report)>,
     ) -> Result<(), StoreError> {
         let (mut violations, mut measures) = (BTreeSet::new(), BTreeSet::new());
+        let mut told = Vec::new();
         let (mut decisions, mut nodes) = (BTreeSet::new(), BTreeSet::new());
         for (node, report) in reports {
             let mut upon = |decision: &'r Decision| {
@@ -87,7 +103,10 @@ impl Seen {
                 decisions.insert(&decision.id);
             };
             match report {
-                Report::Violation(violation) => _ = violations.insert(&violation.id),
+                Report::Violation(violation) => {
+                    violations.insert(&violation.id);
+                    told.push(violation);
+                }
                 Report::Decision(decision) => upon(decision),
                 Report::Standing { measure, .. } => {
                     upon(&measure.decision);
@@ -105,6 +124,10 @@ impl Seen {
         measures
             .retain(|(node, id)| !self.measures.contains_key(&(NodeId::clone(node), DecisionId::clone(id))));
         self.read_violations(conn, &violations.into_iter().collect::<Vec<_>>()).await?;
+        // One that is known has its case.
+        told.retain(|violation| self.violations.get(&violation.id).is_none_or(Option::is_none));
+        let cases = told.into_iter().map(|violation| (&violation.tenant, violation.clause.as_str()));
+        self.read_cases(conn, &cases.collect::<BTreeSet<_>>()).await?;
         self.read_measures(conn, &measures.into_iter().collect::<Vec<_>>()).await?;
         self.read_decisions(conn, &decisions.into_iter().collect::<Vec<_>>()).await?;
         self.read_health(conn, &nodes.into_iter().collect::<Vec<_>>()).await
@@ -152,6 +175,46 @@ impl Seen {
             }
         }
         Ok(())
+    }
+
+    async fn read_cases(
+        &mut self,
+        conn: &mut Connection,
+        keys: &BTreeSet<(&TenantId, &str)>,
+    ) -> Result<(), StoreError> {
+        let is_new = |(tenant, clause): &(&TenantId, &str)| {
+            !self.cases.contains_key(&(TenantId::clone(tenant), (*clause).to_owned()))
+        };
+        let keys: Vec<(&TenantId, &str)> = keys.iter().copied().filter(is_new).collect();
+        for some in keys.chunks(TOGETHER) {
+            let mut query = Select::new("SELECT c.tenant, c.clause, c.id FROM ");
+            query.push_pairs(some.iter().map(|(tenant, clause)| (tenant.as_str(), *clause)));
+            query.push(" JOIN cases c ON c.tenant = column1 AND c.clause = column2 AND c.state <> 'closed'");
+            for (tenant, clause) in some {
+                self.cases.insert((TenantId::clone(tenant), (*clause).to_owned()), None);
+            }
+            for (tenant, clause, id) in query.fetch_all::<(String, String, String)>(&mut *conn).await? {
+                self.cases.insert((name("tenant", &tenant)?, clause), Some(name("case", &id)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The case of a tenant and a clause that is not closed.
+    pub(super) async fn case(
+        &mut self,
+        conn: &mut Connection,
+        tenant: &TenantId,
+        clause: &str,
+    ) -> Result<Option<Name>, StoreError> {
+        self.read_cases(conn, &BTreeSet::from([(tenant, clause)])).await?;
+        Ok(self.cases.get(&(tenant.clone(), clause.to_owned())).cloned().flatten())
+    }
+
+    /// A case is opened.
+    pub(super) fn put_case(&mut self, case: NewCase) {
+        self.cases.insert((case.tenant.clone(), case.clause.clone()), Some(case.id.clone()));
+        self.unwritten.cases.push(case);
     }
 
     async fn read_decisions(&mut self, conn: &mut Connection, ids: &[&DecisionId]) -> Result<(), StoreError> {
@@ -230,9 +293,8 @@ impl Seen {
 
     /// A violation is another now.
     pub(super) fn put_violation(&mut self, violation: &Violation, known: Known) {
-        self.unwritten
-            .violations
-            .insert(violation.id.clone(), ViolationRow::of(violation, known.body.clone()));
+        let row = ViolationRow::of(violation, known.body.clone(), known.case.clone());
+        self.unwritten.violations.insert(violation.id.clone(), row);
         self.violations.insert(violation.id.clone(), Some(known));
     }
 
@@ -264,7 +326,7 @@ impl Seen {
     }
 }
 
-fn known((_, node, tenant, state, counts, body, kept): KnownRow) -> Result<Known, StoreError> {
+fn known((_, node, tenant, state, counts, body, kept, case): KnownRow) -> Result<Known, StoreError> {
     Ok(Known {
         node: name("node", &node)?,
         tenant: name("tenant", &tenant)?,
@@ -272,5 +334,6 @@ fn known((_, node, tenant, state, counts, body, kept): KnownRow) -> Result<Known
         counts: counts.map(|counts| counts != 0),
         body,
         has_evidence: kept != 0,
+        case: case.map(|id| name("case", &id)).transpose()?,
     })
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use reeve_policy::evidence::MAX_KEPT;
 use reeve_policy::{
@@ -12,13 +13,18 @@ use reeve_policy::{
     ViolationId,
 };
 
+use super::super::cases::CaseState;
 use super::super::query::{Select, write_rows, write_rows_returning};
 use super::super::read::TOGETHER;
 use super::super::row::{Body, nanos, uncount};
 use super::super::{Connection, StoreError, share};
+use super::cases::NewCase;
 use super::seen::{Seen, Stood};
-use super::{Effects, notices, reports};
+use super::{Effects, deliveries, notices, reports};
 use crate::events::What;
+
+/// When a case was last added to is known to so much.
+const NEWS: Duration = Duration::from_secs(3_600);
 
 /// The rows to be written, by table.
 #[derive(Debug, Default)]
@@ -27,6 +33,9 @@ pub struct Unwritten {
     /// Whether violations are held against their tenants.
     pub(super) counts: BTreeMap<ViolationId, bool>,
     pub(super) decisions: Vec<DecisionRow>,
+    pub(super) cases: Vec<NewCase>,
+    /// The cases that something was added to.
+    pub(super) news: BTreeSet<Name>,
     pub(super) measures: BTreeMap<(NodeId, DecisionId), Stood>,
     /// What each node says of how it fares, and its version.
     pub(super) health: BTreeMap<NodeId, (String, Vec<u8>)>,
@@ -57,11 +66,12 @@ pub(super) struct ViolationRow {
     rule: Name,
     strike: u32,
     body: Vec<u8>,
+    case: Option<Name>,
 }
 
 impl ViolationRow {
-    /// The row of a violation, and what it is as it is stored.
-    pub fn of(violation: &Violation, body: Vec<u8>) -> Self {
+    /// The row of a violation, what it is as it is stored, and its case.
+    pub fn of(violation: &Violation, body: Vec<u8>, case: Option<Name>) -> Self {
         Self {
             node: violation.node.clone(),
             tenant: violation.tenant.clone(),
@@ -72,6 +82,7 @@ impl ViolationRow {
             rule: violation.rule.clone(),
             strike: violation.strike,
             body,
+            case,
         }
     }
 }
@@ -87,11 +98,12 @@ pub(super) struct DecisionRow {
     operator: Option<String>,
     class: Option<Class>,
     body: Vec<u8>,
+    case: Option<Name>,
 }
 
 impl DecisionRow {
-    /// The row of a decision: who gave it to this controller, and of what it is.
-    pub fn of(decision: &Decision, operator: Option<&str>, class: Option<Class>) -> Self {
+    /// The row of a decision: who gave it to this controller, of what it is, and its case where it is upon no violation.
+    pub fn of(decision: &Decision, operator: Option<&str>, class: Option<Class>, case: Option<Name>) -> Self {
         Self {
             id: decision.id.clone(),
             tenant: decision.tenant.clone(),
@@ -101,6 +113,7 @@ impl DecisionRow {
             operator: operator.map(str::to_owned),
             class,
             body: decision.encode(),
+            case,
         }
     }
 }
@@ -112,6 +125,8 @@ impl Unwritten {
             violations: BTreeMap::new(),
             counts: BTreeMap::new(),
             decisions: Vec::new(),
+            cases: Vec::new(),
+            news: BTreeSet::new(),
             measures: BTreeMap::new(),
             health: BTreeMap::new(),
             evidence: BTreeMap::new(),
@@ -184,6 +199,8 @@ pub(super) async fn write(conn: &mut Connection, effects: &mut Effects) -> Resul
         violations,
         counts,
         decisions,
+        cases,
+        news,
         measures,
         health,
         evidence,
@@ -193,6 +210,8 @@ pub(super) async fn write(conn: &mut Connection, effects: &mut Effects) -> Resul
         heard,
         up,
     } = std::mem::take(&mut effects.seen.unwritten);
+    write_cases(conn, &cases, effects.now).await?;
+    write_news(conn, &news, &cases, effects.now).await?;
     write_violations(conn, violations.into_iter().collect()).await?;
     write_counts(conn, &counts).await?;
     write_decisions(conn, &decisions).await?;
@@ -207,6 +226,33 @@ pub(super) async fn write(conn: &mut Connection, effects: &mut Effects) -> Resul
     write_notices(conn, notices, effects).await
 }
 
+async fn write_cases(conn: &mut Connection, rows: &[NewCase], now: Timestamp) -> Result<(), StoreError> {
+    let values = |query: &mut Select, row: &NewCase| {
+        query.push_bind(row.id.as_str()).and(row.tenant.as_str()).and(row.clause.as_str());
+        query.and(CaseState::Open.name()).and(nanos(now)).and(nanos(now));
+    };
+    write_rows(conn, "INSERT INTO cases (id, tenant, clause, state, opened, updated)", rows, values, "").await
+}
+
+/// Cases that something was added to, but for those that are new. What goes on under one goes on for hours, and is told by its story: to know it by the hour is
+/// enough, and spares a row with every report.
+async fn write_news(
+    conn: &mut Connection,
+    cases: &BTreeSet<Name>,
+    new: &[NewCase],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let new: BTreeSet<&Name> = new.iter().map(|case| &case.id).collect();
+    let ids: Vec<&str> = cases.iter().filter(|id| !new.contains(id)).map(Name::as_str).collect();
+    for some in ids.chunks(TOGETHER) {
+        let mut query = Select::new("UPDATE cases SET updated = ");
+        query.push_bind(nanos(now)).push(" WHERE updated < ").push_bind(nanos(now.minus(NEWS)));
+        query.push(" AND id IN ").push_list(some.iter().copied());
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
 async fn write_violations(
     conn: &mut Connection,
     rows: Vec<(ViolationId, ViolationRow)>,
@@ -215,10 +261,11 @@ async fn write_violations(
         query.push_bind(id.as_name().as_str()).and(row.node.as_str()).and(row.tenant.as_str());
         query.and(row.state).and(nanos(row.opened)).and(nanos(row.last_seen)).and(row.closed.map(nanos));
         query.and(row.rule.as_str()).and(i64::from(row.strike)).and(row.body.as_slice());
+        query.and(row.case.as_ref().map(Name::as_str));
     };
     write_rows(
         conn,
-        "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body)",
+        "INSERT INTO violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body, case_id)",
         &rows,
         values,
         " ON CONFLICT (id) DO UPDATE SET state = excluded.state, last_seen = excluded.last_seen, \
@@ -246,10 +293,11 @@ async fn write_decisions(conn: &mut Connection, rows: &[DecisionRow]) -> Result<
         query.and(row.violation.as_ref().map(|id| id.as_name().as_str())).and(nanos(row.made));
         query.and(row.expires.map(nanos)).and(row.operator.as_deref());
         query.and(row.class.map(Class::name)).and(row.body.as_slice());
+        query.and(row.case.as_ref().map(Name::as_str));
     };
     write_rows(
         conn,
-        "INSERT INTO decisions (id, tenant, violation, made, expires, operator, class, body)",
+        "INSERT INTO decisions (id, tenant, violation, made, expires, operator, class, body, case_id)",
         rows,
         values,
         "",
@@ -422,6 +470,7 @@ async fn write_notices(
     let mut new: BTreeMap<String, u64> = new.into_iter().map(|(id, number)| (id, uncount(number))).collect();
     for notice in rows {
         let Some(number) = new.remove(notice.id.0.as_str()) else { continue };
+        deliveries::put(conn, number, &notice, effects).await?;
         notices::forget(conn, &notice.tenant, number).await?;
         effects.events.push(What::Notice { number, notice: Arc::new(notice) });
     }

@@ -1,0 +1,271 @@
+//! What comes of a link that somebody followed.
+//!
+//! That it is mended is checked where it can be, from outside: whoever runs an open relay has it asked again, and the node that asks lifts by what it is
+//! told. Of everything else it is told whether it was seen since, and a person decides. All of it lands on the case and in the audit log, in the name of whom the
+//! letter was written to.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::{DefaultKeyedRateLimiter, Quota};
+use ipnet::IpNet;
+use reeve_policy::{Class, Name, Timestamp, Violation, ViolationState};
+use reeve_proto::operator::v1::VerifyRequest;
+
+use super::{Links, What};
+use crate::audit::Draft;
+use crate::auth::network;
+use crate::clock;
+use crate::services::{House, orders};
+use crate::store::write::{CaseAct, CaseAsked, CaseTaken, Requested};
+use crate::store::{CaseRow, EntryKind, NoticeRow};
+use crate::writer::Job;
+
+/// The longest statement, in characters.
+pub(super) const MAX_STATEMENT: usize = 4_000;
+/// As what links call, in the audit log and towards nodes.
+const CALLER: &str = "link-in-notice";
+/// A node asks a server by hand no more often than this, and a little more for what is on its way.
+const BETWEEN: Duration = Duration::from_secs(21);
+/// How often one link may do something.
+const ACTS: Quota = Quota::per_hour(NonZeroU32::new(12).expect("it is above zero"))
+    .allow_burst(NonZeroU32::new(4).expect("it is above zero"));
+/// How often anybody of a network may follow links, whether they are ours or not.
+const LOOKS: Quota = Quota::per_minute(NonZeroU32::new(120).expect("it is above zero"));
+
+/// What a link is about, as it is now.
+#[derive(Clone, Debug)]
+pub(super) struct Matter {
+    pub notice: NoticeRow,
+    pub case: CaseRow,
+    pub violation: Option<Violation>,
+    /// How many of the case's violations are open, and how many measures stand.
+    pub goes_on: (u64, u64),
+}
+
+impl Matter {
+    /// What can be said to it.
+    pub fn ways(&self) -> &'static [What] {
+        What::of(&self.notice.notice, true)
+    }
+
+    /// Whether a check from outside can tell that it is mended.
+    pub fn is_relay(&self) -> bool {
+        self.violation.as_ref().is_some_and(|violation| violation.evidence.class == Class::SmtpRelay)
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A check found it mended.
+    Mended,
+    /// A check found it as it was.
+    StillOpen,
+    /// There was no check, or it said nothing.
+    Unclear,
+    /// It was not seen since; a person decides.
+    Noted,
+    /// It is seen still.
+    StillSeen(Timestamp),
+    /// The statement is on the case.
+    Taken,
+}
+
+/// Why nothing came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is no link of ours, its time is over, or what it is about is forgotten.
+    Unknown,
+    /// It was followed too often.
+    TooOften,
+    /// It is no statement.
+    Unsound,
+    /// The controller cannot do it just now.
+    NotNow,
+}
+
+/// Whoever answers those that follow links.
+#[derive(Clone, Debug)]
+pub(crate) struct Desk {
+    house: House,
+    links: Links,
+    acts: Arc<DefaultKeyedRateLimiter<u64>>,
+    looks: Arc<DefaultKeyedRateLimiter<IpNet>>,
+}
+
+impl Desk {
+    /// Whoever answers.
+    pub fn new(house: House, links: Links) -> Self {
+        let (acts, looks) =
+            (Arc::new(DefaultKeyedRateLimiter::keyed(ACTS)), Arc::new(DefaultKeyedRateLimiter::keyed(LOOKS)));
+        Self { house, links, acts, looks }
+    }
+
+    /// Whoever asked once is not remembered for ever.
+    pub fn forget(&self) {
+        self.acts.retain_recent();
+        self.looks.retain_recent();
+    }
+
+    /// What a link is about.
+    pub(super) async fn look(&self, token: &str, from: IpAddr) -> Result<Matter, Refused> {
+        self.looks.check_key(&network(from)).map_err(|_| Refused::TooOften)?;
+        let number = self.links.read(token, clock::now()).ok_or(Refused::Unknown)?;
+        self.matter(number).await.map_err(|error| {
+            tracing::error!(%error, "what a link is about cannot be read");
+            Refused::NotNow
+        })?
+    }
+
+    async fn matter(&self, number: u64) -> Result<Result<Matter, Refused>, crate::store::StoreError> {
+        let store = &self.house.store;
+        let Some((notice, Some(case))) = store.notice(number).await? else {
+            return Ok(Err(Refused::Unknown));
+        };
+        let Some(case) = store.case(&case).await? else { return Ok(Err(Refused::Unknown)) };
+        let violation = match &notice.notice.violation {
+            Some(id) => store.violation(id).await?,
+            None => None,
+        };
+        let goes_on = store.goes_on(&case.id, clock::now()).await?;
+        Ok(Ok(Matter { notice, case, violation, goes_on }))
+    }
+
+    /// Somebody says that it is mended.
+    pub(super) async fn fixed(&self, token: &str, from: IpAddr) -> Result<(Matter, Answer), Refused> {
+        let matter = self.begin(token, from, What::Fixed).await?;
+        self.enter(&matter, What::Fixed, from).await?;
+        let (answer, text) = if matter.is_relay() {
+            self.check_relay(&matter).await
+        } else {
+            match matter.violation.as_ref().filter(|violation| violation.state == ViolationState::Open) {
+                Some(violation) => (
+                    Answer::StillSeen(violation.last_seen),
+                    format!("says that it is mended; it is still seen, last at {}", violation.last_seen),
+                ),
+                None => (Answer::Noted, "says that it is mended; it was not seen since".to_owned()),
+            }
+        };
+        self.say(&matter, EntryKind::Claim, text).await?;
+        Ok((matter, answer))
+    }
+
+    /// Has the mail server asked, by every node that knows it; once more, where it was asked a moment before and nodes do not ask so soon.
+    async fn check_relay(&self, matter: &Matter) -> (Answer, String) {
+        let told = match self.ask_relay(matter).await {
+            None => {
+                let known = self.house.store.relay_check(&matter.notice.notice.tenant).await.ok().flatten();
+                let wait = known.map(|(known, _)| (known.at + BETWEEN).since(clock::now()));
+                match wait.filter(|wait| !wait.is_zero() && *wait <= BETWEEN) {
+                    Some(wait) => {
+                        tokio::time::sleep(wait).await;
+                        self.ask_relay(matter).await
+                    }
+                    None => None,
+                }
+            }
+            told => told,
+        };
+        let checked = told.and_then(|told| reeve_policy::RelayChecked::try_from(told).ok());
+        match checked.map(|checked| checked.answer) {
+            Some(answer) if answer.is_mended() => {
+                (Answer::Mended, format!("says that it is mended; {} refused what was asked", answer.server))
+            }
+            Some(answer) if answer.is_open() => (
+                Answer::StillOpen,
+                format!("says that it is mended; {} still took what was asked", answer.server),
+            ),
+            _ => (
+                Answer::Unclear,
+                "says that it is mended; there was no answer that says so or not".to_owned(),
+            ),
+        }
+    }
+
+    async fn ask_relay(&self, matter: &Matter) -> Option<reeve_proto::types::v1::RelayChecked> {
+        let request = VerifyRequest {
+            tenant: matter.notice.notice.tenant.to_string(),
+            wait: true,
+            ..VerifyRequest::default()
+        };
+        let caller: Name = CALLER.parse().expect("letters and dashes are a name");
+        match orders::verify(&self.house, caller, request).await {
+            Ok(told) => told.relay_checked,
+            Err(error) => {
+                tracing::warn!(error = error.message(), "a relay cannot be asked");
+                None
+            }
+        }
+    }
+
+    /// Somebody has something to say.
+    pub(super) async fn statement(
+        &self,
+        token: &str,
+        text: &str,
+        from: IpAddr,
+    ) -> Result<(Matter, Answer), Refused> {
+        let text = text.replace("\r\n", "\n");
+        let text = text.trim();
+        if text.is_empty() || text.chars().count() > MAX_STATEMENT {
+            // Who follows a link that is not ours is told nothing else.
+            self.look(token, from).await?;
+            return Err(Refused::Unsound);
+        }
+        let matter = self.begin(token, from, What::Statement).await?;
+        self.enter(&matter, What::Statement, from).await?;
+        let is_sound = |letter: char| letter == '\n' || reeve_policy::pause::is_plain(letter);
+        let plain = text.chars().map(|letter| if is_sound(letter) { letter } else { ' ' }).collect();
+        self.say(&matter, EntryKind::Statement, plain).await?;
+        Ok((matter, Answer::Taken))
+    }
+
+    async fn begin(&self, token: &str, from: IpAddr, what: What) -> Result<Matter, Refused> {
+        let matter = self.look(token, from).await?;
+        if !matter.ways().contains(&what) {
+            return Err(Refused::Unknown);
+        }
+        self.acts.check_key(&matter.notice.number).map_err(|_| Refused::TooOften)?;
+        Ok(matter)
+    }
+
+    /// Nothing is done that is not on the record.
+    async fn enter(&self, matter: &Matter, what: What, from: IpAddr) -> Result<(), Refused> {
+        let notice = &matter.notice;
+        let draft = Box::new(Draft {
+            who: notice.notice.recipient.to_string(),
+            role: "link".to_owned(),
+            from: from.to_string(),
+            act: format!("/links/{}", what.name()),
+            subject: notice.notice.tenant.to_string(),
+            asked: format!("{{\"notice\":{},\"case\":\"{}\"}}", notice.number, matter.case.id),
+            ..Draft::default()
+        });
+        let entered = self.house.writer.ask(|reply| Job::Enter { draft, also: Vec::new(), reply }).await;
+        entered.map(|_| ()).map_err(|error| {
+            tracing::error!(%error, "what somebody says by a link cannot be entered");
+            Refused::NotNow
+        })
+    }
+
+    async fn say(&self, matter: &Matter, kind: EntryKind, text: String) -> Result<(), Refused> {
+        let asked = Box::new(CaseAsked {
+            id: matter.case.id.clone(),
+            by: matter.notice.notice.recipient.to_string(),
+            act: CaseAct::Said(kind, text),
+        });
+        let requested = Requested { key: String::new(), meaning: String::new() };
+        match self.house.writer.ask(|reply| Job::Case { requested, asked, reply }).await {
+            Ok(CaseTaken::Done(_)) => Ok(()),
+            Ok(CaseTaken::Full) => Err(Refused::TooOften),
+            Ok(_) => Err(Refused::Unknown),
+            Err(error) => {
+                tracing::error!(%error, "what somebody says by a link cannot be kept");
+                Err(Refused::NotNow)
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What people outside read on letters and pages: in the languages that texts are compiled in for. Whoever has another one reads English.
+
+use super::What;
+
+/// The words of a language.
+#[derive(Debug)]
+pub(crate) struct Words {
+    /// Its tag.
+    pub language: &'static str,
+    pub case: &'static str,
+    pub fixed: &'static str,
+    pub statement: &'static str,
+    /// How long links are of use.
+    pub links_end: &'static str,
+    pub what_you_were_told: &'static str,
+    pub stands: &'static str,
+    pub open: &'static str,
+    pub over: &'static str,
+    pub fixed_relay: &'static str,
+    pub fixed_other: &'static str,
+    pub check_again: &'static str,
+    pub statement_asked: &'static str,
+    pub statement_field: &'static str,
+    pub send: &'static str,
+    /// What a check came to.
+    pub mended: &'static str,
+    pub still_open: &'static str,
+    pub no_answer: &'static str,
+    pub noted: &'static str,
+    pub still_seen: &'static str,
+    pub statement_taken: &'static str,
+    /// What was wrong.
+    pub title_wrong: &'static str,
+    pub wrong_link: &'static str,
+    pub too_often: &'static str,
+    pub wrong_statement: &'static str,
+    pub not_now: &'static str,
+}
+
+const ENGLISH: Words = Words {
+    language: "en",
+    case: "Case",
+    fixed: "I have fixed it",
+    statement: "My statement",
+    links_end: "These links are yours alone and work for 30 days. Whoever has them can answer for you.",
+    what_you_were_told: "What we told you",
+    stands: "What was done is still in force.",
+    open: "We saw it lately: nothing is in force now, but the case is open.",
+    over: "Nothing is in force any more.",
+    fixed_relay: "We ask your mail server at once whether it still passes on mail of strangers. If it does not, what was done because of it is lifted.",
+    fixed_other: "We look whether we have seen it since, and note on the case that you have mended it.",
+    check_again: "I have fixed it: check now",
+    statement_asked: "Is it a mistake, or is there something that we should know? What you write lands on the case and is read by a person.",
+    statement_field: "Your statement (at most 4,000 characters)",
+    send: "Send",
+    mended: "Your mail server refused mail of strangers: it is mended. What was done because of it is being lifted, which takes a few seconds.",
+    still_open: "Your mail server still passes on mail of strangers. What was done stays in force. Close it, and check again.",
+    no_answer: "Your mail server could not be asked just now, or gave no clear answer. What was done stays in force. Try again in a few minutes.",
+    noted: "Thank you. We have not seen it again since, and noted on the case that you have mended it. What is still in force a person will look at.",
+    still_seen: "We still see it. Last at",
+    statement_taken: "Thank you. Your statement is on the case.",
+    title_wrong: "This did not work",
+    wrong_link: "This link is not valid, or its time is over. Answer to the message that it came with.",
+    too_often: "That was too often. Wait a few minutes, and try again.",
+    wrong_statement: "Write something, of at most 4,000 characters.",
+    not_now: "This cannot be done just now. Try again in a few minutes.",
+};
+
+const DUTCH: Words = Words {
+    language: "nl",
+    case: "Dossier",
+    fixed: "Ik heb het verholpen",
+    statement: "Mijn verklaring",
+    links_end: "Deze links zijn alleen voor u en werken 30 dagen. Wie ze heeft, kan namens u antwoorden.",
+    what_you_were_told: "Wat wij u schreven",
+    stands: "De maatregel is nog van kracht.",
+    open: "Wij hebben het onlangs nog gezien: er is nu geen maatregel van kracht, maar het dossier is open.",
+    over: "Er is geen maatregel meer van kracht.",
+    fixed_relay: "Wij vragen uw mailserver meteen of hij nog post van vreemden doorstuurt. Doet hij dat niet, dan wordt de maatregel opgeheven.",
+    fixed_other: "Wij kijken of wij het sindsdien nog hebben gezien, en noteren in het dossier dat u het hebt verholpen.",
+    check_again: "Ik heb het verholpen: controleer nu",
+    statement_asked: "Is het een vergissing, of is er iets dat wij moeten weten? Wat u schrijft komt in het dossier en wordt door een medewerker gelezen.",
+    statement_field: "Uw verklaring (ten hoogste 4.000 tekens)",
+    send: "Versturen",
+    mended: "Uw mailserver weigerde post van vreemden: het is verholpen. De maatregel wordt opgeheven; dat duurt enkele seconden.",
+    still_open: "Uw mailserver stuurt nog steeds post van vreemden door. De maatregel blijft van kracht. Sluit hem af en controleer opnieuw.",
+    no_answer: "Uw mailserver was nu niet te bevragen of gaf geen duidelijk antwoord. De maatregel blijft van kracht. Probeer het over enkele minuten opnieuw.",
+    noted: "Dank u. Wij hebben het sindsdien niet meer gezien en hebben in het dossier genoteerd dat u het hebt verholpen. Naar wat nog van kracht is kijkt een medewerker.",
+    still_seen: "Wij zien het nog steeds. Voor het laatst om",
+    statement_taken: "Dank u. Uw verklaring staat in het dossier.",
+    title_wrong: "Dit is niet gelukt",
+    wrong_link: "Deze link is niet geldig of verlopen. Antwoord op het bericht waar hij in stond.",
+    too_often: "Dat was te vaak. Wacht enkele minuten en probeer het opnieuw.",
+    wrong_statement: "Schrijf iets, van ten hoogste 4.000 tekens.",
+    not_now: "Dit kan nu even niet. Probeer het over enkele minuten opnieuw.",
+};
+
+const DANISH: Words = Words {
+    language: "da",
+    case: "Sag",
+    fixed: "Jeg har rettet det",
+    statement: "Min udtalelse",
+    links_end: "Disse links er kun til dig og virker i 30 dage. Den, der har dem, kan svare på dine vegne.",
+    what_you_were_told: "Det skrev vi til dig",
+    stands: "Tiltaget er stadig i kraft.",
+    open: "Vi har set det for nylig: intet tiltag er i kraft nu, men sagen er åben.",
+    over: "Intet tiltag er længere i kraft.",
+    fixed_relay: "Vi spørger straks din mailserver, om den stadig videresender fremmedes post. Gør den ikke det, ophæves tiltaget.",
+    fixed_other: "Vi ser efter, om vi har set det siden, og noterer på sagen, at du har rettet det.",
+    check_again: "Jeg har rettet det: kontrollér nu",
+    statement_asked: "Er det en fejl, eller er der noget, vi bør vide? Det, du skriver, kommer på sagen og læses af en medarbejder.",
+    statement_field: "Din udtalelse (højst 4.000 tegn)",
+    send: "Send",
+    mended: "Din mailserver afviste fremmedes post: det er rettet. Tiltaget ophæves; det tager nogle sekunder.",
+    still_open: "Din mailserver videresender stadig fremmedes post. Tiltaget forbliver i kraft. Luk den, og kontrollér igen.",
+    no_answer: "Din mailserver kunne ikke spørges lige nu eller gav intet klart svar. Tiltaget forbliver i kraft. Prøv igen om nogle minutter.",
+    noted: "Tak. Vi har ikke set det siden og har noteret på sagen, at du har rettet det. En medarbejder ser på det, der stadig er i kraft.",
+    still_seen: "Vi ser det stadig. Senest kl.",
+    statement_taken: "Tak. Din udtalelse er på sagen.",
+    title_wrong: "Det lykkedes ikke",
+    wrong_link: "Dette link er ugyldigt eller udløbet. Svar på den besked, det stod i.",
+    too_often: "Det var for tit. Vent nogle minutter, og prøv igen.",
+    wrong_statement: "Skriv noget, højst 4.000 tegn.",
+    not_now: "Det kan ikke lade sig gøre lige nu. Prøv igen om nogle minutter.",
+};
+
+impl Words {
+    /// The words for whoever reads this language: `nl-BE` is `nl`.
+    pub fn of(language: &str) -> &'static Self {
+        let main = language.split('-').next().unwrap_or_default();
+        let all: [&'static Self; 2] = [&DUTCH, &DANISH];
+        all.into_iter().find(|words| words.language.eq_ignore_ascii_case(main)).unwrap_or(&ENGLISH)
+    }
+
+    /// What a way to answer is called.
+    pub const fn way(&self, what: What) -> &'static str {
+        match what {
+            What::Fixed => self.fixed,
+            What::Statement => self.statement,
+        }
+    }
+}

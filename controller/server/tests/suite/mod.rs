@@ -1,0 +1,36 @@
+//! Everything that a controller does on either engine: `sqlite.rs` and `postgres.rs` play all of it, each on its own.
+
+mod access;
+mod approvals;
+mod audit;
+mod batch;
+mod brakes;
+mod cases;
+mod doctor;
+mod errors;
+mod evidence;
+mod exemptions;
+mod health;
+mod http;
+mod lists;
+mod notices;
+mod outbox;
+mod people;
+mod policies;
+mod retention;
+mod standing;
+mod status;
+mod streams;
+mod suspensions;
+mod tenants;
+mod usage;
+
+#[test]
+fn no_file_of_tests_is_left_out() {
+    let own = include_str!("mod.rs");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(name == "mod" || own.contains(&format!("mod {name};")), "{name} is not played");
+    }
+}
