@@ -348,6 +348,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("signal handler"))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed("signal handler"))?;
     let outlets = Outlets { greeting: streams.greeting, lists: streams.lists };
+    let (lay, mut laid) = tokio::sync::watch::channel(false);
     // The latest is all that matters.
     let (assign, mut assignments) = tokio::sync::watch::channel(assigned::none());
     let link = match &running.settings.controller {
@@ -370,14 +371,22 @@ async fn serve(
                     order => _ = orders.send(Command::Order(Box::new(order))),
                 }
             };
-            Some(tokio::spawn(controller.run(
-                outlets.greeting.clone(),
-                streams.reports,
-                streams.results,
-                streams.finished,
-                streams.metrics,
-                deliver,
-            )))
+            let greeting = outlets.greeting.clone();
+            Some(tokio::spawn(async move {
+                // A greeting names what stands. Before the last run's measures have been laid down it would name none, and the controller would take
+                // everybody for let go.
+                let _ = laid.wait_for(|laid| *laid).await;
+                controller
+                    .run(
+                        greeting,
+                        streams.reports,
+                        streams.results,
+                        streams.finished,
+                        streams.metrics,
+                        deliver,
+                    )
+                    .await;
+            }))
         }
         None => None,
     };
@@ -388,6 +397,7 @@ async fn serve(
         tokio::select! {
             told = &mut life.ready, if !is_ready => {
                 is_ready = true;
+                lay.send_replace(true);
                 if told.is_ok() {
                     service::ready();
                 }
