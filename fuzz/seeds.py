@@ -3,6 +3,7 @@
 
 A dialogue's pieces are (who and what befell it, what is said); see exercise/src/dialogue.rs and frames.rs for the form of a case.
 """
+import base64
 import pathlib
 import struct
 
@@ -192,3 +193,41 @@ for name, (port, talk) in REFUSED.items():
     dialogue("login", f"{name}-often", at(port), anew * max(2, min(30, 1500 // sum(len(said) + 2 for _, said in talk))))
 dialogue("login", "taken", at(21), [(S, "220-long\r\n220 ftp\r\n"), (C, "AUTH TLS\r\n"), (S, "234 go\r\n"), (C, CLIENT)])
 dialogue("login", "as-server", at(21) + 1, REFUSED["ftp"][1] * 8)
+
+
+def mail(name, head, body, end="\r\n"):
+    text = f"From: \"Desk\" <abuse@reporter.example>\nSubject: report\nMessage-ID: <1@reporter.example>\n{head}\n\n{body}"
+    write("complaints", name, b"\0" + text.replace("\n", end).encode())
+
+
+def parts(*list):
+    return "".join(f"--b\n{part}\n" for part in list) + "--b--\n"
+
+
+MIXED, DATE = "Content-Type: multipart/mixed; boundary=b", "Wed, 13 Jan 2027 10:00:00 +0100"
+FEEDBACK = f"Feedback-Type: abuse\nVersion: 1\nUser-Agent: x\nSource-IP: 203.0.113.7\nSource-Port: 25\nArrival-Date: {DATE}\nIncidents: 2\nReported-URI: http://bad.example/\n"
+SPAMMED = "Content-Type: message/rfc822\n\nReceived: from x ([203.0.113.7]) by mx\nSubject: =?utf-8?q?=C3=A9?=\nTo: a@b.example\n\nbuy\n"
+ARF = parts("Content-Type: text/plain\n\nsee below", f"Content-Type: message/feedback-report\n\n{FEEDBACK}", SPAMMED)
+REPORT = "Content-Type: multipart/report; report-type=feedback-report; boundary=b"
+mail("arf", REPORT, ARF)
+mail("arf-without-source", REPORT, ARF.replace("Source-IP: 203.0.113.7\n", "").replace("Source-Port", "Source-IP: 224.0.0.1\nSource-IP"), "\n")
+mail("arf-in-base64", REPORT, parts(f"Content-Type: message/feedback-report\nContent-Transfer-Encoding: base64\n\n{base64.b64encode(FEEDBACK.encode()).decode()}", "Content-Type: text/html; charset=utf-16\nContent-Transfer-Encoding: quoted-printable\n\n<b>=\n=C3=A9</b>"))
+mail("forwarded", "Content-Type: multipart/mixed; boundary=o", f"--o\nContent-Type: message/rfc822\n\nFrom: a@b.example\n{REPORT}\n\n{ARF}\n--o--\n")
+FOUR = ('{"xarf_version": "4.2.0", "report_id": "7", "timestamp": "2027-01-13T09:00:00.5Z", "reporter": {"org": "R", "contact": "a@r.example", "domain": "r.example"},'
+        ' "source_identifier": "203.0.113.7", "source_port": 25, "category": "%s", "type": "%s", "confidence": 0.9, "description": "d", "url": "http://bad.example/",'
+        ' "evidence": [{"content_type": "message/rfc822", "payload": "U3ViamVjdDogeAoK", "hash": "sha256:00"}], "_internal": {"a": [[[[1, null, true]]]]}}')
+THREE = ('{"Version": "3", "ReporterInfo": {"ReporterOrg": "R", "ReporterOrgDomain": "r.example", "ReporterOrgEmail": "a@r.example"}, "Report": {"ReportClass": "Activity",'
+         ' "ReportType": "PortScan", "Date": "2027-01-13T09:00:00Z", "SourceIp": "2001:db8::7", "Samples": [{"ContentType": "text/plain", "Base64Encoded": false, "Payload": "x"}]}}')
+for category, kind in [("messaging", "spam"), ("connection", "ddos"), ("content", "csam"), ("copyright", "p2p")]:
+    write("complaints", f"xarf4-{kind}", b"\1" + (FOUR % (category, kind)).encode())
+write("complaints", "xarf3", b"\1" + THREE.encode())
+write("complaints", "xarf-array", b"\1\xef\xbb\xbf[" + THREE.encode() + b", {}, 7, " + (FOUR % ("reputation", "x")).encode() + b"]")
+mail("xarf-in-mail", MIXED, parts("Content-Type: text/plain\n\nhello", f"Content-Type: application/json; name=xarf.json\n\n{THREE}"))
+YAML = f"---\nReported-From: a@r.example\nCategory: abuse\nReport-Type: login-attack\nService: ssh\nDate: {DATE}\nSource-Type: ip-address\nSource: '203.0.113.7'\nPort: 22 # ssh\nReport-ID: 7\n"
+mail("x-arf", f"X-XARF: PLAIN\n{MIXED}", parts("\nhello", f"Content-Type: text/plain; name=report.txt\n\n{YAML}", "Content-Type: text/plain; name=log\n\nlines"))
+mail("letter", "X: y", "Brute force from 203[.]0[.]113[.]7:4711 to our server 192.0.2.1 at 2027-01-13 10:00:00 +0100, and [2001:db8::7]/64.\n-----Original Message-----\nx\n")
+mail("takedown", "Content-Type: text/plain; charset=iso-8859-1", "DMCA notice: remove hxxps://bad[.]example/film within 2 (two) business days, or binnen 24 uur. Copyright infringement. Urgent.\n")
+mail("acns", "X: y", "Dear all,\n<Infringement><Case><ID>7</ID></Case><Source><TimeStamp>2027-01-13T09:00:00Z</TimeStamp><IP_Address>203.0.113.7</IP_Address><Port>6881</Port></Source></Infringement>\n")
+mail("page", "Content-Type: text/html", "<html><style>x</style><body>&lt;spam&gt; from <a href='http://203.0.113.7/'>203.0.113.7</a> &#233;</body></html>")
+mail("deep", "".join(f"Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n" for level in range(12)), "spam from 203.0.113.7")
+mail("encrypted", "Content-Type: multipart/encrypted; boundary=b", parts("\nx"))

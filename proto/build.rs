@@ -9,7 +9,7 @@ use protox::prost::Message as _;
 const ROOT: &str = "proto";
 
 /// The files, in the order of their dependence.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "reeve/types/v1/tenant.proto",
     "reeve/types/v1/violation.proto",
     "reeve/types/v1/decision.proto",
@@ -29,6 +29,7 @@ const FILES: [&str; 19] = [
     "reeve/operator/v1/policy_service.proto",
     "reeve/operator/v1/standing_service.proto",
     "reeve/operator/v1/case_service.proto",
+    "reeve/operator/v1/complaint_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,7 +1,7 @@
-//! Every reader of foreign bytes in the core, driven by bytes.
+//! Every reader of foreign bytes in the core, and that of abuse reports, driven by bytes.
 //!
-//! Model: a [`Drive`] is a way to bring bytes before a reader: as one frame, as many, or as what two sides say in a connection on a
-//! port that is listened to. It panics when something is wrong, and for nothing else. Fuzzing (`fuzz/`) makes up bytes for it without end;
+//! Model: a [`Drive`] is a way to bring bytes before a reader: as one frame, as many, as what two sides say in a connection on a
+//! port that is listened to, or as a report. It panics when something is wrong, and for nothing else. Fuzzing (`fuzz/`) makes up bytes for it without end;
 //! what that began with and what it ever found lie in `fuzz/seeds` and `fuzz/crashes` and are run by an ordinary test.
 //!
 //! What must hold beyond "nothing panics": a frame's headers alone tell what the whole tells; a replay of a record, which holds
@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod complaints;
 mod dialogue;
 mod frames;
 
@@ -31,12 +32,22 @@ pub enum Drive {
     Quic,
     /// A connection to one of the ports that people log in at.
     Login,
+    /// An abuse report.
+    Complaints,
 }
 
 impl Drive {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Packet, Self::Frames, Self::Smtp, Self::Http, Self::Tls, Self::Quic, Self::Login];
+    pub const ALL: [Self; 8] = [
+        Self::Packet,
+        Self::Frames,
+        Self::Smtp,
+        Self::Http,
+        Self::Tls,
+        Self::Quic,
+        Self::Login,
+        Self::Complaints,
+    ];
 
     /// Its name: that of its target and of its folders.
     #[must_use]
@@ -49,6 +60,7 @@ impl Drive {
             Self::Tls => "tls",
             Self::Quic => "quic",
             Self::Login => "login",
+            Self::Complaints => "complaints",
         }
     }
 
@@ -65,6 +77,7 @@ impl Drive {
             Self::Tls => dialogue::play(&dialogue::SEALED, bytes),
             Self::Quic => dialogue::play(&dialogue::QUIC, bytes),
             Self::Login => dialogue::play(&dialogue::LOGIN, bytes),
+            Self::Complaints => complaints::read(bytes),
         }
     }
 

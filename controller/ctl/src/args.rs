@@ -5,6 +5,7 @@ mod acts;
 mod approval;
 mod audit;
 mod cases;
+mod complaints;
 mod outbox;
 mod person;
 mod rollout;
@@ -20,6 +21,7 @@ pub use approval::{ApprovalsCommand, Decide};
 pub use audit::{AuditCommand, AuditKey};
 pub use cases::{CaseFilter, CasesCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use complaints::{ComplaintFilter, ComplaintsCommand};
 pub use outbox::{OutboxCommand, OutboxFilter};
 pub use person::{PersonCommand, SessionsCommand};
 use reeve_policy::language::Policy;
@@ -358,6 +360,18 @@ pub enum Command {
         /// What to do; by default they are listed.
         #[command(subcommand)]
         command: Option<CasesCommand>,
+    },
+    /// Lists what people outside complain about, newest first, or works on one
+    ///
+    /// A complaint is matched by its address and time to a tenant and to what nodes have seen, and opens a case or goes to one; it never acts by itself.
+    /// What could not be read, or belongs to nobody, waits for a person: --waiting lists it.
+    #[command(args_conflicts_with_subcommands = true)]
+    Complaints {
+        #[command(flatten)]
+        filter: ComplaintFilter,
+        /// What to do; by default they are listed.
+        #[command(subcommand)]
+        command: Option<ComplaintsCommand>,
     },
     /// Lists how notices get to people, newest first, or sends one again
     ///

@@ -130,6 +130,7 @@ const fn kind_word(kind: CaseEntryKind) -> &'static str {
         CaseEntryKind::HoldEnd => "hold_end",
         CaseEntryKind::Statement => "statement",
         CaseEntryKind::Claim => "claim",
+        CaseEntryKind::Complaint => "complaint",
     }
 }
 
@@ -273,7 +274,7 @@ fn told_entry(entry: &CaseEntry) -> Point {
         }
         CaseEntryKind::Hold => format!("kept: {}", entry.text),
         CaseEntryKind::Statement => format!("statement: {}", entry.text),
-        CaseEntryKind::Claim => entry.text.clone(),
+        CaseEntryKind::Claim | CaseEntryKind::Complaint => entry.text.clone(),
         CaseEntryKind::HoldEnd => "kept no longer".to_owned(),
         CaseEntryKind::Unspecified => entry.text.clone(),
     };

@@ -8,6 +8,7 @@ use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
 use reeve_proto::operator::v1::approval_service_client::ApprovalServiceClient;
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::case_service_client::CaseServiceClient;
+use reeve_proto::operator::v1::complaint_service_client::ComplaintServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use reeve_proto::operator::v1::person_service_client::PersonServiceClient;
 use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
@@ -368,6 +369,11 @@ impl Controller {
     /// Keeps together what happens with tenants.
     pub fn cases(&self) -> CaseServiceClient<Shown> {
         CaseServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Takes what people outside complain about.
+    pub fn complaints(&self) -> ComplaintServiceClient<Shown> {
+        ComplaintServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Tells what was done.

@@ -175,6 +175,7 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         }
         Command::Exempt { asked } => call.exempt(asked).await,
         Command::Outbox { filter, command } => call.outbox(filter, command).await,
+        Command::Complaints { filter, command } => call.complaints(filter, command).await,
         Command::Cases { filter, command } => call.cases(filter, command).await,
         Command::Exemptions { tenant, all, command } => call.exemptions(tenant, all, command).await,
         Command::Pause { target, reason, lift, no_wait, repeat } => {

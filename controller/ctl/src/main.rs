@@ -8,6 +8,7 @@ mod audit;
 mod cases;
 mod client;
 mod commands;
+mod complaints;
 mod doctor;
 mod dossier;
 mod json;

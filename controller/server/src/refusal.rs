@@ -70,6 +70,7 @@ reasons! {
     ViolationNotFound, "VIOLATION_NOT_FOUND", NotFound, "there is no such violation";
     ExemptionNotFound, "EXEMPTION_NOT_FOUND", NotFound, "there is no such exemption that operators granted";
     DeliveryNotFound, "DELIVERY_NOT_FOUND", NotFound, "there is no such delivery";
+    ComplaintNotFound, "COMPLAINT_NOT_FOUND", NotFound, "there is no such complaint";
     CaseNotFound, "CASE_NOT_FOUND", NotFound, "there is no such case";
     SubjectNotFound, "SUBJECT_NOT_FOUND", NotFound, "nobody has this address or interface";
     ResourceNotFound, "RESOURCE_NOT_FOUND", NotFound, "there is no such thing";

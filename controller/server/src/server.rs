@@ -14,6 +14,7 @@ use reeve_proto::operator::v1::audit_service_server::AuditServiceServer;
 use reeve_proto::status::v1::status_service_server::StatusServiceServer;
 use reeve_telemetry::metrics::Endpoint;
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
@@ -22,7 +23,9 @@ use crate::approval::ApprovalLayer;
 use crate::audit::{self, AuditLayer};
 use crate::auth::{Book, Gate, GateLayer, SECRETS_KEY, Vault, incoming};
 use crate::clock;
+use crate::complaints;
 use crate::config::{self, Config};
+use crate::console::{Guards, inside};
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
@@ -39,6 +42,7 @@ use crate::retention;
 use crate::services::pending::Pending;
 use crate::services::status::Desk;
 use crate::services::{self, House};
+use crate::settings;
 use crate::store::{Store, secrets};
 use crate::streams::Streams;
 use crate::tending;
@@ -69,6 +73,7 @@ pub struct Controller {
     endpoint: Option<Endpoint>,
     http: Option<Http>,
     links: Option<Web>,
+    console: Option<Web>,
 }
 
 impl Controller {
@@ -88,7 +93,14 @@ impl Controller {
         if let (Some(web), Some(settings)) = (&links, &config.settings.links) {
             tracing::info!(address = %web.address(), url = settings.url, "who follows a link of a notice is answered");
         }
-        Ok(Self { config, listener, address, endpoint: None, http: None, links })
+        let console = match &config.settings.console {
+            Some(settings) => Some(Web::bind(settings).await?),
+            None => None,
+        };
+        if let (Some(web), Some(settings)) = (&console, &config.settings.console) {
+            tracing::info!(address = %web.address(), url = settings.url, "the console is served");
+        }
+        Ok(Self { config, listener, address, endpoint: None, http: None, links, console })
     }
 
     /// Tells Prometheus its metrics at `listen`, too, and where that is: the port is the real one where 0 was asked for.
@@ -122,6 +134,12 @@ impl Controller {
     #[must_use]
     pub fn links_address(&self) -> Option<SocketAddr> {
         self.links.as_ref().map(Web::address)
+    }
+
+    /// Where people's browsers are answered.
+    #[must_use]
+    pub fn console_address(&self) -> Option<SocketAddr> {
+        self.console.as_ref().map(Web::address)
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
@@ -238,6 +256,8 @@ impl Controller {
             vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone())), tokio::spawn(looking_after)];
         beside.push(tokio::spawn(services::person::keep_seen(house.clone())));
         beside.extend(outbox.map(|outbox| tokio::spawn(outbox.run())));
+        let complaints = self.config.settings.complaints.clone();
+        beside.push(tokio::spawn(complaints::keep(complaints, house.writer.clone())));
         if let (Some(web), Some(links)) = (self.links, links) {
             let desk = links::Desk::new(house.clone(), links);
             beside.push(tokio::spawn(web.serve(links::router(desk.clone()))));
@@ -265,34 +285,21 @@ impl Controller {
         announce(self.address, protection);
         ready();
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+        let guards =
+            Guards { gate: GateLayer(gate.clone()), audit: recording.clone(), approval: approving.clone() };
+        let routes =
+            routes(&house, &self.config.settings.complaints, &vault, signer, desk, &health, reflection);
+        if let (Some(web), Some(settings)) = (self.console, &self.config.settings.console) {
+            let settings = reeve_console::Settings { url: settings.url.clone() };
+            let console = reeve_console::router(settings, inside(guards, routes.clone()));
+            beside.push(tokio::spawn(web.serve(console)));
+        }
         let serving = server
             .layer(ReasonLayer)
             .layer(GateLayer(gate))
             .layer(recording)
             .layer(approving)
-            .add_service(HealthServer::new(health.service()))
-            .add_optional_service(reflection)
-            .add_service(
-                AgentServiceServer::new(services::agent::Service(house.clone()))
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            )
-            .add_service(
-                EnrolmentServiceServer::new(services::enrolment::Service(house.clone()))
-                    .max_decoding_message_size(services::enrolment::MAX_MESSAGE_BYTES),
-            )
-            .add_service(services::access_server(&house))
-            .add_service(ApprovalServiceServer::new(services::approval::Service {
-                house: house.clone(),
-                vault: Arc::clone(&vault),
-            }))
-            .add_service(services::person_server(&house))
-            .add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }))
-            .add_service(services::policy_server(&house))
-            .add_service(services::standing_server(&house))
-            .add_service(services::case_server(&house))
-            .add_service(StatusServiceServer::new(services::status::Service(desk)))
-            .add_service(services::operator_server(&house))
+            .add_routes(routes)
             .serve_with_incoming_shutdown(incoming(self.listener, connections), async move {
                 stop.await;
                 health.stop().await;
@@ -320,6 +327,40 @@ impl Controller {
         writing.stop().await;
         Ok(())
     }
+}
+
+/// All services of gRPC.
+fn routes(
+    house: &House,
+    complaints: &settings::Complaints,
+    vault: &Arc<Vault>,
+    signer: Arc<Signer>,
+    desk: Desk,
+    health: &Health,
+    reflection: Option<ServerReflectionServer<impl ServerReflection>>,
+) -> Routes {
+    let mut routes = Routes::builder();
+    routes.add_service(HealthServer::new(health.service()));
+    reflection.into_iter().for_each(|reflection| _ = routes.add_service(reflection));
+    let agents = AgentServiceServer::new(services::agent::Service(house.clone()));
+    routes.add_service(
+        agents.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES),
+    );
+    let enrolment = EnrolmentServiceServer::new(services::enrolment::Service(house.clone()));
+    routes.add_service(enrolment.max_decoding_message_size(services::enrolment::MAX_MESSAGE_BYTES));
+    routes.add_service(services::access_server(house));
+    let vault = Arc::clone(vault);
+    routes
+        .add_service(ApprovalServiceServer::new(services::approval::Service { house: house.clone(), vault }));
+    routes.add_service(services::person_server(house));
+    routes.add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }));
+    routes.add_service(services::policy_server(house));
+    routes.add_service(services::standing_server(house));
+    routes.add_service(services::case_server(house));
+    routes.add_service(services::complaint_server(house, complaints.clone()));
+    routes.add_service(StatusServiceServer::new(services::status::Service(desk)));
+    routes.add_service(services::operator_server(house));
+    routes.routes()
 }
 
 /// What services there are, in their own words.

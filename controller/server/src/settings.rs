@@ -2,6 +2,7 @@
 
 mod approval;
 mod cases;
+mod complaints;
 mod outbox;
 mod sessions;
 mod web;
@@ -19,6 +20,8 @@ pub use approval::Approval;
 use approval::ApprovalText;
 pub use cases::Cases;
 use cases::CasesText;
+pub use complaints::Complaints;
+use complaints::ComplaintsText;
 use outbox::{FileText, MailText, WebhookText};
 pub use outbox::{Mail, Outbox, Tls, Webhook};
 pub use sessions::Sessions;
@@ -61,10 +64,14 @@ pub struct Settings {
     pub sessions: Sessions,
     /// When cases end by themselves.
     pub cases: Cases,
+    /// Where complaints come in, and until when they are answered.
+    pub complaints: Complaints,
     /// By which ways notices leave.
     pub outbox: Outbox,
     /// The port for whoever follows a link; there are no links without it.
     pub links: Option<Web>,
+    /// The port of the console; there is none without it.
+    pub console: Option<Web>,
 }
 
 /// Who gets in.
@@ -135,11 +142,13 @@ struct Text {
     approval: Option<ApprovalText>,
     sessions: Option<SessionsText>,
     cases: Option<CasesText>,
+    complaints: Option<ComplaintsText>,
     mail: Option<MailText>,
     #[serde(default)]
     webhook: Vec<WebhookText>,
     notice_file: Option<FileText>,
     links: Option<WebText>,
+    console: Option<WebText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -224,9 +233,30 @@ impl Settings {
         let approval = read.approval.map(Approval::try_from).transpose().map_err(wrong)?;
         let sessions = read.sessions.map(Sessions::try_from).transpose().map_err(wrong)?.unwrap_or_default();
         let cases = read.cases.map(Cases::try_from).transpose().map_err(wrong)?.unwrap_or_default();
+        let complaints =
+            read.complaints.map(Complaints::try_from).transpose().map_err(wrong)?.unwrap_or_default();
         let outbox = Outbox::read(read.mail, read.webhook, read.notice_file).map_err(wrong)?;
-        let links = read.links.map(|links| Web::read("links", links)).transpose().map_err(wrong)?;
-        Ok(Self { database, retention, access, approval, sessions, cases, outbox, links })
+        let web = |table, read: Option<WebText>| read.map(|read| Web::read(table, read)).transpose();
+        let links = web("links", read.links).map_err(wrong)?;
+        let console = web("console", read.console).map_err(wrong)?;
+        if console
+            .as_ref()
+            .is_some_and(|console| !reqwest::Url::parse(&console.url).is_ok_and(|url| url.path() == "/"))
+        {
+            return Err(wrong("console.url: the console has a host of its own, and no path".to_owned()));
+        }
+        Ok(Self {
+            database,
+            retention,
+            access,
+            approval,
+            sessions,
+            cases,
+            complaints,
+            outbox,
+            links,
+            console,
+        })
     }
 }
 

@@ -164,6 +164,7 @@ impl Front {
             let mut router = router.clone();
             let asks = self.whose(from, &request);
             request.extensions_mut().insert(asks);
+            request.extensions_mut().insert(reeve_console::From(asks.0.to_canonical()));
             async move {
                 let answer: Result<Response<Body>, Infallible> = router.call(request.map(Body::new)).await;
                 answer

@@ -33,7 +33,7 @@ use crate::store::write::{
     Asked, Attempted, BatchTaken, CaseAsked, CaseTaken, DeleteAsked, DeleteTaken, ForgiveAsked, GrantAsked,
     GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
     PaidFor, Place, ReleaseAsked, Released, Requested, ResendAsked, ResendTaken, RevokeAsked, RolloutAsked,
-    RolloutTaken, Upload, UploadTaken, VerifyAsked,
+    RolloutTaken, SettleAsked, SettleTaken, Submission, SubmissionTaken, Upload, UploadTaken, VerifyAsked,
 };
 use crate::store::{Channels, GrantRow, Outgoing, StoreError};
 
@@ -246,6 +246,17 @@ pub(crate) enum Job {
         requested: Requested,
         asked: Box<CaseAsked>,
         reply: Reply<CaseTaken>,
+    },
+    /// Complaints came in.
+    Complaints {
+        submission: Submission,
+        reply: Reply<SubmissionTaken>,
+    },
+    /// Somebody says whose matter a complaint is.
+    SettleComplaint {
+        requested: Requested,
+        asked: Box<SettleAsked>,
+        reply: Reply<SettleTaken>,
     },
     /// Cases are open again whose deadline is over; how many.
     EndWaiting {
@@ -463,6 +474,8 @@ impl Job {
             Self::Leave { reply } => reply.send(result),
             Self::Hold { reply, .. } => reply.send(result),
             Self::Case { reply, .. } => reply.send(result),
+            Self::Complaints { reply, .. } => reply.send(result),
+            Self::SettleComplaint { reply, .. } => reply.send(result),
             Self::EndWaiting { reply } => reply.send(result),
             Self::CloseQuiet { reply, .. } => reply.send(result),
             Self::ClaimDeliveries { reply, .. } => reply.send(result),

@@ -67,7 +67,10 @@ fn admit(gate: &Gate, request: &Request<Body>) -> Result<Caller, Refusal> {
     let certificates = secured.and_then(TlsConnectInfo::peer_certs);
     let presented = Presented {
         peer,
-        from: peer.map(|peer| peer.address().ip()),
+        // The console calls without a connection, for a browser at this address.
+        from: peer
+            .map(|peer| peer.address().ip())
+            .or_else(|| extensions.get::<reeve_console::From>().map(|reeve_console::From(address)| *address)),
         certificate: certificates.as_deref().and_then(|all| all.first()).map(AsRef::as_ref),
         authorization: request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes()),
     };

@@ -261,6 +261,7 @@ fn entry(entry: &store::CaseEntry) -> CaseEntry {
         Some(EntryKind::HoldEnd) => CaseEntryKind::HoldEnd,
         Some(EntryKind::Statement) => CaseEntryKind::Statement,
         Some(EntryKind::Claim) => CaseEntryKind::Claim,
+        Some(EntryKind::Complaint) => CaseEntryKind::Complaint,
     };
     CaseEntry {
         number: u32::try_from(entry.number).unwrap_or(u32::MAX),

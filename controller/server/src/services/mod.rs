@@ -7,6 +7,7 @@ pub(crate) mod audit;
 mod batch;
 mod brakes;
 pub(crate) mod cases;
+mod complaints;
 mod deliveries;
 pub(crate) mod enrolment;
 mod evidence;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
 use reeve_proto::operator::v1::case_service_server::CaseServiceServer;
+use reeve_proto::operator::v1::complaint_service_server::ComplaintServiceServer;
 use reeve_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use reeve_proto::operator::v1::person_service_server::PersonServiceServer;
 use reeve_proto::operator::v1::policy_service_server::PolicyServiceServer;
@@ -45,7 +47,7 @@ use crate::identity::Protection;
 use crate::listing::Pages;
 use crate::metrics::Metrics;
 use crate::refusal::Reason;
-use crate::settings::Sessions;
+use crate::settings::{Complaints, Sessions};
 use crate::store::{Store, StoreError};
 use crate::streams::Streams;
 use crate::writer::{WriteError, Writer};
@@ -94,6 +96,14 @@ pub(crate) fn person_server(house: &House) -> PersonServiceServer<person::Servic
 
 pub(crate) fn case_server(house: &House) -> CaseServiceServer<cases::Service> {
     CaseServiceServer::new(cases::Service(house.clone()))
+}
+
+/// The service of complaints.
+pub(crate) fn complaint_server(
+    house: &House,
+    settings: Complaints,
+) -> ComplaintServiceServer<complaints::Service> {
+    ComplaintServiceServer::new(complaints::Service { house: house.clone(), settings })
 }
 
 pub(crate) fn standing_server(house: &House) -> StandingServiceServer<standing::Service> {

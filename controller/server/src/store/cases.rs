@@ -89,16 +89,19 @@ pub enum EntryKind {
     Statement,
     /// They say that it is mended.
     Claim,
+    /// Somebody outside complained.
+    Complaint,
 }
 
 impl EntryKind {
-    const ALL: [(Self, &str); 6] = [
+    const ALL: [(Self, &str); 7] = [
         (Self::Note, "note"),
         (Self::Move, "move"),
         (Self::Hold, "hold"),
         (Self::HoldEnd, "hold-end"),
         (Self::Statement, "statement"),
         (Self::Claim, "claim"),
+        (Self::Complaint, "complaint"),
     ];
 
     /// As it is stored.

@@ -101,6 +101,10 @@ pub(super) async fn run(
         Job::Case { requested, asked, reply } => {
             reply.put(write::act_on_case(conn, requested, asked, effects).await)
         }
+        Job::Complaints { submission, reply } => reply.put(write::submit(conn, submission, effects).await),
+        Job::SettleComplaint { requested, asked, reply } => {
+            reply.put(write::settle_complaint(conn, requested, asked, effects).await)
+        }
         Job::EndWaiting { reply } => reply.put(write::end_waiting(conn, effects).await),
         Job::CloseQuiet { quiet, behind, reply } => {
             reply.put(write::close_quiet(conn, *quiet, behind, effects).await)

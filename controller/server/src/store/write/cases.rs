@@ -205,7 +205,7 @@ async fn beside(conn: &mut Connection, row: &CaseRow) -> Result<Option<Name>, St
 }
 
 /// Writes an entry, at the time that the case says; whether there was room.
-async fn enter(
+pub(super) async fn enter(
     conn: &mut Connection,
     row: &CaseRow,
     (kind, author, text): (EntryKind, &str, &str),
@@ -230,7 +230,7 @@ async fn enter(
     Ok(done.rows_affected() > 0)
 }
 
-async fn put(conn: &mut Connection, row: &CaseRow) -> Result<(), StoreError> {
+pub(super) async fn put(conn: &mut Connection, row: &CaseRow) -> Result<(), StoreError> {
     let held = row.held.as_ref();
     sqlx::query(
         "UPDATE cases SET state = $1, updated = $2, deadline = $3, closed = $4, held_by = $5, held_reason = $6, \
@@ -306,7 +306,9 @@ pub async fn close_quiet(
     query.push(")) AND NOT EXISTS (SELECT 1 FROM decisions d JOIN measures m ON m.decision = d.id ");
     query.push("WHERE d.case_id = c.id AND (m.lifted IS NULL OR m.lifted >= ").push_bind(since);
     query.push(")) AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.case_id = c.id AND d.released IS NULL ");
-    query.push("AND (d.expires IS NULL OR d.expires > ").push_bind(nanos(effects.now)).push("))");
+    query.push("AND (d.expires IS NULL OR d.expires > ").push_bind(nanos(effects.now));
+    query.push(")) AND NOT EXISTS (SELECT 1 FROM complaints p WHERE p.case_id = c.id AND (p.deadline > ");
+    query.push_bind(nanos(effects.now)).push(" OR p.updated >= ").push_bind(since).push("))");
     let over: Vec<(String,)> =
         if still.is_empty() { Vec::new() } else { query.fetch_all(&mut *conn).await? };
     let mut moved = 0;

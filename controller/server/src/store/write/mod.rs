@@ -9,6 +9,7 @@ mod answered;
 mod answers;
 mod batch;
 mod cases;
+mod complaints;
 mod cursors;
 mod delete;
 mod deliveries;
@@ -38,6 +39,9 @@ pub use answered::order_result;
 pub use answers::Answers;
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
 pub use cases::{CaseAct, CaseAsked, CaseTaken, Place, act_on_case, close_quiet, end_waiting};
+pub use complaints::{
+    Incoming, SettleAsked, SettleTaken, Submission, SubmissionTaken, settle_complaint, submit,
+};
 pub use cursors::Cursors;
 pub(super) use delete::hash as text_hash;
 pub use delete::{DeleteAsked, DeleteTaken, delete_policy};

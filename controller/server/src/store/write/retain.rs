@@ -62,6 +62,8 @@ pub async fn retain(
         .await?;
     counts.push(done.rows_affected());
     let is_full = |count: &u64| i64::try_from(*count).is_ok_and(|count| count >= BATCH);
+    let done = sqlx::query(COMPLAINTS).bind(over).bind(BATCH).execute(&mut *conn).await?;
+    counts.push(done.rows_affected());
     // All closed cases are looked at: once, when what may rest on them is gone.
     if !counts.iter().any(is_full) {
         let done = sqlx::query(CASES).bind(over).bind(BATCH).execute(&mut *conn).await?;
@@ -163,6 +165,10 @@ const NOTICES: &str = "DELETE FROM notices WHERE number IN (SELECT n.number FROM
      AND NOT EXISTS (SELECT 1 FROM violations v JOIN cases c ON c.id = v.case_id WHERE v.id = n.violation AND c.held_by IS NOT NULL) \
      AND NOT EXISTS (SELECT 1 FROM decisions d JOIN cases c ON c.id = d.case_id WHERE d.id = n.decision AND c.held_by IS NOT NULL) \
      LIMIT $3)";
+
+/// Of which nothing is to be done, and those whose case is gone. What waits for a person stays.
+const COMPLAINTS: &str = "DELETE FROM complaints WHERE number IN (SELECT p.number FROM complaints p WHERE p.updated < $1 \
+     AND (p.state = 'dismissed' OR (p.state = 'filed' AND p.case_id IS NULL)) LIMIT $2)";
 
 /// Closed long ago, kept by nobody, and nothing of it is kept.
 const CASES: &str = "DELETE FROM cases WHERE id IN (SELECT c.id FROM cases c WHERE c.closed < $1 AND c.held_by IS NULL \

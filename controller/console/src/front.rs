@@ -1,0 +1,71 @@
+//! What stands before all pages: headers that keep browsers from harm, and the page of an error.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::App;
+use crate::error::{Error, Failure};
+use crate::page::{self, Base};
+
+/// What browsers may load and whom they may send to: nothing but us, and no script that stands in a page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+const HEADERS: [(HeaderName, &str); 7] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+];
+
+/// Renders errors, and dresses every answer.
+pub(crate) async fn dress(State(app): State<App>, request: Request, next: Next) -> Response {
+    let headers = request.headers().clone();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        response = told(&app, &headers, &response, &failure);
+    }
+    dress_up(&app, &mut response, &path);
+    if method == Method::GET && is_page(&response) {
+        page::forget_flash(&app, &headers, response.headers_mut());
+    }
+    response
+}
+
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
+}
+
+fn dress_up(app: &App, response: &mut Response, path: &str) {
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if app.is_secure() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    // What somebody saw is not to be seen by the next who sits there.
+    if !path.starts_with("/assets/") {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+fn told(app: &App, headers: &HeaderMap, response: &Response, failure: &Failure) -> Response {
+    let base = Base::stranger(app, headers);
+    let mut told = page::html(&page::Trouble { base, key: failure.key, detail: &failure.detail });
+    *told.status_mut() = response.status();
+    told
+}
+
+/// There is no such page.
+pub(crate) async fn nowhere() -> Response<Body> {
+    Error::Nowhere.into_response()
+}

@@ -1,0 +1,10 @@
+//! The page `complaints`.
+
+use axum::Router;
+
+use crate::App;
+
+/// Where it is.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+}

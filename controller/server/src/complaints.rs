@@ -1,0 +1,144 @@
+//! Complaints that come in: read, and handed to the writer.
+//!
+//! A maildir is looked into every few seconds. A message goes from `new` to `cur` when what is in it is on disk; one that is seen twice, since
+//! the controller died between the two, is known by its mark.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reeve_policy::Timestamp;
+use reeve_reports::{Complaint, Refused};
+use ring::digest::{SHA256, digest};
+
+use crate::settings::Complaints as Settings;
+use crate::store::write::{Incoming, Submission, SubmissionTaken};
+use crate::writer::{Job, WriteError, Writer};
+
+/// The largest message, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 1 << 20;
+/// How often the maildir is looked into.
+const EVERY: Duration = Duration::from_secs(5);
+/// How many messages of it are taken in one look.
+const LOOK: usize = 200;
+/// What a message of a maildir came by.
+const BY_MAIL: &str = "mail";
+
+/// What is in a message: its complaints, or one that could not be read. What is told of the future cannot be right.
+pub(crate) fn submission(
+    via: &str,
+    message: &[u8],
+    is_json: Option<bool>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Submission {
+    let begins = message.iter().find(|byte| !byte.is_ascii_whitespace());
+    let is_json = is_json.unwrap_or(matches!(begins, Some(b'{' | b'[')));
+    let read =
+        if is_json { reeve_reports::read_json(message, now) } else { reeve_reports::read_mail(message, now) };
+    let complaints = match read {
+        Ok(reading) => {
+            let taken = |complaint: Complaint| Incoming {
+                mark: complaint.fingerprint().to_string(),
+                read: Ok(Box::new(complaint)),
+            };
+            let refused = reading.refused.iter().enumerate();
+            let refused = refused.map(|(number, refused)| unreadable(message, number, refused));
+            reading.complaints.into_iter().map(taken).chain(refused).collect()
+        }
+        Err(refused) => vec![unreadable(message, 0, &refused)],
+    };
+    Submission { via: via.to_owned(), complaints, settings: settings.clone() }
+}
+
+/// One that cannot be read, of so many in the message.
+fn unreadable(message: &[u8], number: usize, refused: &Refused) -> Incoming {
+    let mark = data_encoding::HEXLOWER.encode(digest(&SHA256, message).as_ref());
+    Incoming { mark: format!("message {mark} {number}"), read: Err((refused.to_string(), message.to_vec())) }
+}
+
+/// Takes what comes to the maildir for as long as it is polled.
+pub(crate) async fn keep(settings: Settings, writer: Writer) {
+    let Some(maildir) = settings.maildir.clone() else { return };
+    let mut look = tokio::time::interval(EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut complained = false;
+    loop {
+        look.tick().await;
+        match collect(&maildir, &settings, &writer).await {
+            Ok(0) => complained = false,
+            Ok(taken) => {
+                complained = false;
+                tracing::info!(taken, "complaints came by mail");
+            }
+            Err(error) if complained => tracing::debug!(%error, "the maildir of complaints"),
+            Err(error) => {
+                complained = true;
+                tracing::error!(maildir = %maildir.display(), %error, "complaints cannot be taken from the maildir; they wait there");
+            }
+        }
+    }
+}
+
+/// Why the maildir could not be emptied.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Write(#[from] WriteError),
+    #[error("as many complaints wait for a person as may (reevectl complaints list --waiting)")]
+    Full,
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failed + '_ {
+    move |source| Failed::File { path: path.display().to_string(), source }
+}
+
+/// Takes the oldest messages; how many it were.
+async fn collect(maildir: &Path, settings: &Settings, writer: &Writer) -> Result<usize, Failed> {
+    let (new, cur) = (maildir.join("new"), maildir.join("cur"));
+    let listed = new.clone();
+    let found = tokio::task::spawn_blocking(move || list(&listed)).await;
+    let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(at(&new))?;
+    let count = found.len();
+    for path in found {
+        let message = match tokio::fs::File::open(&path).await {
+            Ok(file) => {
+                use tokio::io::AsyncReadExt as _;
+                let mut message = Vec::new();
+                file.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut message).await.map_err(at(&path))?;
+                message
+            }
+            // Somebody else has taken it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(at(&path)(error)),
+        };
+        let submission = submission(BY_MAIL, &message, Some(false), settings, crate::clock::now());
+        match writer.ask(|reply| Job::Complaints { submission, reply }).await? {
+            SubmissionTaken::Done(_) => {}
+            SubmissionTaken::Full => return Err(Failed::Full),
+        }
+        let Some(name) = path.file_name() else { continue };
+        let mut seen = name.to_owned();
+        // As maildir says that somebody has read it.
+        seen.push(":2,S");
+        tokio::fs::rename(&path, cur.join(seen)).await.map_err(at(&path))?;
+    }
+    Ok(count)
+}
+
+/// The messages that came, by name: which begins with the time.
+fn list(new: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut all: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(new)? {
+        let entry = entry?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        // No links: they could lead anywhere.
+        if !is_hidden && entry.file_type()?.is_file() {
+            all.push(entry.path());
+        }
+    }
+    all.sort_unstable();
+    all.truncate(LOOK);
+    Ok(all)
+}

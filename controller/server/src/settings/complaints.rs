@@ -1,0 +1,102 @@
+//! `[complaints]`: where complaints of people outside come in, and until when they are answered.
+
+use std::path::PathBuf;
+
+use reeve_policy::Name;
+use reeve_policy::language::Grace;
+use serde::Deserialize;
+
+/// How complaints are dealt with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaints {
+    /// A folder of mails (maildir) that they come to.
+    pub maildir: Option<PathBuf>,
+    /// The clause of cases in which something is to be taken down.
+    pub takedown_clause: String,
+    /// The time in which such a one is to be answered.
+    pub takedown: Grace,
+    /// And one that cannot wait.
+    pub urgent: Grace,
+}
+
+impl Default for Complaints {
+    fn default() -> Self {
+        Self {
+            maildir: None,
+            takedown_clause: "complaint/takedown".to_owned(),
+            takedown: Grace::WorkingDays(2),
+            urgent: Grace::WorkingDays(1),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ComplaintsText {
+    maildir: Option<PathBuf>,
+    takedown_clause: Option<String>,
+    takedown: Option<String>,
+    takedown_urgent: Option<String>,
+}
+
+impl TryFrom<ComplaintsText> for Complaints {
+    type Error = String;
+
+    fn try_from(read: ComplaintsText) -> Result<Self, String> {
+        let usual = Self::default();
+        let time = |key: &str, text: Option<String>, usual| match text {
+            None => Ok(usual),
+            Some(text) => Grace::parse(&text)
+                .filter(|limit| !matches!(limit, Grace::Span(time) if time.is_zero()))
+                .ok_or_else(|| format!("complaints.{key}: {text:.40?} is not {}", Grace::SYNTAX)),
+        };
+        let is_clause = |text: &str| {
+            let parts = text.split_once('/');
+            parts.is_some_and(|(policy, clause)| {
+                policy.parse::<Name>().is_ok() && clause.parse::<Name>().is_ok()
+            })
+        };
+        let takedown_clause = read.takedown_clause.unwrap_or(usual.takedown_clause);
+        if !is_clause(&takedown_clause) {
+            return Err(format!(
+                "complaints.takedown_clause: {takedown_clause:.80?} is no clause, such as \"cloudprovider/ntd\""
+            ));
+        }
+        if read.maildir.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err("complaints.maildir: a path from the root on, such as \"/var/mail/abuse\"".to_owned());
+        }
+        Ok(Self {
+            maildir: read.maildir,
+            takedown_clause,
+            takedown: time("takedown", read.takedown, usual.takedown)?,
+            urgent: time("takedown_urgent", read.takedown_urgent, usual.urgent)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Complaints, String> {
+        toml::from_str::<ComplaintsText>(text).map_err(|error| error.to_string())?.try_into()
+    }
+
+    #[test]
+    fn times_are_working_days_or_days_and_a_clause_is_one() {
+        let usual = read("").unwrap();
+        assert_eq!((usual.takedown, usual.urgent), (Grace::WorkingDays(2), Grace::WorkingDays(1)));
+        let own =
+            read("maildir = '/var/mail/abuse'\ntakedown = '14d'\ntakedown_clause = 'extin/ntd'").unwrap();
+        assert_eq!(own.takedown, Grace::parse("14d").unwrap());
+        assert_eq!(own.takedown_clause, "extin/ntd");
+        for (text, key) in [
+            ("takedown = 'soon'", "complaints.takedown:"),
+            ("takedown_urgent = '0s'", "complaints.takedown_urgent:"),
+            ("takedown_clause = 'ntd'", "complaints.takedown_clause:"),
+            ("maildir = 'mail'", "complaints.maildir:"),
+        ] {
+            assert!(read(text).unwrap_err().starts_with(key), "{text}");
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Complaints of people outside: taken once, matched to a tenant and to what was seen of it, and filed in a case. They never act by themselves.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reeve_policy::language::Grace;
+use reeve_policy::{Name, OrderId, TenantId, Timestamp, Violation};
+use reeve_reports::{Complaint, Kind};
+use sqlx::Row as _;
+
+use super::super::cases::EntryKind;
+use super::super::complaints::{ComplaintRow, ComplaintState, marked, one};
+use super::super::row::{Body, count, name, nanos};
+use super::super::{Connection, StoreError};
+use super::cases::{enter, file, put};
+use super::orders::{remember, repeated};
+use super::{Effects, OrderTaken, Requested, settle};
+use crate::settings::Complaints as Settings;
+
+/// So far apart clocks may be, and what a node calls the end of something from what others saw of it.
+const SLACK: Duration = Duration::from_secs(3_600);
+/// Where a report says no time, it is about what happened within this time before it came.
+const LATELY: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// The newest violations that are looked at.
+const LOOKED_AT: i64 = 200;
+/// So many that wait for a person are kept. More are not taken until somebody has looked.
+const MOST_WAITING: i64 = 10_000;
+/// Of a message that cannot be read no more is kept, in bytes.
+const KEPT: usize = 64 << 10;
+
+/// One complaint of a message.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// What copies of it have in common.
+    pub mark: String,
+    /// What was read, or why nothing could be, and what came.
+    pub read: Result<Box<Complaint>, (String, Vec<u8>)>,
+}
+
+/// A message that holds complaints.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// By which way it came.
+    pub via: String,
+    /// What is in it.
+    pub complaints: Vec<Incoming>,
+    /// By which clauses and times they are dealt with.
+    pub settings: Settings,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubmissionTaken {
+    /// Its complaints, also those that were known.
+    Done(Vec<ComplaintRow>),
+    /// Too many wait for a person.
+    Full,
+}
+
+/// Whose matter a complaint is.
+#[derive(Clone, Debug)]
+pub struct SettleAsked {
+    /// Its number.
+    pub number: u64,
+    /// Whose; nobody's.
+    pub tenant: Option<TenantId>,
+    /// Why.
+    pub reason: String,
+    /// Who says so.
+    pub by: String,
+    /// By which clauses and times it is dealt with.
+    pub settings: Settings,
+}
+
+/// What became of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettleTaken {
+    /// It is so.
+    Done(Box<ComplaintRow>),
+    /// There is no such complaint.
+    Unknown,
+    /// There is no such tenant.
+    NoTenant,
+    /// It is another tenant's, and in a case.
+    Filed(TenantId),
+    /// The key of the request stands for another one.
+    KeyInUse,
+}
+
+/// Whose matter something is, or why that is not known.
+type Owner = Result<TenantId, String>;
+
+/// Where a complaint is filed.
+struct Filed {
+    tenant: TenantId,
+    case: Name,
+    violation: Option<Name>,
+    deadline: Option<Timestamp>,
+}
+
+/// Takes a message.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn submit(
+    conn: &mut Connection,
+    submission: &Submission,
+    effects: &mut Effects,
+) -> Result<SubmissionTaken, StoreError> {
+    // What nodes told in this transaction may be what a complaint is about.
+    settle(conn, effects).await?;
+    let (waiting,): (i64,) =
+        sqlx::query_as("SELECT count(*) FROM complaints WHERE state IN ('unmatched', 'unreadable')")
+            .fetch_one(&mut *conn)
+            .await?;
+    let mut room = MOST_WAITING - waiting;
+    let mut rows = Vec::with_capacity(submission.complaints.len());
+    for incoming in &submission.complaints {
+        if let Some(mut known) = marked(conn, &incoming.mark).await? {
+            known.times += 1;
+            sqlx::query("UPDATE complaints SET times = $1 WHERE number = $2")
+                .bind(count(known.times))
+                .bind(count(known.number))
+                .execute(&mut *conn)
+                .await?;
+            rows.push(known);
+            continue;
+        }
+        let owner = incoming.read.as_ref().ok().map(|complaint| owner(complaint, effects));
+        if !matches!(owner, Some(Ok(_))) {
+            if room <= 0 {
+                // What was taken before it is known when it comes again.
+                return Ok(SubmissionTaken::Full);
+            }
+            room -= 1;
+        }
+        rows.push(take(conn, submission, incoming, owner, effects).await?);
+    }
+    Ok(SubmissionTaken::Done(rows))
+}
+
+async fn take(
+    conn: &mut Connection,
+    submission: &Submission,
+    incoming: &Incoming,
+    owner: Option<Owner>,
+    effects: &mut Effects,
+) -> Result<ComplaintRow, StoreError> {
+    let complaint = incoming.read.as_ref().ok();
+    let filed = match (&complaint, &owner) {
+        (Some(complaint), Some(Ok(tenant))) => {
+            Some(place(conn, complaint, tenant, &submission.settings, effects).await?)
+        }
+        _ => None,
+    };
+    let (state, detail) = match (&incoming.read, owner) {
+        (Err((why, _)), _) => (ComplaintState::Unreadable, why.clone()),
+        (Ok(_), Some(Err(why))) => (ComplaintState::Unmatched, why),
+        (Ok(_), _) => (ComplaintState::Filed, String::new()),
+    };
+    let message = incoming.read.as_ref().err().map(|(_, message)| {
+        let kept = message.len().min(KEPT);
+        message[..kept].to_vec()
+    });
+    let body = complaint.map(serde_json::to_string).transpose();
+    let body = body
+        .map_err(|error| StoreError::Body { kind: "complaint", detail: error.to_string() })?
+        .unwrap_or_default();
+    let text = |text: Option<String>| text.unwrap_or_default();
+    let source = complaint.and_then(|complaint| complaint.source);
+    let row = sqlx::query(
+        "INSERT INTO complaints (mark, state, received, updated, times, via, format, kind, source, seen, reporter, tenant, \
+         case_id, violation, detail, deadline, body, message) VALUES \
+         ($1, $2, $3, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING number",
+    )
+    .bind(incoming.mark.as_str())
+    .bind(state.name())
+    .bind(nanos(effects.now))
+    .bind(submission.via.as_str())
+    .bind(text(complaint.map(|complaint| complaint.format.name().to_owned())))
+    .bind(text(complaint.map(|complaint| complaint.kind.name().to_owned())))
+    .bind(text(source.map(shown)))
+    .bind(complaint.and_then(|complaint| complaint.seen_at).map(nanos))
+    .bind(text(complaint.map(|complaint| reporter(complaint))))
+    .bind(filed.as_ref().map(|filed| filed.tenant.as_str().to_owned()))
+    .bind(filed.as_ref().map(|filed| filed.case.to_string()))
+    .bind(filed.as_ref().and_then(|filed| filed.violation.as_ref()).map(ToString::to_string))
+    .bind(detail)
+    .bind(filed.as_ref().and_then(|filed| filed.deadline).map(nanos))
+    .bind(body)
+    .bind(message)
+    .fetch_one(&mut *conn)
+    .await?;
+    let number: i64 = row.try_get("number")?;
+    if let (Some(filed), Some(complaint)) = (&filed, complaint) {
+        tell_case(conn, number, complaint, &filed.case, effects).await?;
+    }
+    let row = one(conn, number).await?;
+    row.ok_or_else(|| StoreError::Body { kind: "complaint", detail: "it is gone".to_owned() })
+}
+
+/// Whose matter a complaint is: whose address it names, if that is one tenant's.
+fn owner(complaint: &Complaint, effects: &Effects) -> Owner {
+    let people = &effects.desk.people;
+    let of = |address: IpAddr| people.by_address(address).map(|tenant| tenant.id.clone());
+    let named: Vec<_> = complaint.source.iter().chain(&complaint.others).collect();
+    if named.is_empty() {
+        return Err("no address is named; whose hosts or URLs these are a person has to find out".to_owned());
+    }
+    // Of a network both ends are to be one tenant's.
+    let owners: BTreeSet<TenantId> = named
+        .iter()
+        .filter_map(|source| {
+            of(source.network()).filter(|owner| of(source.broadcast()).as_ref() == Some(owner))
+        })
+        .collect();
+    match (owners.len(), owners.into_iter().next()) {
+        (1, Some(owner)) => Ok(owner),
+        (0, _) => Err("the address is no tenant's".to_owned()),
+        _ => Err("addresses of several tenants are named".to_owned()),
+    }
+}
+
+/// Who complains.
+fn reporter(complaint: &Complaint) -> String {
+    let reporter = &complaint.reporter;
+    let names = [&reporter.org, &reporter.email, &reporter.domain];
+    names.into_iter().find(|name| !name.is_empty()).cloned().unwrap_or_default()
+}
+
+/// A network of one address as an address.
+fn shown(source: ipnet::IpNet) -> String {
+    if source.prefix_len() == source.max_prefix_len() {
+        source.addr().to_string()
+    } else {
+        source.to_string()
+    }
+}
+
+/// The case of a complaint: of what was seen of it, or one of its own kind.
+async fn place(
+    conn: &mut Connection,
+    complaint: &Complaint,
+    tenant: &TenantId,
+    settings: &Settings,
+    effects: &mut Effects,
+) -> Result<Filed, StoreError> {
+    let seen = evidence(conn, complaint, tenant, effects.now).await?;
+    let clause = match (&complaint.takedown, &seen) {
+        (Some(_), _) => settings.takedown_clause.clone(),
+        (None, Some(violation)) => violation.clause.clone(),
+        (None, None) => clause_of(complaint.kind),
+    };
+    let deadline = match &complaint.takedown {
+        Some(takedown) => {
+            let policy = effects.desk.policies.clone().latest(conn, None).await?;
+            let limit: Grace = if takedown.is_urgent { settings.urgent } else { settings.takedown };
+            Some(limit.end(effects.now, &policy.calendar))
+        }
+        None => None,
+    };
+    let case = file(conn, tenant, &clause, effects).await?;
+    // It is there before anything is written about it.
+    settle(conn, effects).await?;
+    let violation = seen.map(|violation| violation.id.as_name().clone());
+    Ok(Filed { tenant: tenant.clone(), case, violation, deadline })
+}
+
+/// The clause of complaints that nothing was seen of.
+fn clause_of(kind: Kind) -> String {
+    format!("complaint/{}", kind.name().replace('_', "-"))
+}
+
+/// What nodes saw of what is complained about: the newest violation of its classes about its time.
+async fn evidence(
+    conn: &mut Connection,
+    complaint: &Complaint,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<Option<Violation>, StoreError> {
+    let classes = complaint.kind.classes();
+    if classes.is_empty() {
+        return Ok(None);
+    }
+    let (since, until) = match complaint.seen_at {
+        Some(at) => (at.minus(SLACK), at + SLACK),
+        None => (now.minus(LATELY), now),
+    };
+    let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT body FROM violations WHERE tenant = $1 AND opened <= $2 AND last_seen >= $3 ORDER BY id DESC LIMIT $4",
+    )
+    .bind(tenant.as_str())
+    .bind(nanos(until))
+    .bind(nanos(since))
+    .bind(LOOKED_AT)
+    .fetch_all(conn)
+    .await?;
+    for (body,) in &rows {
+        let violation = Violation::decode(body)?;
+        if classes.contains(&violation.evidence.class) {
+            return Ok(Some(violation));
+        }
+    }
+    Ok(None)
+}
+
+/// Enters a complaint in the case that it was filed in.
+async fn tell_case(
+    conn: &mut Connection,
+    number: i64,
+    complaint: &Complaint,
+    case: &Name,
+    effects: &Effects,
+) -> Result<(), StoreError> {
+    let Some(mut row) = super::super::cases::one(conn, case.as_str()).await? else { return Ok(()) };
+    row.updated = effects.now;
+    let about = complaint.source.map(|source| format!(" about {}", shown(source))).unwrap_or_default();
+    let text = format!("complaint {number}: {}{about} ({})", complaint.kind.name(), complaint.format.name());
+    if enter(conn, &row, (EntryKind::Complaint, &reporter(complaint), &text)).await? {
+        put(conn, &row).await?;
+    }
+    Ok(())
+}
+
+/// Says whose matter a complaint is.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn settle_complaint(
+    conn: &mut Connection,
+    requested: &Requested,
+    asked: &SettleAsked,
+    effects: &mut Effects,
+) -> Result<SettleTaken, StoreError> {
+    let number = count(asked.number);
+    let is_repeated = match repeated(conn, requested).await? {
+        None => false,
+        Some(OrderTaken::Ordered { .. }) => true,
+        Some(_) => return Ok(SettleTaken::KeyInUse),
+    };
+    let Some(row) = one(conn, number).await? else { return Ok(SettleTaken::Unknown) };
+    if is_repeated {
+        return Ok(SettleTaken::Done(Box::new(row)));
+    }
+    match &asked.tenant {
+        None => {
+            sqlx::query("UPDATE complaints SET state = 'dismissed', updated = $1, detail = $2, message = NULL WHERE number = $3")
+                .bind(nanos(effects.now))
+                .bind(asked.reason.as_str())
+                .bind(number)
+                .execute(&mut *conn)
+                .await?;
+        }
+        Some(tenant) => {
+            if let Some(other) = row.tenant.filter(|other| row.case.is_some() && other != tenant) {
+                return Ok(SettleTaken::Filed(other));
+            }
+            if effects.desk.people.by_id(tenant).is_none() {
+                return Ok(SettleTaken::NoTenant);
+            }
+            if row.case.is_none() {
+                let said: (String,) = sqlx::query_as("SELECT body FROM complaints WHERE number = $1")
+                    .bind(number)
+                    .fetch_one(&mut *conn)
+                    .await?;
+                let complaint: Option<Complaint> = serde_json::from_str(&said.0).ok();
+                settle(conn, effects).await?;
+                let filed = match &complaint {
+                    Some(complaint) => place(conn, complaint, tenant, &asked.settings, effects).await?,
+                    None => {
+                        let case = file(conn, tenant, &clause_of(Kind::Other), effects).await?;
+                        settle(conn, effects).await?;
+                        Filed { tenant: tenant.clone(), case, violation: None, deadline: None }
+                    }
+                };
+                sqlx::query(
+                    "UPDATE complaints SET state = 'filed', updated = $1, tenant = $2, case_id = $3, violation = $4, \
+                     detail = $5, deadline = $6 WHERE number = $7",
+                )
+                .bind(nanos(effects.now))
+                .bind(tenant.as_str())
+                .bind(filed.case.as_str())
+                .bind(filed.violation.as_ref().map(Name::as_str))
+                .bind(asked.reason.as_str())
+                .bind(filed.deadline.map(nanos))
+                .bind(number)
+                .execute(&mut *conn)
+                .await?;
+                match &complaint {
+                    Some(complaint) => tell_case(conn, number, complaint, &filed.case, effects).await?,
+                    None => {
+                        if let Some(mut case) = super::super::cases::one(conn, filed.case.as_str()).await? {
+                            case.updated = effects.now;
+                            let text = format!("complaint {number}, which could not be read");
+                            if enter(conn, &case, (EntryKind::Complaint, "", &text)).await? {
+                                put(conn, &case).await?;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let id: Name = name("complaint", &format!("complaint-{number}"))?;
+    remember(conn, requested, &OrderId(id), None, effects.now).await?;
+    let row = one(conn, number).await?;
+    Ok(row.map_or(SettleTaken::Unknown, |row| SettleTaken::Done(Box::new(row))))
+}
