@@ -15,7 +15,6 @@
 //!   [`session::Session::done`], which leads back with a word of what came of it.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)] // Until all pages are there.
 
 mod api;
 mod chart;

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use prost_types::Timestamp as WireTime;
 use reeve_proto::operator::v1::Role;
@@ -112,10 +113,11 @@ impl Base {
         LANGUAGES.into_iter().map(move |(tag, name)| (tag, name, tag == own))
     }
 
-    /// The navigation: name, path, key, and whether one is there.
+    /// The navigation: name, path, key, and whether one is there. The log is for administrators.
     pub fn places(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str, bool)> {
-        let own = self.place;
-        PLACES.into_iter().map(move |(name, path, key)| (name, path, key, name == own))
+        let (own, is_admin) = (self.place, self.is_admin());
+        let open = PLACES.into_iter().filter(move |(name, ..)| is_admin || *name != "audit");
+        open.map(move |(name, path, key)| (name, path, key, name == own))
     }
 
     /// The words of a place.
@@ -182,6 +184,14 @@ impl Base {
     pub fn plain_time(&self, at: &Option<WireTime>) -> String {
         let zoned = at.as_ref().and_then(moment).map(|at| at.to_zoned(self.zone.clone()));
         zoned.map(|at| at.strftime("%Y-%m-%d %H:%M").to_string()).unwrap_or_default()
+    }
+
+    /// When a day begins in the operator's zone.
+    ///
+    /// # Errors
+    /// Where there is no such time.
+    pub fn begin_of(&self, day: Date) -> Result<Timestamp, jiff::Error> {
+        Ok(day.to_zoned(self.zone.clone())?.timestamp())
     }
 
     /// The address of one thing: `begin`, and its key behind it.
