@@ -435,9 +435,11 @@ impl Agent {
             % STEPS;
         let (violation, decision) = match self.incident.take() {
             Some(incident) => incident,
-            None => {
-                incident(&self.node, self.fleet.inventory.tenant_on(self.number, self.sent.violations as u32))
-            }
+            None => incident(
+                &self.node,
+                self.fleet.inventory.tenant_on(self.number, self.sent.violations as u32),
+                now(),
+            ),
         };
         let report = match step {
             0 => {
@@ -484,8 +486,8 @@ impl Agent {
     }
 }
 
-fn incident(node: &NodeId, tenant: TenantId) -> (Violation, Decision) {
-    let at = now();
+/// A violation that opens, and what is decided about it.
+pub fn incident(node: &NodeId, tenant: TenantId, at: Timestamp) -> (Violation, Decision) {
     let rule = "portscan".parse().expect("letters");
     let id = ViolationId::new(node, &tenant, &rule, at);
     let evidence = Alert {

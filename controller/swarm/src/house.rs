@@ -22,6 +22,8 @@ use crate::agent::Sent;
 
 /// The operator who asks and orders.
 const OPERATOR: &str = "swarm";
+/// Who lets people in.
+const ADMIN: &str = "root";
 /// The portal that asks where tenants stand.
 const PORTAL: &str = "portal";
 /// The controller listens within this time.
@@ -50,6 +52,8 @@ pub struct House {
     _dir: tempfile::TempDir,
     /// Where the keys are.
     home: PathBuf,
+    /// Where the first controller's console is.
+    console: SocketAddr,
     controllers: Vec<Controller>,
     /// The server and the database's URL, where there is one.
     cluster: Option<(Cluster, String)>,
@@ -79,18 +83,29 @@ impl House {
         };
         let dir = tempfile::tempdir()?;
         let home = dir.path().join("0");
-        let people = vec![(Role::Operator, OPERATOR.parse()?), (Role::Status, PORTAL.parse()?)];
+        let people = vec![
+            (Role::Operator, OPERATOR.parse()?),
+            (Role::Status, PORTAL.parse()?),
+            (Role::Admin, ADMIN.parse()?),
+        ];
         let wanted = Wanted { people, ..Wanted::default() };
         pki::init(&home, &wanted)?;
+        let mut settings = String::new();
         let cluster = match engine {
             Engine::Sqlite => None,
             Engine::Postgres => {
                 let cluster = Cluster::start().context("PostgreSQL (Debian: postgresql-15)")?;
                 let url = cluster.database()?;
-                fs::write(home.join("controller.toml"), format!("[database]\nurl = \"{url}\"\n"))?;
+                settings = format!("[database]\nurl = \"{url}\"\n");
                 Some((cluster, url))
             }
         };
+        let console = free()?;
+        if controllers == 1 {
+            let url = format!("http://localhost:{}", console.port());
+            settings += &format!("[console]\nlisten = \"{console}\"\nurl = \"{url}\"\n");
+        }
+        fs::write(home.join("controller.toml"), settings)?;
         let read = |name: &str| fs::read_to_string(home.join(name));
         let ca = read(pki::CA)?;
         let authority = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&read(pki::CA_KEY)?)?)?;
@@ -104,7 +119,7 @@ impl House {
             all.push(Controller { dir: own, address: free()?, http: free()?, child: Mutex::default() });
         }
         let key = KeyPair::generate()?;
-        let house = Self { program, _dir: dir, home, controllers: all, cluster, authority, ca, key };
+        let house = Self { program, _dir: dir, home, console, controllers: all, cluster, authority, ca, key };
         for number in 0..controllers {
             house.run(number).await?;
         }
@@ -147,6 +162,16 @@ impl House {
     /// The server of the database, where there is one.
     pub fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref().map(|(cluster, _)| cluster)
+    }
+
+    /// Where the first controller's console is, where there is one controller.
+    pub fn console(&self) -> SocketAddr {
+        self.console
+    }
+
+    /// A channel of an administrator's to the first controller.
+    pub async fn administrator(&self) -> anyhow::Result<Channel> {
+        self.channel(ADMIN, 0, None).await
     }
 
     /// Where the first controller answers over HTTP.
@@ -256,7 +281,7 @@ impl House {
     }
 
     /// The database as it is on disk.
-    async fn database(&self) -> anyhow::Result<AnyConnection> {
+    pub async fn database(&self) -> anyhow::Result<AnyConnection> {
         sqlx::any::install_default_drivers();
         let url = match &self.cluster {
             Some((_, url)) => url.clone(),

@@ -12,6 +12,7 @@ mod chaos;
 mod house;
 mod inventory;
 mod lookups;
+mod pages;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -71,6 +72,9 @@ struct Cli {
     /// once, and nobody is to be without an answer for long.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     kill: Option<u64>,
+    /// Measure how fast the console's pages are with so many violations in the store, in place of the fleet.
+    #[arg(long, value_name = "VIOLATIONS", conflicts_with = "kill", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    pages: Option<u32>,
     /// Where `reeve-controller` is; beside this program if left out.
     #[arg(long, value_name = "FILE")]
     controller: Option<PathBuf>,
@@ -107,9 +111,10 @@ struct Figures {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let printed = runtime.map_err(anyhow::Error::from).and_then(|runtime| match cli.kill {
-        Some(every) => runtime.block_on(rough(&cli, Duration::from_secs(every))),
-        None => runtime.block_on(play(&cli)).and_then(|figures| print(&figures, cli.json)),
+    let printed = runtime.map_err(anyhow::Error::from).and_then(|runtime| match (cli.kill, cli.pages) {
+        (Some(every), _) => runtime.block_on(rough(&cli, Duration::from_secs(every))),
+        (_, Some(violations)) => runtime.block_on(look(&cli, violations)),
+        _ => runtime.block_on(play(&cli)).and_then(|figures| print(&figures, cli.json)),
     });
     match printed {
         Ok(()) => ExitCode::SUCCESS,
@@ -212,6 +217,15 @@ async fn play(cli: &Cli) -> anyhow::Result<Figures> {
         acknowledged_p99_ms: lookups::quantile(&latencies, 0.99) / 1_000.0,
         ..figures
     })
+}
+
+/// Asks for the console's pages.
+async fn look(cli: &Cli, violations: u32) -> anyhow::Result<()> {
+    let inventory = Inventory { tenants: cli.tenants, addresses: cli.addresses, nodes: cli.agents };
+    let house = House::start(cli.controller.as_deref(), cli.engine, 1).await?;
+    let speeds = pages::measure(&house, inventory, violations).await?;
+    house.stop().await?;
+    pages::print(&speeds)
 }
 
 /// The longest that an agent may be without an answer while a controller lives.

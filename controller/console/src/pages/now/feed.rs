@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use prost_types::Timestamp;
@@ -110,7 +110,9 @@ pub(super) async fn serve(State(app): State<App>, session: Session) -> Result<Re
         drop(place);
     });
     let events = ReceiverStream::new(events).map(Ok::<_, Infallible>);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(BEAT)).into_response())
+    // A proxy in front is not to collect what it passes on.
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::new().interval(BEAT))).into_response())
 }
 
 fn changed() -> Event {
