@@ -132,12 +132,7 @@ fn also_of(also: &[String]) -> String {
 }
 
 fn explained(decision: &Decision) -> Explained<'_> {
-    let until = if decision.action.is_measure() { format!(" {}", decision.until) } else { String::new() };
-    let rate = decision.rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
-    let whom = if decision.action.is_measure() { format!(" {}", decision.scope) } else { String::new() };
-    let observed = if decision.mode == Mode::Observe { ", observed only" } else { "" };
-    let at_once = decision.connections.map(crate::language::at_a_time).unwrap_or_default();
-    let what = format!("{}{whom}{rate}{at_once}{until}{observed} ({})", decision.action, decision.at);
+    let what = format!("{} ({})", in_words(decision), decision.at);
     let reckoning = decision.reckoning.as_deref();
     let mut told = Vec::new();
     let mut say = |about, text| told.push(Line { about, text });
@@ -167,6 +162,17 @@ fn explained(decision: &Decision) -> Explained<'_> {
     }
     let otherwise = reckoning.map(otherwise).unwrap_or_default();
     Explained { decision: &decision.id, what, reckoning, told, otherwise }
+}
+
+/// What a decision comes to, in words: `block tcp/25 for 1h`.
+#[must_use]
+pub fn in_words(decision: &Decision) -> String {
+    let until = if decision.action.is_measure() { format!(" {}", decision.until) } else { String::new() };
+    let rate = decision.rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
+    let whom = if decision.action.is_measure() { format!(" {}", decision.scope) } else { String::new() };
+    let observed = if decision.mode == Mode::Observe { ", observed only" } else { "" };
+    let at_once = decision.connections.map(crate::language::at_a_time).unwrap_or_default();
+    format!("{}{whom}{rate}{at_once}{until}{observed}", decision.action)
 }
 
 fn listed(all: &[String]) -> String {

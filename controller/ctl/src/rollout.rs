@@ -9,8 +9,8 @@ use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
     ActivatePolicyRequest, DeletePolicyRequest, DiffPoliciesRequest, GetPolicyRequest, GetPolicyResponse,
     GetRolloutRequest, GetRolloutResponse, ListPoliciesRequest, Policy as WirePolicy, PolicyDiagnostics,
-    PolicyNodes, PolicyProgress, PolicyReference, PolicyUse, RollbackPolicyRequest, StagePolicyRequest,
-    UploadPolicyRequest,
+    PolicyNodes, PolicyProgress, PolicyReference, PolicyTrialStep, PolicyUse, RollbackPolicyRequest,
+    StagePolicyRequest, TryPolicyRequest, TryPolicyResponse, UploadPolicyRequest,
 };
 use serde_json::{Value, json};
 use tonic::Status;
@@ -57,7 +57,30 @@ impl Call {
                     || format!("{policy} is deleted"),
                 )
             }
+            RolloutCommand::Trial { policy, against, days } => {
+                self.trial(&policy, against.as_ref(), days).await
+            }
             RolloutCommand::Rollout => self.rollout().await,
+        }
+    }
+
+    async fn trial(
+        &self,
+        policy: &PolicyVersion,
+        against: Option<&PolicyVersion>,
+        days: u32,
+    ) -> Result<(), CallError> {
+        let request =
+            TryPolicyRequest { candidate: Some(reference(policy)), against: against.map(reference), days };
+        let all = self.controller.policies().try_policy(self.request(request)).await?.into_inner();
+        self.tell(|| trial_json(&all), || trial(&all))?;
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let (newly, no_longer, differently) =
+            (count(all.newly), count(all.no_longer), count(all.differently));
+        if (newly, no_longer, differently) == (0, 0, 0) {
+            Ok(())
+        } else {
+            Err(CallError::Hits { newly, no_longer, differently })
         }
     }
 
@@ -329,5 +352,69 @@ fn rollout_text(rollout: &GetRolloutResponse) -> String {
         text.push('\n');
         text.push_str(&table(&rows));
     }
+    text
+}
+
+fn at_version(policy: Option<&PolicyReference>) -> String {
+    policy.map(|policy| format!("{}@{}", policy.name, policy.policy_version)).unwrap_or_default()
+}
+
+fn trial_json(all: &TryPolicyResponse) -> Value {
+    let steps = |steps: &[PolicyTrialStep]| {
+        let one = |step: &PolicyTrialStep| json!({ "time": at(step.time), "told": step.told, "clause": step.clause, "step": step.step });
+        steps.iter().map(one).collect::<Vec<_>>()
+    };
+    let changes = all.changes.iter().map(|change| {
+        json!({
+            "tenant": change.tenant,
+            "family": change.family,
+            "before": steps(&change.before),
+            "after": steps(&change.after),
+            "violation": change.violation,
+        })
+    });
+    json!({
+        "candidate": at_version(all.candidate.as_ref()),
+        "against": at_version(all.against.as_ref()),
+        "from_time": at(all.from_time),
+        "violations": all.violations,
+        "alerts": all.alerts,
+        "is_cut": all.is_cut,
+        "same": all.same,
+        "newly": all.newly,
+        "no_longer": all.no_longer,
+        "differently": all.differently,
+        "changes": changes.collect::<Vec<_>>(),
+    })
+}
+
+fn trial(all: &TryPolicyResponse) -> String {
+    let cut = if all.is_cut { " (there were more, older ones)" } else { "" };
+    let mut text = format!(
+        "{} against {}, on {} violations since {}{cut}\n{} newly, {} no longer, {} otherwise, {} alike",
+        at_version(all.candidate.as_ref()),
+        at_version(all.against.as_ref()),
+        all.violations,
+        when(all.from_time),
+        all.newly,
+        all.no_longer,
+        all.differently,
+        all.same
+    );
+    if all.changes.is_empty() {
+        return text;
+    }
+    let steps = |steps: &[PolicyTrialStep]| match steps {
+        [] => "-".to_owned(),
+        [only] => only.told.clone(),
+        [first, more @ ..] => format!("{}, and {} more", first.told, more.len()),
+    };
+    let mut rows = vec![cells(["TENANT", "FOR", "BEFORE", "AFTER", "VIOLATION"])];
+    rows.extend(all.changes.iter().map(|change| {
+        let (tenant, family) = (change.tenant.clone(), change.family.clone());
+        vec![tenant, family, steps(&change.before), steps(&change.after), change.violation.clone()]
+    }));
+    text.push_str("\n\n");
+    text.push_str(&table(&rows));
     text
 }

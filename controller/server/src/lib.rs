@@ -41,5 +41,6 @@ pub mod settings;
 pub mod store;
 pub mod streams;
 mod tending;
+mod trial;
 mod web;
 pub mod writer;

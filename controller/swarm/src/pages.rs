@@ -222,8 +222,9 @@ async fn fill(conn: &mut AnyConnection, inventory: Inventory, violations: u32) -
         "violations (id, node, tenant, state, opened, last_seen, closed, rule, strike, body, case_id)",
     );
     let mut decided = Rows::new("decisions (id, tenant, violation, made, released, class, body, case_id)");
-    let mut stood =
-        Rows::new("measures (node, decision, tenant, since, lifted, lift_reason, packets, bytes, body)");
+    let mut stood = Rows::new(
+        "measures (node, decision, tenant, since, lifted, lift_reason, packets, bytes, suspends, body)",
+    );
     let mut cases = Rows::new("cases (id, tenant, clause, state, opened, updated, closed)");
     let mut case_of: Vec<String> = Vec::new();
     let every = (violations / TIMES as u32).max(1);
@@ -304,6 +305,7 @@ async fn fill(conn: &mut AnyConnection, inventory: Inventory, violations: u32) -
             why,
             Value::Number(Some(10)),
             Value::Number(Some(600)),
+            Value::Number(Some(0)),
             Value::Bytes(types::v1::Measure::from(&measure).encode_to_vec()),
         ];
         stood.put(&mut transaction, row).await?;

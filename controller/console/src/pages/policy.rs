@@ -8,7 +8,8 @@ use axum::routing::{get, post};
 use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
     ActivatePolicyRequest, DeletePolicyRequest, DiffPoliciesRequest, GetPolicyRequest, ListPoliciesRequest,
-    Policy as WirePolicy, PolicyDifference, PolicyNodes, PolicyReference, PolicyUse, StagePolicyRequest,
+    Policy as WirePolicy, PolicyDifference, PolicyNodes, PolicyReference, PolicyTrialChange, PolicyUse,
+    StagePolicyRequest, TryPolicyRequest, TryPolicyResponse,
 };
 use serde::Deserialize;
 
@@ -24,6 +25,7 @@ use crate::shown::{self, Badge};
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/policies/{name}/{version}", get(show))
+        .route("/policies/{name}/{version}/trial", get(trial))
         .route("/policies/{name}/{version}/stage", post(stage))
         .route("/policies/{name}/{version}/activate", post(activate))
         .route("/policies/{name}/{version}/delete", post(delete))
@@ -107,7 +109,7 @@ fn lines(source: &str, rule: &str, clause: &str) -> Vec<Line> {
                 of_rule = false;
             }
             let (key, value) = bare.split_once('=').map_or((bare, ""), |(key, value)| (key.trim(), value));
-            if key == "name" && rule.as_ref().is_some_and(|rule| value.contains(rule.as_str())) {
+            if key == "id" && rule.as_ref().is_some_and(|rule| value.contains(rule.as_str())) {
                 of_rule = true;
             }
             let of_clause = clause.as_ref().is_some_and(|clause| text.contains(clause.as_str()));
@@ -175,6 +177,68 @@ async fn show(
         asked,
     };
     Ok(page::html(&page))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TrialAsked {
+    against: String,
+    days: String,
+}
+
+/// Whom a policy would treat otherwise.
+#[derive(Template)]
+#[template(path = "policy_trial.html")]
+struct Trial {
+    base: Base,
+    name: String,
+    href: String,
+    against: String,
+    days: u32,
+    result: TryPolicyResponse,
+    /// Each with the key of the word for it.
+    changes: Vec<(&'static str, &'static str, PolicyTrialChange)>,
+    left_out: u64,
+}
+
+async fn trial(
+    session: Session,
+    Path((name, version)): Path<(String, u32)>,
+    Query(asked): Query<TrialAsked>,
+) -> Result<Response, Error> {
+    let days = match asked.days.trim() {
+        "" => 7,
+        days => days.parse().map_err(|error| Error::Form(format!("days: {error}")))?,
+    };
+    let against = match asked.against.trim() {
+        "" => None,
+        text => Some(reference(text).ok_or_else(|| Error::Form(format!("against: {text}")))?),
+    };
+    let candidate = PolicyReference { name: name.clone(), policy_version: version };
+    let request = TryPolicyRequest { candidate: Some(candidate.clone()), against, days };
+    let mut result = session.api().policies().try_policy(request).await?.into_inner();
+    let changes: Vec<_> = std::mem::take(&mut result.changes).into_iter().map(kind).collect();
+    let all = result.newly + result.no_longer + result.differently;
+    let page = Trial {
+        base: session.base("policies"),
+        name: named(&candidate),
+        href: address("/policies", &[&name, &version.to_string()], &[]),
+        against: result.against.as_ref().map(named).unwrap_or_default(),
+        days,
+        left_out: all.saturating_sub(changes.len() as u64),
+        result,
+        changes,
+    };
+    Ok(page::html(&page))
+}
+
+fn kind(change: PolicyTrialChange) -> (&'static str, &'static str, PolicyTrialChange) {
+    let (key, tone) = match (change.before.is_empty(), change.after.is_empty()) {
+        (true, _) => ("policy.newly", "bad"),
+        (_, true) => ("policy.no_longer", "good"),
+        _ => ("policy.otherwise", "warn"),
+    };
+    (key, tone, change)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -247,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_pointed_out_with_its_ladder() {
-        let source = "[policy]\nname = \"p\"\n\n[[rule]]\nname = \"scans\"\n[[rule.ladder]]\naction = \"block\"\n\n[[rule]]\nname = \"spam\"\n";
+        let source = "[policy]\nname = \"p\"\n\n[[rule]]\nid = \"scans\"\n[[rule.ladder]]\naction = \"block\"\n\n[[rule]]\nid = \"spam\"\n";
         let marked = |rule, clause| -> Vec<usize> {
             lines(source, rule, clause).iter().filter(|line| line.is_marked).map(|line| line.number).collect()
         };

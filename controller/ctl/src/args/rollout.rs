@@ -81,6 +81,22 @@ pub enum RolloutCommand {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Tells whom a policy would treat otherwise, by what nodes saw in the last days
+    ///
+    /// The controller plays the alerts that it keeps of violations by both policies. Thresholds are those that they were found by: what more or less would be
+    /// found, `policy try` tells from captures, and `reeve-agent try` from what a node recorded. Brakes are left out. Nothing is enforced.
+    /// Exit codes: 0 nobody is treated otherwise, 1 somebody is; others as with every command.
+    Trial {
+        /// The policy and its version, such as extin@3; one that is compiled in is known too.
+        #[arg(value_name = "NAME@VERSION", value_parser = policy)]
+        policy: PolicyVersion,
+        /// What it is held against; what is active if left out.
+        #[arg(long, value_name = "NAME@VERSION", value_parser = policy)]
+        against: Option<PolicyVersion>,
+        /// On so many days.
+        #[arg(long, value_name = "NUMBER", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=30))]
+        days: u32,
+    },
     /// Tells what is active and staged, and node by node who runs what, who has not got it yet, and who refused it and why
     ///
     /// Exit codes: 0 every node has what it is to have, 1 one refused, 4 one has not got it yet; others as with every command.

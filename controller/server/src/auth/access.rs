@@ -124,6 +124,7 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.PolicyService/RollbackPolicy", ORDERERS),
     ("/reeve.operator.v1.PolicyService/GetRollout", READERS),
     ("/reeve.operator.v1.PolicyService/DeletePolicy", ADMINS),
+    ("/reeve.operator.v1.PolicyService/TryPolicy", READERS),
     ("/reeve.operator.v1.CaseService/ListCases", READERS),
     ("/reeve.operator.v1.CaseService/GetCase", READERS),
     ("/reeve.operator.v1.CaseService/AddCaseNote", ORDERERS),

@@ -23,6 +23,7 @@ pub(crate) mod policies;
 pub(crate) mod standing;
 pub(crate) mod status;
 mod tenants;
+mod trials;
 mod usage;
 mod watch;
 

@@ -13,14 +13,14 @@ use reeve_proto::operator::v1::{
     DiffPoliciesRequest, DiffPoliciesResponse, GetPolicyRequest, GetPolicyResponse, GetRolloutRequest,
     GetRolloutResponse, ListPoliciesRequest, ListPoliciesResponse, Policy as WirePolicy, PolicyDiagnostics,
     PolicyDifference, PolicyOnNode, PolicyProgress, PolicyReference, PolicyUse, RollbackPolicyRequest,
-    RollbackPolicyResponse, StagePolicyRequest, StagePolicyResponse, UploadPolicyRequest,
-    UploadPolicyResponse,
+    RollbackPolicyResponse, StagePolicyRequest, StagePolicyResponse, TryPolicyRequest, TryPolicyResponse,
+    UploadPolicyRequest, UploadPolicyResponse,
 };
 use reeve_proto::{MAX_POLICY_BYTES, time_to_wire};
 use tonic::{Request, Response, Status};
 
 use super::orders::check_reason;
-use super::{House, unreadable, unwritable};
+use super::{House, trials, unreadable, unwritable};
 use crate::auth::Caller;
 use crate::directory::{Rollout, Share, Snapshot};
 use crate::refusal::{DOMAIN, Reason};
@@ -117,11 +117,6 @@ impl PolicyService for Service {
         request: Request<DiffPoliciesRequest>,
     ) -> Result<Response<DiffPoliciesResponse>, Status> {
         let request = request.into_inner();
-        let asked = |field: &str, reference: Option<PolicyReference>| {
-            let missing = || Status::invalid_argument(format!("{field}: a policy's name and version"));
-            let reference = reference.ok_or_else(missing)?;
-            version_of(&reference.name, reference.policy_version)
-        };
         let before = self.find(&asked("before", request.before)?).await?.policy;
         let after = self.find(&asked("after", request.after)?).await?.policy;
         let differences = before.differences(&after).into_iter().map(|difference| PolicyDifference {
@@ -180,6 +175,28 @@ impl PolicyService for Service {
         tracing::warn!(%caller, assignment = number, active = told, "policies were rolled back");
         let active = active.as_ref().map(reference);
         Ok(Response::new(RollbackPolicyResponse { assignment: number, active }))
+    }
+
+    async fn try_policy(
+        &self,
+        request: Request<TryPolicyRequest>,
+    ) -> Result<Response<TryPolicyResponse>, Status> {
+        let request = request.into_inner();
+        let candidate = asked("candidate", request.candidate)?;
+        let against = match request.against {
+            Some(against) => asked("against", Some(against))?,
+            None => {
+                let rollout = Arc::clone(&self.0.directory.snapshot().rollout);
+                let active = rollout.active.as_ref().map(|active| active.version.clone());
+                active.ok_or_else(|| {
+                    Status::failed_precondition("no policy is active: say what it is to be held against")
+                })?
+            }
+        };
+        let policies = [self.find(&against).await?.policy, self.find(&candidate).await?.policy];
+        let answer = trials::play(&self.0, policies.map(Arc::new), request.days).await?;
+        let (candidate, against) = (Some(reference(&candidate)), Some(reference(&against)));
+        Ok(Response::new(TryPolicyResponse { candidate, against, ..answer }))
     }
 
     async fn delete_policy(
@@ -246,6 +263,13 @@ impl PolicyService for Service {
             nodes,
         }))
     }
+}
+
+/// A policy that a field of a request names.
+fn asked(field: &str, reference: Option<PolicyReference>) -> Result<PolicyVersion, Status> {
+    let missing = || Status::invalid_argument(format!("{field}: a policy's name and version"));
+    let reference = reference.ok_or_else(missing)?;
+    version_of(&reference.name, reference.policy_version)
 }
 
 /// A policy that is there.

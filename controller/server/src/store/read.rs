@@ -394,6 +394,17 @@ pub(super) async fn liftable(
     Ok((found, total))
 }
 
+/// What was seen of a violation.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenOf {
+    /// Which.
+    pub violation: ViolationId,
+    /// Where.
+    pub node: NodeId,
+    /// The alerts that are kept.
+    pub alerts: Vec<Alert>,
+}
+
 impl Store {
     /// Every node by name.
     ///
@@ -543,6 +554,50 @@ impl Store {
         query.page(&filter.plan);
         let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.readers).await?;
         rows.iter().map(|(body,)| Violation::decode(body)).collect()
+    }
+
+    /// The newest violations that were seen since `since`, at most so many, and the alerts that are kept of each, what opened it among them; and
+    /// whether there were more.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn seen_since(
+        &self,
+        since: Timestamp,
+        most: usize,
+    ) -> Result<(Vec<SeenOf>, bool), StoreError> {
+        let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+        let rows: Vec<(Vec<u8>,)> =
+            sqlx::query_as("SELECT body FROM violations WHERE last_seen >= $1 ORDER BY id DESC LIMIT $2")
+                .bind(nanos(since))
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
+        let is_cut = rows.len() > most;
+        let mut all: BTreeMap<String, SeenOf> = BTreeMap::new();
+        for (body,) in rows.iter().take(most) {
+            let violation = Violation::decode(body)?;
+            let alerts = vec![violation.evidence.clone()];
+            all.insert(
+                violation.id.to_string(),
+                SeenOf { node: violation.node, violation: violation.id, alerts },
+            );
+        }
+        let ids: Vec<String> = all.keys().cloned().collect();
+        for some in ids.chunks(TOGETHER) {
+            let mut query = Select::new("SELECT violation, body FROM evidence WHERE violation IN ");
+            query.push_list(some.iter().map(String::as_str));
+            let rows: Vec<(String, Vec<u8>)> = query.fetch_all(&self.readers).await?;
+            for (violation, body) in rows {
+                let alert = Alert::decode(&body)?;
+                if let Some(of) = all.get_mut(&violation)
+                    && !of.alerts.iter().any(|known| (known.at, known.class) == (alert.at, alert.class))
+                {
+                    of.alerts.push(alert);
+                }
+            }
+        }
+        Ok((all.into_values().collect(), is_cut))
     }
 
     /// One violation with its evidence.

@@ -41,8 +41,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<BTreeMap<TenantId, Suspended>, StoreError> {
         let (start, end) = (month.start(), month.end().min(now));
-        let mut query =
-            Select::new("SELECT tenant, since, expires, lifted, body FROM measures WHERE since < ");
+        let mut query = Select::new(
+            "SELECT tenant, since, expires, lifted, body FROM measures WHERE suspends <> 0 AND since < ",
+        );
         query.push_bind(nanos(end)).push(" AND (lifted IS NULL OR lifted > ").push_bind(nanos(start));
         query.push(")");
         if let Some(tenant) = tenant {

@@ -1,13 +1,20 @@
 //! Policies that are uploaded, staged, activated and rolled back: what nodes are sent, and what is told of them.
 
+use std::time::Duration;
+
 use crate::common::{self, Agent, Running};
-use reeve_policy::{Assignment, PolicyVersion};
+use reeve_controller::clock;
+use reeve_policy::{
+    Alert, Assignment, Class, Loss, NodeId, PolicyVersion, Report, TenantId, Timestamp, Violation,
+    ViolationId, ViolationState, Window,
+};
 use reeve_proto::operator::v1::policy_service_client::PolicyServiceClient;
 use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
     ActivatePolicyRequest, DeletePolicyRequest, DiffPoliciesRequest, GetPolicyRequest, GetRolloutRequest,
     GetRolloutResponse, ListPoliciesRequest, PolicyDiagnostics, PolicyNodes, PolicyProgress, PolicyReference,
-    PolicyUse, RollbackPolicyRequest, StagePolicyRequest, UploadPolicyRequest, UploadPolicyResponse,
+    PolicyUse, RollbackPolicyRequest, StagePolicyRequest, TryPolicyRequest, UploadPolicyRequest,
+    UploadPolicyResponse,
 };
 use reeve_proto::session::{Down, PolicyHeld, ProtocolVersion};
 use tonic::transport::Channel;
@@ -169,6 +176,87 @@ async fn a_policy_is_compiled_kept_once_and_shown() {
     let differences = desk.0.diff_policies(request).await.unwrap().into_inner().differences;
     let flood = differences.iter().find(|one| one.what.contains("packets_per_second")).unwrap();
     assert_eq!((flood.before.as_deref(), flood.after.as_deref()), (Some("200"), Some("900")));
+    controller.stop().await;
+}
+
+/// A scan of alice's, seen on n1.
+fn scan(at: Timestamp) -> Violation {
+    let (node, tenant): (NodeId, TenantId) = ("n1".parse().unwrap(), "alice".parse().unwrap());
+    let rule = "portscan".parse().unwrap();
+    Violation {
+        id: ViolationId::new(&node, &tenant, &rule, at),
+        node,
+        rule,
+        clause: "baseline/portscan".into(),
+        opened: at,
+        last_seen: at,
+        closed: None,
+        state: ViolationState::Open,
+        strike: 1,
+        alerts: 1,
+        evidence: Alert {
+            class: Class::PortscanVertical,
+            tenant: tenant.clone(),
+            at,
+            window: Window { start: at, end: at },
+            metrics: Vec::new(),
+            confidence_percent: 90,
+            targets: Vec::new(),
+            samples: Vec::new(),
+            loss: Loss::default(),
+            is_suspicion: false,
+        },
+        tenant,
+    }
+}
+
+#[tokio::test]
+async fn a_policy_is_tried_on_what_nodes_saw() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let mut desk = Desk::new(&channel);
+    common::import(&channel, vec![common::alice()], true).await;
+    let (mut agent, _) = Agent::greet(channel.clone(), "n1", 1).await.unwrap();
+    let violation = scan(clock::now().minus(Duration::from_secs(3_600)));
+    agent.report(1, Report::Violation(violation.clone())).await;
+    agent.acknowledged(1).await;
+
+    let rule = "[[rule]]\nid = \"portscan\"\nclause = \"ours/portscan\"\non = [\"portscan.*\"]\n\
+                ladder = [{ action = \"block\", scope = \"tcp/22\", until = \"1h\" }]\n";
+    desk.upload(&text(1, rule)).await.unwrap();
+    let baseline = PolicyReference { name: "baseline".into(), policy_version: 1 };
+    let request = |against: Option<PolicyReference>, days| TryPolicyRequest {
+        candidate: Some(reference(1)),
+        against,
+        days,
+    };
+    let refused = desk.0.try_policy(request(None, 0)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "nothing is active: {refused}");
+    let refused = desk.0.try_policy(request(Some(baseline.clone()), 31)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::InvalidArgument, "days: found 31; allowed: 1 to 30")
+    );
+    let unknown = desk.0.try_policy(request(Some(reference(9)), 0)).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+
+    let tried = desk.0.try_policy(request(Some(baseline), 0)).await.unwrap().into_inner();
+    assert_eq!((tried.violations, tried.alerts, tried.is_cut), (1, 1, false));
+    assert_eq!((tried.newly, tried.no_longer, tried.differently, tried.same), (0, 0, 1, 0));
+    let [change] = &*tried.changes else { panic!("{tried:?}") };
+    assert_eq!((change.tenant.as_str(), change.family.as_str()), ("alice", "portscan"));
+    assert_eq!(change.violation, violation.id.to_string());
+    assert_eq!(change.before[0].told, "suspend all until released");
+    assert_eq!(
+        (change.after[0].told.as_str(), change.after[0].clause.as_str()),
+        ("block tcp/22 for 1h", "ours/portscan")
+    );
+
+    // What is active is what it is held against, where nothing is said.
+    desk.activate(1).await.unwrap();
+    let same = desk.0.try_policy(request(None, 1)).await.unwrap().into_inner();
+    assert_eq!((same.same, same.changes.len(), same.against), (1, 0, Some(reference(1))));
     controller.stop().await;
 }
 

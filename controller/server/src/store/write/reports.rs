@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reeve_policy::{
-    Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, Name, NodeEvent, NodeEventKind,
+    Action, Decision, DecisionId, LiftReason, Measure, MeasureCounters, Mode, Name, NodeEvent, NodeEventKind,
     NodeHealth, NodeId, Origin, Report, TenantId, Timestamp, Until, Violation, ViolationState,
 };
 
@@ -349,7 +349,9 @@ pub(super) async fn stands_behind(
         None => (tenant, nanos(at), 0, 0),
     };
     let (expires, body) = (measure.expires.map(nanos), measure.encode());
-    let stood = Stood { tenant, since, expires, lifted: None, lift_reason: None, packets, bytes, body };
+    let suspends = measure.decision.action == Action::Suspend;
+    let stood =
+        Stood { tenant, since, expires, lifted: None, lift_reason: None, packets, bytes, suspends, body };
     effects.seen.put_measure(node, &measure.decision.id, stood);
     effects.touched.insert(measure.decision.tenant.clone());
     if is_new {

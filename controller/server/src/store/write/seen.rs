@@ -37,6 +37,8 @@ pub(super) struct Stood {
     pub lift_reason: Option<String>,
     pub packets: i64,
     pub bytes: i64,
+    /// Whether it is a suspension: written once, for what a decision does stays. Of one that is read back that is not looked at.
+    pub suspends: bool,
     pub body: Vec<u8>,
 }
 
@@ -166,7 +168,17 @@ impl Seen {
             let mut found = BTreeMap::new();
             for row in query.fetch_all::<StoodRow>(&mut *conn).await? {
                 let (node, decision, tenant, since, expires, lifted, lift_reason, packets, bytes, body) = row;
-                let stood = Stood { tenant, since, expires, lifted, lift_reason, packets, bytes, body };
+                let stood = Stood {
+                    tenant,
+                    since,
+                    expires,
+                    lifted,
+                    lift_reason,
+                    packets,
+                    bytes,
+                    suspends: true,
+                    body,
+                };
                 found.insert((node, decision), stood);
             }
             for (node, id) in some {
