@@ -155,7 +155,8 @@ fn deliveries_of(answer: &GetCaseResponse) -> Option<ListDeliveriesRequest> {
 /// All of it, oldest first.
 fn story(base: &Base, answer: &GetCaseResponse, deliveries: &[Delivery]) -> Vec<Told> {
     let mut all: Vec<Told> = Vec::new();
-    all.extend(answer.entries.iter().map(|entry| of_entry(base, entry)));
+    let case = answer.case.as_ref().map_or("", |case| case.id.as_str());
+    all.extend(answer.entries.iter().map(|entry| of_entry(base, entry, case)));
     for violation in &answer.violations {
         all.push(of_violation(base, violation, "case.violation", violation.open_time));
         if violation.close_time.is_some() {
@@ -174,7 +175,7 @@ fn story(base: &Base, answer: &GetCaseResponse, deliveries: &[Delivery]) -> Vec<
     all
 }
 
-fn of_entry(base: &Base, entry: &CaseEntry) -> Told {
+fn of_entry(base: &Base, entry: &CaseEntry, case: &str) -> Told {
     let (what, tone) = match entry.kind() {
         CaseEntryKind::Unspecified => ("shown.unknown", ""),
         CaseEntryKind::Note => ("case.note", ""),
@@ -194,7 +195,11 @@ fn of_entry(base: &Base, entry: &CaseEntry) -> Told {
     }
     let by =
         if entry.author.is_empty() { base.t("case.controller").to_owned() } else { entry.author.clone() };
-    Told { at: entry.time, what, by, text, href: String::new(), tone, sent: Vec::new() }
+    let href = match entry.kind() {
+        CaseEntryKind::Complaint => address("/complaints", &[], &[("case", case)]),
+        _ => String::new(),
+    };
+    Told { at: entry.time, what, by, text, href, tone, sent: Vec::new() }
 }
 
 fn of_violation(base: &Base, violation: &Violation, what: &'static str, at: Option<WireTime>) -> Told {

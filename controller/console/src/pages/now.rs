@@ -8,8 +8,8 @@ use axum::response::Response;
 use axum::routing::get;
 use prost_types::{FieldMask, Timestamp};
 use reeve_proto::operator::v1::{
-    ApprovalState, Case, ListApprovalsRequest, ListCasesRequest, ListNodesRequest, ListTenantsRequest,
-    ListViolationsRequest, Node, TenantEntry,
+    ApprovalState, Case, ListApprovalsRequest, ListCasesRequest, ListComplaintsRequest, ListNodesRequest,
+    ListTenantsRequest, ListViolationsRequest, Node, TenantEntry,
 };
 use reeve_proto::types::v1::{Violation, ViolationState};
 
@@ -49,6 +49,10 @@ struct Fleet {
 /// What changes while one looks.
 struct Board {
     approvals: usize,
+    /// Complaints that wait for a person; of more than a page the first.
+    complaints: usize,
+    /// Cases whose customers did not answer in time.
+    late: usize,
     cases: Vec<Case>,
     held: Vec<TenantEntry>,
     violations: Vec<Violation>,
@@ -60,6 +64,8 @@ impl Board {
     fn is_quiet(&self) -> bool {
         let fleet = &self.fleet;
         self.approvals == 0
+            && self.complaints == 0
+            && self.late == 0
             && self.cases.is_empty()
             && fleet.away.is_empty()
             && fleet.paused.is_empty()
@@ -97,6 +103,18 @@ async fn look(session: &Session) -> Result<Board, Error> {
     let api = session.api();
     let (mut operator, mut second, mut third) = (api.operator(), api.operator(), api.operator());
     let (mut cases, mut approvals) = (api.cases(), api.approvals());
+    let (mut others, mut complaints) = (api.cases(), api.complaints());
+    let now = jiff::Timestamp::now().round(jiff::Unit::Minute).unwrap_or_default();
+    let late = ListCasesRequest {
+        page_size: SHOWN,
+        filter: format!("state = waiting AND deadline < \"{now}\""),
+        ..Default::default()
+    };
+    let unread = ListComplaintsRequest {
+        page_size: SHOWN,
+        filter: "state = unmatched OR state = unreadable".to_owned(),
+        ..Default::default()
+    };
     let held = ListTenantsRequest {
         page_size: SHOWN,
         filter: "state != clear".to_owned(),
@@ -111,12 +129,14 @@ async fn look(session: &Session) -> Result<Board, Error> {
         order_by: "open_time".to_owned(),
         ..Default::default()
     };
-    let (held, violations, nodes, cases, approvals) = tokio::join!(
+    let (held, violations, nodes, cases, approvals, late, complaints) = tokio::join!(
         operator.list_tenants(held),
         second.list_violations(open),
         third.list_nodes(ListNodesRequest::default()),
         cases.list_cases(oldest),
         approvals.list_approvals(ListApprovalsRequest { all: false }),
+        others.list_cases(late),
+        complaints.list_complaints(unread),
     );
     let nodes = nodes?.into_inner();
     let pause = nodes.fleet_pause.map(|pause| (pause.by, pause.reason, pause.time));
@@ -124,6 +144,8 @@ async fn look(session: &Session) -> Result<Board, Error> {
     let waiting = approvals?.into_inner().approvals;
     Ok(Board {
         approvals: waiting.iter().filter(|one| one.state() == ApprovalState::Pending).count(),
+        complaints: complaints?.into_inner().complaints.len(),
+        late: late?.into_inner().cases.len(),
         cases: cases?.into_inner().cases,
         held: held?.into_inner().tenants,
         violations: violations?.into_inner().violations,
