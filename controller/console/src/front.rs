@@ -45,6 +45,7 @@ fn is_page(response: &Response) -> bool {
 }
 
 fn dress_up(app: &App, response: &mut Response, path: &str) {
+    let is_asset = path.starts_with("/assets/") && response.status().is_success();
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -53,7 +54,7 @@ fn dress_up(app: &App, response: &mut Response, path: &str) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     // What somebody saw is not to be seen by the next who sits there.
-    if !path.starts_with("/assets/") {
+    if !is_asset {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

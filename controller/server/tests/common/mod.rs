@@ -30,6 +30,7 @@ pub struct Running {
     pub http: SocketAddr,
     pub metrics: SocketAddr,
     pub links: Option<SocketAddr>,
+    pub console: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -86,12 +87,13 @@ impl Running {
                 let (controller, http) = controller.with_http("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 let (controller, metrics) =
                     controller.with_metrics("127.0.0.1:0".parse().unwrap()).await.unwrap();
-                told.send((controller.address(), http, metrics, controller.links_address())).unwrap();
+                let (links, console) = (controller.links_address(), controller.console_address());
+                told.send((controller.address(), http, metrics, links, console)).unwrap();
                 controller.serve(async { _ = stopped.await }, || ()).await.unwrap();
             });
         });
-        let (address, http, metrics, links) = address.await.unwrap();
-        Self { address, http, metrics, links, stop: Some(stop), thread }
+        let (address, http, metrics, links, console) = address.await.unwrap();
+        Self { address, http, metrics, links, console, stop: Some(stop), thread }
     }
 
     pub async fn stop(mut self) {

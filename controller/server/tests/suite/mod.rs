@@ -6,6 +6,7 @@ mod audit;
 mod batch;
 mod brakes;
 mod cases;
+mod console;
 mod doctor;
 mod errors;
 mod evidence;
