@@ -283,6 +283,12 @@ impl House {
         format!("{}\n{}", of(&self.controller), of(&self.agent))
     }
 
+    /// Where the controller is, inside the node.
+    #[must_use]
+    pub fn controller_url(&self) -> String {
+        format!("https://127.0.0.1:{PORT}")
+    }
+
     /// Runs `reevectl` as the operator `oncall`.
     ///
     /// # Errors

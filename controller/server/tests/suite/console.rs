@@ -201,7 +201,7 @@ fn ensure_guarded(page: &Answer) {
     assert_eq!(page.header("content-security-policy"), [POLICY], "{page:?}");
     assert_eq!(page.header("x-frame-options"), ["DENY"]);
     assert_eq!(page.header("x-content-type-options"), ["nosniff"]);
-    assert_eq!(page.header("referrer-policy"), ["no-referrer"]);
+    assert_eq!(page.header("referrer-policy"), ["same-origin"]);
     assert_eq!(page.header("cross-origin-opener-policy"), ["same-origin"]);
     assert_eq!(page.header("cache-control"), ["no-store"]);
     // Nothing that the policy would have to allow.
