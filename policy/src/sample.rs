@@ -22,6 +22,19 @@ impl HeaderSample {
         }
     }
 
+    /// The port that it was sent from; `None` where there is none: of other protocols, and in later fragments.
+    #[must_use]
+    pub fn source_port(&self) -> Option<u16> {
+        let (target, headers) = (self.target()?, &self.headers);
+        // Who has a port to send to has one to send from, in the two bytes before it.
+        target.port?;
+        let rest = match headers.first()? >> 4 {
+            4 => headers.get(usize::from(headers.first()? & 0x0f) * 4..),
+            _ => after_extensions(*headers.get(6)?, headers.get(40..)?).1,
+        }?;
+        Some(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]))
+    }
+
     /// What it was sent to. The port is that of the destination, and `None` in later fragments.
     #[must_use]
     pub fn target(&self) -> Option<Target> {

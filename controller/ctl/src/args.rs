@@ -821,6 +821,29 @@ pub enum ViolationsCommand {
         /// The violation's id.
         id: Name,
     },
+    /// Writes one as a report to others, without payload and without what the customer is called
+    ///
+    /// Who reports is set at the controller ([reports] in controller.toml).
+    Report {
+        /// The violation's id.
+        #[arg(value_name = "VIOLATION")]
+        id: Name,
+        /// How it is written.
+        #[arg(long, value_name = "FORMAT", default_value = "xarf")]
+        format: ReportFormatArg,
+        /// Where to; standard output if left out.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ReportFormatArg {
+    /// JSON of XARF 4.
+    Xarf,
+    /// A mail of RFC 5965, without the recipient; of violations by mail alone.
+    Arf,
 }
 
 /// What a list is narrowed to, and its order.

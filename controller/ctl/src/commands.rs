@@ -109,6 +109,9 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         Command::Violations { command: Some(ViolationsCommand::Show { id }), .. } => {
             call.violation(id.to_string()).await
         }
+        Command::Violations { command: Some(ViolationsCommand::Report { id, format, output }), .. } => {
+            call.report(id.to_string(), format, output.as_deref()).await
+        }
         Command::Violations { command: Some(ViolationsCommand::List(filter)), .. }
         | Command::Violations { command: None, filter } => call.violations(filter).await,
         Command::Evidence { id, decision, pcapng } => {

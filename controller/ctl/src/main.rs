@@ -15,6 +15,7 @@ mod json;
 mod outbox;
 mod person;
 mod policy;
+mod reports;
 mod rollout;
 mod session;
 mod show;

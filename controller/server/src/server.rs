@@ -241,6 +241,7 @@ impl Controller {
             streams,
             metrics,
             pages,
+            reporter: self.config.settings.reports.clone().map(Arc::new),
         };
         let approving = ApprovalLayer {
             house: house.clone(),

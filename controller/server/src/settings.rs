@@ -4,6 +4,7 @@ mod approval;
 mod cases;
 mod complaints;
 mod outbox;
+mod reports;
 mod sessions;
 mod web;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_policy::reader::parse_duration;
+use reeve_reports::Contact;
 use serde::Deserialize;
 
 pub use approval::Approval;
@@ -24,6 +26,7 @@ pub use complaints::Complaints;
 use complaints::ComplaintsText;
 use outbox::{FileText, MailText, WebhookText};
 pub use outbox::{Mail, Outbox, Tls, Webhook};
+use reports::ReportsText;
 pub use sessions::Sessions;
 use sessions::SessionsText;
 pub use web::Web;
@@ -66,6 +69,8 @@ pub struct Settings {
     pub cases: Cases,
     /// Where complaints come in, and until when they are answered.
     pub complaints: Complaints,
+    /// Who reports to others what was found; nobody does without it.
+    pub reports: Option<Contact>,
     /// By which ways notices leave.
     pub outbox: Outbox,
     /// The port for whoever follows a link; there are no links without it.
@@ -143,6 +148,7 @@ struct Text {
     sessions: Option<SessionsText>,
     cases: Option<CasesText>,
     complaints: Option<ComplaintsText>,
+    reports: Option<ReportsText>,
     mail: Option<MailText>,
     #[serde(default)]
     webhook: Vec<WebhookText>,
@@ -235,6 +241,7 @@ impl Settings {
         let cases = read.cases.map(Cases::try_from).transpose().map_err(wrong)?.unwrap_or_default();
         let complaints =
             read.complaints.map(Complaints::try_from).transpose().map_err(wrong)?.unwrap_or_default();
+        let reports = read.reports.map(Contact::try_from).transpose().map_err(wrong)?;
         let outbox = Outbox::read(read.mail, read.webhook, read.notice_file).map_err(wrong)?;
         let web = |table, read: Option<WebText>| read.map(|read| Web::read(table, read)).transpose();
         let links = web("links", read.links).map_err(wrong)?;
@@ -253,6 +260,7 @@ impl Settings {
             sessions,
             cases,
             complaints,
+            reports,
             outbox,
             links,
             console,

@@ -106,6 +106,7 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.OperatorService/BatchSuspend", Kind::Act),
     ("/reeve.operator.v1.OperatorService/BatchRelease", Kind::Act),
     ("/reeve.operator.v1.OperatorService/ExportEvidence", Kind::Look),
+    ("/reeve.operator.v1.OperatorService/ExportReport", Kind::Look),
     ("/reeve.operator.v1.AccessService/WhoAmI", Kind::Plain),
     ("/reeve.operator.v1.AccessService/CreateToken", Kind::Act),
     ("/reeve.operator.v1.AccessService/ListTokens", Kind::Plain),

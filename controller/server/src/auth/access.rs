@@ -88,6 +88,7 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.OperatorService/BatchSuspend", CASHIERS),
     ("/reeve.operator.v1.OperatorService/BatchRelease", ORDERERS),
     ("/reeve.operator.v1.OperatorService/ExportEvidence", READERS),
+    ("/reeve.operator.v1.OperatorService/ExportReport", READERS),
     ("/reeve.operator.v1.AccessService/WhoAmI", PEOPLE),
     ("/reeve.operator.v1.AccessService/CreateToken", ADMINS),
     ("/reeve.operator.v1.AccessService/ListTokens", ADMINS),

@@ -20,6 +20,7 @@ pub(crate) mod orders;
 pub(crate) mod pending;
 pub(crate) mod person;
 pub(crate) mod policies;
+mod reports;
 pub(crate) mod standing;
 pub(crate) mod status;
 mod tenants;
@@ -37,6 +38,7 @@ use reeve_proto::operator::v1::person_service_server::PersonServiceServer;
 use reeve_proto::operator::v1::policy_service_server::PolicyServiceServer;
 use reeve_proto::operator::v1::standing_service_server::StandingServiceServer;
 use reeve_proto::{MAX_MESSAGE_BYTES, WireError};
+use reeve_reports::Contact;
 use tonic::Status;
 use tonic::service::Routes;
 
@@ -75,6 +77,8 @@ pub(crate) struct House {
     pub metrics: Metrics,
     /// Seals the tokens of pages.
     pub pages: Pages,
+    /// Who reports to others what was found, if that is set.
+    pub reporter: Option<Arc<Contact>>,
 }
 
 pub(crate) fn policy_server(house: &House) -> PolicyServiceServer<policies::Service> {

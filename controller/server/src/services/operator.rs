@@ -6,24 +6,24 @@ use reeve_policy::TenantId;
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
 use reeve_proto::operator::v1::{
     BatchReleaseRequest, BatchReleaseResponse, BatchSuspendRequest, BatchSuspendResponse, Evidence,
-    ExportEvidenceRequest, ExportEvidenceResponse, GetViolationRequest, GetViolationResponse,
-    HoldEvidenceRequest, HoldEvidenceResponse, ImportTenantsRequest, ImportTenantsResponse, ImposeRequest,
-    ImposeResponse, LiftRequest, LiftResponse, ListDeliveriesRequest, ListDeliveriesResponse,
-    ListEventsRequest, ListEventsResponse, ListNodesRequest, ListNodesResponse, ListNoticesRequest,
-    ListNoticesResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
-    ListTenantsResponse, ListUsageRequest, ListUsageResponse, ListViolationsRequest, ListViolationsResponse,
-    MeasureRecord, PaidRequest, PaidResponse, PauseRequest, PauseResponse, ReleaseBrakesRequest,
-    ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse, ResendDeliveryRequest, ResendDeliveryResponse,
-    ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, VerifyRequest, VerifyResponse,
-    WatchRequest, WatchResponse,
+    ExportEvidenceRequest, ExportEvidenceResponse, ExportReportRequest, ExportReportResponse,
+    GetViolationRequest, GetViolationResponse, HoldEvidenceRequest, HoldEvidenceResponse,
+    ImportTenantsRequest, ImportTenantsResponse, ImposeRequest, ImposeResponse, LiftRequest, LiftResponse,
+    ListDeliveriesRequest, ListDeliveriesResponse, ListEventsRequest, ListEventsResponse, ListNodesRequest,
+    ListNodesResponse, ListNoticesRequest, ListNoticesResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListUsageRequest, ListUsageResponse,
+    ListViolationsRequest, ListViolationsResponse, MeasureRecord, PaidRequest, PaidResponse, PauseRequest,
+    PauseResponse, ReleaseBrakesRequest, ReleaseBrakesResponse, ReleaseRequest, ReleaseResponse,
+    ResendDeliveryRequest, ResendDeliveryResponse, ResumeRequest, ResumeResponse, SuspendRequest,
+    SuspendResponse, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
 };
 use reeve_proto::time_to_wire;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    House, batch, brakes, deliveries, evidence, holds, lists, notices, orders, tenants, unreadable, usage,
-    watch,
+    House, batch, brakes, deliveries, evidence, holds, lists, notices, orders, reports, tenants, unreadable,
+    usage, watch,
 };
 use crate::auth::{Caller, Role};
 use crate::refusal::Reason;
@@ -281,6 +281,14 @@ impl OperatorService for Service {
     ) -> Result<Response<Self::ExportEvidenceStream>, Status> {
         self.0.protection.operator(&request)?;
         Ok(Response::new(Box::pin(evidence::export(&self.0, request.into_inner()).await?)))
+    }
+
+    async fn export_report(
+        &self,
+        request: Request<ExportReportRequest>,
+    ) -> Result<Response<ExportReportResponse>, Status> {
+        self.0.protection.operator(&request)?;
+        reports::export(&self.0, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -18,6 +18,7 @@ mod notices;
 mod outbox;
 mod people;
 mod policies;
+mod reports;
 mod retention;
 mod standing;
 mod status;
