@@ -15,6 +15,7 @@ use reeve_policy::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+pub mod bundle;
 mod sign;
 mod verify;
 

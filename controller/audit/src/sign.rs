@@ -20,6 +20,17 @@ const DOMAIN: &[u8] = b"reeve-audit-checkpoint-v1";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
 
+impl PublicKey {
+    /// Whether it has signed this under a word of its own.
+    pub(crate) fn has_signed(&self, domain: &[u8], text: &[u8], signature: &str) -> bool {
+        // Of digits there is one form, so that of a signature there is one.
+        let is_own = !signature.bytes().any(|byte| byte.is_ascii_uppercase());
+        let Some(signature) = unhex::<64>(signature).ok().filter(|_| is_own) else { return false };
+        let key = UnparsedPublicKey::new(&ED25519, self.0);
+        key.verify(&[domain, text].concat(), &signature).is_ok()
+    }
+}
+
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Hash(self.0).fmt(f)
@@ -135,6 +146,12 @@ impl Signer {
         };
         let pair = Ed25519KeyPair::from_pkcs8(&bytes);
         pair.map(Self).map_err(|_| KeyError::Key { path: path.to_owned() })
+    }
+
+    /// Signs something under a word of its own, so that it is a signature of nothing else; in hex.
+    pub(crate) fn sign(&self, domain: &[u8], text: &[u8]) -> String {
+        let signature = self.0.sign(&[domain, text].concat());
+        signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What it is verified by.

@@ -40,6 +40,16 @@ pub enum AuditError {
         /// Whose were found.
         found: String,
     },
+    /// Something in a case that was written out does not fit.
+    #[error("{path}: {file}: {what}", path = path.display())]
+    Bundle {
+        /// Which file.
+        path: PathBuf,
+        /// Which of those in it, the first.
+        file: String,
+        /// What about it.
+        what: String,
+    },
     /// What comes behind is vouched for by somebody else.
     #[error(
         "{path}: a named key vouches for all up to entry {vouched}, and {found} for what comes behind, up to {claimed}: if that is \

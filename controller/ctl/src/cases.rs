@@ -48,6 +48,9 @@ impl Call {
                 let answer = self.controller.cases().hold_case(self.request(request)).await?.into_inner();
                 return self.told(answer.case, if end { "is kept no longer" } else { "is kept" });
             }
+            Some(CasesCommand::Export { id, output }) => return self.export_case(&id, &output).await,
+            // It asks nobody.
+            Some(CasesCommand::Verify { .. }) => return Ok(()),
             Some(CasesCommand::Wait { id, time_limit, reason, repeat }) => {
                 (id, CaseState::Waiting, time_limit, reason, (repeat.request_key, false))
             }

@@ -23,10 +23,11 @@ use serde_json::Value;
 use tonic::{Code, Request};
 
 use crate::args::{
-    AuditCommand, BrakesCommand, Cli, Command, EnrollTokenCommand, Filter, Narrow, Nodes, PolicyCommand,
-    RolloutCommand, StateArg, TenantsCommand, Traffic, UntilArg, ViolationsCommand, Why,
+    AuditCommand, BrakesCommand, CasesCommand, Cli, Command, EnrollTokenCommand, Filter, Narrow, Nodes,
+    PolicyCommand, RolloutCommand, StateArg, TenantsCommand, Traffic, UntilArg, ViolationsCommand, Why,
 };
 use crate::audit;
+use crate::bundle;
 use crate::client::{CallError, CheckedRelay, Controller};
 use crate::dossier::Told;
 use crate::{doctor, json, person, policy, show, tenants};
@@ -46,6 +47,11 @@ pub async fn run(cli: Cli) -> Result<(), CallError> {
         // What is verified asks nobody.
         Command::Audit { command: AuditCommand::Verify { file, keys } } => {
             let told = audit::verify(file, keys, cli.json)?;
+            writeln!(std::io::stdout().lock(), "{}", told.trim_end())?;
+            return Ok(());
+        }
+        Command::Cases { command: Some(CasesCommand::Verify { file, keys }), .. } => {
+            let told = bundle::verify(file, keys, cli.json)?;
             writeln!(std::io::stdout().lock(), "{}", told.trim_end())?;
             return Ok(());
         }

@@ -5,6 +5,7 @@ mod acts;
 mod approval;
 mod args;
 mod audit;
+mod bundle;
 mod cases;
 mod client;
 mod commands;

@@ -354,10 +354,13 @@ fn routes(
     routes
         .add_service(ApprovalServiceServer::new(services::approval::Service { house: house.clone(), vault }));
     routes.add_service(services::person_server(house));
-    routes.add_service(AuditServiceServer::new(services::audit::Service { house: house.clone(), signer }));
+    routes.add_service(AuditServiceServer::new(services::audit::Service {
+        house: house.clone(),
+        signer: Arc::clone(&signer),
+    }));
     routes.add_service(services::policy_server(house));
     routes.add_service(services::standing_server(house));
-    routes.add_service(services::case_server(house));
+    routes.add_service(services::case_server(house, &signer));
     routes.add_service(services::complaint_server(house, complaints.clone()));
     routes.add_service(StatusServiceServer::new(services::status::Service(desk)));
     routes.add_service(services::operator_server(house));

@@ -1,10 +1,12 @@
 //! The command line about cases.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use reeve_policy::Name;
 use reeve_policy::language::Grace;
 
-use super::{Narrow, Repeat};
+use super::{AuditKey, Narrow, Repeat};
 
 /// Which cases are listed.
 #[derive(Clone, Debug, Default, Args)]
@@ -100,6 +102,26 @@ pub enum CasesCommand {
         /// Ends it.
         #[arg(long, conflicts_with = "reason")]
         end: bool,
+    },
+    /// Writes one out as a signed file that can be given away: its story, evidence, policies, and what the audit log says; for administrators
+    Export {
+        /// The case's key.
+        #[arg(value_name = "CASE")]
+        id: Name,
+        /// Where to; a file that is there is not written over.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Verifies what was written out, without asking the controller, and names the first file in it that does not fit
+    ///
+    /// Exit codes: 0 all of it holds, 1 something does not fit, or it is signed by no key that was named; 74 the file cannot be read.
+    Verify {
+        /// What `reevectl cases export` wrote.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// A controller's key (`reevectl audit key`), in hex or as a file that holds it. May be given several times.
+        #[arg(long = "key", value_name = "HEX|FILE")]
+        keys: Vec<AuditKey>,
     },
 }
 

@@ -131,6 +131,8 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.CaseService/AddCaseNote", ORDERERS),
     ("/reeve.operator.v1.CaseService/MoveCase", ORDERERS),
     ("/reeve.operator.v1.CaseService/HoldCase", ORDERERS),
+    // It holds what the audit log says, which is theirs.
+    ("/reeve.operator.v1.CaseService/ExportCase", ADMINS),
     ("/reeve.operator.v1.ComplaintService/SubmitComplaints", ORDERERS),
     ("/reeve.operator.v1.ComplaintService/ListComplaints", READERS),
     ("/reeve.operator.v1.ComplaintService/GetComplaint", READERS),

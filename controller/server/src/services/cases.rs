@@ -1,23 +1,27 @@
 //! `CaseService`: what happens with a tenant under one clause, kept together.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use reeve_audit::Signer;
 use reeve_policy::language::Grace;
 use reeve_policy::pause::is_plain;
 use reeve_policy::{Name, Timestamp};
 use reeve_proto::operator::v1::case_service_server::CaseService;
 use reeve_proto::operator::v1::{
     AddCaseNoteRequest, AddCaseNoteResponse, Case, CaseEntry, CaseEntryKind, CaseState as WireState,
-    EvidenceHold, GetCaseRequest, GetCaseResponse, HoldCaseRequest, HoldCaseResponse, ListCasesRequest,
-    ListCasesResponse, MoveCaseRequest, MoveCaseResponse, NoticeEntry,
+    EvidenceHold, ExportCaseRequest, ExportCaseResponse, GetCaseRequest, GetCaseResponse, HoldCaseRequest,
+    HoldCaseResponse, ListCasesRequest, ListCasesResponse, MoveCaseRequest, MoveCaseResponse, NoticeEntry,
 };
 use reeve_proto::time_to_wire;
 use ring::digest::{SHA256, digest};
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::operator::{measure_record, parsed};
 use super::orders::{check_key, check_reason, key_in_use};
-use super::{House, unreadable, unwritable};
+use super::{House, bundle, unreadable, unwritable};
 use crate::clock;
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
@@ -47,7 +51,7 @@ static CASES: List = List {
 };
 
 #[derive(Clone, Debug)]
-pub(crate) struct Service(pub House);
+pub(crate) struct Service(pub House, pub Arc<Signer>);
 
 #[tonic::async_trait]
 impl CaseService for Service {
@@ -89,7 +93,7 @@ impl CaseService for Service {
         self.0.protection.operator(&request)?;
         let id = key(&request.into_inner().id)?;
         let row = self.0.store.case(&id).await.map_err(unreadable)?.ok_or_else(|| no_case(&id))?;
-        let story = self.0.store.story(&id).await.map_err(unreadable)?;
+        let story = self.0.store.story(&id, store::TOLD).await.map_err(unreadable)?;
         let notice = |row: &store::NoticeRow| NoticeEntry {
             number: row.number,
             notice: Some((&row.notice).into()),
@@ -168,6 +172,18 @@ impl CaseService for Service {
         let act = CaseAct::Hold((!end).then_some(reason));
         let case = self.act(operator, id, act, String::new()).await?;
         Ok(Response::new(HoldCaseResponse { case: Some(case) }))
+    }
+
+    type ExportCaseStream = Pin<Box<dyn Stream<Item = Result<ExportCaseResponse, Status>> + Send>>;
+
+    async fn export_case(
+        &self,
+        request: Request<ExportCaseRequest>,
+    ) -> Result<Response<Self::ExportCaseStream>, Status> {
+        self.0.protection.operator(&request)?;
+        let id = key(&request.into_inner().id)?;
+        let row = self.0.store.case(&id).await.map_err(unreadable)?.ok_or_else(|| no_case(&id))?;
+        Ok(Response::new(Box::pin(bundle::export(&self.0, &self.1, row).await?)))
     }
 }
 

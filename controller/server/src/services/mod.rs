@@ -6,6 +6,7 @@ pub(crate) mod approval;
 pub(crate) mod audit;
 mod batch;
 mod brakes;
+mod bundle;
 pub(crate) mod cases;
 mod complaints;
 mod deliveries;
@@ -30,6 +31,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use reeve_audit::Signer;
 use reeve_proto::operator::v1::access_service_server::AccessServiceServer;
 use reeve_proto::operator::v1::case_service_server::CaseServiceServer;
 use reeve_proto::operator::v1::complaint_service_server::ComplaintServiceServer;
@@ -99,8 +101,8 @@ pub(crate) fn person_server(house: &House) -> PersonServiceServer<person::Servic
     service.max_decoding_message_size(enrolment::MAX_MESSAGE_BYTES)
 }
 
-pub(crate) fn case_server(house: &House) -> CaseServiceServer<cases::Service> {
-    CaseServiceServer::new(cases::Service(house.clone()))
+pub(crate) fn case_server(house: &House, signer: &Arc<Signer>) -> CaseServiceServer<cases::Service> {
+    CaseServiceServer::new(cases::Service(house.clone(), Arc::clone(signer)))
 }
 
 /// The service of complaints.

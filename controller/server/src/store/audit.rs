@@ -181,4 +181,37 @@ impl Store {
         .await?;
         Ok(rows.into_iter().map(|(number, place, line)| ((uncount(number), place), line)).collect())
     }
+
+    /// The last checkpoint that a key has signed: its number, and its line.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn audit_checkpoint(&self, key: &str) -> Result<Option<(u64, String)>, StoreError> {
+        let row: Option<(i64, String)> = sqlx::query_as(
+            "SELECT number, line FROM audit WHERE checkpoint > 0 AND who = $1 ORDER BY number DESC, checkpoint DESC LIMIT 1",
+        )
+        .bind(key)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(number, line)| (uncount(number), line)))
+    }
+
+    /// The lines of entries about these, and about a tenant within a time, up to an entry: the newest so many, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn audit_about(
+        &self,
+        subjects: &[String],
+        (tenant, from, to): (&str, Timestamp, Timestamp),
+        (last, most): (u64, i64),
+    ) -> Result<Vec<String>, StoreError> {
+        let mut query = Select::new("SELECT number, line FROM audit WHERE checkpoint = 0 AND number <= ");
+        query.push_bind(count(last)).push(" AND (subject IN ");
+        query.push_list(subjects.iter().map(String::as_str));
+        query.push(" OR (subject = ").push_bind(tenant).push(" AND at >= ").push_bind(nanos(from));
+        query.push(" AND at <= ").push_bind(nanos(to)).push(")) ORDER BY number DESC LIMIT ").push_bind(most);
+        let rows: Vec<(i64, String)> = query.fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().rev().map(|(_, line)| line).collect())
+    }
 }

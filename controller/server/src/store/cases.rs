@@ -8,8 +8,8 @@ use super::row::{Body, name, nanos, time, uncount};
 use super::{Connection, Store, StoreError};
 use crate::listing::Plan;
 
-/// The most that is told of each part of a case's story.
-const TOLD: i64 = 500;
+/// The most that is told of each part of a case's story to whoever looks at it.
+pub(crate) const TOLD: i64 = 500;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,29 +282,29 @@ impl Store {
         found.and_then(|(case,)| case).map(|case| name("case", &case)).transpose()
     }
 
-    /// A case's story.
+    /// A case's story, of each part so much.
     ///
     /// # Errors
     /// Where the database fails.
-    pub(crate) async fn story(&self, id: &Name) -> Result<Story, StoreError> {
+    pub(crate) async fn story(&self, id: &Name, most: i64) -> Result<Story, StoreError> {
         let id = id.as_str();
         Ok(Story {
-            entries: self.entries(id).await?,
-            violations: self.violations_of_case(id).await?,
-            decisions: self.decisions_of_case(id).await?,
-            measures: self.measures_of_case(id).await?,
-            notices: self.notices_of_case(id).await?,
+            entries: self.entries(id, most).await?,
+            violations: self.violations_of_case(id, most).await?,
+            decisions: self.decisions_of_case(id, most).await?,
+            measures: self.measures_of_case(id, most).await?,
+            notices: self.notices_of_case(id, most).await?,
         })
     }
 
-    async fn entries(&self, id: &str) -> Result<Vec<CaseEntry>, StoreError> {
+    async fn entries(&self, id: &str, most: i64) -> Result<Vec<CaseEntry>, StoreError> {
         type Entry = (i64, i64, String, String, String, Option<String>, Option<i64>);
         let rows: Vec<Entry> = sqlx::query_as(
             "SELECT number, at, kind, author, text, state, deadline FROM case_entries WHERE case_id = $1 \
              ORDER BY number DESC LIMIT $2",
         )
         .bind(id)
-        .bind(TOLD)
+        .bind(most)
         .fetch_all(&self.readers)
         .await?;
         let entry = |(number, at, kind, author, text, state, deadline): Entry| {
@@ -321,31 +321,31 @@ impl Store {
         rows.into_iter().rev().map(entry).collect()
     }
 
-    async fn violations_of_case(&self, id: &str) -> Result<Vec<Violation>, StoreError> {
+    async fn violations_of_case(&self, id: &str, most: i64) -> Result<Vec<Violation>, StoreError> {
         let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
             "SELECT body FROM violations WHERE case_id = $1 ORDER BY opened DESC, id DESC LIMIT $2",
         )
         .bind(id)
-        .bind(TOLD)
+        .bind(most)
         .fetch_all(&self.readers)
         .await?;
         rows.iter().rev().map(|(body,)| Violation::decode(body)).collect()
     }
 
-    async fn decisions_of_case(&self, id: &str) -> Result<Vec<Decision>, StoreError> {
+    async fn decisions_of_case(&self, id: &str, most: i64) -> Result<Vec<Decision>, StoreError> {
         let rows: Vec<(Vec<u8>,)> = sqlx::query_as(concat!(
             "SELECT e.body FROM decisions e WHERE e.id IN ",
             decisions!(),
             " ORDER BY e.made DESC, e.id DESC LIMIT $2"
         ))
         .bind(id)
-        .bind(TOLD)
+        .bind(most)
         .fetch_all(&self.readers)
         .await?;
         rows.iter().rev().map(|(body,)| Decision::decode(body)).collect()
     }
 
-    async fn measures_of_case(&self, id: &str) -> Result<Vec<MeasureRow>, StoreError> {
+    async fn measures_of_case(&self, id: &str, most: i64) -> Result<Vec<MeasureRow>, StoreError> {
         let rows: Vec<MeasureColumns> = sqlx::query_as(concat!(
             "SELECT m.node, m.decision, m.since, m.expires, m.lifted, m.lift_reason, m.packets, m.bytes \
              FROM measures m WHERE m.decision IN ",
@@ -353,13 +353,13 @@ impl Store {
             " ORDER BY m.since DESC, m.node DESC, m.decision DESC LIMIT $2"
         ))
         .bind(id)
-        .bind(TOLD)
+        .bind(most)
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter().rev().map(measure_row).collect()
     }
 
-    async fn notices_of_case(&self, id: &str) -> Result<Vec<NoticeRow>, StoreError> {
+    async fn notices_of_case(&self, id: &str, most: i64) -> Result<Vec<NoticeRow>, StoreError> {
         let rows: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(
             "SELECT n.number, n.made, n.body FROM notices n \
              WHERE n.number IN (SELECT o.number FROM violations v JOIN notices o ON o.violation = v.id WHERE v.case_id = $1 \
@@ -367,7 +367,7 @@ impl Store {
              ORDER BY n.number DESC LIMIT $2",
         )
         .bind(id)
-        .bind(TOLD)
+        .bind(most)
         .fetch_all(&self.readers)
         .await?;
         let notice = |(number, made, body): (i64, i64, Vec<u8>)| {

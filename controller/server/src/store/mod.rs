@@ -37,8 +37,8 @@ use sqlx::AnyPool;
 use crate::settings::Database;
 
 pub use audit::AuditFilter;
-pub(crate) use cases::CaseFilter;
 pub use cases::{CaseEntry, CaseRow, CaseState, EntryKind, Story};
+pub(crate) use cases::{CaseFilter, TOLD};
 pub use complaints::{ComplaintRow, ComplaintState};
 pub(crate) use deliveries::DeliveryFilter;
 pub use deliveries::{Backlog, Channel, Channels, DeliveryRow, DeliveryState, Outgoing};

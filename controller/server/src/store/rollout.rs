@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use reeve_policy::language::Policy;
 use reeve_policy::{AssignedPolicy, NodeId, PolicyVersion, Timestamp};
 
 use super::row::{name, time, uncount};
 use super::{Connection, Store, StoreError};
 use crate::directory::{Rollout, Share, Staged};
+
+/// So many texts of one name and version are told.
+const MAX_TEXTS: i64 = 4;
 
 /// A policy that was uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +73,36 @@ pub async fn source(conn: &mut Connection, of: &PolicyVersion) -> Result<Option<
             .fetch_optional(conn)
             .await?;
     Ok(row.map(|(source,)| source))
+}
+
+impl Store {
+    /// The texts that there are under a policy's name and version: the one that was uploaded, or those that nodes told of, or the one that is
+    /// compiled in.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn policy_texts(&self, of: &PolicyVersion) -> Result<Vec<String>, StoreError> {
+        let mut conn = self.readers.acquire().await?;
+        if let Some(uploaded) = source(&mut conn, of).await? {
+            return Ok(vec![uploaded]);
+        }
+        let told: Vec<(String,)> =
+            sqlx::query_as("SELECT body FROM policies WHERE name = $1 AND version = $2 ORDER BY id LIMIT $3")
+                .bind(of.name.as_str())
+                .bind(i64::from(of.version))
+                .bind(MAX_TEXTS)
+                .fetch_all(&mut *conn)
+                .await?;
+        if !told.is_empty() {
+            return Ok(told.into_iter().map(|(body,)| body).collect());
+        }
+        let is_it = |name: &str| {
+            name == of.name.as_str()
+                && Policy::preset(name).is_some_and(|preset| preset.version == of.version)
+        };
+        let preset = Policy::PRESETS.iter().find(|(name, _)| is_it(name));
+        Ok(preset.map(|(_, text)| (*text).to_owned()).into_iter().collect())
+    }
 }
 
 /// The hash of a policy's text that was deleted.

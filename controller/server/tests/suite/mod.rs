@@ -5,6 +5,7 @@ mod approvals;
 mod audit;
 mod batch;
 mod brakes;
+mod bundle;
 mod cases;
 mod console;
 mod doctor;
