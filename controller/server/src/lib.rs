@@ -34,6 +34,7 @@ pub mod metrics;
 mod outbox;
 pub mod pki;
 pub mod refusal;
+pub mod remedy;
 mod retention;
 pub mod server;
 mod services;

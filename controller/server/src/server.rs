@@ -38,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::pki;
 use crate::refusal::ReasonLayer;
+use crate::remedy;
 use crate::retention;
 use crate::services::pending::Pending;
 use crate::services::status::Desk;
@@ -256,6 +257,8 @@ impl Controller {
         let mut beside =
             vec![tokio::spawn(ending), tokio::spawn(forget_peers(desk.clone())), tokio::spawn(looking_after)];
         beside.push(tokio::spawn(services::person::keep_seen(house.clone())));
+        let directory = Arc::clone(&house.directory);
+        beside.push(tokio::spawn(remedy::keep(directory, store.clone(), house.writer.clone())));
         beside.extend(outbox.map(|outbox| tokio::spawn(outbox.run())));
         let complaints = self.config.settings.complaints.clone();
         beside.push(tokio::spawn(complaints::keep(complaints, house.writer.clone())));

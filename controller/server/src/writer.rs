@@ -32,8 +32,9 @@ use crate::store::approvals::Kept;
 use crate::store::write::{
     Asked, Attempted, BatchTaken, CaseAsked, CaseTaken, DeleteAsked, DeleteTaken, ForgiveAsked, GrantAsked,
     GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
-    PaidFor, Place, ReleaseAsked, Released, Requested, ResendAsked, ResendTaken, RevokeAsked, RolloutAsked,
-    RolloutTaken, SettleAsked, SettleTaken, Submission, SubmissionTaken, Upload, UploadTaken, VerifyAsked,
+    PaidFor, Place, Pulled, ReleaseAsked, Released, Requested, ResendAsked, ResendTaken, RevokeAsked,
+    RolloutAsked, RolloutTaken, SettleAsked, SettleTaken, Submission, SubmissionTaken, Upload, UploadTaken,
+    VerifyAsked,
 };
 use crate::store::{Channels, GrantRow, Outgoing, StoreError};
 
@@ -285,6 +286,16 @@ pub(crate) enum Job {
         asked: ResendAsked,
         reply: Reply<ResendTaken>,
     },
+    /// What bouncers are to be told is written down.
+    Remedies {
+        reply: Reply<()>,
+    },
+    /// A bouncer is told what changed, or at its start everything.
+    Pull {
+        name: String,
+        is_start: bool,
+        reply: Reply<Pulled>,
+    },
     /// Some of what is older is forgotten; whether there is more.
     Retain {
         limits: Limits,
@@ -372,6 +383,8 @@ impl Job {
                 | Self::Bury { .. }
                 | Self::Leave { .. }
                 | Self::Retain { .. }
+                | Self::Remedies { .. }
+                | Self::Pull { .. }
                 | Self::EndWaiting { .. }
                 | Self::CloseQuiet { .. }
                 | Self::ClaimDeliveries { .. }
@@ -481,6 +494,8 @@ impl Job {
             Self::ClaimDeliveries { reply, .. } => reply.send(result),
             Self::Attempted { reply, .. } => reply.send(result),
             Self::Resend { reply, .. } => reply.send(result),
+            Self::Remedies { reply } => reply.send(result),
+            Self::Pull { reply, .. } => reply.send(result),
             Self::Retain { reply, .. } => reply.send(result),
             Self::Upload { reply, .. } => reply.send(result),
             Self::DeletePolicy { reply, .. } => reply.send(result),

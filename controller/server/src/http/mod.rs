@@ -9,6 +9,7 @@
 //! cut here, too, whatever it was following. Left out: anything that changes something.
 
 mod answer;
+mod decisions;
 mod problem;
 mod route;
 mod watch;

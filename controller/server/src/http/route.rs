@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{StatusJson, tagged, whole};
 use super::problem::{Problem, Sent};
-use super::{Body, Front, Peer, watch};
+use super::{Body, Front, Peer, decisions, watch};
 use crate::auth::{Caller, Presented, Refusal};
 use crate::refusal::Reason;
 use crate::services::status::{BATCH, Desk, Missing, Subject, TooMany, View, following};
@@ -25,7 +25,7 @@ const MAX_READ: usize = 8 << 20;
 /// A request is whole within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A place that can be asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,7 +90,11 @@ pub(super) async fn answer(request: Request<Incoming>, peer: &Peer, front: &Fron
         Method::GET | Method::HEAD => Ok(Bytes::new()),
         _ => read(body).await,
     };
-    let mut response = respond(&head, body, peer, front).unwrap_or_else(|problem| problem.response());
+    let responded = match decisions::Place::find(head.uri.path()) {
+        Some(place) => decisions::respond(place, &head, peer, front).await,
+        None => respond(&head, body, peer, front),
+    };
+    let mut response = responded.unwrap_or_else(|problem| problem.response());
     if is_head {
         // The transport of HTTP/2 would send the body all the same, which no client expects (RFC 9110, 9.3.2).
         let body = std::mem::replace(response.body_mut(), whole(Bytes::new()));
@@ -175,17 +179,27 @@ async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
 
 /// Who calls, if they may.
 fn admitted(front: &Front, peer: &Peer, route: &Route, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let presented = Presented {
-        peer: Some(&peer.conn),
-        from: Some(peer.conn.address().ip()),
-        certificate: peer.certificate.as_deref(),
-        authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes()),
-    };
     // What may be asked over gRPC may be asked here, and nothing else.
     let method = match route {
         Route::BatchGet => "/reeve.status.v1.StatusService/BatchGetStatus",
         Route::Watch => "/reeve.status.v1.StatusService/WatchStatus",
         _ => "/reeve.status.v1.StatusService/GetStatus",
+    };
+    admitted_by(front, peer, method, headers.get(AUTHORIZATION).map(HeaderValue::as_bytes))
+}
+
+/// Who calls, if they may call this method, and show this besides a certificate.
+pub(super) fn admitted_by(
+    front: &Front,
+    peer: &Peer,
+    method: &str,
+    authorization: Option<&[u8]>,
+) -> Result<Caller, Problem> {
+    let presented = Presented {
+        peer: Some(&peer.conn),
+        from: Some(peer.conn.address().ip()),
+        certificate: peer.certificate.as_deref(),
+        authorization,
     };
     front.gate.admit(method, &presented).map_err(|refusal| {
         let (detail, reason) = (refusal.to_string(), Reason::from(&refusal));
@@ -278,7 +292,7 @@ fn batch(
     Ok(response)
 }
 
-fn json<T: Serialize>(value: &T) -> Bytes {
+pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
     // Texts and numbers: there is nothing in it that JSON cannot say.
     serde_json::to_vec(value).unwrap_or_default().into()
 }
@@ -306,7 +320,7 @@ fn query(text: &str) -> Option<Query> {
 }
 
 /// A text without its percent-encoding (RFC 3986, 2.1).
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -254,6 +254,16 @@ impl Store {
         Ok(found.is_some())
     }
 
+    /// Whether any bouncer ever asked.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn has_bouncers(&self) -> Result<bool, StoreError> {
+        let found: Option<(i64,)> =
+            sqlx::query_as("SELECT told FROM bouncers LIMIT 1").fetch_optional(&self.readers).await?;
+        Ok(found.is_some())
+    }
+
     /// What waits to be sent, and what was given up.
     ///
     /// # Errors

@@ -117,6 +117,8 @@ pub(super) async fn run(
         Job::Resend { requested, asked, reply } => {
             reply.put(write::resend(conn, requested, asked, effects).await)
         }
+        Job::Remedies { reply } => reply.put(write::note_remedies(conn, effects).await),
+        Job::Pull { name, is_start, reply } => reply.put(write::pull(conn, name, *is_start, effects).await),
         Job::Retain { limits, reply } => reply.put(write::retain(conn, limits, effects).await),
         Job::Upload { upload, reply } => reply.put(write::upload(conn, upload, effects).await),
         Job::DeletePolicy { asked, reply } => reply.put(write::delete_policy(conn, asked, effects).await),

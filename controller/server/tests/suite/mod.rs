@@ -8,6 +8,7 @@ mod brakes;
 mod bundle;
 mod cases;
 mod console;
+mod decisions;
 mod doctor;
 mod errors;
 mod evidence;

@@ -19,6 +19,9 @@ use crate::refusal::Reason;
 /// What one peer may ask: a portal's worth, not a fleet's.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
 const BURST: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+/// How often the bouncers of one address may ask for what changed: that is written down each time.
+const PULLS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+const PULLS_BURST: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// Whom a question is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,13 +106,21 @@ pub(crate) struct TooMany;
 pub(crate) struct Desk {
     pub house: House,
     limiter: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    pulls: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     pub(super) watchers: Places,
 }
 
 impl Desk {
     pub fn new(house: House) -> Self {
         let limiter = RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST));
-        Self { house, limiter: Arc::new(limiter), watchers: Places::default() }
+        let pulls = RateLimiter::keyed(Quota::per_second(PULLS_PER_SECOND).allow_burst(PULLS_BURST));
+        let (limiter, pulls) = (Arc::new(limiter), Arc::new(pulls));
+        Self { house, limiter, pulls, watchers: Places::default() }
+    }
+
+    /// Whether a bouncer may ask now for what changed.
+    pub fn admit_pull(&self, peer: IpAddr) -> Result<(), TooMany> {
+        self.pulls.check_key(&peer.to_canonical()).map_err(|_| TooMany)
     }
 
     /// Whether a peer may ask so many questions now.
@@ -127,6 +138,8 @@ impl Desk {
     pub fn forget_peers(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
+        self.pulls.retain_recent();
+        self.pulls.shrink_to_fit();
     }
 
     /// Where one tenant stands.

@@ -22,6 +22,7 @@ mod notices;
 mod orders;
 mod pauses;
 mod relay;
+mod remedies;
 mod reports;
 mod retain;
 mod rollout;
@@ -58,6 +59,7 @@ pub use orders::{
 };
 pub use pauses::{Asked, PauseRow, Target, pause, pauses, resume};
 pub use relay::{VerifyAsked, verify};
+pub use remedies::{MOST, Pulled, note_remedies, pull};
 pub use reports::{Refusal, refuse, report};
 pub use retain::{Limits, retain};
 pub use rollout::{RolloutAsked, RolloutTaken, Upload, UploadTaken, Wanted, roll_out, upload};
