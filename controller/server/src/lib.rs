@@ -24,6 +24,7 @@ pub mod directory;
 pub mod doctor;
 pub mod error;
 pub mod events;
+mod export;
 mod files;
 mod health;
 mod http;

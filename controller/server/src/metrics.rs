@@ -57,6 +57,8 @@ pub struct Metrics {
     standing: Family<Stands, Unsigned>,
     events: Family<Kind, Counter>,
     events_missed: Counter,
+    exported: Counter,
+    export_dropped: Counter,
     lookups: Counter,
     lookups_refused: Counter,
 }
@@ -107,6 +109,10 @@ impl Metrics {
             "Events that were not counted in time",
             self.events_missed.clone(),
         );
+        let help = "Events and entries that log servers and files were told";
+        registry.register("exported", help, self.exported.clone());
+        let help = "Events that a log server or file was too slow for, or that were lost on the way";
+        registry.register("export_dropped", help, self.export_dropped.clone());
         registry.register("status_lookups", "Look-ups of a tenant's status", self.lookups.clone());
         let help = "Look-ups of a tenant's status that came too fast";
         registry.register("status_lookups_refused", help, self.lookups_refused.clone());
@@ -196,6 +202,16 @@ impl Metrics {
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    /// Takes note that a log server or file was told something.
+    pub(crate) fn see_exported(&self) {
+        self.exported.inc();
+    }
+
+    /// Takes note of what was not told.
+    pub(crate) fn see_dropped(&self, count: u64) {
+        self.export_dropped.inc_by(count);
     }
 
     /// Takes note of look-ups, and whether they were answered.

@@ -29,6 +29,7 @@ use crate::console::{Guards, inside};
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
+use crate::export::Export;
 use crate::files;
 use crate::health::Health;
 use crate::http::Http;
@@ -259,6 +260,10 @@ impl Controller {
         beside.push(tokio::spawn(services::person::keep_seen(house.clone())));
         let directory = Arc::clone(&house.directory);
         beside.push(tokio::spawn(remedy::keep(directory, store.clone(), house.writer.clone())));
+        for sink in self.config.settings.events.clone() {
+            let export = Export::new(sink, &house.events, store.clone(), house.metrics.clone())?;
+            beside.push(tokio::spawn(export.run()));
+        }
         beside.extend(outbox.map(|outbox| tokio::spawn(outbox.run())));
         let complaints = self.config.settings.complaints.clone();
         beside.push(tokio::spawn(complaints::keep(complaints, house.writer.clone())));

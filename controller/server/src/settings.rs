@@ -3,6 +3,7 @@
 mod approval;
 mod cases;
 mod complaints;
+mod export;
 mod outbox;
 mod reports;
 mod sessions;
@@ -24,6 +25,8 @@ pub use cases::Cases;
 use cases::CasesText;
 pub use complaints::Complaints;
 use complaints::ComplaintsText;
+use export::SinkText;
+pub use export::{Format, Place, Sink};
 use outbox::{FileText, MailText, WebhookText};
 pub use outbox::{Mail, Outbox, Tls, Webhook};
 use reports::ReportsText;
@@ -73,6 +76,8 @@ pub struct Settings {
     pub reports: Option<Contact>,
     /// By which ways notices leave.
     pub outbox: Outbox,
+    /// Which log servers and files are told what happens.
+    pub events: Vec<Sink>,
     /// The port for whoever follows a link; there are no links without it.
     pub links: Option<Web>,
     /// The port of the console; there is none without it.
@@ -153,6 +158,8 @@ struct Text {
     #[serde(default)]
     webhook: Vec<WebhookText>,
     notice_file: Option<FileText>,
+    #[serde(default)]
+    events: Vec<SinkText>,
     links: Option<WebText>,
     console: Option<WebText>,
 }
@@ -243,6 +250,7 @@ impl Settings {
             read.complaints.map(Complaints::try_from).transpose().map_err(wrong)?.unwrap_or_default();
         let reports = read.reports.map(Contact::try_from).transpose().map_err(wrong)?;
         let outbox = Outbox::read(read.mail, read.webhook, read.notice_file).map_err(wrong)?;
+        let events = export::sinks(read.events).map_err(wrong)?;
         let web = |table, read: Option<WebText>| read.map(|read| Web::read(table, read)).transpose();
         let links = web("links", read.links).map_err(wrong)?;
         let console = web("console", read.console).map_err(wrong)?;
@@ -262,6 +270,7 @@ impl Settings {
             complaints,
             reports,
             outbox,
+            events,
             links,
             console,
         })

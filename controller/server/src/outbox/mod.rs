@@ -29,6 +29,7 @@ use crate::store::write::{Attempted, Outcome};
 use crate::store::{Channel, Channels, Outgoing, Store};
 use crate::writer::{Job, Writer};
 use mail::Post;
+pub(crate) use tls::client as client_tls;
 use webhook::Caller;
 
 /// How often is looked for what is to be tried again, or was made by another controller.

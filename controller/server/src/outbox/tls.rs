@@ -14,7 +14,7 @@ use crate::error::ControllerError;
 ///
 /// # Errors
 /// Where the file cannot be read, or holds no certificates.
-pub(super) fn client(ca_file: Option<&Path>) -> Result<ClientConfig, ControllerError> {
+pub(crate) fn client(ca_file: Option<&Path>) -> Result<ClientConfig, ControllerError> {
     let unusable = |detail: String| ControllerError::Tls { detail };
     let mut roots = RootCertStore::empty();
     // Some of a system's may be of a kind that is not understood; whoever is vouched for by others is none the worse.

@@ -131,6 +131,14 @@ async fn insert(
     Ok(())
 }
 
+fn entry((line,): (String,)) -> Result<Entry, StoreError> {
+    match serde_json::from_str(&line) {
+        Ok(Line::Entry(link)) => Ok(link.entry),
+        Ok(Line::Checkpoint(_)) => Err(unreadable(&"a checkpoint in an entry's place")),
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
 impl Store {
     /// Entries, newest first.
     ///
@@ -153,11 +161,33 @@ impl Store {
         }
         query.push(" ORDER BY number DESC LIMIT ").push_bind(i64::from(filter.limit));
         let rows: Vec<(String,)> = query.fetch_all(&self.readers).await?;
-        let entry = |(line,): (String,)| match serde_json::from_str(&line) {
-            Ok(Line::Entry(link)) => Ok(link.entry),
-            Ok(Line::Checkpoint(_)) => Err(unreadable(&"a checkpoint in an entry's place")),
-            Err(error) => Err(unreadable(&error)),
-        };
+        rows.into_iter().map(entry).collect()
+    }
+
+    /// The number of the last entry; 0 where there is none.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn audit_last(&self) -> Result<u64, StoreError> {
+        let (last,): (i64,) =
+            sqlx::query_as("SELECT coalesce(max(number), 0) FROM audit WHERE checkpoint = 0")
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(uncount(last))
+    }
+
+    /// Entries behind a number, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails, or holds what cannot be read.
+    pub(crate) async fn audit_behind(&self, number: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "SELECT line FROM audit WHERE checkpoint = 0 AND number > $1 ORDER BY number LIMIT $2",
+        )
+        .bind(count(number))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
         rows.into_iter().map(entry).collect()
     }
 

@@ -271,7 +271,7 @@ async fn events_are_kept_once_and_only_the_newest() {
 }
 
 /// A violation of alice on n1 that opened then, and the measure that a version of a policy answered it with.
-fn answered(secs: u64, version: u32) -> [Report; 3] {
+pub(super) fn answered(secs: u64, version: u32) -> [Report; 3] {
     let at = Timestamp::from_secs(secs);
     let (node, tenant, rule) = ("n1".parse().unwrap(), "alice".parse().unwrap(), "portscan".parse().unwrap());
     let violation = Violation {

@@ -13,6 +13,7 @@ mod doctor;
 mod errors;
 mod evidence;
 mod exemptions;
+mod export;
 mod health;
 mod http;
 mod lists;
