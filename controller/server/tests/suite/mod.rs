@@ -4,6 +4,7 @@ mod access;
 mod approvals;
 mod audit;
 mod batch;
+mod billing;
 mod brakes;
 mod bundle;
 mod cases;
