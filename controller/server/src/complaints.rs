@@ -31,7 +31,9 @@ pub(crate) fn submission(
     settings: &Settings,
     now: Timestamp,
 ) -> Submission {
-    let begins = message.iter().find(|byte| !byte.is_ascii_whitespace());
+    // Some programs put a byte order mark before JSON.
+    let written = message.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message);
+    let begins = written.iter().find(|byte| !byte.is_ascii_whitespace());
     let is_json = is_json.unwrap_or(matches!(begins, Some(b'{' | b'[')));
     let read =
         if is_json { reeve_reports::read_json(message, now) } else { reeve_reports::read_mail(message, now) };
@@ -94,51 +96,77 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failed + '_ {
     move |source| Failed::File { path: path.display().to_string(), source }
 }
 
-/// Takes the oldest messages; how many it were.
+/// Takes the oldest messages; how many it were. What cannot be read, or is not taken, holds up nothing behind it: it stays, and of the
+/// first such it is told why.
 async fn collect(maildir: &Path, settings: &Settings, writer: &Writer) -> Result<usize, Failed> {
     let (new, cur) = (maildir.join("new"), maildir.join("cur"));
+    // Before anything is counted: what cannot be put away would come again at every look.
+    drop(tokio::fs::read_dir(&cur).await.map_err(at(&cur))?);
     let listed = new.clone();
     let found = tokio::task::spawn_blocking(move || list(&listed)).await;
     let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(at(&new))?;
-    let count = found.len();
+    let (mut count, mut failed) = (0, None);
     for path in found {
-        let message = match tokio::fs::File::open(&path).await {
-            Ok(file) => {
-                use tokio::io::AsyncReadExt as _;
-                let mut message = Vec::new();
-                file.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut message).await.map_err(at(&path))?;
-                message
-            }
-            // Somebody else has taken it.
+        let message = match message(&path).await {
+            Ok(message) => message,
+            // Another controller has taken it.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(at(&path)(error)),
+            Err(error) => {
+                failed.get_or_insert(at(&path)(error));
+                continue;
+            }
         };
         let submission = submission(BY_MAIL, &message, Some(false), settings, crate::clock::now());
         match writer.ask(|reply| Job::Complaints { submission, reply }).await? {
             SubmissionTaken::Done(_) => {}
-            SubmissionTaken::Full => return Err(Failed::Full),
+            SubmissionTaken::Full => {
+                failed.get_or_insert(Failed::Full);
+                continue;
+            }
         }
-        let Some(name) = path.file_name() else { continue };
-        let mut seen = name.to_owned();
-        // As maildir says that somebody has read it.
-        seen.push(":2,S");
-        tokio::fs::rename(&path, cur.join(seen)).await.map_err(at(&path))?;
+        put_away(&path, &cur).await?;
+        count += 1;
     }
-    Ok(count)
+    failed.map_or(Ok(count), Err)
 }
 
-/// The messages that came, by name: which begins with the time.
+/// What is in a file, as much as is read of a message and a byte more.
+async fn message(path: &Path) -> std::io::Result<Vec<u8>> {
+    use tokio::io::AsyncReadExt as _;
+    let mut message = Vec::new();
+    let file = tokio::fs::File::open(path).await?;
+    file.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut message).await?;
+    Ok(message)
+}
+
+/// Puts a message to those that somebody has read.
+async fn put_away(path: &Path, cur: &Path) -> Result<(), Failed> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let mut seen = name.to_owned();
+    // As maildir says that. Flags are not of what is new, but there are programs that move it back with them.
+    if !seen.as_encoded_bytes().windows(3).any(|part| part == b":2,") {
+        seen.push(":2,S");
+    }
+    match tokio::fs::rename(path, cur.join(seen)).await {
+        // Another controller took it at the same time, and knew it by its mark.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        moved => moved.map_err(at(path)),
+    }
+}
+
+/// The messages that came, by name: which begins with the time. The oldest ones, however many there are.
 fn list(new: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut all: Vec<PathBuf> = Vec::new();
+    let mut oldest = std::collections::BinaryHeap::with_capacity(LOOK + 1);
     for entry in std::fs::read_dir(new)? {
         let entry = entry?;
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        // No links: they could lead anywhere.
-        if !is_hidden && entry.file_type()?.is_file() {
-            all.push(entry.path());
+        // No links: they could lead anywhere. What is gone is another controller's.
+        if !is_hidden && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            oldest.push(entry.path());
+            if oldest.len() > LOOK {
+                oldest.pop();
+            }
         }
     }
-    all.sort_unstable();
-    all.truncate(LOOK);
-    Ok(all)
+    Ok(oldest.into_sorted_vec())
 }

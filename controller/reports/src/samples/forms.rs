@@ -2,6 +2,7 @@
 
 use jiff::Timestamp as Jiff;
 use jiff::tz::{Offset, TimeZone};
+use reeve_policy::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Expected, Incident, Random, Sample};
@@ -11,8 +12,8 @@ use crate::Format;
 pub(super) fn write(format: Format, incident: &Incident, random: &mut Random) -> Sample {
     let (name, is_mail, bytes) = match format {
         Format::Arf => ("arf", true, arf(incident, random)),
-        Format::Xarf4 => enclosed("xarf4", &xarf4(incident, random), random),
-        Format::Xarf3 => enclosed("xarf3", &xarf3(incident, random), random),
+        Format::Xarf4 => enclosed("xarf4", &xarf4(incident, random), incident.now, random),
+        Format::Xarf3 => enclosed("xarf3", &xarf3(incident, random), incident.now, random),
         Format::XArf02 => ("x-arf", true, xarf02(incident, random)),
         Format::Plain => ("letter", true, letter(incident, random)),
     };
@@ -304,7 +305,12 @@ fn xarf3(incident: &Incident, random: &mut Random) -> Value {
 }
 
 /// JSON alone, in an array, or in a mail.
-fn enclosed(name: &'static str, report: &Value, random: &mut Random) -> (&'static str, bool, Vec<u8>) {
+fn enclosed(
+    name: &'static str,
+    report: &Value,
+    now: Timestamp,
+    random: &mut Random,
+) -> (&'static str, bool, Vec<u8>) {
     let text = if random.chance(2) {
         report.to_string()
     } else {
@@ -326,7 +332,7 @@ fn enclosed(name: &'static str, report: &Value, random: &mut Random) -> (&'stati
             ];
             let (boundary, body) = multipart(&parts, random);
             // Who sends it is not who says so: the report's own contact counts.
-            let carrier = Incident { number: 0, source: [192, 0, 2, 9].into(), port: 1, at: super::NOW };
+            let carrier = Incident { number: 0, source: [192, 0, 2, 9].into(), port: 1, at: now, now };
             let bytes = mail(
                 &carrier,
                 "Abuse",

@@ -13,7 +13,7 @@ use reeve_policy::Timestamp;
 
 use crate::{Format, Reading, Reason, Refused, read_json, read_mail};
 
-/// When all samples were received.
+/// When the samples of [`all`] were received.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// What a sample should come to.
@@ -70,10 +70,12 @@ struct Incident {
     source: IpAddr,
     port: u16,
     at: Timestamp,
+    /// When it is told of.
+    now: Timestamp,
 }
 
 impl Incident {
-    fn new(number: usize, random: &mut Random) -> Self {
+    fn new(number: usize, now: Timestamp, random: &mut Random) -> Self {
         let low = u8::try_from(1 + number % 250).unwrap_or(1);
         let source = match number % 4 {
             0 => [203, 0, 113, low].into(),
@@ -82,13 +84,13 @@ impl Incident {
             _ => [0x2001, 0xdb8, number as u16 % 0x7000 + 1, 0, 0, 0, 0, u16::from(low)].into(),
         };
         // Each in an hour of its own, the newest an hour ago.
-        let at = Timestamp::from_secs(NOW.as_nanos() / 1_000_000_000 - 3_600 * (number as u64 + 1));
-        Self { number, source, port: 1024 + (random.below(60_000) as u16), at }
+        let at = Timestamp::from_secs(now.as_nanos() / 1_000_000_000 - 3_600 * (number as u64 + 1));
+        Self { number, source, port: 1024 + (random.below(60_000) as u16), at, now }
     }
 
     /// A time that nobody may say.
     fn to_come(&self) -> Self {
-        Self { at: Timestamp::from_secs(NOW.as_nanos() / 1_000_000_000 + 90 * 86_400), ..self.clone() }
+        Self { at: Timestamp::from_secs(self.now.as_nanos() / 1_000_000_000 + 90 * 86_400), ..self.clone() }
     }
 
     fn from(&self, source: &str) -> Self {
@@ -102,12 +104,22 @@ const INCIDENTS: usize = 110;
 /// All samples, more than a thousand: the same every time.
 #[must_use]
 pub fn all() -> Vec<Sample> {
+    all_at(NOW)
+}
+
+/// The same samples as they would be received at the full hour before `now`, for whoever cannot turn the clock back; some hundred hours
+/// of it must have been.
+#[must_use]
+pub fn all_at(now: Timestamp) -> Vec<Sample> {
+    let secs = now.as_nanos() / 1_000_000_000;
+    // Copies are known by the hour.
+    let now = Timestamp::from_secs(secs - secs % 3_600);
     let mut random = Random(0x005e_ed0f_4eef);
     let mut all: Vec<Sample> = Vec::new();
     for format in Format::ALL {
         for own in 0..INCIDENTS {
             let place = Format::ALL.iter().position(|one| *one == format).unwrap_or_default();
-            let incident = Incident::new(place * INCIDENTS + own, &mut random);
+            let incident = Incident::new(place * INCIDENTS + own, now, &mut random);
             let original = all.len();
             all.push(forms::write(format, &incident, &mut random));
             if own % 2 == 0 {

@@ -26,6 +26,9 @@ const LATELY: Duration = Duration::from_secs(7 * 24 * 3_600);
 const LOOKED_AT: i64 = 200;
 /// So many that wait for a person are kept. More are not taken until somebody has looked.
 const MOST_WAITING: i64 = 10_000;
+/// So many complaints are entered in one case. More are filed and listed all the same: whoever sends them by the thousand is not to bury
+/// what people write there.
+const MOST_TOLD: i64 = 100;
 /// Of a message that cannot be read no more is kept, in bytes.
 const KEPT: usize = 64 << 10;
 
@@ -96,7 +99,6 @@ struct Filed {
     tenant: TenantId,
     case: Name,
     violation: Option<Name>,
-    deadline: Option<Timestamp>,
 }
 
 /// Takes a message.
@@ -150,9 +152,15 @@ async fn take(
     let complaint = incoming.read.as_ref().ok();
     let filed = match (&complaint, &owner) {
         (Some(complaint), Some(Ok(tenant))) => {
-            Some(place(conn, complaint, tenant, &submission.settings, effects).await?)
+            let received = effects.now;
+            Some(place(conn, complaint, tenant, (&submission.settings, received), effects).await?)
         }
         _ => None,
+    };
+    // It runs from when it came, whoever finds out whose matter it is.
+    let deadline = match complaint {
+        Some(complaint) => deadline(conn, complaint, (&submission.settings, effects.now), effects).await?,
+        None => None,
     };
     let (state, detail) = match (&incoming.read, owner) {
         (Err((why, _)), _) => (ComplaintState::Unreadable, why.clone()),
@@ -187,14 +195,14 @@ async fn take(
     .bind(filed.as_ref().map(|filed| filed.case.to_string()))
     .bind(filed.as_ref().and_then(|filed| filed.violation.as_ref()).map(ToString::to_string))
     .bind(detail)
-    .bind(filed.as_ref().and_then(|filed| filed.deadline).map(nanos))
+    .bind(deadline.map(nanos))
     .bind(body)
     .bind(message)
     .fetch_one(&mut *conn)
     .await?;
     let number: i64 = row.try_get("number")?;
     if let (Some(filed), Some(complaint)) = (&filed, complaint) {
-        tell_case(conn, number, complaint, &filed.case, effects).await?;
+        tell_case(conn, number, Some(complaint), &filed.case, effects).await?;
     }
     let row = one(conn, number).await?;
     row.ok_or_else(|| StoreError::Body { kind: "complaint", detail: "it is gone".to_owned() })
@@ -243,28 +251,33 @@ async fn place(
     conn: &mut Connection,
     complaint: &Complaint,
     tenant: &TenantId,
-    settings: &Settings,
+    (settings, received): (&Settings, Timestamp),
     effects: &mut Effects,
 ) -> Result<Filed, StoreError> {
-    let seen = evidence(conn, complaint, tenant, effects.now).await?;
+    let seen = evidence(conn, complaint, tenant, received).await?;
     let clause = match (&complaint.takedown, &seen) {
         (Some(_), _) => settings.takedown_clause.clone(),
         (None, Some(violation)) => violation.clause.clone(),
         (None, None) => clause_of(complaint.kind),
     };
-    let deadline = match &complaint.takedown {
-        Some(takedown) => {
-            let policy = effects.desk.policies.clone().latest(conn, None).await?;
-            let limit: Grace = if takedown.is_urgent { settings.urgent } else { settings.takedown };
-            Some(limit.end(effects.now, &policy.calendar))
-        }
-        None => None,
-    };
     let case = file(conn, tenant, &clause, effects).await?;
     // It is there before anything is written about it.
     settle(conn, effects).await?;
     let violation = seen.map(|violation| violation.id.as_name().clone());
-    Ok(Filed { tenant: tenant.clone(), case, violation, deadline })
+    Ok(Filed { tenant: tenant.clone(), case, violation })
+}
+
+/// Until when one that came at `received` is to be answered: by the calendar of the policy in force, where it asks for something to be taken down.
+async fn deadline(
+    conn: &mut Connection,
+    complaint: &Complaint,
+    (settings, received): (&Settings, Timestamp),
+    effects: &Effects,
+) -> Result<Option<Timestamp>, StoreError> {
+    let Some(takedown) = &complaint.takedown else { return Ok(None) };
+    let policy = effects.desk.policies.clone().latest(conn, None).await?;
+    let limit: Grace = if takedown.is_urgent { settings.urgent } else { settings.takedown };
+    Ok(Some(limit.end(received, &policy.calendar)))
 }
 
 /// The clause of complaints that nothing was seen of.
@@ -272,12 +285,12 @@ fn clause_of(kind: Kind) -> String {
     format!("complaint/{}", kind.name().replace('_', "-"))
 }
 
-/// What nodes saw of what is complained about: the newest violation of its classes about its time.
+/// What nodes saw of what is complained about: of its classes the violation that is nearest to its time, or the newest.
 async fn evidence(
     conn: &mut Connection,
     complaint: &Complaint,
     tenant: &TenantId,
-    now: Timestamp,
+    received: Timestamp,
 ) -> Result<Option<Violation>, StoreError> {
     let classes = complaint.kind.classes();
     if classes.is_empty() {
@@ -285,7 +298,7 @@ async fn evidence(
     }
     let (since, until) = match complaint.seen_at {
         Some(at) => (at.minus(SLACK), at + SLACK),
-        None => (now.minus(LATELY), now),
+        None => (received.minus(LATELY), received),
     };
     let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
         "SELECT body FROM violations WHERE tenant = $1 AND opened <= $2 AND last_seen >= $3 ORDER BY id DESC LIMIT $4",
@@ -296,31 +309,56 @@ async fn evidence(
     .bind(LOOKED_AT)
     .fetch_all(conn)
     .await?;
+    // How far it is from the time, in nanoseconds: it may have begun after, or be over before.
+    let distance = |violation: &Violation| {
+        let at = complaint.seen_at.map_or(0, Timestamp::as_nanos);
+        let (from, to) = (violation.opened.as_nanos(), violation.last_seen.as_nanos());
+        if complaint.seen_at.is_some() { from.saturating_sub(at) + at.saturating_sub(to) } else { 0 }
+    };
+    let mut nearest: Option<Violation> = None;
     for (body,) in &rows {
         let violation = Violation::decode(body)?;
-        if classes.contains(&violation.evidence.class) {
-            return Ok(Some(violation));
+        let is_nearer = nearest.as_ref().is_none_or(|nearest| distance(&violation) < distance(nearest));
+        if classes.contains(&violation.evidence.class) && is_nearer {
+            nearest = Some(violation);
         }
     }
-    Ok(None)
+    Ok(nearest)
 }
 
-/// Enters a complaint in the case that it was filed in.
+/// Enters a complaint in the case that it was filed in; one that could not be read without a word of it.
 async fn tell_case(
     conn: &mut Connection,
     number: i64,
-    complaint: &Complaint,
+    complaint: Option<&Complaint>,
     case: &Name,
     effects: &Effects,
 ) -> Result<(), StoreError> {
     let Some(mut row) = super::super::cases::one(conn, case.as_str()).await? else { return Ok(()) };
     row.updated = effects.now;
-    let about = complaint.source.map(|source| format!(" about {}", shown(source))).unwrap_or_default();
-    let text = format!("complaint {number}: {}{about} ({})", complaint.kind.name(), complaint.format.name());
-    if enter(conn, &row, (EntryKind::Complaint, &reporter(complaint), &text)).await? {
-        put(conn, &row).await?;
+    let (told,): (i64,) =
+        sqlx::query_as("SELECT count(*) FROM case_entries WHERE case_id = $1 AND kind = 'complaint'")
+            .bind(case.as_str())
+            .fetch_one(&mut *conn)
+            .await?;
+    let text = match complaint {
+        _ if told + 1 == MOST_TOLD => {
+            format!(
+                "complaint {number}, and more that are not entered here: they are in the list of complaints"
+            )
+        }
+        Some(complaint) => {
+            let about =
+                complaint.source.map(|source| format!(" about {}", shown(source))).unwrap_or_default();
+            format!("complaint {number}: {}{about} ({})", complaint.kind.name(), complaint.format.name())
+        }
+        None => format!("complaint {number}, which could not be read"),
+    };
+    let author = complaint.map(reporter).unwrap_or_default();
+    if told < MOST_TOLD {
+        enter(conn, &row, (EntryKind::Complaint, &author, &text)).await?;
     }
-    Ok(())
+    put(conn, &row).await
 }
 
 /// Says whose matter a complaint is.
@@ -344,61 +382,17 @@ pub async fn settle_complaint(
         return Ok(SettleTaken::Done(Box::new(row)));
     }
     match &asked.tenant {
-        None => {
-            sqlx::query("UPDATE complaints SET state = 'dismissed', updated = $1, detail = $2, message = NULL WHERE number = $3")
-                .bind(nanos(effects.now))
-                .bind(asked.reason.as_str())
-                .bind(number)
-                .execute(&mut *conn)
-                .await?;
-        }
+        None => dismiss(conn, &row, asked, effects).await?,
         Some(tenant) => {
-            if let Some(other) = row.tenant.filter(|other| row.case.is_some() && other != tenant) {
-                return Ok(SettleTaken::Filed(other));
+            if let Some(other) = row.tenant.as_ref().filter(|other| row.case.is_some() && *other != tenant) {
+                return Ok(SettleTaken::Filed(other.clone()));
             }
             if effects.desk.people.by_id(tenant).is_none() {
                 return Ok(SettleTaken::NoTenant);
             }
-            if row.case.is_none() {
-                let said: (String,) = sqlx::query_as("SELECT body FROM complaints WHERE number = $1")
-                    .bind(number)
-                    .fetch_one(&mut *conn)
-                    .await?;
-                let complaint: Option<Complaint> = serde_json::from_str(&said.0).ok();
-                settle(conn, effects).await?;
-                let filed = match &complaint {
-                    Some(complaint) => place(conn, complaint, tenant, &asked.settings, effects).await?,
-                    None => {
-                        let case = file(conn, tenant, &clause_of(Kind::Other), effects).await?;
-                        settle(conn, effects).await?;
-                        Filed { tenant: tenant.clone(), case, violation: None, deadline: None }
-                    }
-                };
-                sqlx::query(
-                    "UPDATE complaints SET state = 'filed', updated = $1, tenant = $2, case_id = $3, violation = $4, \
-                     detail = $5, deadline = $6 WHERE number = $7",
-                )
-                .bind(nanos(effects.now))
-                .bind(tenant.as_str())
-                .bind(filed.case.as_str())
-                .bind(filed.violation.as_ref().map(Name::as_str))
-                .bind(asked.reason.as_str())
-                .bind(filed.deadline.map(nanos))
-                .bind(number)
-                .execute(&mut *conn)
-                .await?;
-                match &complaint {
-                    Some(complaint) => tell_case(conn, number, complaint, &filed.case, effects).await?,
-                    None => {
-                        if let Some(mut case) = super::super::cases::one(conn, filed.case.as_str()).await? {
-                            case.updated = effects.now;
-                            let text = format!("complaint {number}, which could not be read");
-                            if enter(conn, &case, (EntryKind::Complaint, "", &text)).await? {
-                                put(conn, &case).await?;
-                            }
-                        }
-                    }
-                }
+            // One that was dismissed by mistake comes back.
+            if row.case.is_none() || row.state == ComplaintState::Dismissed {
+                assign(conn, &row, tenant, asked, effects).await?;
             }
         }
     }
@@ -406,4 +400,77 @@ pub async fn settle_complaint(
     remember(conn, requested, &OrderId(id), None, effects.now).await?;
     let row = one(conn, number).await?;
     Ok(row.map_or(SettleTaken::Unknown, |row| SettleTaken::Done(Box::new(row))))
+}
+
+/// Nobody has anything to do about it any more. A case that it was filed in is told why.
+async fn dismiss(
+    conn: &mut Connection,
+    row: &ComplaintRow,
+    asked: &SettleAsked,
+    effects: &Effects,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE complaints SET state = 'dismissed', updated = $1, detail = $2, deadline = NULL, message = NULL \
+         WHERE number = $3",
+    )
+    .bind(nanos(effects.now))
+    .bind(asked.reason.as_str())
+    .bind(count(row.number))
+    .execute(&mut *conn)
+    .await?;
+    let Some(id) = row.case.as_ref().filter(|_| row.state != ComplaintState::Dismissed) else {
+        return Ok(());
+    };
+    let Some(mut case) = super::super::cases::one(conn, id.as_str()).await? else { return Ok(()) };
+    case.updated = effects.now;
+    let text = format!("complaint {} is dismissed: {}", row.number, asked.reason);
+    enter(conn, &case, (EntryKind::Complaint, &asked.by, &text)).await?;
+    put(conn, &case).await
+}
+
+/// Files it as a matter of this tenant.
+async fn assign(
+    conn: &mut Connection,
+    row: &ComplaintRow,
+    tenant: &TenantId,
+    asked: &SettleAsked,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    let number = count(row.number);
+    let (body,): (String,) = sqlx::query_as("SELECT body FROM complaints WHERE number = $1")
+        .bind(number)
+        .fetch_one(&mut *conn)
+        .await?;
+    // Nothing is kept of what could not be read.
+    let complaint: Option<Complaint> = (!body.is_empty())
+        .then(|| serde_json::from_str(&body))
+        .transpose()
+        .map_err(|error| StoreError::Body { kind: "complaint", detail: error.to_string() })?;
+    settle(conn, effects).await?;
+    let filed = match &complaint {
+        Some(complaint) => place(conn, complaint, tenant, (&asked.settings, row.received), effects).await?,
+        None => {
+            let case = file(conn, tenant, &clause_of(Kind::Other), effects).await?;
+            settle(conn, effects).await?;
+            Filed { tenant: tenant.clone(), case, violation: None }
+        }
+    };
+    let deadline = match &complaint {
+        Some(complaint) => deadline(conn, complaint, (&asked.settings, row.received), effects).await?,
+        None => None,
+    };
+    sqlx::query(
+        "UPDATE complaints SET state = 'filed', updated = $1, tenant = $2, case_id = $3, violation = $4, \
+         detail = $5, deadline = $6 WHERE number = $7",
+    )
+    .bind(nanos(effects.now))
+    .bind(tenant.as_str())
+    .bind(filed.case.as_str())
+    .bind(filed.violation.as_ref().map(Name::as_str))
+    .bind(asked.reason.as_str())
+    .bind(deadline.map(nanos))
+    .bind(number)
+    .execute(&mut *conn)
+    .await?;
+    tell_case(conn, number, complaint.as_ref(), &filed.case, effects).await
 }
