@@ -18,6 +18,8 @@ use crate::services::{MAX_BATCH, MAX_POLICY_MESSAGE_BYTES};
 const USUAL: usize = 64 << 10;
 /// The same of one request of a batch.
 const OF_BATCH: usize = 4 << 10;
+/// A message that holds complaints, and its format beside it.
+const MAX_COMPLAINTS_BYTES: usize = crate::complaints::MAX_MESSAGE + 64;
 /// How long a message may take to come, and a whole inventory.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE_OF_IMPORT: Duration = Duration::from_secs(120);
@@ -28,6 +30,7 @@ fn most(method: &str) -> (usize, Duration) {
     match name {
         "ImportTenants" => (MAX_MESSAGE_BYTES, PATIENCE_OF_IMPORT),
         "BatchSuspend" | "BatchRelease" => (MAX_BATCH * OF_BATCH, PATIENCE),
+        "SubmitComplaints" => (MAX_COMPLAINTS_BYTES, PATIENCE),
         _ if service.ends_with(".PolicyService") => (MAX_POLICY_MESSAGE_BYTES, PATIENCE),
         _ => (USUAL, PATIENCE),
     }
@@ -70,6 +73,7 @@ mod tests {
     async fn a_message_is_as_long_as_its_method_needs() {
         let body = |length: usize| Body::new(Full::<Bytes>::new(vec![0; length].into()));
         assert_eq!(whole(SUSPEND, body(USUAL + PREFIX)).await.unwrap().len(), USUAL + PREFIX);
+        assert!(whole("/reeve.operator.v1.ComplaintService/SubmitComplaints", body(1 << 20)).await.is_ok());
         let status = whole(SUSPEND, body(USUAL + PREFIX + 1)).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(whole(IMPORT, body(32 << 20)).await.is_ok());

@@ -140,6 +140,13 @@ fn hide(message: &mut DynamicMessage, within: &str, left_out: &mut BTreeMap<Stri
             // What people write about others stands where it is forgotten in its time.
             Value::String(text) if field.name() == "text" => *text = bounded(std::mem::take(text), 0),
             Value::String(text) => *text = bounded(std::mem::take(text), TEXT_MAX),
+            // A file, such as somebody's mail: of it no more than how many bytes it has.
+            Value::Bytes(bytes) => {
+                if !bytes.is_empty() {
+                    left_out.insert(format!("{within}{}", field.name()), bytes.len());
+                }
+                message.clear_field(&field);
+            }
             Value::List(all) => {
                 let path = format!("{within}{}", field.name());
                 let most = if field.name() == BATCH { MAX_BATCH } else { LIST_MAX };
@@ -162,8 +169,8 @@ fn hide(message: &mut DynamicMessage, within: &str, left_out: &mut BTreeMap<Stri
 mod tests {
     use prost::Message as _;
     use reeve_proto::operator::v1::{
-        BatchSuspendRequest, ImportTenantsRequest, ReleaseRequest, RevokeTokenRequest, SuspendRequest,
-        UploadPolicyRequest,
+        BatchSuspendRequest, ImportTenantsRequest, ReleaseRequest, RevokeTokenRequest,
+        SubmitComplaintsRequest, SuspendRequest, UploadPolicyRequest,
     };
     use reeve_proto::types::v1::Tenant;
 
@@ -263,6 +270,13 @@ mod tests {
         let said = read("/reeve.operator.v1.PolicyService/UploadPolicy", &request.encode_to_vec());
         assert_eq!(said.subject, "policy/ours");
         assert!(said.asked.len() < 300 && said.asked.contains("(5000 bytes, SHA-256 "), "{}", said.asked);
+    }
+
+    #[test]
+    fn of_a_file_its_length_is_entered() {
+        let request = SubmitComplaintsRequest { message: b"a letter".to_vec(), format: 1 };
+        let said = read("/reeve.operator.v1.ComplaintService/SubmitComplaints", &request.encode_to_vec());
+        assert_eq!(said.asked, r#"{"format":"COMPLAINT_FORMAT_MAIL","(left out)":{"message":8}}"#);
     }
 
     #[test]

@@ -327,8 +327,11 @@ pub(super) fn check_reason(reason: &str, needed: bool) -> Result<(), Status> {
 }
 
 pub(super) fn check_key(key: &str) -> Result<(), Status> {
-    if key.len() > MAX_KEY {
-        return Err(Status::invalid_argument(format!("idempotency_key: at most {MAX_KEY} bytes")));
+    // PostgreSQL stores no NUL in a text.
+    if key.len() > MAX_KEY || key.contains('\0') {
+        return Err(Status::invalid_argument(format!(
+            "idempotency_key: at most {MAX_KEY} bytes without NUL"
+        )));
     }
     Ok(())
 }

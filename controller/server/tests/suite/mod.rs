@@ -26,6 +26,7 @@ mod people;
 mod policies;
 mod reports;
 mod retention;
+mod samples;
 mod standing;
 mod status;
 mod streams;
