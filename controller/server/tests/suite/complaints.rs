@@ -263,7 +263,8 @@ async fn copies_are_counted_and_not_filed_again() {
         mail.replace('\n', "\r\n"),
     ];
     let mut calls = tokio::task::JoinSet::new();
-    for form in forms.iter().cycle().take(40).cloned() {
+    for form in forms.iter().cycle().take(40) {
+        let form = form.clone();
         let channel = channel.clone();
         calls.spawn(async move { one(&channel, &form).await.number });
     }
