@@ -48,6 +48,8 @@ pub struct Metrics {
     orders_waiting: Unsigned,
     orders_waiting_since: Unsigned,
     approvals_waiting: Unsigned,
+    complaints_waiting: Family<Stands, Unsigned>,
+    complaints_waiting_since: Unsigned,
     deliveries_pending: Unsigned,
     deliveries_pending_since: Unsigned,
     deliveries_dead: Unsigned,
@@ -87,6 +89,15 @@ impl Metrics {
         registry.register("orders_waiting_since_timestamp_seconds", help, self.orders_waiting_since.clone());
         let help = "Acts that wait for a second person";
         registry.register("approvals_waiting", help, self.approvals_waiting.clone());
+        let help = "Complaints that wait for a person";
+        registry.register("complaints_waiting", help, self.complaints_waiting.clone());
+        let help =
+            "When the first of the complaints that wait came, in seconds since 1970; 0 where none waits";
+        registry.register(
+            "complaints_waiting_since_timestamp_seconds",
+            help,
+            self.complaints_waiting_since.clone(),
+        );
         let help = "Notices that are still to be sent, by mail, webhook or file";
         registry.register("deliveries_pending", help, self.deliveries_pending.clone());
         let help = "Since when the first of them is to be sent, in seconds since 1970; 0 where there is none";
@@ -174,6 +185,13 @@ impl Metrics {
                     let since = waiting.first.map_or(0, |first| first.as_nanos() / 1_000_000_000);
                     self.orders_waiting_since.set(since);
                     self.approvals_waiting.set(waiting.approvals);
+                    for (state, count) in
+                        [("unmatched", waiting.unmatched), ("unreadable", waiting.unreadable)]
+                    {
+                        self.complaints_waiting.get_or_create(&Stands { state }).set(count);
+                    }
+                    let since = waiting.first_complaint.map_or(0, |first| first.as_nanos() / 1_000_000_000);
+                    self.complaints_waiting_since.set(since);
                 }
                 // That the database is away is told by itself.
                 Err(error) => tracing::debug!(%error, "what waits cannot be looked up"),
@@ -244,6 +262,7 @@ mod tests {
     fn the_document_lists_every_metric_and_no_other() {
         let metrics = Metrics::default();
         drop(metrics.standing.get_or_create(&Stands { state: "warned" }));
+        drop(metrics.complaints_waiting.get_or_create(&Stands { state: "unmatched" }));
         drop(metrics.events.get_or_create(&Kind { kind: "notice" }));
         let document = include_str!("../../../docs/monitoring.md");
         let wrong = reeve_telemetry::listed::compare(&metrics.registry(), "reeve_controller_", document);

@@ -185,6 +185,12 @@ pub(crate) struct Waiting {
     pub first: Option<Timestamp>,
     /// How many acts wait for a second person.
     pub approvals: u64,
+    /// How many complaints wait for a person whose matter they are.
+    pub unmatched: u64,
+    /// And how many that could not be read.
+    pub unreadable: u64,
+    /// When the first of them came.
+    pub first_complaint: Option<Timestamp>,
     /// The nodes that were there.
     pub nodes: Vec<NodeId>,
 }
@@ -707,6 +713,16 @@ impl Store {
                 .bind(nanos(now))
                 .fetch_one(&self.readers)
                 .await?;
+        // At the most as many as are kept until somebody looks.
+        let complaints: Vec<(String, i64, i64)> = sqlx::query_as(
+            "SELECT state, count(*), min(received) FROM complaints WHERE state IN ('unmatched', 'unreadable') GROUP BY state",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let of = |name: &str| {
+            let found = complaints.iter().find(|(state, ..)| state == name);
+            found.map_or(0, |(_, count, _)| uncount(*count))
+        };
         let nodes: Vec<(String,)> = sqlx::query_as("SELECT name FROM nodes WHERE last_seen >= $1")
             .bind(nanos(since))
             .fetch_all(&self.readers)
@@ -715,6 +731,9 @@ impl Store {
             orders: uncount(orders),
             first: (orders > 0).then(|| time(first)),
             approvals: uncount(approvals),
+            unmatched: of("unmatched"),
+            unreadable: of("unreadable"),
+            first_complaint: complaints.iter().map(|(.., first)| time(*first)).min(),
             nodes: nodes.iter().map(|(node,)| name("node", node)).collect::<Result<_, _>>()?,
         })
     }

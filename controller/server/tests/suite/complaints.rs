@@ -291,7 +291,7 @@ async fn copies_are_counted_and_not_filed_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_unreadable_or_nobodys_waits_until_a_person_settles_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (_controller, channel) = start(dir.path()).await;
+    let (controller, channel) = start(dir.path()).await;
     let yesterday = ago(DAY);
     // Kept with a reason, and of what cannot be read the message.
     let broken = one(&channel, "{\"xarf_version\": ").await;
@@ -315,6 +315,23 @@ async fn what_is_unreadable_or_nobodys_waits_until_a_person_settles_it() {
     let host = one(&channel, &xarf(4, "content/phishing", "shop.example", yesterday)).await;
     assert!(host.detail.contains("no address"), "{host:?}");
     assert_eq!(list(&channel, "state = unmatched OR state = unreadable").await.len(), 6);
+
+    // Who watches is told, at the next look.
+    let since = nobodys.receive_time.unwrap().seconds.min(broken.receive_time.unwrap().seconds);
+    let lines = [
+        "reeve_controller_complaints_waiting{state=\"unmatched\"} 4".to_owned(),
+        "reeve_controller_complaints_waiting{state=\"unreadable\"} 2".to_owned(),
+        format!("reeve_controller_complaints_waiting_since_timestamp_seconds {since}"),
+    ];
+    let looked = std::time::Instant::now();
+    loop {
+        let (_, text) = controller.beside_metrics("/metrics").await;
+        if lines.iter().all(|line| text.lines().any(|told| told == line)) {
+            break;
+        }
+        assert!(looked.elapsed() < std::time::Duration::from_secs(60), "{text}");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
 
     // What is no message is an error.
     let nothing = submit_as(&channel, ComplaintFormat::Mail, b"").await.unwrap_err();
