@@ -2,6 +2,7 @@
 //! viewer cannot; a second person approves; every page is looked at at a desk's width and a telephone's, by day and by night.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+#![allow(clippy::print_stdout, reason = "figures, for whoever asks for them")]
 
 mod browser;
 
@@ -103,6 +104,8 @@ fn sign_in(house: &House, browser: &Browser<'_>, name: &str, role: &str) {
     browser.type_in("#code", &code(&secret, step())).unwrap();
     browser.press("main button").unwrap();
     assert!(browser.has("header.top .who").unwrap(), "{}", browser.text("body").unwrap());
+    // That the first one was refused it tells as well.
+    browser.complaints().unwrap();
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn day(at: i64) -> String {
 
 fn begin(class: &str, title: &str, description: &str, height: f64) -> String {
     format!(
-        "<svg class=\"chart {class}\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
+        "<svg class=\"chart {class}\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"group\" \
          aria-labelledby=\"{class}-title {class}-desc\" xmlns=\"http://www.w3.org/2000/svg\">\
          <title id=\"{class}-title\">{}</title><desc id=\"{class}-desc\">{}</desc>",
         escaped(title),
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn it_says_what_it_is_to_who_does_not_see_it() {
         let svg = timeline(vec![lane("portscan", Kind::Violation, vec![mark(DAY, Some(2 * DAY))])]).svg();
-        assert!(svg.contains("role=\"img\" aria-labelledby=\"timeline-title timeline-desc\""));
+        assert!(svg.contains("role=\"group\" aria-labelledby=\"timeline-title timeline-desc\""));
         assert!(svg.contains("<title id=\"timeline-title\">What happened</title>"));
         assert!(svg.contains("<a href=\"/violations/V1\">"));
         assert!(!svg.contains("style="), "styles in elements are not let in by the policy of contents");

@@ -148,12 +148,18 @@ impl Browser<'_> {
         Ok(found.as_array().is_some_and(|all| !all.is_empty()))
     }
 
-    /// Presses something, and waits for the page that comes of it.
+    /// Presses something, and waits for the page that comes of it. What was exchanged for another just then is looked for once more.
     pub fn press(&self, css: &str) -> anyhow::Result<()> {
-        let element = self.find(css)?;
-        self.call("POST", &format!("/element/{element}/click"), Some(&json!({})))
-            .map(drop)
-            .with_context(|| css.to_owned())
+        let mut tries = 0;
+        loop {
+            let element = self.find(css)?;
+            let pressed = self.call("POST", &format!("/element/{element}/click"), Some(&json!({})));
+            tries += 1;
+            match pressed {
+                Err(error) if error.to_string().contains("stale element") && tries < 3 => {}
+                pressed => return pressed.map(drop).with_context(|| css.to_owned()),
+            }
+        }
     }
 
     /// Types into a field, or presses keys there.

@@ -18,6 +18,7 @@ use reeve_proto::operator::v1::watch_response::Event as What;
 use reeve_proto::operator::v1::{WatchRequest, WatchResponse};
 use reeve_proto::types::v1::{Decision, Violation};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -34,6 +35,8 @@ const OF_ALL: usize = 256;
 const LIFE: Duration = Duration::from_secs(60);
 /// Events that wait for a browser.
 const WINDOW: usize = 64;
+/// The rest of the page is loaded again no more often.
+const SETTLE: Duration = Duration::from_millis(700);
 /// A proxy is shown that something lives so often.
 const BEAT: Duration = Duration::from_secs(15);
 /// After so long a browser asks again.
@@ -98,15 +101,26 @@ pub(super) async fn serve(State(app): State<App>, session: Session) -> Result<Re
     tokio::spawn(async move {
         let telling = async {
             sender.send(changed().retry(AGAIN)).await.ok()?;
-            while let Ok(Some(event)) = watched.message().await {
-                for one in told(&base, &event) {
-                    sender.send(one).await.ok()?;
+            // Lines are told one by one; that the rest is another now, at once and then after a moment for all that came meanwhile. The last is always told.
+            let (mut is_other, mut next) = (false, Instant::now());
+            loop {
+                tokio::select! {
+                    event = watched.message() => {
+                        let event = event.ok()??;
+                        if let Some(line) = told(&base, &event) {
+                            sender.send(line).await.ok()?;
+                        }
+                        is_other = true;
+                    }
+                    () = sleep_until(next), if is_other => {
+                        sender.send(changed()).await.ok()?;
+                        (is_other, next) = (false, Instant::now() + SETTLE);
+                    }
                 }
             }
-            Some(())
         };
         // Whether it went away or stayed to the end, its place is free.
-        let _ = tokio::time::timeout(LIFE, telling).await;
+        let _: Result<Option<()>, _> = tokio::time::timeout(LIFE, telling).await;
         drop(place);
     });
     let events = ReceiverStream::new(events).map(Ok::<_, Infallible>);
@@ -116,20 +130,14 @@ pub(super) async fn serve(State(app): State<App>, session: Session) -> Result<Re
 }
 
 fn changed() -> Event {
-    Event::default().event("changed").data("")
+    Event::default().event("changed").data("now")
 }
 
-/// What a browser is told of an event: a line, and that what is shown beside it is another now.
-fn told(base: &Base, event: &WatchResponse) -> Vec<Event> {
-    let mut events: Vec<Event> = Vec::new();
-    if let Some(line) = line(base, event)
-        && let Ok(text) = line.render()
-    {
-        // One line: an event's data end where a line does.
-        events.push(Event::default().event("happened").data(text.replace(['\r', '\n'], " ")));
-    }
-    events.push(changed());
-    events
+/// What a browser is told of an event, if there is anything to tell.
+fn told(base: &Base, event: &WatchResponse) -> Option<Event> {
+    let text = line(base, event)?.render().ok()?;
+    // One line: an event's data end where a line does.
+    Some(Event::default().event("happened").data(text.replace(['\r', '\n'], " ")))
 }
 
 fn line<'e>(base: &'e Base, event: &'e WatchResponse) -> Option<Line<'e>> {
