@@ -83,6 +83,7 @@ impl Call {
                 include_closed: filter.all,
                 filter: filter.narrow.filter.clone(),
                 order_by: filter.narrow.order_by.clone(),
+                query: filter.search.clone(),
             };
             let page = self.controller.cases().list_cases(self.request(request)).await?.into_inner();
             found.extend(page.cases);

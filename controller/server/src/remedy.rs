@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reeve_policy::{Action, Measure, Tenant, Timestamp};
+use reeve_policy::{Action, Decision, Measure, Scope, Tenant, Timestamp};
 
 use crate::directory::Directory;
 use crate::store::{Store, StoreError};
@@ -33,9 +33,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn of(action: Action) -> Option<Self> {
-        match action {
+    /// Bouncers know no ports and no targets: what stands against a part of the traffic is no reason to take nothing at all.
+    fn of(decision: &Decision) -> Option<Self> {
+        match decision.action {
             Action::Observe | Action::Notify => None,
+            Action::Block if decision.scope != Scope::All => Some(Self::Throttle),
             Action::Limit => Some(Self::Throttle),
             Action::Block | Action::Suspend => Some(Self::Ban),
         }
@@ -92,12 +94,12 @@ pub fn remedies<'m>(
     let worst = standing.max_by(|one, other| {
         let key = |measure: &Measure| {
             let decision = &measure.decision;
-            (Kind::of(decision.action), !decision.is_billing(), decision.action, lasting(measure))
+            (Kind::of(decision), !decision.is_billing(), decision.action, lasting(measure))
         };
         key(one).cmp(&key(other)).then_with(|| other.decision.id.cmp(&one.decision.id))
     });
     let Some(Measure { decision, expires }) = worst else { return Vec::new() };
-    let Some(kind) = Kind::of(decision.action) else { return Vec::new() };
+    let Some(kind) = Kind::of(decision) else { return Vec::new() };
     let action = decision.action;
     let clause: String =
         decision.clause.chars().filter(|letter| !letter.is_control()).take(MAX_CLAUSE).collect();
@@ -175,7 +177,7 @@ async fn note(store: &Store, writer: &Writer) -> Result<(), NoteError> {
 
 #[cfg(test)]
 mod tests {
-    use reeve_policy::{Decision, DecisionId, Mode, Origin, Scope, Until};
+    use reeve_policy::{DecisionId, Mode, Origin, Protocol, Until};
 
     use super::*;
 
@@ -236,5 +238,9 @@ mod tests {
         check(&[limit(), unpaid()], 10, &[("throttle", "reeve", "reeve/limit:aup/x", None)]);
         check(&[block(), unpaid()], 9, &[("ban", "reeve", "reeve/block:aup/x", Some(20))]);
         check(&[block(), unpaid()], 20, &[]);
+        // No mail from there is no reason to take nothing from there.
+        let mut mail = block();
+        mail.decision.scope = Scope::Port { protocol: Protocol::Tcp, port: 25 };
+        check(&[mail], 0, &[("throttle", "reeve", "reeve/block:aup/x", Some(20))]);
     }
 }

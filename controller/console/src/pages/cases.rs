@@ -30,6 +30,7 @@ struct Asked {
     state: String,
     tenant: String,
     clause: String,
+    q: String,
     order: String,
     page: String,
 }
@@ -76,7 +77,9 @@ impl Cases {
     }
 
     fn is_narrow(&self) -> bool {
-        [&self.asked.state, &self.asked.tenant, &self.asked.clause].into_iter().any(|text| !text.is_empty())
+        [&self.asked.state, &self.asked.tenant, &self.asked.clause, &self.asked.q]
+            .into_iter()
+            .any(|text| !text.is_empty())
     }
 }
 
@@ -100,6 +103,7 @@ fn request(asked: &Asked, now: i64) -> ListCasesRequest {
         include_closed: matches!(asked.state.as_str(), "closed" | "all"),
         filter: filter.written(),
         order_by: order.to_owned(),
+        query: asked.q.trim().to_owned(),
     }
 }
 
@@ -118,6 +122,7 @@ async fn list(session: Session, Query(asked): Query<Asked>) -> Result<Response, 
                 ("state", asked.state.as_str()),
                 ("tenant", &asked.tenant),
                 ("clause", &asked.clause),
+                ("q", &asked.q),
                 ("order", &asked.order),
                 ("page", token),
             ];

@@ -17,6 +17,10 @@ pub struct CaseFilter {
     /// Those that are closed, too.
     #[arg(long)]
     pub all: bool,
+    /// Only those in which these words stand: in the case's key or clause, its tenant's key or name, or what people wrote about it; an address finds its
+    /// tenant's cases.
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
+    pub search: String,
     #[command(flatten)]
     pub narrow: Narrow,
 }

@@ -1,5 +1,6 @@
 //! `CaseService`: what happens with a tenant under one clause, kept together.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use reeve_audit::Signer;
 use reeve_policy::language::Grace;
 use reeve_policy::pause::is_plain;
-use reeve_policy::{Name, Timestamp};
+use reeve_policy::{Name, Tenant, TenantId, Timestamp};
 use reeve_proto::operator::v1::case_service_server::CaseService;
 use reeve_proto::operator::v1::{
     AddCaseNoteRequest, AddCaseNoteResponse, Case, CaseEntry, CaseEntryKind, CaseState as WireState,
@@ -26,13 +27,18 @@ use crate::clock;
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
 use crate::store::write::{CaseAct, CaseAsked, CaseTaken, Requested};
-use crate::store::{self, CaseFilter, CaseRow, CaseState, EntryKind};
+use crate::store::{self, CaseFilter, CaseRow, CaseState, CaseWord, EntryKind};
 use crate::writer::Job;
 
 /// The longest that is waited.
 const MAX_WAIT: Duration = Duration::from_secs(366 * 24 * 3_600);
 /// The longest note, in bytes.
 const MAX_NOTE: usize = 10_000;
+/// The most words that are looked for at once, and their bytes.
+const MAX_WORDS: usize = 8;
+const MAX_QUERY: usize = 200;
+/// So many tenants are meant by one word; whoever means more says more.
+const MAX_MEANT: usize = 500;
 
 static CASES: List = List {
     name: "ListCases",
@@ -66,11 +72,12 @@ impl CaseService for Service {
             page_token: &request.page_token,
             filter: &request.filter,
             order_by: &request.order_by,
-            also: format!("{} {}", request.tenant, request.include_closed),
+            also: format!("{} {} {}", request.tenant, request.include_closed, request.query),
         };
         let plan = CASES.plan(&self.0.pages, &asked)?;
         let tenant = parsed("tenant", &request.tenant)?;
-        let filter = CaseFilter { tenant, with_closed: request.include_closed, plan };
+        let words = words(&self.0, &request.query)?;
+        let filter = CaseFilter { tenant, with_closed: request.include_closed, words, plan };
         let mut rows = self.0.store.cases(&filter).await.map_err(unreadable)?;
         let next_page_token = filter.plan.cut(&self.0.pages, &mut rows, |row, field| {
             let time = |at: Option<Timestamp>| Value::number(at.map_or(0, Timestamp::as_nanos));
@@ -226,6 +233,33 @@ impl Service {
             }
         }
     }
+}
+
+/// What is looked for, and whom each word may mean.
+fn words(house: &House, query: &str) -> Result<Vec<CaseWord>, Status> {
+    let words: Vec<String> = query.split_whitespace().map(str::to_ascii_lowercase).collect();
+    if query.len() > MAX_QUERY || words.len() > MAX_WORDS {
+        let text = format!("query: at most {MAX_WORDS} words, {MAX_QUERY} bytes in all");
+        return Err(Reason::InvalidField.status(text));
+    }
+    let snapshot = house.directory.snapshot();
+    let whom = |word: &str| -> Vec<TenantId> {
+        if let Ok(address) = word.parse::<IpAddr>() {
+            return snapshot
+                .tenants
+                .by_address(address)
+                .map(|tenant| tenant.id.clone())
+                .into_iter()
+                .collect();
+        }
+        let is_meant = |tenant: &Tenant| {
+            let holds = |text: &str| text.to_ascii_lowercase().contains(word);
+            holds(tenant.id.as_str()) || holds(&tenant.name)
+        };
+        let meant = snapshot.tenants.all().values().filter(|tenant| is_meant(tenant));
+        meant.take(MAX_MEANT).map(|tenant| tenant.id.clone()).collect()
+    };
+    Ok(words.into_iter().map(|text| CaseWord { tenants: whom(&text), text }).collect())
 }
 
 fn key(text: &str) -> Result<Name, Status> {

@@ -152,8 +152,19 @@ pub(crate) struct CaseFilter {
     pub tenant: Option<TenantId>,
     /// Whether those that are closed as well.
     pub with_closed: bool,
+    /// What is to stand in them: each of these.
+    pub words: Vec<CaseWord>,
     /// Which page, in which order, and what else they are narrowed to.
     pub plan: Plan,
+}
+
+/// A word that is looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct CaseWord {
+    /// It, in small letters.
+    pub text: String,
+    /// Tenants whose key or name it stands in, or whose address it is.
+    pub tenants: Vec<TenantId>,
 }
 
 type Row = (
@@ -186,6 +197,18 @@ fn row(row: Row) -> Result<CaseRow, StoreError> {
         closed: closed.map(time),
         held: by.map(|by| (by, reason.unwrap_or_default(), time(since.unwrap_or_default()))),
     })
+}
+
+/// What holds a text somewhere, for `LIKE` with `!` before what is meant as it stands.
+fn like(text: &str) -> String {
+    let mut like = String::from("%");
+    for letter in text.chars() {
+        if matches!(letter, '%' | '_' | '!') {
+            like.push('!');
+        }
+        like.push(letter);
+    }
+    like + "%"
 }
 
 /// One of them.
@@ -246,6 +269,18 @@ impl Store {
         }
         if !filter.with_closed {
             query.push(" AND state <> 'closed'");
+        }
+        for word in &filter.words {
+            let like = like(&word.text);
+            query.push(" AND (lower(id) LIKE ").push_bind(like.clone()).push(" ESCAPE '!'");
+            query.push(" OR lower(clause) LIKE ").push_bind(like.clone()).push(" ESCAPE '!'");
+            if !word.tenants.is_empty() {
+                query.push(" OR tenant IN ").push_list(word.tenants.iter().map(|tenant| tenant.as_str()));
+            }
+            query.push(
+                " OR EXISTS (SELECT 1 FROM case_entries e WHERE e.case_id = cases.id AND lower(e.text) LIKE ",
+            );
+            query.push_bind(like).push(" ESCAPE '!'))");
         }
         query.page(&filter.plan);
         let rows: Vec<Row> = query.fetch_all(&self.readers).await?;

@@ -38,7 +38,7 @@ use crate::settings::Database;
 
 pub use audit::AuditFilter;
 pub use cases::{CaseEntry, CaseRow, CaseState, EntryKind, Story};
-pub(crate) use cases::{CaseFilter, TOLD};
+pub(crate) use cases::{CaseFilter, CaseWord, TOLD};
 pub use complaints::{ComplaintRow, ComplaintState};
 pub(crate) use deliveries::DeliveryFilter;
 pub use deliveries::{Backlog, Channel, Channels, DeliveryRow, DeliveryState, Outgoing};

@@ -581,7 +581,7 @@ async fn a_server_that_says_nothing_more_is_waited_for_and_then_given_up() {
     let mut operator = OperatorServiceClient::new(channel.clone());
     let asked = tokio::spawn(async move { operator.import_tenants(import).await });
     // Each of them waits for silence to be long enough, one after the other, and then for a connection that does not come about.
-    let ended = tokio::time::timeout(Duration::from_secs(180), async {
+    let ended = tokio::time::timeout(Duration::from_secs(400), async {
         while agent.down.message().await.is_ok_and(|message| message.is_some()) {}
         asked.await.unwrap().unwrap_err()
     });

@@ -196,6 +196,44 @@ async fn a_case_takes_in_what_happens_under_its_clause_until_it_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_case_is_found_by_the_words_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (controller, channel, mut agent) = start(dir.path()).await;
+    for (number, rule) in (1..).zip(["portscan", "spam"]) {
+        agent.report(number, Report::Violation(violation(rule, 100, None))).await;
+        agent.acknowledged(number).await;
+    }
+    let all = list(&channel, ListCasesRequest::default()).await;
+    let id = |clause: &str| all.iter().find(|case| case.clause == clause).unwrap().id.clone();
+    let (scan, spam) = (id("p/portscan"), id("p/spam"));
+    note(&channel, &scan, "100% sure: the_customer RANG", "k1").await.unwrap();
+    let found = async |query: &str| -> Vec<String> {
+        let request = ListCasesRequest { query: query.into(), ..Default::default() };
+        list(&channel, request).await.into_iter().map(|case| case.id).collect()
+    };
+    for query in
+        ["portscan", "PORTSCAN alice", "rang", "100% the_cust", "203.0.113.5 scan", &scan.to_lowercase()]
+    {
+        assert_eq!(found(query).await, std::slice::from_ref(&scan), "{query}");
+    }
+    // Each word is to stand there, and none is a pattern.
+    for query in ["portscan spam", "100_", "the%customer", "203.0.113.200", "\' OR 1=1", "!"] {
+        assert_eq!(found(query).await, [""; 0], "{query}");
+    }
+    let mut both = found("alice").await;
+    both.sort();
+    let mut known = vec![scan, spam];
+    known.sort();
+    assert_eq!((both, found("  ").await.len()), (known, 2));
+    let request = |query: String| ListCasesRequest { query, ..Default::default() };
+    for query in ["x ".repeat(9), "x".repeat(201)] {
+        let refused = CaseServiceClient::new(channel.clone()).list_cases(request(query)).await.unwrap_err();
+        assert_eq!(reason(&refused), "INVALID_FIELD");
+    }
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_write_wait_and_keep() {
     let dir = tempfile::tempdir().unwrap();
     let (controller, channel, agent) = start(dir.path()).await;
