@@ -1,4 +1,4 @@
-// What the console does beside its pages, which work without it: keys, the operator's time zone, and confirmations.
+// What the console does beside its pages, which work without it: keys, the operator's time zone, and a first page that moves under nobody's hands.
 "use strict";
 (() => {
   // The zone is kept in a cookie, so that the controller writes times in it from the next page on.
@@ -8,6 +8,58 @@
     sessionStorage.setItem("zone", zone);
     fetch("/zone", { method: "POST", body: new URLSearchParams({ zone }) }).then((answer) => {
       if (answer.ok && !document.querySelector("form :focus")) location.reload();
+    });
+  }
+
+  // On a narrow screen the places do not all fit: the one where one is, is seen.
+  const places = document.querySelector("nav.places");
+  const here = places && places.querySelector("[aria-current]");
+  if (here) places.scrollLeft = here.offsetLeft - (places.clientWidth - here.offsetWidth) / 2;
+
+  // The page may be open for weeks: of what happened the last lines are kept.
+  const MAX_LINES = 200;
+  const feed = document.getElementById("feed");
+  if (feed) {
+    const trim = () => { while (feed.children.length > MAX_LINES) feed.lastElementChild.remove(); };
+    new MutationObserver(trim).observe(feed, { childList: true });
+  }
+
+  // The board comes anew while somebody works with it. What is the same stays; the focus stays on what it was on; and nothing is exchanged
+  // between the pressing of a button and its letting go, for that would be no click.
+  const board = document.getElementById("board");
+  if (board) {
+    let last = "";
+    let focused = null;
+    let isPressed = false;
+    let isDue = false;
+    const alike = (href) => [...board.querySelectorAll("a")].filter((link) => link.getAttribute("href") === href);
+    const letGo = () => {
+      isPressed = false;
+      if (isDue) setTimeout(() => htmx.trigger(board, "due"));
+      isDue = false;
+    };
+    board.addEventListener("pointerdown", () => { isPressed = true; });
+    document.addEventListener("pointerup", letGo);
+    document.addEventListener("pointercancel", letGo);
+    board.addEventListener("htmx:beforeSwap", (event) => {
+      const { detail } = event;
+      if (!detail.shouldSwap) return;
+      if (isPressed || detail.serverResponse === last) {
+        isDue = isPressed;
+        detail.shouldSwap = false;
+        return;
+      }
+      last = detail.serverResponse;
+      const at = document.activeElement;
+      const href = board.contains(at) ? at.getAttribute("href") : null;
+      focused = href === null ? null : { href, which: alike(href).indexOf(at) };
+    });
+    board.addEventListener("htmx:afterSwap", () => {
+      if (!focused) return;
+      const all = alike(focused.href);
+      const link = all[Math.min(focused.which, all.length - 1)] || document.getElementById("main");
+      link.focus({ preventScroll: true });
+      focused = null;
     });
   }
 

@@ -2,13 +2,19 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::App;
 use crate::error::{Error, Failure};
-use crate::page::{self, Base};
+use crate::page::{self, Base, address};
+
+/// What htmx says of the requests that it makes, and which page it is on.
+const FRAGMENT: HeaderName = HeaderName::from_static("hx-request");
+const CURRENT: HeaderName = HeaderName::from_static("hx-current-url");
+/// Where htmx is to lead the whole page.
+const LEAD: HeaderName = HeaderName::from_static("hx-redirect");
 
 /// What browsers may load and whom they may send to: nothing but us, and no script that stands in a page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -33,10 +39,30 @@ pub(crate) async fn dress(State(app): State<App>, request: Request, next: Next) 
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         response = told(&app, &headers, &response, &failure);
     }
+    if headers.contains_key(FRAGMENT) && is_sign_in(&response) {
+        response = led_away(&app, &headers);
+    }
     dress_up(&app, &mut response, &path);
     if method == Method::GET && is_page(&response) {
         page::forget_flash(&app, &headers, response.headers_mut());
     }
+    response
+}
+
+/// Whether nobody is signed in any more.
+fn is_sign_in(response: &Response) -> bool {
+    let to = response.headers().get(header::LOCATION);
+    response.status() == StatusCode::SEE_OTHER && to.is_some_and(|to| to.as_bytes().starts_with(b"/sign-in"))
+}
+
+/// The sign-in page is not to stand within another page that a script has a part of renewed: the whole page goes there, and afterwards back to where it was.
+/// What was seen before is gone with it.
+fn led_away(app: &App, headers: &HeaderMap) -> Response {
+    let current = headers.get(CURRENT).and_then(|url| url.to_str().ok());
+    let path = current.and_then(|url| url.strip_prefix(app.settings.url.as_str())).unwrap_or_default();
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let to = HeaderValue::from_str(&address("/sign-in", &[], &[("next", path)]));
+    response.headers_mut().insert(LEAD, to.unwrap_or(HeaderValue::from_static("/sign-in")));
     response
 }
 

@@ -156,16 +156,29 @@ impl Task {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (wake, is_shared) = (Arc::clone(&self.wake), self.writing.is_shared());
         loop {
-            tokio::select! {
-                () = self.take(&mut batch) => {
-                    if batch.is_empty() {
-                        break;
-                    }
-                    batch = self.write(std::mem::take(&mut batch)).await;
+            let is_taken = tokio::select! {
+                () = self.take(&mut batch) => true,
+                () = wake.notified(), if is_shared => {
+                    self.look(false).await;
+                    false
                 }
-                () = wake.notified(), if is_shared => self.look(false).await,
-                _ = look.tick(), if is_shared => self.look(true).await,
+                _ = look.tick(), if is_shared => {
+                    self.look(true).await;
+                    false
+                }
+            };
+            if !is_taken {
+                // A look takes as long as a silent server is waited for: whoever waits meanwhile goes before the next one.
+                if batch.is_empty() && self.kept.is_empty() && self.acts.is_empty() && self.others.is_empty()
+                {
+                    continue;
+                }
+                self.take(&mut batch).await;
             }
+            if batch.is_empty() {
+                break;
+            }
+            batch = self.write(std::mem::take(&mut batch)).await;
         }
         self.writing.close().await;
     }

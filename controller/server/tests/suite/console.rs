@@ -250,6 +250,15 @@ async fn a_session_begins_with_a_second_factor_and_ends_when_it_is_said() {
     assert_eq!(out.cookie("reeve").as_deref(), Some(""));
     // It is over at the controller, and not only forgotten by the browser.
     assert_eq!(own.get("/").await.status, 303);
+    // A part of a page is not renewed by the sign-in page; the whole page goes there, and back to no other host.
+    for (current, to) in [
+        (format!("{URL}/?a=b"), "/sign-in?next=%2F%3Fa%3Db"),
+        ("http://evil.example/".to_owned(), "/sign-in"),
+    ] {
+        let head = [("Cookie", own.cookie.as_str()), ("HX-Request", "true"), ("HX-Current-URL", &current)];
+        let led = ask(console, "GET", "/now/board", &head, "").await;
+        assert_eq!((led.status, led.header("hx-redirect")), (204, vec![to]), "{led:?}");
+    }
     house.controller.stop().await;
 }
 
@@ -301,6 +310,44 @@ async fn an_act_comes_from_a_page_of_the_same_session_or_is_not_done() {
         303,
         "to the sign-in"
     );
+    // So it is with every other act, whether there is what it is about or not.
+    for path in [
+        "/sign-out",
+        "/approvals/x/approve",
+        "/approvals/x/reject",
+        "/cases/x/note",
+        "/cases/x/move",
+        "/cases/x/hold",
+        "/complaints/new",
+        "/complaints/1/settle",
+        "/nodes/n1/pause",
+        "/nodes/n1/resume",
+        "/nodes/n1/brakes",
+        "/fleet/pause",
+        "/fleet/resume",
+        "/outbox/resend",
+        "/policies/new",
+        "/policies/rollback",
+        "/policies/p/1/stage",
+        "/policies/p/1/activate",
+        "/policies/p/1/delete",
+        "/tenants/alice/paid",
+        "/tenants/alice/verify",
+        "/tenants/alice/suspend",
+        "/tenants/alice/limit",
+        "/tenants/alice/exempt",
+        "/tenants/alice/forgive",
+        "/tenants/alice/revoke",
+        "/tenants/bulk",
+        "/violations/x/hold",
+    ] {
+        for (mark, origin) in
+            [("", URL), (bob.mark.as_str(), URL), (eva.mark.as_str(), "http://evil.example")]
+        {
+            let refused = eva.post_with(path, &fields, mark, &[("Origin", origin)]).await;
+            assert_eq!(refused.status, 403, "{path} {mark} {origin}: {refused:?}");
+        }
+    }
     // By a link nothing is done at all.
     assert_eq!(eva.get("/tenants/alice/release?reason=x").await.status, 405);
     // A viewer sees no act, and does none.
