@@ -139,7 +139,9 @@ struct Shown {
     facts: Vec<Fact>,
     /// Of one that could not be read: the message as it came.
     message: String,
-    is_waiting: bool,
+    /// Whether it is in a case: then it can be taken out of it, and else be put in one.
+    is_filed: bool,
+    is_dismissed: bool,
     key: String,
 }
 
@@ -187,7 +189,8 @@ async fn show(session: Session, Path(number): Path<u64>) -> Result<Response, Err
         text: text("text"),
         facts: said,
         message: String::from_utf8_lossy(message).into_owned(),
-        is_waiting: matches!(complaint.state(), ComplaintState::Unmatched | ComplaintState::Unreadable),
+        is_filed: complaint.state() == ComplaintState::Filed,
+        is_dismissed: complaint.state() == ComplaintState::Dismissed,
         key: shown::fresh_key(),
         base: session.base("complaints"),
         complaint,
