@@ -9,5 +9,6 @@ mod common;
 
 mod attacks;
 mod copies;
+mod crypto;
 mod engines;
 mod several;
