@@ -127,8 +127,13 @@ fn intermax_blocks_a_relay_that_is_not_closed_until_it_is_found_closed() {
     assert_eq!(decisions(&story.house, &violation).unwrap(), ["notify all", "block tcp/25 until verified"]);
     story.postfix.close(&story.house.lab.alice).unwrap();
     story.house.wait_for_state("alice", "clear", SOON).unwrap();
-    wait_until("the reason to be told", SOON, || Ok(lift_reasons(&story.house, &violation)? == ["verified"]))
-        .unwrap();
+    let told = wait_until("the reason to be told", SOON, || {
+        Ok(lift_reasons(&story.house, &violation)? == ["verified"])
+    });
+    if let Err(error) = told {
+        let found = story.house.ask(&["violations", "show", &violation]).unwrap();
+        panic!("{error:#}: {:#}\n{}", found["measures"], story.house.last_words());
+    }
     story.end();
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::Read as _;
 
-use reeve_policy::{Decision, Origin};
+use reeve_policy::{Decision, Name, Origin};
 use reeve_proto::operator::v1::{
     AddCaseNoteRequest, Case, CaseEntry, CaseEntryKind, CaseState, GetCaseRequest, GetCaseResponse,
-    HoldCaseRequest, ListCasesRequest, MoveCaseRequest,
+    HoldCaseRequest, ListCasesRequest, MoveCaseRequest, SealCaseRequest,
 };
 use serde_json::{Value, json};
 
@@ -48,6 +48,8 @@ impl Call {
                 let answer = self.controller.cases().hold_case(self.request(request)).await?.into_inner();
                 return self.told(answer.case, if end { "is kept no longer" } else { "is kept" });
             }
+            Some(CasesCommand::Seal { id, reason }) => return self.seal_case(&id, reason, false).await,
+            Some(CasesCommand::Unseal { id, reason }) => return self.seal_case(&id, reason, true).await,
             Some(CasesCommand::Export { id, output }) => return self.export_case(&id, &output).await,
             // It asks nobody.
             Some(CasesCommand::Verify { .. }) => return Ok(()),
@@ -71,6 +73,12 @@ impl Call {
         };
         let answer = self.controller.cases().move_case(self.request(request)).await?.into_inner();
         self.told(answer.case, "is moved")
+    }
+
+    async fn seal_case(&self, id: &Name, reason: String, end: bool) -> Result<(), CallError> {
+        let request = SealCaseRequest { id: id.to_string(), reason, end };
+        let answer = self.controller.cases().seal_case(self.request(request)).await?.into_inner();
+        self.told(answer.case, if end { "is sealed no longer" } else { "is sealed" })
     }
 
     async fn list_cases(&self, filter: CaseFilter) -> Result<(), CallError> {
@@ -135,6 +143,8 @@ const fn kind_word(kind: CaseEntryKind) -> &'static str {
         CaseEntryKind::Statement => "statement",
         CaseEntryKind::Claim => "claim",
         CaseEntryKind::Complaint => "complaint",
+        CaseEntryKind::Seal => "seal",
+        CaseEntryKind::SealEnd => "seal_end",
     }
 }
 
@@ -151,6 +161,9 @@ fn case_json(case: &Case) -> Value {
         "close_time": at(case.close_time),
         "hold": case.hold.as_ref().map(|hold| {
             json!({ "operator": hold.operator, "reason": hold.reason, "since": at(hold.since_time) })
+        }),
+        "seal": case.seal.as_ref().map(|seal| {
+            json!({ "operator": seal.operator, "reason": seal.reason, "since": at(seal.since_time) })
         }),
     })
 }
@@ -193,8 +206,17 @@ fn list(cases: &[Case], all: bool) -> String {
     if cases.is_empty() {
         return if all { "no case was found" } else { "no case was found that is not closed" }.to_owned();
     }
-    let mut rows =
-        vec![cells(["CASE", "TENANT", "CLAUSE", "STATE", "UNTIL", "OPENED", "CHANGED", "HELD BY"])];
+    let mut rows = vec![cells([
+        "CASE",
+        "TENANT",
+        "CLAUSE",
+        "STATE",
+        "UNTIL",
+        "OPENED",
+        "CHANGED",
+        "HELD BY",
+        "SEALED BY",
+    ])];
     rows.extend(cases.iter().map(|case| {
         vec![
             case.id.clone(),
@@ -205,6 +227,7 @@ fn list(cases: &[Case], all: bool) -> String {
             when(case.open_time),
             when(case.update_time),
             case.hold.as_ref().map(|hold| hold.operator.clone()).unwrap_or_default(),
+            case.seal.as_ref().map(|seal| seal.operator.clone()).unwrap_or_default(),
         ]
     }));
     table(&rows)
@@ -231,6 +254,10 @@ fn story(case: &Case, answer: &GetCaseResponse) -> String {
     all.extend(times.into_iter().filter(|(_, at)| at.is_some()).map(|(what, at)| (what, when(at))));
     if let Some(hold) = &case.hold {
         all.push(("held by", format!("{} since {}: {}", hold.operator, when(hold.since_time), hold.reason)));
+    }
+    if let Some(seal) = &case.seal {
+        let text = format!("{} since {}: {}", seal.operator, when(seal.since_time), seal.reason);
+        all.push(("sealed by", text));
     }
     let mut points: Vec<Point> = answer.entries.iter().map(told_entry).collect();
     for violation in &answer.violations {
@@ -280,6 +307,8 @@ fn told_entry(entry: &CaseEntry) -> Point {
         CaseEntryKind::Statement => format!("statement: {}", entry.text),
         CaseEntryKind::Claim | CaseEntryKind::Complaint => entry.text.clone(),
         CaseEntryKind::HoldEnd => "kept no longer".to_owned(),
+        CaseEntryKind::Seal => format!("sealed: {}", entry.text),
+        CaseEntryKind::SealEnd => format!("sealed no longer: {}", entry.text),
         CaseEntryKind::Unspecified => entry.text.clone(),
     };
     point(entry.time, author, what.trim_end_matches([':', ' ', '\n']).replace('\n', " / "))

@@ -261,7 +261,13 @@ impl Controller {
         let directory = Arc::clone(&house.directory);
         beside.push(tokio::spawn(remedy::keep(directory, store.clone(), house.writer.clone())));
         for sink in self.config.settings.events.clone() {
-            let export = Export::new(sink, &house.events, store.clone(), house.metrics.clone())?;
+            let export = Export::new(
+                sink,
+                &house.events,
+                Arc::clone(&house.directory),
+                store.clone(),
+                house.metrics.clone(),
+            )?;
             beside.push(tokio::spawn(export.run()));
         }
         beside.extend(outbox.map(|outbox| tokio::spawn(outbox.run())));

@@ -5,16 +5,20 @@
 
 use askama::Template;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, Query};
-use axum::response::Response;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use prost_types::Timestamp as WireTime;
 use reeve_proto::operator::v1::{
-    AddCaseNoteRequest, Case as WireCase, CaseEntry, CaseEntryKind, CaseState, Delivery, GetCaseRequest,
-    GetCaseResponse, HoldCaseRequest, ListDeliveriesRequest, MeasureRecord, MoveCaseRequest, NoticeEntry,
+    AddCaseNoteRequest, Case as WireCase, CaseEntry, CaseEntryKind, CaseState, Delivery, ExportCaseRequest,
+    GetCaseRequest, GetCaseResponse, HoldCaseRequest, ListDeliveriesRequest, MeasureRecord, MoveCaseRequest,
+    NoticeEntry, SealCaseRequest,
 };
 use reeve_proto::types::v1::{Decision, Violation};
 use serde::Deserialize;
+use tokio_stream::StreamExt as _;
 
 use super::cases::is_late;
 use super::outbox;
@@ -38,6 +42,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cases/{id}/note", post(note))
         .route("/cases/{id}/move", post(shift))
         .route("/cases/{id}/hold", post(hold))
+        .route("/cases/{id}/seal", post(seal))
+        .route("/cases/{id}/case.tar", get(export))
 }
 
 /// One thing in the story.
@@ -185,6 +191,8 @@ fn of_entry(base: &Base, entry: &CaseEntry, case: &str) -> Told {
         CaseEntryKind::Statement => ("case.statement", "warn"),
         CaseEntryKind::Claim => ("case.claim", "warn"),
         CaseEntryKind::Complaint => ("case.complaint", "warn"),
+        CaseEntryKind::Seal => ("case.seal", "bad"),
+        CaseEntryKind::SealEnd => ("case.seal_end", "note"),
     };
     let mut text = entry.text.clone();
     if entry.state() != CaseState::Unspecified {
@@ -328,6 +336,26 @@ async fn hold(session: Session, Path(id): Path<String>, Signed(act): Signed<Act>
     let end = !act.end.is_empty();
     let came = session.api().cases().hold_case(HoldCaseRequest { id, reason: act.reason, end }).await;
     session.done(came, &back, if end { "case.is_let_go" } else { "case.is_held" })
+}
+
+async fn seal(session: Session, Path(id): Path<String>, Signed(act): Signed<Act>) -> Result<Response, Error> {
+    let back = address("/cases", &[&id], &[]);
+    let end = !act.end.is_empty();
+    let came = session.api().cases().seal_case(SealCaseRequest { id, reason: act.reason, end }).await;
+    session.done(came, &back, if end { "case.is_unsealed" } else { "case.is_sealed" })
+}
+
+/// The file that can be given away, as it comes.
+async fn export(session: Session, Path(id): Path<String>) -> Result<Response, Error> {
+    let name: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let chunks = session.api().cases().export_case(ExportCaseRequest { id }).await?.into_inner();
+    // What fails in the middle breaks the download off, so that nobody takes a part for the whole.
+    let body = Body::from_stream(chunks.map(|chunk| chunk.map(|part| part.chunk)));
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-tar".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"reeve-case-{name}.tar\"")),
+    ];
+    Ok((headers, body).into_response())
 }
 
 #[cfg(test)]

@@ -107,6 +107,24 @@ pub enum CasesCommand {
         #[arg(long, conflicts_with = "reason")]
         end: bool,
     },
+    /// Seals it, as a court or the police may order: nobody is told of it, and only administrators see it and what is its; for administrators
+    Seal {
+        /// The case's key.
+        #[arg(value_name = "CASE")]
+        id: Name,
+        /// Why, for the record, such as the order's number.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Ends a seal: who may see cases sees it again. What was not sent meanwhile is not sent; for administrators
+    Unseal {
+        /// The case's key.
+        #[arg(value_name = "CASE")]
+        id: Name,
+        /// Why, for the record.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Writes one out as a signed file that can be given away: its story, evidence, policies, and what the audit log says; for administrators
     Export {
         /// The case's key.

@@ -90,6 +90,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.CaseService/AddCaseNote", Rule::Never),
     ("/reeve.operator.v1.CaseService/MoveCase", Rule::Never),
     ("/reeve.operator.v1.CaseService/HoldCase", Rule::Never),
+    ("/reeve.operator.v1.CaseService/SealCase", Rule::Never),
     ("/reeve.operator.v1.ComplaintService/SubmitComplaints", Rule::Never),
     ("/reeve.operator.v1.ComplaintService/SettleComplaint", Rule::Never),
     // It holds nobody, and what it permits is taken back as easily.

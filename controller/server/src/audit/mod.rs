@@ -139,6 +139,7 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("/reeve.operator.v1.CaseService/AddCaseNote", Kind::Act),
     ("/reeve.operator.v1.CaseService/MoveCase", Kind::Act),
     ("/reeve.operator.v1.CaseService/HoldCase", Kind::Act),
+    ("/reeve.operator.v1.CaseService/SealCase", Kind::Act),
     ("/reeve.operator.v1.CaseService/ExportCase", Kind::Look),
     ("/reeve.operator.v1.ComplaintService/SubmitComplaints", Kind::Act),
     ("/reeve.operator.v1.ComplaintService/ListComplaints", Kind::Plain),

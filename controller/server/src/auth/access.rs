@@ -131,6 +131,7 @@ pub const METHODS: &[(&str, Roles)] = &[
     ("/reeve.operator.v1.CaseService/AddCaseNote", ORDERERS),
     ("/reeve.operator.v1.CaseService/MoveCase", ORDERERS),
     ("/reeve.operator.v1.CaseService/HoldCase", ORDERERS),
+    ("/reeve.operator.v1.CaseService/SealCase", ADMINS),
     // It holds what the audit log says, which is theirs.
     ("/reeve.operator.v1.CaseService/ExportCase", ADMINS),
     ("/reeve.operator.v1.ComplaintService/SubmitComplaints", ORDERERS),

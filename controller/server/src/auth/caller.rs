@@ -7,6 +7,8 @@ use std::str::FromStr;
 use reeve_policy::{Name, Timestamp};
 use tonic::{Extensions, Status};
 
+use crate::store::Sight;
+
 /// What a caller may do. What each comes to, method by method, is in [`super::access`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -55,6 +57,18 @@ impl fmt::Display for Role {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no role: status, billing, viewer, operator or admin")]
 pub struct ParseRoleError(String);
+
+impl Role {
+    /// Whether what is sealed is told to it.
+    pub(crate) const fn sight(self) -> Sight {
+        match self {
+            Self::Admin => Sight::Whole,
+            Self::Stranger | Self::Node | Self::Status | Self::Billing | Self::Viewer | Self::Operator => {
+                Sight::Unsealed
+            }
+        }
+    }
+}
 
 impl FromStr for Role {
     type Err = ParseRoleError;
@@ -132,6 +146,14 @@ impl Caller {
     /// `UNAUTHENTICATED` where the request came by no gate, which is a fault of ours: it is refused.
     pub fn of(extensions: &Extensions) -> Result<&Self, Status> {
         extensions.get().ok_or_else(|| Status::unauthenticated("nobody looked who calls"))
+    }
+
+    /// Whether what is sealed is told to the caller among a request's extensions.
+    ///
+    /// # Errors
+    /// As [`Caller::of`].
+    pub(crate) fn sight(extensions: &Extensions) -> Result<Sight, Status> {
+        Ok(Self::of(extensions)?.role.sight())
     }
 }
 

@@ -18,10 +18,11 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use reeve_policy::{NodeId, Pause, Tenant, TenantId, Timestamp};
 
+use crate::store::Sight;
 pub use changes::{Changes, Missed, Token};
 pub use record::{Record, Records, Strike};
 pub use rollout::{Rollout, Share, Staged};
-pub use standing::{Held, Hold, Standing, State, Status};
+pub use standing::{Held, Hold, Standing, State, Status, veiled};
 pub use tenants::Tenants;
 
 /// A map of which clones are cheap: they share what is the same in both.
@@ -67,10 +68,26 @@ impl Paused {
 }
 
 impl Snapshot {
+    /// Whether what rests on this clause is sealed of a tenant.
+    #[must_use]
+    pub fn is_sealed(&self, tenant: &TenantId, clause: &str) -> bool {
+        self.standings.get(tenant).is_some_and(|standing| standing.is_sealed(clause))
+    }
+
+    /// Where a tenant stands at `now`, as it is told to whoever has this sight.
+    #[must_use]
+    pub fn seen_status(&self, tenant: &TenantId, sight: Sight, now: Timestamp) -> Status {
+        let Some(standing) = self.standings.get(tenant) else { return Status::clear() };
+        match sight {
+            Sight::Whole => standing.status(now),
+            Sight::Unsealed => standing.unsealed().status(now),
+        }
+    }
+
     /// Where a tenant stands at `now`.
     #[must_use]
     pub fn status(&self, tenant: &TenantId, now: Timestamp) -> Status {
-        self.standings.get(tenant).map_or_else(Status::clear, |standing| standing.status(now))
+        self.seen_status(tenant, Sight::Whole, now)
     }
 }
 

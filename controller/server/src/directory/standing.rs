@@ -3,11 +3,12 @@
 //! The state is what kernels hold, as agents read it back. A decision that is not (or no longer) in a kernel makes
 //! a warning while its episode is open; one that was only to be observed makes nothing but a remark.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_policy::notice::Explained;
 use reeve_policy::{
-    Action, Decision, DecisionId, Measure, Mode, NodeId, Scope, Timestamp, Until, ViolationId,
+    Action, Decision, DecisionId, Measure, Mode, NodeId, Origin, Scope, Timestamp, Until, ViolationId,
 };
 
 /// Where a tenant stands. Ordered by harshness.
@@ -65,6 +66,8 @@ pub struct Standing {
     pub decided: Vec<Decision>,
     /// What of it the tenant is told, in its own language.
     pub words: BTreeMap<DecisionId, Explained>,
+    /// The clauses of its cases that are sealed and not closed.
+    pub sealed: BTreeSet<String>,
 }
 
 /// Something that holds a tenant, on whatever nodes.
@@ -162,11 +165,59 @@ impl Status {
     }
 }
 
+/// A decision without why and by whom.
+#[must_use]
+pub fn veiled(decision: &Decision) -> Decision {
+    Decision {
+        violation: None,
+        clause: String::new(),
+        reason: String::new(),
+        origin: Origin::Operator { name: String::new() },
+        until: match decision.until {
+            Until::Verified => Until::Released,
+            until => until,
+        },
+        softened: None,
+        reckoning: None,
+        ..decision.clone()
+    }
+}
+
 impl Standing {
     /// Whether nothing is held against the tenant.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.decided.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.decided.is_empty() && self.sealed.is_empty()
+    }
+
+    /// Whether what rests on this clause is sealed.
+    #[must_use]
+    pub fn is_sealed(&self, clause: &str) -> bool {
+        self.sealed.contains(clause)
+    }
+
+    /// What everybody but administrators is told: of what is sealed, that something stands, which anybody sees who looks at the machine, and not why.
+    #[must_use]
+    pub fn unsealed(&self) -> Cow<'_, Self> {
+        if self.sealed.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let is_open = |decision: &&Decision| !self.is_sealed(&decision.clause);
+        let veiled = |held: &Held| {
+            let measure = if self.is_sealed(&held.measure.decision.clause) {
+                Measure { decision: veiled(&held.measure.decision), ..held.measure.clone() }
+            } else {
+                held.measure.clone()
+            };
+            Held { measure, ..held.clone() }
+        };
+        let held: Vec<Held> = self.held.iter().map(veiled).collect();
+        let decided: Vec<Decision> = self.decided.iter().filter(is_open).cloned().collect();
+        let open = self.held.iter().map(|held| &held.measure.decision).filter(is_open).chain(&decided);
+        let open: BTreeSet<&DecisionId> = open.map(|decision| &decision.id).collect();
+        let words = self.words.iter().filter(|(id, _)| open.contains(id));
+        let words = words.map(|(id, words)| (id.clone(), words.clone())).collect();
+        Cow::Owned(Self { held, decided, words, sealed: BTreeSet::new() })
     }
 
     /// When the next measure ends by itself, after `after`.
@@ -238,8 +289,6 @@ impl Standing {
 mod tests {
     use std::time::Duration;
 
-    use reeve_policy::Origin;
-
     use super::*;
 
     fn decision(id: &str, action: Action, mode: Mode, secs: u64) -> Decision {
@@ -284,8 +333,7 @@ mod tests {
                 held("n1", "short", Action::Suspend, 5, Some(20)),
                 held("n2", "long", Action::Suspend, 7, Some(30)),
             ],
-            decided: vec![],
-            words: BTreeMap::new(),
+            ..Standing::default()
         };
         let status = check(&standing, 10, State::Suspended, "long", None);
         assert_eq!(status.since, Some(Timestamp::from_secs(5)));
@@ -303,9 +351,44 @@ mod tests {
     fn what_a_check_lets_go_is_said_to_be_so() {
         let mut relay = held("n1", "relay", Action::Block, 1, None);
         relay.measure.decision.until = Until::Verified;
-        let standing = Standing { held: vec![relay], decided: vec![], words: BTreeMap::new() };
+        let standing = Standing { held: vec![relay], ..Standing::default() };
         let status = check(&standing, 10, State::Blocked, "relay", None);
         assert!(status.lifted_by().starts_with("a check that finds"), "{}", status.lifted_by());
+    }
+
+    #[test]
+    fn what_is_sealed_stands_without_a_word_why() {
+        let words = |id: &str| {
+            let words = Explained {
+                reason: format!("words of {id}"),
+                lifted_by: String::new(),
+                language: "en".parse().unwrap(),
+            };
+            (DecisionId(id.parse().unwrap()), words)
+        };
+        let mut told = decision("warned", Action::Notify, Mode::Enforce, 9);
+        told.clause = "p/other".into();
+        let mut standing = Standing {
+            held: vec![held("n1", "block", Action::Block, 1, None)],
+            decided: vec![decision("block", Action::Block, Mode::Enforce, 1), told],
+            words: [words("block"), words("warned")].into(),
+            sealed: BTreeSet::new(),
+        };
+        assert!(matches!(standing.unsealed(), Cow::Borrowed(_)));
+        standing.sealed.insert("p/c".into());
+        let unsealed = standing.unsealed();
+        let text = format!("{unsealed:?}");
+        assert!(text.contains("words of warned") && !text.contains("words of block"), "{text}");
+        let status = check(&unsealed, 10, State::Blocked, "", None);
+        assert_eq!((status.clause.as_str(), status.violation, status.words.is_none()), ("", None, true));
+        assert_eq!((status.holds.len(), status.since), (1, Some(Timestamp::from_secs(1))));
+        assert_eq!(unsealed.decided.len(), 1);
+        // Of one that nothing else is held against, nothing is told.
+        let quiet = Standing { held: Vec::new(), ..standing.clone() };
+        assert_eq!(quiet.unsealed().status(Timestamp::from_secs(10)).state, State::Warned);
+        let quiet = Standing { sealed: standing.sealed.clone(), ..Standing::default() };
+        assert!(!quiet.is_empty());
+        assert_eq!(quiet.unsealed().status(Timestamp::EPOCH), Status::clear());
     }
 
     #[test]
@@ -314,7 +397,7 @@ mod tests {
             decision("told", Action::Notify, Mode::Observe, 1),
             decision("would", Action::Suspend, Mode::Observe, 2),
         ];
-        let mut standing = Standing { held: vec![], decided, words: BTreeMap::new() };
+        let mut standing = Standing { decided, ..Standing::default() };
         let status = check(&standing, 10, State::Clear, "would", Some(Action::Suspend));
         assert_eq!((status.lifted_by(), status.until), (String::new(), None));
         standing.decided.push(decision("notice", Action::Notify, Mode::Enforce, 3));

@@ -12,16 +12,21 @@ mod record;
 mod send;
 mod syslog;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use reeve_audit::Entry;
+use reeve_policy::{Name, ViolationId};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::{Event, Events};
 use crate::metrics::Metrics;
+use crate::services::watch::unsealed;
 use crate::settings::{Format, Place, Sink};
-use crate::store::Store;
+use crate::store::{Sight, Store};
 use record::Record;
 use send::Sender;
 
@@ -40,6 +45,7 @@ pub(crate) struct Export {
     sender: Sender,
     host: String,
     events: broadcast::Receiver<Event>,
+    directory: Arc<Directory>,
     store: Store,
     metrics: Metrics,
 }
@@ -49,11 +55,17 @@ impl Export {
     ///
     /// # Errors
     /// Where certificates that are named cannot be used.
-    pub fn new(sink: Sink, events: &Events, store: Store, metrics: Metrics) -> Result<Self, ControllerError> {
+    pub fn new(
+        sink: Sink,
+        events: &Events,
+        directory: Arc<Directory>,
+        store: Store,
+        metrics: Metrics,
+    ) -> Result<Self, ControllerError> {
         let sender = Sender::new(&sink)?;
         // Where the kernel does not tell it, log servers go by the address.
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Ok(Self { sink, sender, host, events: events.subscribe(), store, metrics })
+        Ok(Self { sink, sender, host, events: events.subscribe(), directory, store, metrics })
     }
 
     /// Tells for as long as it is polled.
@@ -65,7 +77,9 @@ impl Export {
             tokio::select! {
                 event = self.events.recv() => match event {
                     Ok(event) => {
-                        if let Some(record) = Record::of_event(&event) {
+                        // Who reads a log server is not known here.
+                        let event = unsealed(event, &self.directory, Sight::Unsealed);
+                        if let Some(record) = event.and_then(|event| Record::of_event(&event)) {
                             self.tell(&record).await;
                         }
                     }
@@ -91,7 +105,9 @@ impl Export {
             }
         };
         for entry in entries {
-            self.tell(&Record::of_entry(&entry)).await;
+            if !is_sealed(&self.store, &entry).await {
+                self.tell(&Record::of_entry(&entry)).await;
+            }
             last = Some(entry.number);
         }
         last
@@ -123,4 +139,20 @@ impl Export {
             }
         }
     }
+}
+
+/// Whether an entry is about what is sealed, or about a seal.
+async fn is_sealed(store: &Store, entry: &Entry) -> bool {
+    if entry.act.ends_with("/SealCase") {
+        return true;
+    }
+    let Some((kind, key)) = entry.subject.split_once('/') else { return false };
+    let Ok(key) = key.parse::<Name>() else { return false };
+    let found = match kind {
+        "case" => store.is_sealed(&key).await,
+        "violation" | "evidence" => store.is_under_seal(&ViolationId::from(key)).await,
+        _ => Ok(false),
+    };
+    // What cannot be looked up is not told, which is the lesser fault.
+    found.unwrap_or(true)
 }

@@ -90,7 +90,7 @@ impl StatusJson {
             (None, None) => "released",
             (Some(_), _) => "time",
         });
-        let operators = (view == View::Whole).then(|| OperatorsJson {
+        let operators = view.is_of_operators().then(|| OperatorsJson {
             reason: text(status.reason),
             lifted_by: text(status.lifted_by),
             nodes: status.nodes,
@@ -119,7 +119,7 @@ impl StatusJson {
 
 fn held(hold: Hold, view: View) -> HoldJson {
     let (cause, action, ends_by) = (hold.cause(), hold.action(), ends_by(&hold));
-    let operators = (view == View::Whole).then(|| OperatorsHoldJson {
+    let operators = view.is_of_operators().then(|| OperatorsHoldJson {
         reason: text(hold.reason),
         nodes: hold.nodes,
         ordered_by: text(hold.ordered_by),

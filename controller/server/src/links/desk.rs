@@ -20,7 +20,7 @@ use crate::auth::network;
 use crate::clock;
 use crate::services::{House, orders};
 use crate::store::write::{CaseAct, CaseAsked, CaseTaken, Requested};
-use crate::store::{CaseRow, EntryKind, NoticeRow};
+use crate::store::{CaseRow, EntryKind, NoticeRow, Sight};
 use crate::writer::Job;
 
 /// The longest statement, in characters.
@@ -125,7 +125,9 @@ impl Desk {
         let Some((notice, Some(case))) = store.notice(number).await? else {
             return Ok(Err(Refused::Unknown));
         };
-        let Some(case) = store.case(&case).await? else { return Ok(Err(Refused::Unknown)) };
+        // Of one that is sealed nothing is said, nor that it is.
+        let case = store.case(&case).await?.filter(|case| case.sealed.is_none());
+        let Some(case) = case else { return Ok(Err(Refused::Unknown)) };
         let violation = match &notice.notice.violation {
             Some(id) => store.violation(id).await?,
             None => None,
@@ -255,6 +257,7 @@ impl Desk {
         let asked = Box::new(CaseAsked {
             id: matter.case.id.clone(),
             by: matter.notice.notice.recipient.to_string(),
+            sight: Sight::Unsealed,
             act: CaseAct::Said(kind, text),
         });
         let requested = Requested { key: String::new(), meaning: String::new() };

@@ -252,6 +252,7 @@ fn case(row: &CaseRow, name: Option<&str>, story: &Story) -> Value {
         "deadline": row.deadline,
         "closed": row.closed,
         "held": row.held.as_ref().map(|(by, reason, since)| json!({ "by": by, "reason": reason, "since": since })),
+        "sealed": row.sealed.as_ref().map(|(by, reason, since)| json!({ "by": by, "reason": reason, "since": since })),
         "entries": entries.collect::<Vec<_>>(),
         "story_is_whole": parts.iter().all(|part| *part < most),
         "written_by": format!("reeve-controller {}", env!("CARGO_PKG_VERSION")),

@@ -11,9 +11,10 @@ use reeve_policy::pause::is_plain;
 use reeve_policy::{Name, Tenant, TenantId, Timestamp};
 use reeve_proto::operator::v1::case_service_server::CaseService;
 use reeve_proto::operator::v1::{
-    AddCaseNoteRequest, AddCaseNoteResponse, Case, CaseEntry, CaseEntryKind, CaseState as WireState,
-    EvidenceHold, ExportCaseRequest, ExportCaseResponse, GetCaseRequest, GetCaseResponse, HoldCaseRequest,
-    HoldCaseResponse, ListCasesRequest, ListCasesResponse, MoveCaseRequest, MoveCaseResponse, NoticeEntry,
+    AddCaseNoteRequest, AddCaseNoteResponse, Case, CaseEntry, CaseEntryKind, CaseSeal,
+    CaseState as WireState, EvidenceHold, ExportCaseRequest, ExportCaseResponse, GetCaseRequest,
+    GetCaseResponse, HoldCaseRequest, HoldCaseResponse, ListCasesRequest, ListCasesResponse, MoveCaseRequest,
+    MoveCaseResponse, NoticeEntry, SealCaseRequest, SealCaseResponse,
 };
 use reeve_proto::time_to_wire;
 use ring::digest::{SHA256, digest};
@@ -23,11 +24,12 @@ use tonic::{Request, Response, Status};
 use super::operator::{measure_record, parsed};
 use super::orders::{check_key, check_reason, key_in_use};
 use super::{House, bundle, unreadable, unwritable};
+use crate::auth::Caller;
 use crate::clock;
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
 use crate::store::write::{CaseAct, CaseAsked, CaseTaken, Requested};
-use crate::store::{self, CaseFilter, CaseRow, CaseState, CaseWord, EntryKind};
+use crate::store::{self, CaseFilter, CaseRow, CaseState, CaseWord, EntryKind, Sight};
 use crate::writer::Job;
 
 /// The longest that is waited.
@@ -66,6 +68,7 @@ impl CaseService for Service {
         request: Request<ListCasesRequest>,
     ) -> Result<Response<ListCasesResponse>, Status> {
         self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         let asked = Asked {
             page_size: request.page_size,
@@ -77,7 +80,7 @@ impl CaseService for Service {
         let plan = CASES.plan(&self.0.pages, &asked)?;
         let tenant = parsed("tenant", &request.tenant)?;
         let words = words(&self.0, &request.query)?;
-        let filter = CaseFilter { tenant, with_closed: request.include_closed, words, plan };
+        let filter = CaseFilter { tenant, with_closed: request.include_closed, words, sight, plan };
         let mut rows = self.0.store.cases(&filter).await.map_err(unreadable)?;
         let next_page_token = filter.plan.cut(&self.0.pages, &mut rows, |row, field| {
             let time = |at: Option<Timestamp>| Value::number(at.map_or(0, Timestamp::as_nanos));
@@ -98,8 +101,11 @@ impl CaseService for Service {
 
     async fn get_case(&self, request: Request<GetCaseRequest>) -> Result<Response<GetCaseResponse>, Status> {
         self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let id = key(&request.into_inner().id)?;
-        let row = self.0.store.case(&id).await.map_err(unreadable)?.ok_or_else(|| no_case(&id))?;
+        let row = self.0.store.case(&id).await.map_err(unreadable)?;
+        let row = row.filter(|row| sight == Sight::Whole || row.sealed.is_none());
+        let row = row.ok_or_else(|| no_case(&id))?;
         let story = self.0.store.story(&id, store::TOLD).await.map_err(unreadable)?;
         let notice = |row: &store::NoticeRow| NoticeEntry {
             number: row.number,
@@ -121,6 +127,7 @@ impl CaseService for Service {
         request: Request<AddCaseNoteRequest>,
     ) -> Result<Response<AddCaseNoteResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         let (id, text) = (key(&request.id)?, request.text.replace("\r\n", "\n"));
         let is_sound = |letter: char| matches!(letter, '\n' | '\t') || is_plain(letter);
@@ -128,7 +135,7 @@ impl CaseService for Service {
             let allowed = format!("text: 1 to {MAX_NOTE} bytes, and nothing but line ends that is not shown");
             return Err(Reason::InvalidField.status(allowed));
         }
-        let case = self.act(operator, id, CaseAct::Note(text), request.idempotency_key).await?;
+        let case = self.act((operator, sight), id, CaseAct::Note(text), request.idempotency_key).await?;
         Ok(Response::new(AddCaseNoteResponse { case: Some(case) }))
     }
 
@@ -137,6 +144,7 @@ impl CaseService for Service {
         request: Request<MoveCaseRequest>,
     ) -> Result<Response<MoveCaseResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         let wrong = |text: &str| Reason::InvalidField.status(text);
         let id = key(&request.id)?;
@@ -164,7 +172,7 @@ impl CaseService for Service {
             return Err(wrong("force: only where the case is closed"));
         }
         let act = CaseAct::Move(to, time_limit, request.reason, request.force);
-        let case = self.act(operator, id, act, request.idempotency_key).await?;
+        let case = self.act((operator, sight), id, act, request.idempotency_key).await?;
         Ok(Response::new(MoveCaseResponse { case: Some(case) }))
     }
 
@@ -173,12 +181,27 @@ impl CaseService for Service {
         request: Request<HoldCaseRequest>,
     ) -> Result<Response<HoldCaseResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let HoldCaseRequest { id, reason, end } = request.into_inner();
         let id = key(&id)?;
         check_reason(&reason, !end)?;
         let act = CaseAct::Hold((!end).then_some(reason));
-        let case = self.act(operator, id, act, String::new()).await?;
+        let case = self.act((operator, sight), id, act, String::new()).await?;
         Ok(Response::new(HoldCaseResponse { case: Some(case) }))
+    }
+
+    async fn seal_case(
+        &self,
+        request: Request<SealCaseRequest>,
+    ) -> Result<Response<SealCaseResponse>, Status> {
+        let operator = self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
+        let SealCaseRequest { id, reason, end } = request.into_inner();
+        let id = key(&id)?;
+        check_reason(&reason, true)?;
+        let act = if end { CaseAct::Unseal(reason) } else { CaseAct::Seal(reason) };
+        let case = self.act((operator, sight), id, act, String::new()).await?;
+        Ok(Response::new(SealCaseResponse { case: Some(case) }))
     }
 
     type ExportCaseStream = Pin<Box<dyn Stream<Item = Result<ExportCaseResponse, Status>> + Send>>;
@@ -196,14 +219,20 @@ impl CaseService for Service {
 
 impl Service {
     /// Does something about a case; the case then.
-    async fn act(&self, operator: Name, id: Name, act: CaseAct, request: String) -> Result<Case, Status> {
+    async fn act(
+        &self,
+        (operator, sight): (Name, Sight),
+        id: Name,
+        act: CaseAct,
+        request: String,
+    ) -> Result<Case, Status> {
         check_key(&request)?;
         // One without a key has one all the same: a transaction whose answer is lost is tried again, and is not to do it twice.
         let key = if request.is_empty() { clock::key_of('A', clock::now()).to_string() } else { request };
         let act_hash =
             data_encoding::HEXLOWER.encode(digest(&SHA256, format!("{act:?}").as_bytes()).as_ref());
         let requested = Requested { key, meaning: format!("case {id} {act_hash}") };
-        let asked = Box::new(CaseAsked { id: id.clone(), by: operator.to_string(), act });
+        let asked = Box::new(CaseAsked { id: id.clone(), by: operator.to_string(), sight, act });
         let taken = self.0.writer.ask(|reply| Job::Case { requested, asked, reply }).await;
         match taken.map_err(unwritable)? {
             CaseTaken::Done(row) => {
@@ -219,7 +248,13 @@ impl Service {
                 let counts = [("violations", violations.to_string()), ("measures", measures.to_string())];
                 Err(Reason::CaseGoesOn.about(text, counts))
             }
-            CaseTaken::Beside(beside) => {
+            CaseTaken::Sealed => Err(Reason::PreconditionFailed.status(format!(
+                "case {id} is sealed, and a measure of it stands: release that first, or end the seal"
+            ))),
+            CaseTaken::Beside(None) => {
+                Err(Reason::PreconditionFailed.status(format!("case {id} cannot be opened again now")))
+            }
+            CaseTaken::Beside(Some(beside)) => {
                 let text =
                     format!("case {beside} of the same tenant and clause is not closed: work on that one");
                 Err(Reason::PreconditionFailed.about(text, [("case", beside.to_string())]))
@@ -288,6 +323,11 @@ fn case(house: &House, row: &CaseRow) -> Case {
         reason,
         since_time: Some(time_to_wire(since)),
     });
+    let seal = row.sealed.clone().map(|(operator, reason, since)| CaseSeal {
+        operator,
+        reason,
+        since_time: Some(time_to_wire(since)),
+    });
     Case {
         id: row.id.to_string(),
         tenant: row.tenant.to_string(),
@@ -299,6 +339,7 @@ fn case(house: &House, row: &CaseRow) -> Case {
         deadline: row.deadline.map(time_to_wire),
         close_time: row.closed.map(time_to_wire),
         hold,
+        seal,
     }
 }
 
@@ -312,6 +353,8 @@ fn entry(entry: &store::CaseEntry) -> CaseEntry {
         Some(EntryKind::Statement) => CaseEntryKind::Statement,
         Some(EntryKind::Claim) => CaseEntryKind::Claim,
         Some(EntryKind::Complaint) => CaseEntryKind::Complaint,
+        Some(EntryKind::Seal) => CaseEntryKind::Seal,
+        Some(EntryKind::SealEnd) => CaseEntryKind::SealEnd,
     };
     CaseEntry {
         number: u32::try_from(entry.number).unwrap_or(u32::MAX),

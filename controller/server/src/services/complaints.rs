@@ -13,13 +13,14 @@ use tonic::{Request, Response, Status};
 use super::operator::parsed;
 use super::orders::{check_key, check_reason, key_in_use};
 use super::{House, unreadable, unwritable};
+use crate::auth::Caller;
 use crate::clock;
 use crate::complaints::{MAX_MESSAGE, submission};
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
 use crate::settings::Complaints;
 use crate::store::write::{Requested, SettleAsked, SettleTaken, SubmissionTaken};
-use crate::store::{ComplaintRow, ComplaintState};
+use crate::store::{ComplaintRow, ComplaintState, Sight};
 use crate::writer::Job;
 
 static COMPLAINTS: List = List {
@@ -55,6 +56,7 @@ impl ComplaintService for Service {
         request: Request<SubmitComplaintsRequest>,
     ) -> Result<Response<SubmitComplaintsResponse>, Status> {
         let operator = self.house.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         let (format, message) = (request.format(), request.message);
         if message.is_empty() || message.len() > MAX_MESSAGE {
@@ -70,7 +72,10 @@ impl ComplaintService for Service {
         let taken = self.house.writer.ask(|reply| Job::Complaints { submission, reply }).await;
         match taken.map_err(unwritable)? {
             SubmissionTaken::Done(rows) => {
-                let complaints = rows.iter().map(to_wire).collect();
+                let mut complaints = Vec::with_capacity(rows.len());
+                for row in &rows {
+                    complaints.push(self.told(row, sight).await?);
+                }
                 Ok(Response::new(SubmitComplaintsResponse { complaints }))
             }
             SubmissionTaken::Full => Err(Reason::PreconditionFailed.status(
@@ -84,6 +89,7 @@ impl ComplaintService for Service {
         request: Request<ListComplaintsRequest>,
     ) -> Result<Response<ListComplaintsResponse>, Status> {
         self.house.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         let asked = Asked {
             page_size: request.page_size,
@@ -93,7 +99,7 @@ impl ComplaintService for Service {
             also: String::new(),
         };
         let plan = COMPLAINTS.plan(&self.house.pages, &asked)?;
-        let mut rows = self.house.store.complaints(&plan).await.map_err(unreadable)?;
+        let mut rows = self.house.store.complaints(&plan, sight).await.map_err(unreadable)?;
         let next_page_token = plan.cut(&self.house.pages, &mut rows, |row, _| Value::number(row.number));
         let complaints = rows.iter().map(to_wire).collect();
         Ok(Response::new(ListComplaintsResponse { complaints, next_page_token }))
@@ -104,9 +110,13 @@ impl ComplaintService for Service {
         request: Request<GetComplaintRequest>,
     ) -> Result<Response<GetComplaintResponse>, Status> {
         self.house.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let number = request.into_inner().number;
         let found = self.house.store.complaint(number).await.map_err(unreadable)?;
         let (row, said) = found.ok_or_else(|| no_complaint(number))?;
+        if self.is_hidden(&row, sight).await? {
+            return Err(no_complaint(number));
+        }
         Ok(Response::new(GetComplaintResponse {
             complaint: Some(to_wire(&row)),
             report: said.body,
@@ -119,6 +129,7 @@ impl ComplaintService for Service {
         request: Request<SettleComplaintRequest>,
     ) -> Result<Response<SettleComplaintResponse>, Status> {
         let operator = self.house.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let SettleComplaintRequest { number, tenant, reason, idempotency_key } = request.into_inner();
         let tenant: Option<TenantId> = parsed("tenant", &tenant)?;
         check_reason(&reason, true)?;
@@ -131,13 +142,20 @@ impl ComplaintService for Service {
         };
         let whose = tenant.as_ref().map_or("", |tenant| tenant.as_str());
         let requested = Requested { key, meaning: format!("settle complaint {number} {whose}") };
+        let known = self.house.store.complaint(number).await.map_err(unreadable)?;
+        if let Some((row, _)) = known
+            && self.is_hidden(&row, sight).await?
+        {
+            return Err(no_complaint(number));
+        }
         let settings = self.settings.clone();
         let asked = Box::new(SettleAsked { number, tenant, reason, by: operator.to_string(), settings });
         let taken = self.house.writer.ask(|reply| Job::SettleComplaint { requested, asked, reply }).await;
         match taken.map_err(unwritable)? {
             SettleTaken::Done(row) => {
                 tracing::info!(%operator, number, state = row.state.name(), "an operator settles a complaint");
-                Ok(Response::new(SettleComplaintResponse { complaint: Some(to_wire(&row)) }))
+                let complaint = Some(self.told(&row, sight).await?);
+                Ok(Response::new(SettleComplaintResponse { complaint }))
             }
             SettleTaken::Unknown => Err(no_complaint(number)),
             SettleTaken::NoTenant => Err(Reason::InvalidField.status("tenant: there is no such tenant")),
@@ -147,6 +165,28 @@ impl ComplaintService for Service {
             }
             SettleTaken::KeyInUse => Err(key_in_use()),
         }
+    }
+}
+
+impl Service {
+    /// Whether it belongs to a case that the caller does not know of.
+    async fn is_hidden(&self, row: &ComplaintRow, sight: Sight) -> Result<bool, Status> {
+        match &row.case {
+            Some(case) if sight == Sight::Unsealed => {
+                self.house.store.is_sealed(case).await.map_err(unreadable)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// One that the caller gave in or settled, which it knows: without where it went, where that is hidden.
+    async fn told(&self, row: &ComplaintRow, sight: Sight) -> Result<Complaint, Status> {
+        let told = to_wire(row);
+        if !self.is_hidden(row, sight).await? {
+            return Ok(told);
+        }
+        let nothing = String::new;
+        Ok(Complaint { tenant: nothing(), case_id: nothing(), violation: nothing(), ..told })
     }
 }
 

@@ -12,7 +12,7 @@ use super::{House, unreadable, unwritable};
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
 use crate::store::write::{Requested, ResendAsked, ResendTaken};
-use crate::store::{Channel, DeliveryFilter, DeliveryRow, DeliveryState};
+use crate::store::{Channel, DeliveryFilter, DeliveryRow, DeliveryState, Sight};
 use crate::writer::Job;
 
 static DELIVERIES: List = List {
@@ -34,6 +34,7 @@ static DELIVERIES: List = List {
 /// Lists deliveries.
 pub(super) async fn list(
     house: &House,
+    sight: Sight,
     request: ListDeliveriesRequest,
 ) -> Result<ListDeliveriesResponse, Status> {
     let asked = Asked {
@@ -45,7 +46,7 @@ pub(super) async fn list(
     };
     let plan = DELIVERIES.plan(&house.pages, &asked)?;
     let notice = (request.notice > 0).then(|| i64::try_from(request.notice).unwrap_or(i64::MAX));
-    let filter = DeliveryFilter { notice, plan };
+    let filter = DeliveryFilter { notice, sight, plan };
     let mut rows = house.store.deliveries(&filter).await.map_err(unreadable)?;
     let next_page_token = filter.plan.cut(&house.pages, &mut rows, |row, _| Value::number(row.number));
     Ok(ListDeliveriesResponse { deliveries: rows.iter().map(to_wire).collect(), next_page_token })
@@ -54,12 +55,20 @@ pub(super) async fn list(
 /// Sends something again.
 pub(super) async fn resend(
     house: &House,
+    sight: Sight,
     request: ResendDeliveryRequest,
 ) -> Result<ResendDeliveryResponse, Status> {
     check_key(&request.idempotency_key)?;
     let ResendDeliveryRequest { number, again, idempotency_key } = request;
     let requested = Requested { key: idempotency_key, meaning: format!("resend {number} {again}") };
     let asked = ResendAsked { number, is_again: again };
+    if house.store.is_delivery_sealed(number).await.map_err(unreadable)? {
+        return Err(match sight {
+            Sight::Whole => Reason::PreconditionFailed
+                .status("the case that it is about is sealed: nobody is told of it".to_owned()),
+            Sight::Unsealed => no_delivery(number),
+        });
+    }
     let taken =
         house.writer.ask(|reply| Job::Resend { requested, asked, reply }).await.map_err(unwritable)?;
     let about = [("delivery", number.to_string())];
@@ -67,9 +76,7 @@ pub(super) async fn resend(
         ResendTaken::Done(rows) => {
             Ok(ResendDeliveryResponse { deliveries: rows.iter().map(to_wire).collect() })
         }
-        ResendTaken::Unknown => {
-            Err(Reason::DeliveryNotFound.about(format!("there is no delivery {number}"), about))
-        }
+        ResendTaken::Unknown => Err(no_delivery(number)),
         ResendTaken::KeyInUse => Err(key_in_use()),
         ResendTaken::Sent => {
             let text = format!(
@@ -82,6 +89,11 @@ pub(super) async fn resend(
             Err(Reason::DeliveryNowhere.about(text, about))
         }
     }
+}
+
+fn no_delivery(number: u64) -> Status {
+    let about = [("delivery", number.to_string())];
+    Reason::DeliveryNotFound.about(format!("there is no delivery {number}"), about)
 }
 
 fn to_wire(row: &DeliveryRow) -> Delivery {

@@ -5,9 +5,11 @@ use reeve_proto::operator::v1::{EvidenceHold, HoldEvidenceRequest, HoldEvidenceR
 use reeve_proto::time_to_wire;
 use tonic::Status;
 
+use super::evidence::check_sight;
 use super::operator::parsed;
 use super::orders::check_reason;
 use super::{House, no_violation, unreadable, unwritable};
+use crate::store::Sight;
 use crate::store::write::HoldAsked;
 use crate::writer::Job;
 
@@ -15,13 +17,16 @@ use crate::writer::Job;
 pub(super) async fn hold(
     house: &House,
     operator: Name,
+    sight: Sight,
     request: HoldEvidenceRequest,
 ) -> Result<HoldEvidenceResponse, Status> {
     let id: Option<Name> = parsed("violation", &request.violation)?;
     let id = id.ok_or_else(|| Status::invalid_argument("violation: a violation's key"))?;
     check_reason(&request.reason, !request.end)?;
+    let id = ViolationId::from(id);
+    check_sight(house, &id, sight).await?;
     let reason = (!request.end).then_some(request.reason);
-    let asked = HoldAsked { violation: ViolationId::from(id), by: operator.to_string(), reason };
+    let asked = HoldAsked { violation: id, by: operator.to_string(), reason };
     let done = house.writer.ask(|reply| Job::Hold { asked: Box::new(asked), reply }).await;
     match done.map_err(unwritable)? {
         Some(changed) => Ok(HoldEvidenceResponse { changed }),

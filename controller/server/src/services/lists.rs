@@ -18,7 +18,7 @@ use crate::clock;
 use crate::directory::State;
 use crate::identity::Protection;
 use crate::listing::{Asked, Field, Kind, List, Mask, Value};
-use crate::store::{EventFilter, EventRow, NodeRow, ViolationFilter};
+use crate::store::{EventFilter, EventRow, NodeRow, Sight, ViolationFilter};
 
 static TENANTS: List = List {
     name: "ListTenants",
@@ -99,7 +99,11 @@ static EVENTS: List = List {
 };
 
 /// Lists tenants.
-pub(super) fn tenants(house: &House, request: ListTenantsRequest) -> Result<ListTenantsResponse, Status> {
+pub(super) fn tenants(
+    house: &House,
+    sight: Sight,
+    request: ListTenantsRequest,
+) -> Result<ListTenantsResponse, Status> {
     let asked = Asked {
         page_size: request.page_size,
         page_token: &request.page_token,
@@ -111,7 +115,7 @@ pub(super) fn tenants(house: &House, request: ListTenantsRequest) -> Result<List
     let mask = Mask::read("reeve.operator.v1.TenantEntry", request.read_mask)?;
     let only = parsed("tenant", &request.tenant)?;
     let (snapshot, now) = (house.directory.snapshot(), clock::now());
-    let state = |tenant: &Tenant| snapshot.status(&tenant.id, now).state;
+    let state = |tenant: &Tenant| snapshot.seen_status(&tenant.id, sight, now).state;
     let get = |tenant: &&Arc<Tenant>, field: usize| match field {
         0 => Value::text(&tenant.id),
         1 => Value::text(&tenant.name),
@@ -190,6 +194,7 @@ pub(super) async fn nodes(house: &House, request: ListNodesRequest) -> Result<Li
 /// Lists violations.
 pub(super) async fn violations(
     house: &House,
+    sight: Sight,
     request: ListViolationsRequest,
 ) -> Result<ListViolationsResponse, Status> {
     let state = match types::v1::ViolationState::try_from(request.state) {
@@ -209,7 +214,7 @@ pub(super) async fn violations(
     };
     let plan = VIOLATIONS.plan(&house.pages, &asked)?;
     let mask = Mask::read("reeve.types.v1.Violation", request.read_mask)?;
-    let filter = ViolationFilter { tenant: parsed("tenant", &request.tenant)?, state, since, plan };
+    let filter = ViolationFilter { tenant: parsed("tenant", &request.tenant)?, state, since, sight, plan };
     let mut rows = house.store.violations(&filter).await.map_err(unreadable)?;
     let next_page_token = filter.plan.cut(&house.pages, &mut rows, |row, field| match field {
         0 => Value::text(row.id.as_name()),

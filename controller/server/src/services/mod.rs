@@ -27,7 +27,7 @@ pub(crate) mod status;
 mod tenants;
 mod trials;
 mod usage;
-mod watch;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use tonic::Status;
 use super::operator::parsed;
 use super::{House, unreadable};
 use crate::listing::{Asked, Field, Kind, List, Mask, Value};
-use crate::store::{NoticeFilter, NoticeRow};
+use crate::store::{NoticeFilter, NoticeRow, Sight};
 
 static FORWARD: List = List { descending: false, ..BACKWARD };
 static BACKWARD_FIELDS: [Field; 5] = [
@@ -26,7 +26,11 @@ const BACKWARD: List =
 static NEWEST: List = BACKWARD;
 
 /// Lists notices.
-pub(super) async fn list(house: &House, request: ListNoticesRequest) -> Result<ListNoticesResponse, Status> {
+pub(super) async fn list(
+    house: &House,
+    sight: Sight,
+    request: ListNoticesRequest,
+) -> Result<ListNoticesResponse, Status> {
     // More than a number of SQLite's can be is after all of them.
     let after = request.after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
     let list = if after.is_some() { &FORWARD } else { &NEWEST };
@@ -43,6 +47,7 @@ pub(super) async fn list(house: &House, request: ListNoticesRequest) -> Result<L
         tenant: parsed("tenant", &request.tenant)?,
         recipient: parsed("recipient", &request.recipient)?,
         after,
+        sight,
         plan,
     };
     let mut rows = house.store.notices(&filter).await.map_err(unreadable)?;

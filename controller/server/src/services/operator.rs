@@ -1,6 +1,7 @@
 //! `OperatorService`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use reeve_policy::TenantId;
 use reeve_proto::operator::v1::operator_service_server::OperatorService;
@@ -58,7 +59,8 @@ impl OperatorService for Service {
         request: Request<ListTenantsRequest>,
     ) -> Result<Response<ListTenantsResponse>, Status> {
         self.0.protection.operator(&request)?;
-        lists::tenants(&self.0, request.into_inner()).map(Response::new)
+        let sight = Caller::sight(request.extensions())?;
+        lists::tenants(&self.0, sight, request.into_inner()).map(Response::new)
     }
 
     async fn import_tenants(
@@ -82,7 +84,8 @@ impl OperatorService for Service {
         request: Request<ListViolationsRequest>,
     ) -> Result<Response<ListViolationsResponse>, Status> {
         self.0.protection.operator(&request)?;
-        lists::violations(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = Caller::sight(request.extensions())?;
+        lists::violations(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_violation(
@@ -90,7 +93,8 @@ impl OperatorService for Service {
         request: Request<GetViolationRequest>,
     ) -> Result<Response<GetViolationResponse>, Status> {
         self.0.protection.operator(&request)?;
-        let whole = evidence::whole(&self.0, "id", &request.into_inner().id).await?;
+        let sight = Caller::sight(request.extensions())?;
+        let whole = evidence::whole(&self.0, "id", &request.into_inner().id, sight).await?;
         let evidence::Whole { id, dossier, decisions, measures, tenant_name } = whole;
         let is_relay = dossier.violation.evidence.class == reeve_policy::Class::SmtpRelay;
         let checked = match is_relay {
@@ -190,9 +194,10 @@ impl OperatorService for Service {
         request: Request<HoldEvidenceRequest>,
     ) -> Result<Response<HoldEvidenceResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         tracing::info!(%operator, violation = request.violation, end = request.end, reason = request.reason, "an operator holds evidence");
-        holds::hold(&self.0, operator, request).await.map(Response::new)
+        holds::hold(&self.0, operator, sight, request).await.map(Response::new)
     }
 
     async fn list_events(
@@ -224,7 +229,8 @@ impl OperatorService for Service {
         request: Request<ListNoticesRequest>,
     ) -> Result<Response<ListNoticesResponse>, Status> {
         self.0.protection.operator(&request)?;
-        notices::list(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = Caller::sight(request.extensions())?;
+        notices::list(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_deliveries(
@@ -232,7 +238,8 @@ impl OperatorService for Service {
         request: Request<ListDeliveriesRequest>,
     ) -> Result<Response<ListDeliveriesResponse>, Status> {
         self.0.protection.operator(&request)?;
-        deliveries::list(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = Caller::sight(request.extensions())?;
+        deliveries::list(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 
     async fn resend_delivery(
@@ -240,15 +247,19 @@ impl OperatorService for Service {
         request: Request<ResendDeliveryRequest>,
     ) -> Result<Response<ResendDeliveryResponse>, Status> {
         self.0.protection.operator(&request)?;
-        deliveries::resend(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = Caller::sight(request.extensions())?;
+        deliveries::resend(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let tenant: Option<TenantId> = parsed("tenant", &request.into_inner().tenant)?;
-        Ok(Response::new(Box::pin(watch::stream(self.0.events.subscribe(), tenant))))
+        let events = self.0.events.subscribe();
+        let directory = Arc::clone(&self.0.directory);
+        Ok(Response::new(Box::pin(watch::stream(events, tenant, directory, sight))))
     }
 
     async fn batch_suspend(
@@ -280,7 +291,8 @@ impl OperatorService for Service {
         request: Request<ExportEvidenceRequest>,
     ) -> Result<Response<Self::ExportEvidenceStream>, Status> {
         self.0.protection.operator(&request)?;
-        Ok(Response::new(Box::pin(evidence::export(&self.0, request.into_inner()).await?)))
+        let sight = Caller::sight(request.extensions())?;
+        Ok(Response::new(Box::pin(evidence::export(&self.0, sight, request.into_inner()).await?)))
     }
 
     async fn export_report(
@@ -288,7 +300,8 @@ impl OperatorService for Service {
         request: Request<ExportReportRequest>,
     ) -> Result<Response<ExportReportResponse>, Status> {
         self.0.protection.operator(&request)?;
-        reports::export(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = Caller::sight(request.extensions())?;
+        reports::export(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 }
 

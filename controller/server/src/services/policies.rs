@@ -181,6 +181,7 @@ impl PolicyService for Service {
         &self,
         request: Request<TryPolicyRequest>,
     ) -> Result<Response<TryPolicyResponse>, Status> {
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         let candidate = asked("candidate", request.candidate)?;
         let against = match request.against {
@@ -194,7 +195,7 @@ impl PolicyService for Service {
             }
         };
         let policies = [self.find(&against).await?.policy, self.find(&candidate).await?.policy];
-        let answer = trials::play(&self.0, policies.map(Arc::new), request.days).await?;
+        let answer = trials::play(&self.0, policies.map(Arc::new), request.days, sight).await?;
         let (candidate, against) = (Some(reference(&candidate)), Some(reference(&against)));
         Ok(Response::new(TryPolicyResponse { candidate, against, ..answer }))
     }

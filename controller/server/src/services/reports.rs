@@ -14,6 +14,7 @@ use tonic::Status;
 use super::House;
 use super::evidence::{Whole, whole};
 use crate::refusal::Reason;
+use crate::store::Sight;
 
 /// What whoever did it is called in a report.
 const SOMEBODY: &str = "of ours";
@@ -26,11 +27,12 @@ const NO_PROTOCOL: Protocol = Protocol::Other(255);
 /// A violation, as a report.
 pub(super) async fn export(
     house: &House,
+    sight: Sight,
     request: ExportReportRequest,
 ) -> Result<ExportReportResponse, Status> {
     let format = Format::try_from(request.format);
     let format = format.map_err(|_| Reason::InvalidField.status("format: xarf or arf"))?;
-    let Whole { dossier, .. } = whole(house, "violation", &request.violation).await?;
+    let Whole { dossier, .. } = whole(house, "violation", &request.violation, sight).await?;
     let cannot = |text: String| Reason::PreconditionFailed.status(text);
     let reporter = house.reporter.as_deref().ok_or_else(|| {
         cannot("the controller's settings do not say who reports ([reports] in controller.toml)".to_owned())

@@ -16,8 +16,10 @@ use tonic::{Request, Response, Status};
 use super::orders::{self, tenant};
 use super::status::state_to_wire;
 use super::{House, exemptions, no_tenant, unreadable};
+use crate::auth::Caller;
 use crate::clock;
-use crate::directory::{Hold, Record, Strike};
+use crate::directory::{Hold, Record, Strike, veiled};
+use crate::store::Sight;
 
 /// Of one rule so many episodes are told.
 const EPISODES: usize = 100;
@@ -70,11 +72,17 @@ impl StandingService for Service {
         request: Request<GetStandingRequest>,
     ) -> Result<Response<GetStandingResponse>, Status> {
         self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let id = tenant(&request.into_inner().tenant)?;
         let (snapshot, now) = (self.0.directory.snapshot(), clock::now());
         let tenant = snapshot.tenants.by_id(&id).ok_or_else(|| no_tenant(&id))?;
         let waiting = self.0.store.orders_about(&id, WAITING).await.map_err(unreadable)?;
-        let status = snapshot.status(&id, now);
+        let status = snapshot.seen_status(&id, sight, now);
+        let standing = snapshot.standings.get(&id).filter(|_| sight == Sight::Unsealed);
+        let is_sealed = |clause: &str| standing.is_some_and(|standing| standing.is_sealed(clause));
+        // Which of the strikes come of what is sealed they do not say.
+        let is_whole = sight == Sight::Whole || !self.0.store.has_seals(&id).await.map_err(unreadable)?;
+        let record = snapshot.records.get(&id).filter(|_| is_whole);
         let exemptions = tenant.exemptions.iter().map(|exemption| StandingExemption {
             exemption: Some(exemption.into()),
             state: exemptions::state(exemption, now).into(),
@@ -85,21 +93,25 @@ impl StandingService for Service {
             parent: tenant.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
             state: state_to_wire(status.state).into(),
             holds: status.holds.iter().map(hold).collect(),
-            strikes: snapshot.records.get(&id).map(|record| strikes(record)).unwrap_or_default(),
+            strikes: record.map(|record| strikes(record)).unwrap_or_default(),
             known_offender: tenant.known_offender.iter().map(ToString::to_string).collect(),
             exemptions: exemptions.collect(),
-            waiting_orders: waiting.into_iter().map(waiting_order).collect(),
+            waiting_orders: waiting.into_iter().map(|waiting| waiting_order(waiting, is_sealed)).collect(),
         }))
     }
 }
 
-fn waiting_order((node, kind, order, given): (NodeId, String, Order, Timestamp)) -> WaitingOrder {
+fn waiting_order(
+    (node, kind, order, given): (NodeId, String, Order, Timestamp),
+    is_sealed: impl Fn(&str) -> bool,
+) -> WaitingOrder {
     WaitingOrder {
         order: order.id().map(ToString::to_string).unwrap_or_default(),
         node: node.to_string(),
         kind,
         order_time: Some(time_to_wire(given)),
         decision: match &order {
+            Order::Impose { decision, .. } if is_sealed(&decision.clause) => Some((&veiled(decision)).into()),
             Order::Impose { decision, .. } => Some(decision.as_ref().into()),
             _ => None,
         },

@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::{House, unreadable};
 use crate::clock;
+use crate::store::Sight;
 use crate::trial::{Change, Seen, Step, compare};
 
 /// The most violations that are played.
@@ -30,6 +31,7 @@ pub(super) async fn play(
     house: &House,
     policies: [Arc<Policy>; 2],
     days: u32,
+    sight: Sight,
 ) -> Result<TryPolicyResponse, Status> {
     let days = if days == 0 { DAYS } else { days };
     if days > MOST_DAYS {
@@ -39,7 +41,7 @@ pub(super) async fn play(
         .try_acquire()
         .map_err(|_| Status::resource_exhausted("another policy is being tried; try again in a moment"))?;
     let since = clock::now().minus(DAY * days);
-    let (kept, is_cut) = house.store.seen_since(since, MOST).await.map_err(unreadable)?;
+    let (kept, is_cut) = house.store.seen_since(since, MOST, sight).await.map_err(unreadable)?;
     let violations = kept.len() as u64;
     let snapshot = house.directory.snapshot();
     let played = tokio::task::spawn_blocking(move || {

@@ -1,6 +1,8 @@
 //! What happens, as messages to whoever watches.
 
-use reeve_policy::{TenantId, Violation};
+use std::sync::Arc;
+
+use reeve_policy::{Measure, TenantId, Violation};
 use reeve_proto::operator::v1::watch_response::{
     Event as Told, MeasureLifted, MeasureStands, Missed, NodeChange, OrderAnswered,
 };
@@ -14,24 +16,53 @@ use tonic::Status;
 
 use super::orders::node_order;
 use crate::clock;
+use crate::directory::{Directory, veiled};
 use crate::events::{Event, What};
+use crate::store::Sight;
 
 /// Events from now on, of one tenant or all.
 pub(super) fn stream(
     events: broadcast::Receiver<Event>,
     tenant: Option<TenantId>,
+    directory: Arc<Directory>,
+    sight: Sight,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> {
     BroadcastStream::new(events).filter_map(move |event| match event {
         Ok(event) => {
             let about = event.what.tenant();
             let wanted = about.is_none() || tenant.is_none() || about == tenant.as_ref();
-            wanted.then(|| Ok(to_wire(event)))
+            let event = if wanted { unsealed(event, &directory, sight) } else { None };
+            event.map(|event| Ok(to_wire(event)))
         }
         Err(BroadcastStreamRecvError::Lagged(events)) => Some(Ok(WatchResponse {
             time: Some(time_to_wire(clock::now())),
             event: Some(Told::Missed(Missed { events })),
         })),
     })
+}
+
+/// What is told of an event; of what is sealed no more than that a measure stands.
+pub(crate) fn unsealed(event: Event, directory: &Directory, sight: Sight) -> Option<Event> {
+    if sight == Sight::Whole {
+        return Some(event);
+    }
+    let snapshot = directory.glance();
+    match &event.what {
+        What::ViolationOpened(violation) | What::ViolationClosed(violation) => {
+            (!snapshot.is_sealed(&violation.tenant, &violation.clause)).then_some(event)
+        }
+        What::Decided(decision) => (!snapshot.is_sealed(&decision.tenant, &decision.clause)).then_some(event),
+        What::MeasureStands { node, measure }
+            if snapshot.is_sealed(&measure.decision.tenant, &measure.decision.clause) =>
+        {
+            let measure = Measure { decision: veiled(&measure.decision), ..Measure::clone(measure) };
+            Some(Event {
+                at: event.at,
+                what: What::MeasureStands { node: node.clone(), measure: measure.into() },
+            })
+        }
+        _ => Some(event),
+    }
 }
 
 fn to_wire(event: Event) -> WatchResponse {

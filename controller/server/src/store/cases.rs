@@ -5,6 +5,7 @@ use reeve_policy::{Decision, Name, Notice, TenantId, Timestamp, Violation, Viola
 use super::query::Select;
 use super::read::{MeasureColumns, MeasureRow, NoticeRow, measure_row};
 use super::row::{Body, name, nanos, time, uncount};
+use super::seals::Sight;
 use super::{Connection, Store, StoreError};
 use crate::listing::Plan;
 
@@ -72,6 +73,8 @@ pub struct CaseRow {
     pub closed: Option<Timestamp>,
     /// Who keeps it past its time, why, and since when.
     pub held: Option<(String, String, Timestamp)>,
+    /// Who sealed it, why, and since when.
+    pub sealed: Option<(String, String, Timestamp)>,
 }
 
 /// What an entry of a case is about.
@@ -91,10 +94,14 @@ pub enum EntryKind {
     Claim,
     /// Somebody outside complained.
     Complaint,
+    /// It is sealed.
+    Seal,
+    /// It is not any longer.
+    SealEnd,
 }
 
 impl EntryKind {
-    const ALL: [(Self, &str); 7] = [
+    const ALL: [(Self, &str); 9] = [
         (Self::Note, "note"),
         (Self::Move, "move"),
         (Self::Hold, "hold"),
@@ -102,6 +109,8 @@ impl EntryKind {
         (Self::Statement, "statement"),
         (Self::Claim, "claim"),
         (Self::Complaint, "complaint"),
+        (Self::Seal, "seal"),
+        (Self::SealEnd, "seal-end"),
     ];
 
     /// As it is stored.
@@ -154,6 +163,8 @@ pub(crate) struct CaseFilter {
     pub with_closed: bool,
     /// What is to stand in them: each of these.
     pub words: Vec<CaseWord>,
+    /// Whether those that are sealed as well.
+    pub sight: Sight,
     /// Which page, in which order, and what else they are narrowed to.
     pub plan: Plan,
 }
@@ -179,13 +190,34 @@ type Row = (
     Option<String>,
     Option<String>,
     Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
 );
 
 const COLUMNS: &str = "SELECT id, tenant, clause, state, opened, updated, deadline, closed, held_by, held_reason, \
-    held_since FROM cases WHERE ";
+    held_since, sealed_by, sealed_reason, sealed_since FROM cases WHERE ";
 
 fn row(row: Row) -> Result<CaseRow, StoreError> {
-    let (id, tenant, clause, state, opened, updated, deadline, closed, by, reason, since) = row;
+    let (
+        id,
+        tenant,
+        clause,
+        state,
+        opened,
+        updated,
+        deadline,
+        closed,
+        by,
+        reason,
+        since,
+        sealer,
+        why,
+        sealed,
+    ) = row;
+    let act = |by: Option<String>, reason: Option<String>, since: Option<i64>| {
+        by.map(|by| (by, reason.unwrap_or_default(), time(since.unwrap_or_default())))
+    };
     Ok(CaseRow {
         id: name("case", &id)?,
         tenant: name("tenant", &tenant)?,
@@ -195,7 +227,8 @@ fn row(row: Row) -> Result<CaseRow, StoreError> {
         updated: time(updated),
         deadline: deadline.map(time),
         closed: closed.map(time),
-        held: by.map(|by| (by, reason.unwrap_or_default(), time(since.unwrap_or_default()))),
+        held: act(by, reason, since),
+        sealed: act(sealer, why, sealed),
     })
 }
 
@@ -264,6 +297,7 @@ impl Store {
     pub(crate) async fn cases(&self, filter: &CaseFilter) -> Result<Vec<CaseRow>, StoreError> {
         let mut query = Select::new(COLUMNS);
         query.push("1 = 1");
+        filter.sight.narrow(&mut query, " AND sealed_since IS NULL");
         if let Some(tenant) = &filter.tenant {
             query.push(" AND tenant = ").push_bind(tenant.as_str());
         }

@@ -6,6 +6,7 @@ use sqlx::{FromRow, Row as _};
 
 use super::query::Select;
 use super::row::{count, time, uncount};
+use super::seals::{OF_COMPLAINTS, Sight};
 use super::{Connection, Store, StoreError};
 use crate::listing::Plan;
 
@@ -148,9 +149,15 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub(crate) async fn complaints(&self, plan: &Plan) -> Result<Vec<ComplaintRow>, StoreError> {
+    pub(crate) async fn complaints(
+        &self,
+        plan: &Plan,
+        sight: Sight,
+    ) -> Result<Vec<ComplaintRow>, StoreError> {
         let mut query = Select::new(COLUMNS);
-        query.push("1 = 1").page(plan);
+        query.push("1 = 1");
+        sight.narrow(&mut query, OF_COMPLAINTS);
+        query.page(plan);
         let rows: Vec<Read> = query.fetch_all(&self.readers).await?;
         Ok(rows.into_iter().map(|Read(row)| row).collect())
     }

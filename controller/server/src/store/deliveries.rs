@@ -5,6 +5,7 @@ use reeve_policy::{Mailbox, Name, Notice, Tenant, Timestamp};
 use super::query::Select;
 use super::read::NoticeRow;
 use super::row::{Body, count, name, nanos, time, uncount};
+use super::seals::{Sight, of_notices};
 use super::{Connection, Store, StoreError};
 use crate::listing::Plan;
 
@@ -167,6 +168,8 @@ pub struct Outgoing {
 pub(crate) struct DeliveryFilter {
     /// Only of this notice.
     pub notice: Option<i64>,
+    /// Whether those about cases that are sealed as well.
+    pub sight: Sight,
     /// Which page.
     pub plan: Plan,
 }
@@ -211,12 +214,13 @@ impl Store {
     pub(crate) async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, StoreError> {
         let mut query = Select::new(
             "SELECT number, notice, recipient, tenant, channel, target, state, made, due, attempts, tried, detail FROM (\
-             SELECT d.number, d.notice, n.recipient, n.tenant, d.channel, d.target, d.state, d.made, d.due, d.attempts, \
-             d.tried, d.detail FROM deliveries d JOIN notices n ON n.number = d.notice) AS all_of_them WHERE 1 = 1",
+             SELECT d.number, d.notice, n.recipient, n.tenant, n.violation, n.decision, d.channel, d.target, d.state, \
+             d.made, d.due, d.attempts, d.tried, d.detail FROM deliveries d JOIN notices n ON n.number = d.notice) AS all_of_them WHERE 1 = 1",
         );
         if let Some(notice) = filter.notice {
             query.push(" AND notice = ").push_bind(notice);
         }
+        filter.sight.narrow(&mut query, of_notices!("all_of_them"));
         query.page(&filter.plan);
         let rows: Vec<Columns> = query.fetch_all(&self.readers).await?;
         rows.into_iter().map(delivery).collect()

@@ -23,6 +23,7 @@ mod query;
 mod read;
 mod rollout;
 mod row;
+mod seals;
 pub(crate) mod secrets;
 pub(crate) mod share;
 mod suspensions;
@@ -52,6 +53,7 @@ pub(crate) use read::snapshot;
 pub(crate) use read::{EventFilter, NoticeFilter, UsageFilter, ViolationFilter};
 pub use read::{EventRow, MeasureRow, NodeRow, NoticeRow, OrderRow, UsageRow};
 pub use rollout::{ActRow, AssignmentRow, UploadedRow};
+pub use seals::Sight;
 pub use suspensions::Suspended;
 
 /// Why the database would not do what was asked.

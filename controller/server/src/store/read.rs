@@ -12,6 +12,7 @@ use reeve_policy::{
 
 use super::query::{Select, total};
 use super::row::{Body, count, name, nanos, time, uncount};
+use super::seals::{self, OF_VIOLATIONS, Sight, of_notices};
 use super::write::Desk;
 use super::write::pauses;
 use super::{Connection, Policies, Store, StoreError};
@@ -33,6 +34,8 @@ pub(crate) struct ViolationFilter {
     pub state: Option<ViolationState>,
     /// Only those that went on at this time or later.
     pub since: Option<Timestamp>,
+    /// Whether those of cases that are sealed as well.
+    pub sight: Sight,
     /// Which page.
     pub plan: Plan,
 }
@@ -57,6 +60,8 @@ pub(crate) struct NoticeFilter {
     pub recipient: Option<TenantId>,
     /// Only those with a number above: oldest first.
     pub after: Option<i64>,
+    /// Whether those about cases that are sealed as well.
+    pub sight: Sight,
     /// Which page.
     pub plan: Plan,
 }
@@ -236,6 +241,7 @@ pub(super) async fn standings(
             }
         }
     }
+    let mut seals = seals::seals(conn, Some(tenants)).await?;
     let mut standings = BTreeMap::new();
     for (tenant, (held, decided)) in all {
         let mut words = BTreeMap::new();
@@ -250,7 +256,12 @@ pub(super) async fn standings(
         }
         let held = held.into_iter().map(|(held, _)| held).collect();
         let decided = decided.into_iter().map(|(decision, _)| decision).collect();
-        standings.insert(tenant, Standing { held, decided, words });
+        let sealed = seals.remove(&tenant).unwrap_or_default();
+        standings.insert(tenant, Standing { held, decided, words, sealed });
+    }
+    // Of those that nothing holds yet.
+    for (tenant, sealed) in seals {
+        standings.insert(tenant, Standing { sealed, ..Standing::default() });
     }
     Ok(standings)
 }
@@ -323,7 +334,8 @@ pub(crate) async fn snapshot(conn: &mut Connection, policies: &Policies) -> Resu
     let people = tenants(conn, &Arc::default()).await?;
     let desk = Desk { people: Arc::clone(&people), policies: policies.clone(), channels: Arc::default() };
     let held_against: Vec<(String,)> = sqlx::query_as(
-        "SELECT tenant FROM measures WHERE lifted IS NULL UNION SELECT tenant FROM violations WHERE state = 'open'",
+        "SELECT tenant FROM measures WHERE lifted IS NULL UNION SELECT tenant FROM violations WHERE state = 'open' \
+         UNION SELECT tenant FROM cases WHERE sealed_since IS NOT NULL AND state <> 'closed'",
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -477,6 +489,7 @@ impl Store {
         if let Some(after) = filter.after {
             query.push(" AND number > ").push_bind(after);
         }
+        filter.sight.narrow(&mut query, of_notices!("notices"));
         query.page(&filter.plan);
         let rows: Vec<(i64, i64, Vec<u8>)> = query.fetch_all(&self.readers).await?;
         let row = |(number, made, body): (i64, i64, Vec<u8>)| {
@@ -557,6 +570,7 @@ impl Store {
         if let Some(since) = filter.since {
             query.push(" AND last_seen >= ").push_bind(nanos(since));
         }
+        filter.sight.narrow(&mut query, OF_VIOLATIONS);
         query.page(&filter.plan);
         let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.readers).await?;
         rows.iter().map(|(body,)| Violation::decode(body)).collect()
@@ -571,14 +585,14 @@ impl Store {
         &self,
         since: Timestamp,
         most: usize,
+        sight: Sight,
     ) -> Result<(Vec<SeenOf>, bool), StoreError> {
         let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
-        let rows: Vec<(Vec<u8>,)> =
-            sqlx::query_as("SELECT body FROM violations WHERE last_seen >= $1 ORDER BY id DESC LIMIT $2")
-                .bind(nanos(since))
-                .bind(limit)
-                .fetch_all(&self.readers)
-                .await?;
+        let mut query = Select::new("SELECT body FROM violations WHERE last_seen >= ");
+        query.push_bind(nanos(since));
+        sight.narrow(&mut query, OF_VIOLATIONS);
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.readers).await?;
         let is_cut = rows.len() > most;
         let mut all: BTreeMap<String, SeenOf> = BTreeMap::new();
         for (body,) in rows.iter().take(most) {

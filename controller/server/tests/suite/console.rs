@@ -563,6 +563,50 @@ fn hostile() -> (Violation, Decision) {
     (violation, decision)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_seals_a_case_and_writes_it_out() {
+    let house = House::open(URL).await;
+    let mut agent = house.node().await;
+    let (violation, _) = hostile();
+    agent.report(1, Report::Violation(violation.clone())).await;
+    agent.acknowledged(1).await;
+    let (eva, chief) =
+        (house.browser("eva", WireRole::Operator).await, house.browser("chief", WireRole::Admin).await);
+    let list = eva.get("/cases").await;
+    let case = list.body.split("href=\"/cases/").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let (page, seal, file) =
+        (format!("/cases/{case}"), format!("/cases/{case}/seal"), format!("/cases/{case}/case.tar"));
+    let shown = eva.get(&page).await;
+    assert!(shown.status == 200 && !shown.body.contains("/seal\"") && !shown.body.contains("case.tar"));
+    eva.post(&seal, &[("reason", "no")]).await;
+    assert_eq!(eva.get(&page).await.status, 200, "it is as it was");
+    assert_eq!(eva.get(&file).await.status, 403);
+
+    let shown = chief.get(&page).await;
+    assert!(shown.body.contains("/seal\"") && shown.body.contains("case.tar"), "{shown:?}");
+    let done = chief.post(&seal, &[("reason", "<b>order 7</b>")]).await;
+    assert_eq!(done.status, 303, "{done:?}");
+    let shown = chief.get(&page).await;
+    assert!(
+        shown.body.contains("&#60;b&#62;order 7") || shown.body.contains("&lt;b&gt;order 7"),
+        "{shown:?}"
+    );
+    assert_eq!(eva.get(&page).await.status, 404);
+    let violation = format!("/violations/{}", violation.id);
+    assert_eq!((eva.get(&violation).await.status, chief.get(&violation).await.status), (404, 200));
+    for path in ["/", "/cases?state=all", "/violations", "/outbox"] {
+        let shown = eva.get(path).await;
+        assert!(shown.status == 200 && !shown.body.contains(&case), "{path}: {shown:?}");
+    }
+    let tar = chief.get(&file).await;
+    assert_eq!((tar.status, tar.header("content-type")), (200, vec!["application/x-tar"]));
+    assert!(tar.body.contains("case.json") && tar.body.contains("manifest.sig"));
+
+    let done = chief.post(&seal, &[("reason", "over"), ("end", "1")]).await;
+    assert_eq!(done.status, 303, "{done:?}");
+    assert_eq!(eva.get(&page).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_second_person_approves_what_one_asked_for() {
     let house = {

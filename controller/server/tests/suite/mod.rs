@@ -27,6 +27,7 @@ mod policies;
 mod reports;
 mod retention;
 mod samples;
+mod sealed;
 mod standing;
 mod status;
 mod streams;

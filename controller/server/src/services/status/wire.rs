@@ -6,11 +6,14 @@ use reeve_proto::{time_to_wire, types};
 
 use crate::auth::Role;
 use crate::directory::{Snapshot, State, Status as Standing};
+use crate::store::Sight;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
-    /// Everything.
+    /// Everything, also what is sealed.
+    Everything,
+    /// Everything but what is sealed.
     Whole,
     /// What may be told to the customer itself: no names of nodes and people, no numbers of what was seen, and nothing of what was only
     /// observed.
@@ -18,10 +21,16 @@ pub(crate) enum View {
 }
 
 impl View {
+    /// Whether names of nodes and people, and what was only observed, are told.
+    pub const fn is_of_operators(self) -> bool {
+        matches!(self, Self::Everything | Self::Whole)
+    }
+
     /// How much a role is told.
     pub const fn of(role: Role) -> Self {
         match role {
-            Role::Viewer | Role::Operator | Role::Admin => Self::Whole,
+            Role::Admin => Self::Everything,
+            Role::Viewer | Role::Operator => Self::Whole,
             Role::Stranger | Role::Node | Role::Status | Role::Billing => Self::Customer,
         }
     }
@@ -37,21 +46,22 @@ pub(crate) fn told(
 ) -> GetStatusResponse {
     let tenant = snapshot.tenants.by_id(id);
     let name = tenant.map(|tenant| tenant.name.clone()).unwrap_or_default();
-    let standing = snapshot.status(id, now);
+    let sight = if view == View::Everything { Sight::Whole } else { Sight::Unsealed };
+    let standing = snapshot.seen_status(id, sight, now);
     let stale = match view {
-        View::Whole => standing.nodes.iter().filter(|node| !is_connected(node)).collect(),
+        View::Everything | View::Whole => standing.nodes.iter().filter(|node| !is_connected(node)).collect(),
         View::Customer => Vec::new(),
     };
     let stale = stale.into_iter().map(ToString::to_string).collect();
     let mut answer = answer(id, name, standing, stale);
-    if let (Some(tenant), View::Whole) = (tenant, view) {
+    if let (Some(tenant), View::Everything | View::Whole) = (tenant, view) {
         let around = snapshot.paused.around(tenant);
         let around =
             around.map(|(node, pause)| PausedNode { node: node.to_string(), pause: Some(pause.into()) });
         answer.paused = around.collect();
     }
     match view {
-        View::Whole => answer,
+        View::Everything | View::Whole => answer,
         View::Customer => for_customer(answer),
     }
 }
@@ -195,7 +205,7 @@ mod tests {
 
     fn snapshot(action: Action, mode: Mode) -> Snapshot {
         let (node, decision) = ("secret-node".parse::<NodeId>().unwrap(), decision(action, mode));
-        let mut standing = Standing { held: vec![], decided: vec![decision.clone()], words: BTreeMap::new() };
+        let mut standing = Standing { decided: vec![decision.clone()], ..Standing::default() };
         if mode == Mode::Enforce && action > Action::Notify {
             let measure = Measure { decision, expires: None };
             standing.held = vec![Held { node: node.clone(), measure, since: Timestamp::from_secs(1) }];

@@ -7,7 +7,8 @@ use reeve_policy::{Name, OrderId, TenantId, Timestamp};
 
 use super::super::cases::{CaseRow, CaseState, EntryKind, goes_on, one};
 use super::super::query::Select;
-use super::super::row::{name, nanos};
+use super::super::row::nanos;
+use super::super::seals::Sight;
 use super::super::{Connection, StoreError};
 use super::orders::{remember, repeated};
 use super::{Effects, OrderTaken, Requested};
@@ -31,6 +32,10 @@ pub enum CaseAct {
     Move(CaseState, Option<Grace>, String, bool),
     /// It is kept past its time, and why; `None`: no longer.
     Hold(Option<String>),
+    /// Nobody but administrators knows of it, and why.
+    Seal(String),
+    /// Whoever may see cases sees it again, and why.
+    Unseal(String),
     /// Whoever was told says something.
     Said(EntryKind, String),
 }
@@ -42,6 +47,8 @@ pub struct CaseAsked {
     pub id: Name,
     /// Who.
     pub by: String,
+    /// Whether they know of what is sealed.
+    pub sight: Sight,
     /// What.
     pub act: CaseAct,
 }
@@ -57,8 +64,10 @@ pub enum CaseTaken {
     KeyInUse,
     /// So many of its violations are open, and so many of its measures stand.
     GoesOn(u64, u64),
-    /// This one of the same tenant and clause is not closed.
-    Beside(Name),
+    /// This one of the same tenant and clause is not closed; `None`: one that the asker does not know of.
+    Beside(Option<Name>),
+    /// It is sealed: it is not closed while a measure stands.
+    Sealed,
     /// It has as many entries as one may have.
     Full,
     /// It is closed, and nobody says why it is opened again.
@@ -108,7 +117,8 @@ pub async fn act_on_case(
         Some(OrderTaken::Ordered { id, .. }) if id.0 == asked.id => true,
         Some(_) => return Ok(CaseTaken::KeyInUse),
     };
-    let Some(mut row) = one(conn, id).await? else { return Ok(CaseTaken::Unknown) };
+    let known = one(conn, id).await?.filter(|row| asked.sight == Sight::Whole || row.sealed.is_none());
+    let Some(mut row) = known else { return Ok(CaseTaken::Unknown) };
     if is_repeated {
         return Ok(CaseTaken::Done(Box::new(row)));
     }
@@ -120,7 +130,7 @@ pub async fn act_on_case(
             return Ok(CaseTaken::NoReason);
         }
         CaseAct::Move(to, time_limit, reason, is_forced) => {
-            match moved(conn, &mut row, *to, (*time_limit, *is_forced), effects).await? {
+            match moved(conn, &mut row, (*to, asked.sight), (*time_limit, *is_forced), effects).await? {
                 Some(refused) => return Ok(refused),
                 None => Some((EntryKind::Move, reason.as_str())),
             }
@@ -147,9 +157,21 @@ pub async fn act_on_case(
             Some((EntryKind::Hold, reason.as_str()))
         }
         CaseAct::Hold(None) => row.held.take().map(|_| (EntryKind::HoldEnd, "")),
+        CaseAct::Seal(_) if row.sealed.is_some() => None,
+        CaseAct::Seal(reason) => {
+            row.sealed = Some((asked.by.clone(), reason.clone(), effects.now));
+            withhold(conn, id).await?;
+            Some((EntryKind::Seal, reason.as_str()))
+        }
+        CaseAct::Unseal(reason) => row.sealed.take().map(|_| (EntryKind::SealEnd, reason.as_str())),
     };
     if let Some((kind, text)) = entry {
         row.updated = effects.now;
+        if row.sealed.is_some() || kind == EntryKind::SealEnd {
+            // What is sealed of a tenant is kept where it stands.
+            effects.touched.insert(row.tenant.clone());
+            effects.sealed = None;
+        }
         if !enter(conn, &row, (kind, &asked.by, text)).await? {
             return Ok(CaseTaken::Full);
         }
@@ -163,13 +185,17 @@ pub async fn act_on_case(
 async fn moved(
     conn: &mut Connection,
     row: &mut CaseRow,
-    to: CaseState,
+    (to, sight): (CaseState, Sight),
     (time_limit, is_forced): (Option<Grace>, bool),
     effects: &mut Effects,
 ) -> Result<Option<CaseTaken>, StoreError> {
-    if to == CaseState::Closed && row.state != CaseState::Closed && !is_forced {
+    if to == CaseState::Closed && row.state != CaseState::Closed && (!is_forced || row.sealed.is_some()) {
         let (open, stand) = goes_on(conn, row.id.as_str(), effects.now).await?;
-        if open + stand > 0 {
+        // What stands of one that is closed would be told again.
+        if is_forced && stand > 0 {
+            return Ok(Some(CaseTaken::Sealed));
+        }
+        if !is_forced && open + stand > 0 {
             return Ok(Some(CaseTaken::GoesOn(open, stand)));
         }
     }
@@ -177,7 +203,8 @@ async fn moved(
         && to != CaseState::Closed
         && let Some(beside) = beside(conn, row).await?
     {
-        return Ok(Some(CaseTaken::Beside(beside)));
+        let is_known = sight == Sight::Whole || beside.sealed.is_none();
+        return Ok(Some(CaseTaken::Beside(is_known.then_some(beside.id))));
     }
     row.deadline = match time_limit {
         Some(limit) => {
@@ -192,16 +219,32 @@ async fn moved(
 }
 
 /// Another case of the same tenant and clause that is not closed.
-async fn beside(conn: &mut Connection, row: &CaseRow) -> Result<Option<Name>, StoreError> {
+async fn beside(conn: &mut Connection, row: &CaseRow) -> Result<Option<CaseRow>, StoreError> {
     let beside: Option<(String,)> = sqlx::query_as(
         "SELECT id FROM cases WHERE tenant = $1 AND clause = $2 AND state <> 'closed' AND id <> $3",
     )
     .bind(row.tenant.as_str())
     .bind(row.clause.as_str())
     .bind(row.id.as_str())
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    beside.map(|(beside,)| name("case", &beside)).transpose()
+    match beside {
+        Some((beside,)) => one(conn, &beside).await,
+        None => Ok(None),
+    }
+}
+
+/// What was to be sent about a case is not sent any more. What is on its way at this moment arrives.
+async fn withhold(conn: &mut Connection, id: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM deliveries WHERE state = 'pending' AND notice IN (\
+         SELECT n.number FROM violations v JOIN notices n ON n.violation = v.id WHERE v.case_id = $1 \
+         UNION SELECT n.number FROM decisions d JOIN notices n ON n.decision = d.id WHERE d.case_id = $1)",
+    )
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Writes an entry, at the time that the case says; whether there was room.
@@ -231,10 +274,10 @@ pub(super) async fn enter(
 }
 
 pub(super) async fn put(conn: &mut Connection, row: &CaseRow) -> Result<(), StoreError> {
-    let held = row.held.as_ref();
+    let (held, sealed) = (row.held.as_ref(), row.sealed.as_ref());
     sqlx::query(
         "UPDATE cases SET state = $1, updated = $2, deadline = $3, closed = $4, held_by = $5, held_reason = $6, \
-         held_since = $7 WHERE id = $8",
+         held_since = $7, sealed_by = $8, sealed_reason = $9, sealed_since = $10 WHERE id = $11",
     )
     .bind(row.state.name())
     .bind(nanos(row.updated))
@@ -243,6 +286,9 @@ pub(super) async fn put(conn: &mut Connection, row: &CaseRow) -> Result<(), Stor
     .bind(held.map(|(by, ..)| by.as_str()))
     .bind(held.map(|(_, reason, _)| reason.as_str()))
     .bind(held.map(|(.., since)| nanos(*since)))
+    .bind(sealed.map(|(by, ..)| by.as_str()))
+    .bind(sealed.map(|(_, reason, _)| reason.as_str()))
+    .bind(sealed.map(|(.., since)| nanos(*since)))
     .bind(row.id.as_str())
     .execute(conn)
     .await?;
@@ -272,7 +318,7 @@ pub async fn end_waiting(conn: &mut Connection, effects: &mut Effects) -> Result
 pub type Place = (i64, String);
 
 /// Cases of which nothing goes on, and to which nothing was added for `quiet`, are closed, some at a time. How many it were, and behind which
-/// the next are, if there are any. One that somebody holds stays: what comes yet is to be held, too.
+/// the next are, if there are any. One that somebody holds or has sealed stays: what comes yet is to be held, or sealed, too.
 ///
 /// # Errors
 /// Where the database fails.
@@ -285,7 +331,7 @@ pub async fn close_quiet(
     let since = nanos(effects.now.minus(quiet));
     let still: Vec<(i64, String)> = sqlx::query_as(
         "SELECT updated, id FROM cases WHERE state = 'open' AND updated < $1 AND (updated, id) > ($2, $3) \
-         AND held_by IS NULL ORDER BY updated, id LIMIT $4",
+         AND held_by IS NULL AND sealed_since IS NULL ORDER BY updated, id LIMIT $4",
     )
     .bind(since)
     .bind(behind.0)

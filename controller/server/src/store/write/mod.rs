@@ -133,6 +133,8 @@ pub struct Effects {
     pub access_changed: bool,
     /// Whether nodes are to run something else now.
     pub rollout_changed: bool,
+    /// What is sealed, once it was asked for; `None` before.
+    pub sealed: Option<super::seals::Seals>,
     /// What is kept of what reports are about, and what of it is to be written.
     pub seen: Seen,
 }
@@ -156,9 +158,29 @@ impl Effects {
             pauses_changed_elsewhere: false,
             access_changed: false,
             rollout_changed: false,
+            sealed: None,
             seen: Seen::new(),
         }
     }
+}
+
+/// Whether a tenant's case under this clause is sealed.
+///
+/// # Errors
+/// Where the database fails.
+pub(super) async fn is_sealed(
+    conn: &mut Connection,
+    tenant: &TenantId,
+    clause: &str,
+    effects: &mut Effects,
+) -> Result<bool, StoreError> {
+    let seals = match effects.sealed.take() {
+        Some(seals) => seals,
+        None => super::seals::seals(conn, None).await?,
+    };
+    let is_sealed = seals.get(tenant).is_some_and(|clauses| clauses.contains(clause));
+    effects.sealed = Some(seals);
+    Ok(is_sealed)
 }
 
 /// Where some tenants stand as the transaction leaves them, by tenant: of those that nothing holds, nothing.

@@ -17,7 +17,7 @@ use super::super::query::{Select, total};
 use super::super::read::TOGETHER;
 use super::super::row::{Body, nanos, uncount};
 use super::super::{Connection, StoreError};
-use super::{Effects, unwritten};
+use super::{Effects, is_sealed, unwritten};
 
 /// How many notices about a tenant are kept, and some more until they are next counted.
 const KEPT_ABOUT_TENANT: i64 = 1_000;
@@ -46,6 +46,10 @@ pub(super) async fn tell_decision(
     if decision.mode == reeve_policy::Mode::Observe
         || (!is_first && extends_another(conn, decision, effects).await?)
     {
+        return Ok(());
+    }
+    // Of what is sealed nobody is told, then or later.
+    if is_sealed(conn, &decision.tenant, &decision.clause, effects).await? {
         return Ok(());
     }
     let node = violation.map(|violation| &violation.node);
@@ -198,6 +202,9 @@ async fn tell_end(
         return Ok(());
     };
     let decision = Decision::decode(&last.body)?;
+    if is_sealed(conn, &decision.tenant, &decision.clause, effects).await? {
+        return Ok(());
+    }
     let recipients: BTreeSet<&str> = around
         .told
         .iter()

@@ -12,8 +12,9 @@ use reeve_policy::Measure;
 
 use super::super::query::{Select, write_rows};
 use super::super::row::{Body, count, name, nanos, time};
-use super::super::{Connection, StoreError, share};
+use super::super::{Connection, StoreError, seals, share};
 use super::Effects;
+use crate::directory::veiled;
 use crate::remedy::{Kind, Remedy, remedies};
 
 /// The most that is told at once.
@@ -62,8 +63,14 @@ pub async fn note_remedies(conn: &mut Connection, effects: &Effects) -> Result<(
         held.entry(tenant).or_default().push(Measure::decode(&body)?);
     }
     let mut wanted: BTreeMap<IpNet, Remedy> = BTreeMap::new();
-    for (id, measures) in held {
+    let seals = seals::seals(conn, None).await?;
+    for (id, mut measures) in held {
         if let Some(tenant) = effects.desk.people.by_id(&name("tenant", &id)?) {
+            let sealed = seals.get(&tenant.id);
+            let is_sealed = |measure: &&mut Measure| {
+                sealed.is_some_and(|clauses| clauses.contains(&measure.decision.clause))
+            };
+            measures.iter_mut().filter(is_sealed).for_each(|one| one.decision = veiled(&one.decision));
             let all = remedies(tenant, measures.iter(), effects.now);
             wanted.extend(all.into_iter().map(|remedy| (remedy.value, remedy)));
         }
