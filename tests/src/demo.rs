@@ -4,10 +4,12 @@
 //! seen if it did not hold.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
+use crate::dashboard::{Prometheus, panels};
 use crate::house::House;
 use crate::lab::addresses::{ALICE, INTERNET_INTERFACE, SPEED_V4, VICTIM_V4, WEB_V4, WEB_V6};
 use crate::lab::{Lab, Sniffer, Visitor};
@@ -17,6 +19,10 @@ const NAMED_WITHIN: Duration = Duration::from_secs(2);
 /// How soon a released tenant must be back.
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 const TOOL: Duration = Duration::from_secs(60);
+/// Where Prometheus is reached on this machine while the demonstration stays.
+const STAY_PORT: u16 = 9090;
+/// Where it listens inside, as socat writes it.
+const LISTEN_INSIDE: &str = "127.0.0.1\\:9090";
 
 /// Where the story is told.
 struct Teller {
@@ -48,7 +54,7 @@ impl Teller {
 ///
 /// # Errors
 /// The first step that did not hold, with what was seen.
-pub fn play() -> anyhow::Result<()> {
+pub fn play(stay: bool) -> anyhow::Result<()> {
     let mut teller = Teller { colour: std::io::stdout().is_terminal(), step: 0 };
     teller.step("A lab: two tenants, a node between them and the internet, all in network namespaces")?;
     let lab = Lab::up()?;
@@ -58,7 +64,8 @@ pub fn play() -> anyhow::Result<()> {
     teller.seen("the internet behind up0: 20.0.0.0/8 answers, and so does 2001:db8:f000::/36")?;
 
     teller.step("Controller and agent start on the node, with certificates of their own authority")?;
-    let mut house = House::open(lab)?;
+    let mut house = House::open_watched(lab)?;
+    let prometheus = Prometheus::start(&house)?;
     let shown = house.reevectl(&["nodes"])?.success()?;
     teller.command("reevectl nodes")?;
     teller.seen(&shown.stdout)?;
@@ -93,6 +100,11 @@ pub fn play() -> anyhow::Result<()> {
     ensure!(of_bob == 0, "bob has {of_bob} violations");
     drop(server);
 
+    dashboard(&house, &prometheus, &mut teller)?;
+    if stay {
+        stay_open(&house, &mut teller)?;
+    }
+
     teller.step("The agent is taken off without a trace")?;
     house.stop_agent()?;
     let config = house.path("agent.toml").display().to_string();
@@ -102,6 +114,44 @@ pub fn play() -> anyhow::Result<()> {
     teller.seen("the node's ruleset is as it was before the agent came")?;
     writeln!(std::io::stdout(), "\nEvery step held.")?;
     Ok(())
+}
+
+/// What of the dashboard is told: titles of panels, as far as they show more than zero.
+const SHOWN: [&str; 5] =
+    ["Suspended", "Alerts of the detectors", "Measures in force", "Decisions", "What happened"];
+
+fn dashboard(house: &House, prometheus: &Prometheus, teller: &mut Teller) -> anyhow::Result<()> {
+    teller.step("What the dashboard shows of it (docs/monitoring/grafana.json), by a real Prometheus; the most in each panel")?;
+    for panel in panels()?.into_iter().filter(|panel| SHOWN.contains(&panel.title.as_str())) {
+        for expression in &panel.expressions {
+            for series in prometheus.most(house, expression)?.iter().filter(|series| series.value > 0.0) {
+                let labels: Vec<&str> = series.labels.values().map(String::as_str).collect();
+                teller.seen(&format!("{:<24} {:<28} {:.0}", panel.title, labels.join(" "), series.value))?;
+            }
+        }
+    }
+    let told = prometheus.alerts(house)?;
+    teller.seen(&format!("alerts: {}", if told.is_empty() { "none".to_owned() } else { told.join(", ") }))
+}
+
+/// Leaves all of it running until somebody presses Enter, and Prometheus within reach of this machine.
+fn stay_open(house: &House, teller: &mut Teller) -> anyhow::Result<()> {
+    let inside = format!("EXEC:ip netns exec {} socat STDIO TCP\\:{LISTEN_INSIDE}", house.lab.rt.name());
+    let mut bridge = Command::new("socat")
+        .args([&format!("TCP-LISTEN:{STAY_PORT},bind=127.0.0.1,reuseaddr,fork"), &inside])
+        .stdin(Stdio::null())
+        .spawn()
+        .context("socat is installed by ./dev setup")?;
+    teller.step("Everything stays until you press Enter")?;
+    teller.seen(&format!("Prometheus: http://127.0.0.1:{STAY_PORT}"))?;
+    teller.seen(
+        "Grafana, where it is installed: import docs/monitoring/grafana.json, or let it find all by itself:",
+    )?;
+    teller.command("REEVE_MONITORING=$PWD/docs/monitoring GF_PATHS_PROVISIONING=$PWD/docs/monitoring/provisioning grafana-server --homepath /usr/share/grafana")?;
+    let waited = std::io::stdin().read_line(&mut String::new());
+    bridge.kill()?;
+    bridge.wait()?;
+    waited.map(drop).context("nobody can press Enter")
 }
 
 fn clear(house: &House, teller: &Teller, tenant: &str) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@
 //! and the packets that a neighbour would receive.
 
 pub mod bench;
+pub mod dashboard;
 pub mod demo;
 pub mod house;
 pub mod lab;

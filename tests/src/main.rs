@@ -17,7 +17,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// A tenant's scan ends in a suspension that an operator sees and lifts; exit code 0 only if every step held
-    Demo,
+    Demo {
+        /// Leaves all of it running at the end until Enter is pressed, with its Prometheus at 127.0.0.1:9090 for Grafana
+        #[arg(value_parser = ["stay"])]
+        stay: Option<String>,
+    },
     /// Measures what the design sets targets for, and prints the figures beside them
     Bench {
         /// Which of them; all if none is named
@@ -28,7 +32,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo => demo::play(),
+        Command::Demo { stay } => demo::play(stay.is_some()),
         Command::Bench { parts } => bench::run(&parts),
     };
     match result {

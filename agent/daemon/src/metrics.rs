@@ -161,6 +161,7 @@ impl Metrics {
             "When the certificate ends that the controller is shown, in seconds since 1970; 0 where there is none",
             &self.certificate_end,
         );
+        self.begin();
         registry.register("malformed", "Frames that were malformed", self.malformed.clone());
         registry.register("alerts", "Alerts of the detectors", self.alerts.clone());
         registry.register("decisions", "Decisions of policy and of operators", self.decisions.clone());
@@ -174,6 +175,23 @@ impl Metrics {
         let help = "Times that a blocklist's file could not be read, or more than a tenth of its lines";
         registry.register("blocklist_errors", help, self.blocklist_errors.clone());
         Arc::new(registry)
+    }
+
+    /// Counts begin at zero: of a series that comes with its first event Prometheus sees no increase, and so not the first of anything.
+    fn begin(&self) {
+        for class in reeve_policy::Class::ALL {
+            drop(self.alerts.get_or_create(&Class { class: class.name() }));
+        }
+        for action in ["observe", "notify", "limit", "block", "suspend"] {
+            for (mode, softened) in
+                [("observe", "no"), ("observe", "yes"), ("enforce", "no"), ("enforce", "yes")]
+            {
+                drop(self.decisions.get_or_create(&Action { action, mode, softened }));
+            }
+        }
+        for reason in Malformed::ALL {
+            drop(self.malformed.get_or_create(&Reason { reason: reason.name() }));
+        }
     }
 
     /// Why the agent cannot do its work, as `/readyz` tells it; nothing while it can. A controller that is away is none: the agent
@@ -197,9 +215,7 @@ impl Metrics {
         set(&self.leaked, counters.leaked);
         set(&self.bogon_dials, counters.bogon_dials);
         for (reason, &count) in Malformed::ALL.iter().zip(&counters.malformed) {
-            if count > 0 {
-                set(&self.malformed.get_or_create(&Reason { reason: reason.name() }), count);
-            }
+            set(&self.malformed.get_or_create(&Reason { reason: reason.name() }), count);
         }
         self.flows.set(shards.iter().map(|shard| shard.flows().len() as u64).sum());
         set(&self.flow_evictions, shards.iter().map(|shard| shard.flows().evictions()).sum());
@@ -334,9 +350,6 @@ mod tests {
     #[test]
     fn the_document_lists_every_metric_and_no_other() {
         let metrics = Metrics::default();
-        drop(metrics.malformed.get_or_create(&Reason { reason: "truncated" }));
-        drop(metrics.alerts.get_or_create(&Class { class: "spam" }));
-        drop(metrics.decisions.get_or_create(&Action { action: "limit", mode: "enforce", softened: "no" }));
         drop(metrics.measures.get_or_create(&Measure { action: "limit" }));
         let list = List { list: "drop".to_owned() };
         drop(metrics.blocklist_entries.get_or_create(&list));

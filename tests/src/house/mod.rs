@@ -32,6 +32,8 @@ const COMMAND: Duration = Duration::from_secs(30);
 const PORT: u16 = 7443;
 /// Where the controller tells its metrics.
 pub const METRICS: &str = "127.0.0.1:9465";
+/// Where an agent that is watched tells its own.
+pub const AGENT_METRICS: &str = "127.0.0.1:9464";
 
 /// The path of a built binary.
 ///
@@ -108,6 +110,16 @@ impl House {
             "policy.toml".clone_into(&mut house.policy);
         }
         house.agent_arguments = vec!["--record".to_owned(), house.text(record::RECORD)];
+        house.furnish("enforce")
+    }
+
+    /// The same as [`House::open`], with an agent that tells its metrics.
+    ///
+    /// # Errors
+    /// As [`House::open`].
+    pub fn open_watched(lab: Lab) -> anyhow::Result<Self> {
+        let mut house = Self::empty(lab);
+        house.settings = "[metrics]\nlisten = \"127.0.0.1:9464\"\n";
         house.furnish("enforce")
     }
 
