@@ -323,6 +323,7 @@ fn every_page_is_fit_to_be_looked_at(house: &House, root: &Browser<'_>, violatio
         ("approvals", "/approvals?all=1".to_owned()),
         ("approval", format!("/approvals/{approval}")),
         ("audit", "/audit".to_owned()),
+        ("account", "/account".to_owned()),
         ("nowhere", "/nowhere".to_owned()),
     ];
     let (axe, album) = (axe().unwrap(), album());
@@ -417,6 +418,7 @@ fn what_strangers_write_is_text(house: &House, root: &Browser<'_>) {
         format!("/complaints?kind={typed}"),
         "/approvals?all=1".to_owned(),
         "/audit".to_owned(),
+        "/account".to_owned(),
         format!("/audit?who={typed}"),
     ] {
         root.open(&format!("{URL}{path}")).unwrap();

@@ -74,6 +74,8 @@
     next.scrollIntoView({ block: "nearest" });
   };
 
+  // Single letters can be turned off (on the account's page).
+  if (document.body.dataset.keys === "off") return;
   let leads = false;
   document.addEventListener("keydown", (event) => {
     const at = event.target;

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use crate::App;
 use crate::error::{Error, Failure};
 use crate::page::{self, Base, address};
+use crate::session::Seen;
 
 /// What htmx says of the requests that it makes, and which page it is on.
 const FRAGMENT: HeaderName = HeaderName::from_static("hx-request");
@@ -32,12 +33,15 @@ const HEADERS: [(HeaderName, &str); 7] = [
 ];
 
 /// Renders errors, and dresses every answer.
-pub(crate) async fn dress(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn dress(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let headers = request.headers().clone();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let seen = Seen::default();
+    request.extensions_mut().insert(seen.clone());
     let mut response = next.run(request).await;
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        response = told(&app, &headers, &response, &failure);
+        let base = seen.0.get().cloned().unwrap_or_else(|| Base::stranger(&app, &headers));
+        response = told(base, &response, &failure);
     }
     if headers.contains_key(FRAGMENT) && is_sign_in(&response) {
         response = led_away(&app, &headers);
@@ -86,8 +90,7 @@ fn dress_up(app: &App, response: &mut Response, path: &str) {
     }
 }
 
-fn told(app: &App, headers: &HeaderMap, response: &Response, failure: &Failure) -> Response {
-    let base = Base::stranger(app, headers);
+fn told(base: Base, response: &Response, failure: &Failure) -> Response {
     let mut told = page::html(&page::Trouble { base, key: failure.key, detail: &failure.detail });
     *told.status_mut() = response.status();
     told

@@ -21,6 +21,8 @@ use crate::words::{LANGUAGES, Words};
 const LANGUAGE: &str = "reeve-language";
 /// The operator's time zone, as the browser names it.
 const ZONE: &str = "reeve-zone";
+/// That single letters are no keys.
+const KEYS: &str = "reeve-keys";
 /// What is to be said on the next page.
 const FLASH: &str = "reeve-flash";
 /// No more is said than that, in bytes: browsers take cookies of 4 KiB.
@@ -48,6 +50,8 @@ pub(crate) struct Base {
     mark: String,
     /// The page's path, to come back to.
     pub path: String,
+    /// Whether single letters are keys.
+    keys: bool,
     /// What is said once.
     pub flash: Option<Flash>,
 }
@@ -88,6 +92,7 @@ impl Base {
             role: Role::Unspecified,
             mark: String::new(),
             path: String::new(),
+            keys: read_cookie(app, headers, KEYS).is_none_or(|kept| kept != "off"),
             flash: flash(app, headers),
         }
     }
@@ -158,6 +163,11 @@ impl Base {
     /// Whether they are an administrator.
     pub const fn is_admin(&self) -> bool {
         matches!(self.role, Role::Admin)
+    }
+
+    /// Whether single letters are keys.
+    pub const fn has_keys(&self) -> bool {
+        self.keys
     }
 
     /// The field that a form of this session carries; an element, in which nothing is foreign.
@@ -276,6 +286,11 @@ pub(crate) fn forget_flash(app: &App, asked: &HeaderMap, headers: &mut HeaderMap
 pub(crate) fn keep_language(app: &App, tag: &str) -> Option<HeaderValue> {
     let known = LANGUAGES.iter().find(|(known, _)| *known == tag)?;
     cookie(app, LANGUAGE, known.0, Some(365 * 24 * 3_600))
+}
+
+/// Keeps for a year whether single letters are keys.
+pub(crate) fn keep_keys(app: &App, are_off: bool) -> Option<HeaderValue> {
+    if are_off { cookie(app, KEYS, "off", Some(365 * 24 * 3_600)) } else { cookie(app, KEYS, "", Some(0)) }
 }
 
 /// Keeps the time zone for a year, if it is one.

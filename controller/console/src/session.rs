@@ -1,5 +1,7 @@
 //! Who looks: a cookie that holds the token of a session of the controller's.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
@@ -15,6 +17,10 @@ use crate::{App, From, forms};
 const SESSION: &str = "reeve_session_";
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 256;
+
+/// Who was found to be signed in, for the page of an error.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(pub Arc<OnceLock<Base>>);
 
 /// Somebody who is signed in, and their request.
 #[derive(Clone)]
@@ -78,6 +84,10 @@ impl FromRequestParts<App> for Session {
         let who = who.into_inner();
         let role = who.role();
         let base = Base::of(app, &parts.headers, &who.name, role, forms::mark(&token), parts.uri.path());
+        // Should the page come to nothing, what is said of that keeps the way to the others.
+        if let Some(seen) = parts.extensions.get::<Seen>() {
+            _ = seen.0.set(base.clone());
+        }
         Ok(Self { app: app.clone(), api, base, name: who.name })
     }
 }

@@ -1,5 +1,6 @@
 //! The pages.
 
+mod account;
 mod approvals;
 mod audit;
 mod case;
@@ -28,6 +29,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new()
         .merge(assets::routes())
         .merge(sign_in::routes())
+        .merge(account::routes())
         .merge(now::routes())
         .merge(tenants::routes())
         .merge(tenant::routes())

@@ -133,6 +133,10 @@ struct SetUp {
     invitation: String,
     secret: String,
     uri: String,
+    /// Whose account it is.
+    name: String,
+    /// The same as a picture, to be held before a telephone; empty where there is none.
+    picture: String,
     codes: Vec<String>,
     trouble: String,
 }
@@ -144,6 +148,8 @@ impl SetUp {
             invitation: String::new(),
             secret: String::new(),
             uri: String::new(),
+            name: String::new(),
+            picture: String::new(),
             codes: Vec::new(),
             trouble: String::new(),
         }
@@ -156,6 +162,16 @@ struct Account {
     invitation: String,
     password: String,
     code: String,
+}
+
+/// A text as a QR code (ISO/IEC 18004), an element in which nothing is foreign; empty where it is too long for one.
+fn picture(text: &str) -> String {
+    use qrcode::render::svg;
+    let Ok(code) = qrcode::QrCode::with_error_correction_level(text, qrcode::EcLevel::M) else {
+        return String::new();
+    };
+    let drawn = code.render::<svg::Color<'_>>().min_dimensions(200, 200).build();
+    drawn.find("<svg").map(|at| drawn[at..].to_owned()).unwrap_or_default()
 }
 
 async fn begin(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -182,7 +198,9 @@ async fn set_up(State(app): State<App>, request: Request) -> Result<Response, Er
     match api.people().begin_set_up(BeginSetUpRequest { invitation: invitation.clone() }).await {
         Ok(answer) => {
             let answer = answer.into_inner();
-            (page.invitation, page.secret, page.uri) = (invitation, answer.secret, answer.uri);
+            page.picture = picture(&answer.uri);
+            (page.invitation, page.secret, page.uri, page.name) =
+                (invitation, answer.secret, answer.uri, answer.name);
         }
         Err(status) => page.trouble = status.message().to_owned(),
     }

@@ -564,6 +564,44 @@ fn hostile() -> (Violation, Decision) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_signed_in_sees_and_ends_their_sessions_and_turns_keys_off() {
+    let house = House::open(URL).await;
+    let (eva, chief) =
+        (house.browser("eva", WireRole::Operator).await, house.browser("chief", WireRole::Admin).await);
+    // Administrators see everybody's elsewhere; here one's own alone are shown.
+    let own = chief.get("/account").await;
+    assert_eq!((own.status, own.body.matches("/end\"").count()), (200, 1), "{own:?}");
+    let own = eva.get("/account").await;
+    let session = own.body.split("/account/sessions/").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let end = format!("/account/sessions/{session}/end");
+    let mut stolen = Browser { mark: "x".into(), ..eva };
+    assert_eq!(stolen.post(&end, &[]).await.status, 403, "no page of this session sent that");
+    stolen.mark = own.mark();
+    let eva = stolen;
+
+    let off = eva.post("/account/keys", &[("off", "1")]).await;
+    assert_eq!(off.cookie("reeve-keys").as_deref(), Some("off"));
+    let head = [("Cookie", format!("{}; reeve-keys=off", eva.cookie))];
+    let head: Vec<(&str, &str)> = head.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let page = ask(house.console(), "GET", "/account", &head, "").await;
+    assert!(page.body.contains("<body data-keys=\"off\">"), "{page:?}");
+    let on = eva.post("/account/keys", &[]).await;
+    assert_eq!(on.cookie("reeve-keys").as_deref(), Some(""));
+
+    // What came to nothing keeps the way to the other pages, for those alone who are signed in.
+    let lost = eva.get("/violations/nothing").await;
+    assert!(lost.status == 404 && lost.body.contains("class=\"places\""), "{lost:?}");
+    ensure_guarded(&lost);
+    let stranger = ask(house.console(), "GET", "/nothing", &[], "").await;
+    assert!(stranger.status == 404 && !stranger.body.contains("class=\"places\""), "{stranger:?}");
+
+    let ended = eva.post(&end, &[]).await;
+    assert_eq!(ended.status, 303, "{ended:?}");
+    assert_eq!(eva.get("/account").await.header("location"), ["/sign-in?next=%2Faccount"]);
+    assert_eq!(chief.get("/account").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_seals_a_case_and_writes_it_out() {
     let house = House::open(URL).await;
     let mut agent = house.node().await;
