@@ -1,8 +1,11 @@
 //! The one table of which acts may take a second person, and how that is read of a request.
 
+use std::collections::{BTreeSet, HashMap};
+
+use ipnet::IpNet;
 use prost::Message;
 use reeve_policy::reader::format_duration;
-use reeve_policy::{Name, Tenant, TenantId, Timestamp};
+use reeve_policy::{Name, RelayAnswer, Tenant, TenantId, Timestamp};
 use reeve_proto::operator::v1::import_tenants_request::Method as ImportMethod;
 use reeve_proto::operator::v1::pause_target::Target;
 use reeve_proto::operator::v1::revoke_request::Subject;
@@ -10,8 +13,9 @@ use reeve_proto::operator::v1::stage_policy_request::Share;
 use reeve_proto::operator::v1::{
     BatchSuspendRequest, ImportTenantsRequest, ImposeRequest, PolicyNodes, ReleaseBrakesRequest,
     RemovePersonRequest, ResumeRequest, RevokeRequest, RevokeTokenRequest, StagePolicyRequest,
-    SuspendRequest,
+    SuspendRequest, VerifyRequest,
 };
+use reeve_proto::types::v1::Tenant as WireTenant;
 
 use super::Count;
 use crate::auth::{Book, Caller};
@@ -34,11 +38,13 @@ pub enum Rule {
     SuspendsAll,
     /// It limits or blocks a tenant: likewise.
     Imposes,
+    /// It tells nodes what a mail server said: that it is open, as the three above.
+    Answers,
     /// It lets policy act again: on the fleet, and on many nodes.
     Resumes,
     /// It lets policy hold more tenants: on many nodes.
     Brakes,
-    /// It takes tenants away: many.
+    /// It takes tenants away, or what they are known by: many, and one that is important.
     Imports,
     /// It ends somebody else's certificates.
     Revokes,
@@ -58,7 +64,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/reeve.operator.v1.OperatorService/Suspend", Rule::Suspends),
     ("/reeve.operator.v1.OperatorService/Impose", Rule::Imposes),
     ("/reeve.operator.v1.OperatorService/Release", Rule::Never),
-    ("/reeve.operator.v1.OperatorService/Verify", Rule::Never),
+    // That a server is open bears a warning out; that a node is to ask it, and that it is closed, harms nobody.
+    ("/reeve.operator.v1.OperatorService/Verify", Rule::Answers),
     ("/reeve.operator.v1.OperatorService/Paid", Rule::Never),
     ("/reeve.operator.v1.OperatorService/Pause", Rule::Never),
     ("/reeve.operator.v1.OperatorService/Resume", Rule::Resumes),
@@ -143,6 +150,13 @@ impl Known<'_> {
             Rule::Imposes => {
                 ImposeRequest::decode(message).map(|request| self.harm(&[request.tenant], caller))
             }
+            Rule::Answers => VerifyRequest::decode(message).map(|request| {
+                let answer = request.answer.and_then(|answer| RelayAnswer::try_from(answer).ok());
+                match answer.filter(RelayAnswer::is_open) {
+                    Some(_) => self.harm(&[request.tenant], caller),
+                    None => Takes::Nobody,
+                }
+            }),
             Rule::Resumes => ResumeRequest::decode(message).map(|request| {
                 match request.target.and_then(|target| target.target) {
                     Some(Target::Node(node)) => self.nodes(node, caller),
@@ -210,13 +224,22 @@ impl Known<'_> {
 
     fn import(&self, request: &ImportTenantsRequest, caller: &Caller) -> Takes {
         // A dry run takes nobody away.
-        if request.method() != ImportMethod::Replace || request.dry_run {
+        if request.dry_run {
             return Takes::Nobody;
         }
-        let kept: std::collections::HashSet<&str> =
-            request.tenants.iter().map(|tenant| tenant.id.as_str()).collect();
+        let named: HashMap<&str, &WireTenant> =
+            request.tenants.iter().map(|tenant| (tenant.id.as_str(), tenant)).collect();
+        let is_whole = request.method() == ImportMethod::Replace;
+        // Whoever loses what it is known by is taken away from there: what was its is another's then, or nobody's.
+        let is_taken = |id: &TenantId, tenant: &Tenant| match named.get(id.as_str()) {
+            Some(wanted) => loses(tenant, wanted),
+            None => is_whole,
+        };
         let all = self.snapshot.tenants.all();
-        let removed: Vec<&TenantId> = all.keys().filter(|id| !kept.contains(id.as_str())).collect();
+        let mut removed: BTreeSet<&TenantId> =
+            all.iter().filter(|(id, tenant)| is_taken(id, tenant)).map(|(id, _)| id).collect();
+        removed.extend(request.tenants.iter().flat_map(|wanted| self.cut_out(wanted)));
+        let removed: Vec<&TenantId> = removed.into_iter().collect();
         if removed.is_empty() {
             return Takes::Nobody;
         }
@@ -233,6 +256,21 @@ impl Known<'_> {
             }
             other => other,
         }
+    }
+
+    /// Whose addresses become this tenant's, since the longer prefix holds: a part of theirs, which they keep by name alone.
+    fn cut_out(&self, wanted: &WireTenant) -> Vec<&TenantId> {
+        let Ok(wanted) = Tenant::try_from(wanted.clone()) else { return Vec::new() };
+        let tenants = &self.snapshot.tenants;
+        let known = tenants.by_id(&wanted.id);
+        let is_new = |prefix: &&IpNet| known.is_none_or(|known| !known.addresses.contains(prefix));
+        let new = wanted.addresses.iter().filter(is_new);
+        let owners = new.filter_map(|prefix| {
+            let owner = tenants.by_address(prefix.network())?;
+            let is_inside = owner.addresses.iter().any(|own| own.contains(prefix) && own != prefix);
+            (owner.id != wanted.id && is_inside).then_some(&owner.id)
+        });
+        owners.collect()
     }
 
     /// What an import that forgets whom it does not name does, for whoever is to approve it.
@@ -253,7 +291,9 @@ impl Known<'_> {
         let more = format!("{} more", removed.len() - whom.len());
         whom.extend((removed.len() > NAMED).then_some(more.as_str()));
         let (gone, whom) = (removed.len(), whom.join(", "));
-        format!("this import takes away {gone} of {all} tenants ({whom}), adds {added} and changes {changed}")
+        format!(
+            "this import takes away {gone} of {all} tenants, or what they are known by ({whom}), adds {added} and changes {changed}"
+        )
     }
 
     /// Ends what is `whose`, if that is known. One's own one may always end: it may have been stolen.
@@ -285,6 +325,18 @@ impl Known<'_> {
     }
 }
 
+/// Whether a tenant is known by less afterwards: an address, a port, a user or a control group is missing. One that cannot be read has the
+/// whole import refused when it is carried out.
+fn loses(known: &Tenant, wanted: &WireTenant) -> bool {
+    let Ok(wanted) = Tenant::try_from(wanted.clone()) else { return false };
+    let is_held = |prefix: &IpNet| wanted.addresses.iter().any(|wider| wider.contains(prefix));
+    !known.addresses.iter().all(is_held)
+        || !known.interfaces.iter().all(|one| wanted.interfaces.contains(one))
+        || !known.macs.iter().all(|one| wanted.macs.contains(one))
+        || !known.uids.iter().all(|one| wanted.uids.contains(one))
+        || !known.cgroups.iter().all(|one| wanted.cgroups.contains(one))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -303,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_ends_harm_or_stops_the_machine_never_waits() {
-        for method in ["Pause", "Release", "BatchRelease", "Lift", "Paid", "Verify"] {
+        for method in ["Pause", "Release", "BatchRelease", "Lift", "Paid"] {
             assert_eq!(rule(&format!("/reeve.operator.v1.OperatorService/{method}")), Rule::Never);
         }
         assert_eq!(rule("/reeve.operator.v1.PolicyService/RollbackPolicy"), Rule::Never);

@@ -19,10 +19,10 @@ use reeve_proto::operator::v1::{
     CreateTokenRequest, GetApprovalRequest, GetRolloutRequest, ImportTenantsRequest, ImposeRequest,
     LiftRequest, ListApprovalsRequest, ListAuditRequest, ListRevocationsRequest, PaidRequest, PauseRequest,
     PauseTarget, RejectRequest, ReleaseRequest, ResumeRequest, RevokeRequest, RevokeTokenRequest,
-    Role as WireRole, RollbackPolicyRequest, SuspendRequest, UploadPolicyRequest, pause_target,
-    revoke_request,
+    Role as WireRole, RollbackPolicyRequest, SuspendRequest, UploadPolicyRequest, VerifyRequest,
+    pause_target, revoke_request,
 };
-use reeve_proto::types::v1::Tenant;
+use reeve_proto::types::v1::{CheckVerdict, RelayAnswer, Tenant};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
@@ -338,7 +338,7 @@ async fn many_one_by_one_are_many_and_what_ends_harm_never_waits() {
     assert!(import(&ben, &["a", "b", "c"], 1).await.is_ok());
     let more = import(&ben, &["a", "b"], 1).await.unwrap_err();
     assert!(more.message().contains("takes away more than 1 tenants"), "{}", more.message());
-    let told = "this import takes away 1 of 3 tenants (c), adds 0 and changes 0";
+    let told = "this import takes away 1 of 3 tenants, or what they are known by (c), adds 0 and changes 0";
     assert!(more.message().contains(told), "{}", more.message());
     assert!(import(&ben, &["a", "b", "c", "e"], 1).await.is_ok(), "nobody goes");
     let id = waits(Err::<(), _>(more)).unwrap();
@@ -357,10 +357,59 @@ async fn who_is_important_is_not_taken_away_by_an_import_alone() {
     import(&ann, &["a"], 1).await.unwrap();
     let without = import(&ann, &["b", "c"], 1).await.unwrap_err();
     let told = "it takes away a, which is important (approval.important): \
-                this import takes away 1 of 1 tenants (a), adds 2 and changes 0";
+                this import takes away 1 of 1 tenants, or what they are known by (a), adds 2 and changes 0";
     assert!(without.message().contains(told), "{}", without.message());
     let id = waits(Err::<(), _>(without)).unwrap();
     assert_eq!(approve(&ben, &id).await.unwrap().outcome, "done");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_suspended_under_another_name() {
+    let dir = initialised("important = ['shop']\nremoved = 1");
+    let controller = Running::start(dir.path()).await;
+    let ann = person(&controller, dir.path(), "ann").await;
+    let tenant = |id: &str, addresses: &[&str]| reeve_proto::types::v1::Tenant {
+        id: id.into(),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    let put = async |tenants: Vec<reeve_proto::types::v1::Tenant>| {
+        let request = ImportTenantsRequest { tenants, method: 2, ..Default::default() };
+        OperatorServiceClient::new(ann.clone()).import_tenants(request).await
+    };
+    let all = ["192.0.2.0/25", "2001:db8::/48"];
+    put(vec![tenant("shop", &all), tenant("a", &["203.0.113.1/32"]), tenant("b", &["203.0.113.2/32"])])
+        .await
+        .unwrap();
+    // Its addresses go to another, all of them, one of two, or a part that holds by the longer prefix.
+    for (left, taken) in
+        [(&all[2..], "192.0.2.0/25"), (&all[..1], "2001:db8::/48"), (&all[..], "192.0.2.7/32")]
+    {
+        let refused = put(vec![tenant("shop", left), tenant("x", &[taken])]).await.unwrap_err();
+        let told = "it takes away shop, which is important (approval.important)";
+        assert!(refused.message().contains(told), "{taken}: {}", refused.message());
+    }
+    // What it gets waits for nobody, nor what others get that was nobody's.
+    let more = [all[0], all[1], "198.51.100.0/24"];
+    put(vec![tenant("shop", &more), tenant("x", &["192.0.2.128/32"])]).await.unwrap();
+    // Of those who are not important it is counted.
+    put(vec![tenant("a", &[])]).await.unwrap();
+    let refused = put(vec![tenant("b", &[])]).await.unwrap_err();
+    assert!(refused.message().contains("more than 1 tenants"), "{}", refused.message());
+
+    // That a mail server is open is somebody's word, and harms whoever runs it.
+    let said = async |verdict: CheckVerdict| {
+        let answer = RelayAnswer { server: "192.0.2.7".into(), verdict: verdict.into(), outside: true };
+        let request = VerifyRequest { tenant: "shop".into(), answer: Some(answer), ..Default::default() };
+        OperatorServiceClient::new(ann.clone()).verify(request).await
+    };
+    let refused = said(CheckVerdict::Accepted).await.unwrap_err();
+    assert!(refused.message().contains("approval.important"), "{}", refused.message());
+    for verdict in [CheckVerdict::Refused, CheckVerdict::Unclear] {
+        let answered = said(verdict).await;
+        assert!(answered.is_ok(), "{answered:?}");
+    }
     controller.stop().await;
 }
 
