@@ -7,20 +7,23 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -38,6 +41,10 @@ const CONNECTIONS: usize = 1_024;
 const CONNECTIONS_OF_NETWORK: usize = 64;
 /// A peer shakes hands, and sends the head of a request, within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two requests a connection may be silent for this long; before the first for no longer than [`PATIENCE`].
+const IDLE: Duration = Duration::from_secs(90);
+/// What somebody sends is read, and answered, within this time.
+const ACT: Duration = Duration::from_secs(120);
 /// A connection ends after this time, whatever is asked on it.
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// Requests at a time on one connection of HTTP/2.
@@ -160,14 +167,32 @@ impl Front {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let work = Arc::new(Work::default());
+        let at_work = Arc::clone(&work);
         let answer = service_fn(move |mut request: Request<Incoming>| {
+            let busy = Busy::begin(&at_work);
             let mut router = router.clone();
             let asks = self.whose(from, &request);
             request.extensions_mut().insert(asks);
             request.extensions_mut().insert(reeve_console::From(asks.0.to_canonical()));
             async move {
-                let answer: Result<Response<Body>, Infallible> = router.call(request.map(Body::new)).await;
-                answer
+                let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
+                let answer = router.call(request.map(Body::new));
+                let answer: Result<Response<Body>, Infallible> = if is_look {
+                    answer.await
+                } else {
+                    // Whoever sends a letter a minute is not waited for.
+                    tokio::time::timeout(ACT, answer).await.unwrap_or_else(|_| Ok(late()))
+                };
+                // It is busy until all of the answer is taken.
+                answer.map(|answer| {
+                    answer.map(|body| {
+                        Body::new(body.map_frame(move |frame| {
+                            let _busy = &busy;
+                            frame
+                        }))
+                    })
+                })
             }
         });
         let mut server = auto::Builder::new(TokioExecutor::new());
@@ -179,8 +204,11 @@ impl Front {
             .keep_alive_timeout(PATIENCE)
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(16 << 10);
-        if let Err(error) = server.serve_connection(TokioIo::new(stream), answer).await {
-            tracing::debug!(%error, "a connection ended");
+        tokio::select! {
+            end = server.serve_connection(TokioIo::new(stream), answer) => if let Err(error) = end {
+                tracing::debug!(%error, "a connection ended");
+            },
+            () = work.is_idle() => tracing::debug!(%from, "a connection was idle"),
         }
     }
 
@@ -193,6 +221,61 @@ impl Front {
         };
         From(if self.is_proxy(from) { said().unwrap_or(from) } else { from })
     }
+}
+
+/// What goes on on a connection.
+#[derive(Debug)]
+struct Work {
+    /// Requests that are answered.
+    running: AtomicUsize,
+    /// Since when nothing is, and whether anything ever was.
+    since: Mutex<(Instant, bool)>,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { running: AtomicUsize::new(0), since: Mutex::new((Instant::now(), false)) }
+    }
+}
+
+impl Work {
+    /// Waits until nothing has gone on for too long. The library that speaks HTTP waits for the first bytes for ever.
+    async fn is_idle(&self) {
+        loop {
+            let (since, was_asked) = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            let end = since + if was_asked { IDLE } else { PATIENCE };
+            let is_running = self.running.load(Ordering::SeqCst) > 0;
+            if !is_running && end <= Instant::now() {
+                return;
+            }
+            let next = if is_running { Instant::now() + PATIENCE } else { end };
+            tokio::time::sleep_until(next).await;
+        }
+    }
+}
+
+/// A request that is answered, until all of the answer is taken.
+#[derive(Debug)]
+struct Busy(Arc<Work>);
+
+impl Busy {
+    fn begin(work: &Arc<Work>) -> Self {
+        work.running.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(work))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), true);
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn late() -> Response<Body> {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::REQUEST_TIMEOUT;
+    answer
 }
 
 fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, ControllerError> {

@@ -563,6 +563,37 @@ fn hostile() -> (Violation, Decision) {
     (violation, decision)
 }
 
+#[tokio::test]
+async fn who_says_nothing_is_hung_up_on_and_who_waits_for_news_is_not() {
+    use tokio::io::AsyncReadExt as _;
+    let house = House::open(URL).await;
+    let eva = house.browser("eva", WireRole::Operator).await;
+    let mut silent = tokio::net::TcpStream::connect(house.console()).await.unwrap();
+    // The first bytes of a browser of HTTP/2, which are not all.
+    let mut halting = tokio::net::TcpStream::connect(house.console()).await.unwrap();
+    halting.write_all(b"PRI * HTTP").await.unwrap();
+    let mut feed = tokio::net::TcpStream::connect(house.console()).await.unwrap();
+    let ask = format!("GET /live HTTP/1.1\r\nHost: console.test\r\nCookie: {}\r\n\r\n", eva.cookie);
+    feed.write_all(ask.as_bytes()).await.unwrap();
+    let begun = std::time::Instant::now();
+    let mut bytes = Vec::new();
+    for stream in [&mut silent, &mut halting] {
+        let end = tokio::time::timeout(std::time::Duration::from_secs(60), stream.read_to_end(&mut bytes));
+        _ = end.await.expect("it is hung up on");
+    }
+    let waited = begun.elapsed();
+    let mut some = [0; 64];
+    assert!(feed.read(&mut some).await.unwrap() > 0, "the head of the feed");
+    assert!(some.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&some));
+    // It goes on for as long as those were waited for, and longer.
+    tokio::time::sleep(waited.min(std::time::Duration::from_secs(15))).await;
+    let mut rest = vec![0; 1 << 16];
+    let more = tokio::time::timeout(std::time::Duration::from_millis(200), async {
+        while feed.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+    });
+    assert!(more.await.is_err(), "the feed goes on");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_signed_in_sees_and_ends_their_sessions_and_turns_keys_off() {
     let house = House::open(URL).await;
