@@ -15,7 +15,7 @@ use reeve_policy::{Class, Name, Timestamp, Violation, ViolationState};
 use reeve_proto::operator::v1::VerifyRequest;
 
 use super::{Links, What};
-use crate::audit::Draft;
+use crate::audit::{Also, Draft};
 use crate::auth::network;
 use crate::clock;
 use crate::services::{House, orders};
@@ -242,11 +242,13 @@ impl Desk {
             role: "link".to_owned(),
             from: from.to_string(),
             act: format!("/links/{}", what.name()),
-            subject: notice.notice.tenant.to_string(),
+            subject: format!("tenant/{}", notice.notice.tenant),
             asked: format!("{{\"notice\":{},\"case\":\"{}\"}}", notice.number, matter.case.id),
             ..Draft::default()
         });
-        let entered = self.house.writer.ask(|reply| Job::Enter { draft, also: Vec::new(), reply }).await;
+        // It is found by the case, too.
+        let also = vec![Also { subject: format!("case/{}", matter.case.id), reason: String::new() }];
+        let entered = self.house.writer.ask(|reply| Job::Enter { draft, also, reply }).await;
         entered.map(|_| ()).map_err(|error| {
             tracing::error!(%error, "what somebody says by a link cannot be entered");
             Refused::NotNow

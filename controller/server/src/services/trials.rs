@@ -37,7 +37,7 @@ pub(super) async fn play(
     if days > MOST_DAYS {
         return Err(Status::invalid_argument(format!("days: found {days}; allowed: 1 to {MOST_DAYS}")));
     }
-    let _room = ROOM
+    let room = ROOM
         .try_acquire()
         .map_err(|_| Status::resource_exhausted("another policy is being tried; try again in a moment"))?;
     let since = clock::now().minus(DAY * days);
@@ -45,6 +45,8 @@ pub(super) async fn play(
     let violations = kept.len() as u64;
     let snapshot = house.directory.snapshot();
     let played = tokio::task::spawn_blocking(move || {
+        // It goes on when whoever asked has gone, and nobody else's begins before it is over.
+        let _room = room;
         let mut seen: Vec<Seen> = Vec::new();
         for of in kept {
             let (node, violation) = (of.node, of.violation);
