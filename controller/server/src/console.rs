@@ -1,4 +1,5 @@
-//! The console's way to the services: through the same gate, log and second person as everybody's, without a connection.
+//! The way to the services from within: for the console, and for what is asked of them over HTTP. Through the same gate, log and second person as
+//! everybody's, without a connection.
 
 use reeve_console::Transport;
 use tonic::service::Routes;
@@ -20,4 +21,10 @@ pub(crate) struct Guards {
 pub(crate) fn inside(guards: Guards, routes: Routes) -> Transport {
     let Guards { gate, audit, approval } = guards;
     Transport::new(ReasonLayer.layer(gate.layer(audit.layer(approval.layer(routes)))))
+}
+
+/// These services behind the log and the second person alone: for a port that has asked the gate itself, and says among a request's extensions
+/// whom it let in (`auth::Caller`).
+pub(crate) fn behind_gate(audit: AuditLayer, approval: ApprovalLayer, routes: Routes) -> Transport {
+    Transport::new(ReasonLayer.layer(audit.layer(approval.layer(routes))))
 }

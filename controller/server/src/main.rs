@@ -150,7 +150,7 @@ struct RunArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_LISTEN, env = "REEVE_CONTROLLER_LISTEN")]
     listen: SocketAddr,
-    /// Where billing and portals ask over HTTP where tenants stand, as JSON; nowhere if left out.
+    /// Where billing and portals ask over HTTP where tenants stand, as JSON, and programs hand in complaints; nowhere if left out.
     #[arg(long, value_name = "ADDRESS:PORT", env = "REEVE_CONTROLLER_HTTP")]
     http: Option<SocketAddr>,
     /// Where Prometheus reads the metrics; nowhere if left out.

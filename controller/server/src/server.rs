@@ -25,7 +25,7 @@ use crate::auth::{Book, Gate, GateLayer, SECRETS_KEY, Vault, incoming};
 use crate::clock;
 use crate::complaints;
 use crate::config::{self, Config};
-use crate::console::{Guards, inside};
+use crate::console::{Guards, behind_gate, inside};
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::Events;
@@ -279,7 +279,6 @@ impl Controller {
             beside.push(tokio::spawn(forget_followers(desk)));
         }
         beside.extend(watching.into_iter().flatten());
-        beside.extend(self.http.map(|http| tokio::spawn(http.serve(desk.clone(), gate.clone()))));
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -302,8 +301,17 @@ impl Controller {
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let guards =
             Guards { gate: GateLayer(gate.clone()), audit: recording.clone(), approval: approving.clone() };
-        let routes =
-            routes(&house, &self.config.settings.complaints, &vault, signer, desk, &health, reflection);
+        let routes = routes(
+            &house,
+            &self.config.settings.complaints,
+            &vault,
+            signer,
+            desk.clone(),
+            &health,
+            reflection,
+        );
+        let services = behind_gate(recording.clone(), approving.clone(), routes.clone());
+        beside.extend(self.http.map(|http| tokio::spawn(http.serve(desk, gate.clone(), services))));
         if let (Some(web), Some(settings)) = (self.console, &self.config.settings.console) {
             let settings = reeve_console::Settings { url: settings.url.clone() };
             let console = reeve_console::router(settings, inside(guards, routes.clone()));

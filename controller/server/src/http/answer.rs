@@ -155,12 +155,12 @@ fn ends_by(hold: &Hold) -> &'static str {
     }
 }
 
-fn text(text: String) -> Option<String> {
+pub(super) fn text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
 /// A time in RFC 3339.
-fn at(wire: Option<prost_types::Timestamp>) -> Option<String> {
+pub(super) fn at(wire: Option<prost_types::Timestamp>) -> Option<String> {
     reeve_proto::time("time", wire).ok().map(|at: Timestamp| at.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! Where tenants stand, as JSON over HTTP: what `StatusService` tells, for programs that speak no gRPC.
+//! Where tenants stand, as JSON over HTTP: what `StatusService` tells, for programs that speak no gRPC; and [`complaints`], which they hand in.
 //!
 //! A port of its own with the controller's certificate, HTTP/1.1 and HTTP/2. Who calls is known as it is there, by the same
 //! gate: by a client certificate of the controller's authority, or by a token. Paths are matched in [`route`], what is answered is made in [`answer`] and
@@ -6,9 +6,11 @@
 //!
 //! Bounds: connections, the size of a request, and the time in which a peer is to say something are limited; questions are
 //! counted together with those over gRPC. Connections are entered where those of gRPC are (`auth::Connections`), so what is revoked is
-//! cut here, too, whatever it was following. Left out: anything that changes something.
+//! cut here, too, whatever it was following. Left out: anything else that changes something; complaints go to the service that takes them over gRPC,
+//! behind the same log.
 
 mod answer;
+mod complaints;
 mod decisions;
 mod problem;
 mod route;
@@ -25,6 +27,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use reeve_console::Transport;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -71,6 +74,8 @@ impl std::fmt::Debug for Http {
 struct Front {
     desk: Desk,
     gate: Gate,
+    /// The services, behind all but the gate.
+    services: Transport,
 }
 
 /// Who is at the other end of a connection.
@@ -104,11 +109,11 @@ impl Http {
     }
 
     /// Serves for as long as it is polled.
-    pub async fn serve(self, desk: Desk, gate: Gate) {
+    pub async fn serve(self, desk: Desk, gate: Gate, services: Transport) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let coming = incoming(self.listener, gate.book().connections().clone());
         let mut coming = std::pin::pin!(coming);
-        let front = Front { desk, gate };
+        let front = Front { desk, gate, services };
         while let Some(come) = coming.next().await {
             let Ok(stream) = come else { continue };
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };

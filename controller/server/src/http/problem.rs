@@ -3,6 +3,8 @@
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::Body;
 use super::answer::whole;
@@ -59,6 +61,11 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
+    pub fn media_type(found: &str, taken: &str) -> Self {
+        let found: String = found.chars().take(60).collect();
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the content type is `{found}`; {taken}"))
+    }
+
     pub fn sent(&self) -> Sent<'_> {
         let title = self.status.canonical_reason().unwrap_or("Error");
         Sent {
@@ -96,6 +103,28 @@ impl From<Missing> for Problem {
             Missing::Nobody(subject) => (StatusCode::NOT_FOUND, subject.absence()),
         };
         Self::new(status, missing.to_string()).because(reason)
+    }
+}
+
+/// What a service says against a call.
+impl From<Status> for Problem {
+    fn from(refused: Status) -> Self {
+        let status = match refused.code() {
+            Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => StatusCode::CONFLICT,
+            Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+            Code::DeadlineExceeded => StatusCode::REQUEST_TIMEOUT,
+            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let problem = Self::new(status, refused.message());
+        let details = refused.get_error_details();
+        let named = details.error_info().map(|info| info.reason.as_str());
+        let reason = Reason::ALL.iter().find(|reason| Some(reason.as_str()) == named);
+        reason.map_or(problem.clone(), |reason| problem.because(*reason))
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{StatusJson, tagged, whole};
 use super::problem::{Problem, Sent};
-use super::{Body, Front, Peer, decisions, watch};
+use super::{Body, Front, Peer, complaints, decisions, watch};
 use crate::auth::{Caller, Presented, Refusal};
 use crate::refusal::Reason;
 use crate::services::status::{BATCH, Desk, Missing, Subject, TooMany, View, following};
@@ -86,13 +86,17 @@ impl Route {
 pub(super) async fn answer(request: Request<Incoming>, peer: &Peer, front: &Front) -> Response<Body> {
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let body = match head.method {
-        Method::GET | Method::HEAD => Ok(Bytes::new()),
-        _ => read(body).await,
-    };
-    let responded = match decisions::Place::find(head.uri.path()) {
-        Some(place) => decisions::respond(place, &head, peer, front).await,
-        None => respond(&head, body, peer, front),
+    let responded = if head.uri.path() == complaints::PATH {
+        complaints::respond(&head, body, peer, front).await
+    } else {
+        let body = match head.method {
+            Method::GET | Method::HEAD => Ok(Bytes::new()),
+            _ => read(body, MAX_REQUEST).await,
+        };
+        match decisions::Place::find(head.uri.path()) {
+            Some(place) => decisions::respond(place, &head, peer, front).await,
+            None => respond(&head, body, peer, front),
+        }
     };
     let mut response = responded.unwrap_or_else(|problem| problem.response());
     if is_head {
@@ -148,9 +152,9 @@ fn respond(
     Ok(watch::events(desk.follow(following, &caller).map_err(busy)?, view))
 }
 
-/// The whole of a request. What is too large is read to its end all the same, up to a bound: to many clients an answer that comes before they
-/// have said everything is an error of the transport.
-async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
+/// The whole of a request of at most so many bytes. What is too large is read to its end all the same, up to a bound: to many clients an answer that
+/// comes before they have said everything is an error of the transport.
+pub(super) async fn read(mut body: Incoming, most: usize) -> Result<Bytes, Problem> {
     let mut kept = Vec::new();
     let mut seen = 0;
     let reading = tokio::time::timeout(PATIENCE, async {
@@ -160,7 +164,7 @@ async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
             };
             let Some(data) = frame.data_ref() else { continue };
             seen += data.len();
-            if seen <= MAX_REQUEST {
+            if seen <= most {
                 kept.extend_from_slice(data);
             } else if seen > MAX_READ {
                 break;
@@ -170,8 +174,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
     });
     let late = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come whole within 10 s");
     reading.await.map_err(|_| late())??;
-    if seen > MAX_REQUEST {
-        let detail = format!("the request is larger than {MAX_REQUEST} bytes");
+    if seen > most {
+        let detail = format!("the request is larger than {most} bytes");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     Ok(kept.into())
@@ -224,6 +228,12 @@ pub(super) fn admitted_by(
     })
 }
 
+/// What the body is said to be, without its parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    said.split(';').next().unwrap_or_default().trim()
+}
+
 /// Many questions.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,12 +269,8 @@ fn batch(
     desk: &Desk,
     view: View,
 ) -> Result<Response<Body>, Problem> {
-    let media = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let found: String = essence.chars().take(60).collect();
-        let detail = format!("the content type is `{found}`; application/json is taken");
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    if !media_type(&head.headers).eq_ignore_ascii_case("application/json") {
+        return Err(Problem::media_type(media_type(&head.headers), "application/json is taken"));
     }
     let body = body?;
     let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);

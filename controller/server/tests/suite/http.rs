@@ -6,12 +6,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 
-use crate::common::{Agent, Running, alice, import};
+use crate::common::{Agent, Running, alice, execute, import};
 use reeve_controller::auth::Role;
 use reeve_controller::pki::{self, Wanted};
 use reeve_proto::operator::v1::access_service_client::AccessServiceClient;
+use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
+use reeve_proto::operator::v1::complaint_service_client::ComplaintServiceClient;
 use reeve_proto::operator::v1::{
-    CreateTokenRequest, RevokeRequest, RevokeTokenRequest, Role as WireRole, revoke_request,
+    CreateTokenRequest, GetComplaintRequest, ListAuditRequest, RevokeRequest, RevokeTokenRequest,
+    Role as WireRole, revoke_request,
 };
 use reeve_proto::status::v1::get_status_request::Subject;
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
@@ -128,6 +131,17 @@ impl House {
             "/v1/status:batchGet",
             &["--data-binary", &data, "--header", "Content-Type: application/json"],
         )
+    }
+
+    fn hand_in_as(&self, who: As, media: &str, body: &[u8]) -> Answer {
+        let file = self.dir.path().join("complaint");
+        std::fs::write(&file, body).unwrap();
+        let (data, media) = (format!("@{}", file.display()), format!("Content-Type: {media}"));
+        self.ask_as(who, "/v1/complaints", &["--data-binary", &data, "--header", &media])
+    }
+
+    fn hand_in(&self, media: &str, body: &[u8]) -> Answer {
+        self.hand_in_as(As::Operator, media, body)
     }
 
     fn hold_against_document(&self, method: &str, path: &str, answer: &Answer) {
@@ -318,6 +332,8 @@ async fn what_curl_is_told_is_what_the_document_says() {
         assert_eq!(house.ask_as(As::Node, path, more).status, 403, "{path}");
     }
 
+    complaints_are_taken(&house).await;
+
     // Many at once.
     let batch = json!({ "subjects": [{ "tenant": "alice" }, { "address": "192.0.2.1" }, { "interface": "n1" }, { "interface": "n1/tap0" }] });
     let answers = house.post(&batch.to_string()).json();
@@ -379,7 +395,25 @@ async fn what_curl_is_told_is_what_the_document_says() {
         .collect();
     let refused = (0..200).map(|_| house.post(&many(1_000))).find(|answer| answer.status == 429);
     assert_eq!(refused.expect("a bound").header("retry-after"), Some("1"));
+    let refused =
+        (0..200).map(|_| house.hand_in("text/plain", b"nothing")).find(|answer| answer.status == 429);
+    assert_eq!(refused.expect("a bound").header("retry-after"), Some("1"));
     asking.iter().for_each(tokio::task::JoinHandle::abort);
+
+    // As many complaints wait as may. What is somebody's is taken all the same.
+    house.controller.stop().await;
+    execute(
+        house.dir.path(),
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
+         INSERT INTO complaints (mark, state, received, updated, times, via, format, kind, source, reporter, detail, body) \
+         SELECT 'm' || i, 'unreadable', 1, 1, 1, '', '', '', '', '', '', '' FROM n",
+    )
+    .await;
+    house.controller = Running::start(house.dir.path()).await;
+    let full = house.hand_in("message/rfc822", b"nothing");
+    assert_eq!((full.status, &full.json()["reason"]), (409, &json!("PRECONDITION_FAILED")));
+    let told = house.hand_in("text/plain", b"A portscan came from 203.0.113.7, among others.");
+    assert_eq!((told.status, &told.json()["complaints"][0]["tenant"]), (200, &json!("alice")));
 
     // All that is described was seen, but for what takes ten seconds, what has no end, and what takes more questions one by one than curl
     // has processes: the bound is one for all ways, and was seen above.
@@ -391,8 +425,88 @@ async fn what_curl_is_told_is_what_the_document_says() {
     let seen = house.seen.lock().unwrap().clone();
     let is_busy = |one: &String| one.starts_with("get ") && one.ends_with(" 429");
     let unseen: Vec<String> = all.filter(|one| !seen.contains(one) && !is_busy(one)).collect();
-    assert_eq!(unseen, ["post /v1/status:batchGet 408", "get /v1/status:watch 200"]);
+    let left = ["post /v1/complaints 408", "post /v1/status:batchGet 408", "get /v1/status:watch 200"];
+    assert_eq!(unseen, left);
     house.controller.stop().await;
+}
+
+/// Complaints are taken from whom they are taken over gRPC, in each of three forms, and are on the record.
+async fn complaints_are_taken(house: &House) {
+    let xarf = |id: u32, source: &str| {
+        let contact = r#"{"org":"CERT","contact":"cert@cert.example","domain":"cert.example"}"#;
+        format!(
+            r#"{{"xarf_version":"4.2.0","report_id":"5eed0000-0000-4000-8000-{id:012}","timestamp":"2026-01-02T03:04:05Z",
+            "reporter":{contact},"sender":{contact},"source_identifier":"{source}","category":"connection","type":"port_scan",
+            "protocol":"tcp","first_seen":"2026-01-02T03:04:05Z","destination_port":22}}"#
+        )
+    };
+    let json = xarf(1, "203.0.113.7");
+    let taken = house.hand_in("application/json", json.as_bytes());
+    let told = taken.json()["complaints"][0].clone();
+    assert_eq!((taken.status, &told["state"], &told["tenant"]), (200, &json!("filed"), &json!("alice")));
+    assert_eq!(
+        (&told["times"], &told["reason"], &told["source"]),
+        (&json!(1), &Value::Null, &json!("203.0.113.7"))
+    );
+    assert!(told["case"].is_string() && taken.header("cache-control") == Some("no-store"), "{told}");
+    // The same in a mail is the same, and what is nobody's waits.
+    let mail = |body: &str| {
+        format!(
+            "From: robot@cert.example\r\nSubject: a report\r\nMIME-Version: 1.0\r\nContent-Type: application/json; name=xarf.json\r\n\r\n{body}\r\n"
+        )
+    };
+    let copy = house.hand_in("message/rfc822", mail(&json).as_bytes()).json()["complaints"][0].clone();
+    assert_eq!((&copy["number"], &copy["times"]), (&told["number"], &json!(2)));
+    let both = format!("[{json},{}]", xarf(2, "192.0.2.9"));
+    let both = house.hand_in("application/json; charset=utf-8", both.as_bytes());
+    let told = both.json()["complaints"].clone();
+    assert_eq!((both.status, &told[0]["times"], &told[1]["state"]), (202, &json!(3), &json!("unmatched")));
+    assert_eq!(told[1]["reason"], "the address is no tenant's");
+    // Words, whatever letters they are written in, and whatever they look like.
+    let words = house.hand_in("text/plain", "Fra 203.0.113.7 kom en portscan, så vidt vi så.".as_bytes());
+    assert_eq!((words.status, &words.json()["complaints"][0]["kind"]), (200, &json!("scan")));
+    let other = b"Le serveur 203.0.113.7 fait un portscan, \xe9tait-ce voulu?";
+    let words = house.hand_in("text/plain; charset=iso-8859-1", other);
+    let number = words.json()["complaints"][0]["number"].as_u64().unwrap();
+    let mut service = ComplaintServiceClient::new(house.operator.clone());
+    let kept = service.get_complaint(GetComplaintRequest { number }).await.unwrap().into_inner();
+    assert!(kept.report.contains("était-ce"), "{}", kept.report);
+    assert_eq!(kept.complaint.unwrap().via, "oncall");
+    let header = house.hand_in("text/plain", b"Return-Path: <>\r\n\r\nwhat is this");
+    assert_eq!(header.json()["complaints"][0]["state"], "unreadable", "it is words, and no header");
+    let broken = house.hand_in("application/json", b"{\"xarf_version\": ");
+    assert!(broken.status == 202 && broken.body.contains("it is not JSON"), "{}", broken.body);
+
+    // What is none, too much, or somebody's who may not.
+    assert_eq!(house.hand_in("message/rfc822", b"").status, 400);
+    assert_eq!(house.hand_in("text/html", b"<p>203.0.113.7").status, 415);
+    for (media, most) in
+        [("message/rfc822", 1 << 20), ("application/json", 1 << 20), ("text/plain", (1 << 20) - 200)]
+    {
+        assert_eq!(house.hand_in(media, &vec![b' '; (1 << 20) + 1]).status, 413, "{media}");
+        assert_eq!(house.hand_in(media, &vec![b' '; most]).status, 202, "{media}");
+    }
+    for who in [As::Nobody, As::Node, As::Portal] {
+        let status = if matches!(who, As::Nobody) { 401 } else { 403 };
+        for body in [&b"a portscan from 203.0.113.7"[..], b"", &vec![b' '; 2 << 20]] {
+            assert_eq!(house.hand_in_as(who, "text/plain", body).status, status, "{who:?}");
+        }
+    }
+    for method in ["GET", "PUT", "DELETE"] {
+        assert_eq!(house.ask("/v1/complaints", &["--request", method]).header("allow"), Some("POST"));
+    }
+    // On the record, by its length alone, under the name of who did it.
+    let root = house.controller.secure(house.dir.path(), &house.dir.path().join("operators"), "root").await;
+    let mut audit = AuditServiceClient::new(root);
+    let request = ListAuditRequest { page_size: 1_000, ..Default::default() };
+    let entries = audit.list_audit(request).await.unwrap().into_inner().entries;
+    let acts: Vec<_> = entries.iter().filter(|entry| entry.act == "SubmitComplaints").collect();
+    assert!(
+        acts.len() >= 16 && acts.iter().all(|entry| entry.who == "oncall" && entry.from == "127.0.0.1"),
+        "{acts:?}"
+    );
+    assert!(acts.iter().any(|entry| entry.asked.contains("\"message\":")), "{acts:?}");
+    assert!(!format!("{acts:?}").contains("203.0.113.7"), "{acts:?}");
 }
 
 /// An event as it is read from curl: its name, id and data.
