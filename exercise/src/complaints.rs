@@ -4,7 +4,8 @@
 
 use reeve_policy::Timestamp;
 use reeve_reports::{
-    Found, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LIST, MAX_REPORTS, Reading, Refused, read_json, read_mail,
+    Found, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LIST, MAX_REPORTS, Reading, Refused, answer_to, read_json,
+    read_mail,
 };
 
 /// When a case was received.
@@ -20,6 +21,10 @@ pub(crate) fn read(bytes: &[u8]) {
     let read = once();
     check(&read);
     assert_eq!(read, once(), "it is not read the same twice");
+    // Whom it may be answered, if anybody, is an address, and ends no line of a header.
+    if let Ok(mailbox) = answer_to(bytes) {
+        assert!(mailbox.to_string().bytes().all(|byte| byte.is_ascii_graphic()), "{mailbox}");
+    }
 }
 
 fn check(read: &Result<Reading, Refused>) {

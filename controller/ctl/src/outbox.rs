@@ -73,6 +73,7 @@ fn all(deliveries: &[Delivery]) -> Value {
         json!({
             "number": delivery.number,
             "notice": delivery.notice,
+            "complaint": delivery.complaint,
             "recipient": delivery.recipient,
             "tenant": delivery.tenant,
             "channel": channel_word(delivery.channel()),
@@ -88,18 +89,26 @@ fn all(deliveries: &[Delivery]) -> Value {
     json!({ "deliveries": deliveries.iter().map(one).collect::<Vec<_>>() })
 }
 
+/// What it tells of: a notice by its number, or a complaint.
+fn of(delivery: &Delivery) -> String {
+    match delivery.complaint {
+        0 => format!("notice {}", delivery.notice),
+        number => format!("complaint {number}"),
+    }
+}
+
 fn list(deliveries: &[Delivery]) -> String {
     if deliveries.is_empty() {
         return "nothing is sent, or was".to_owned();
     }
-    let headings = ["NUMBER", "NOTICE", "TO", "BY", "TARGET", "STATE", "TRIED", "LAST", "NEXT", "SAID"];
+    let headings = ["NUMBER", "OF", "TO", "BY", "TARGET", "STATE", "TRIED", "LAST", "NEXT", "SAID"];
     let mut rows = vec![cells(headings)];
     rows.extend(deliveries.iter().map(|delivery| {
         let time = |at: Option<_>| at.map_or_else(|| "-".to_owned(), |at| when(Some(at)));
         vec![
             delivery.number.to_string(),
-            delivery.notice.to_string(),
-            delivery.recipient.clone(),
+            of(delivery),
+            if delivery.recipient.is_empty() { "-".to_owned() } else { delivery.recipient.clone() },
             channel_word(delivery.channel()).to_owned(),
             if delivery.target.is_empty() { "-".to_owned() } else { delivery.target.clone() },
             state_word(delivery.state()).to_owned(),

@@ -32,11 +32,16 @@ pub enum Format {
     XArf02,
     /// A letter.
     Plain,
+    /// A form that somebody filled in.
+    Form,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Arf, Self::Xarf4, Self::Xarf3, Self::XArf02, Self::Plain];
+    pub const ALL: [Self; 6] = [Self::Arf, Self::Xarf4, Self::Xarf3, Self::XArf02, Self::Plain, Self::Form];
+
+    /// Those that a message can be written in.
+    pub const OF_MESSAGES: [Self; 5] = [Self::Arf, Self::Xarf4, Self::Xarf3, Self::XArf02, Self::Plain];
 
     /// As it is stored and counted.
     #[must_use]
@@ -47,6 +52,7 @@ impl Format {
             Self::Xarf3 => "xarf3",
             Self::XArf02 => "x_arf02",
             Self::Plain => "plain",
+            Self::Form => "form",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Model: whatever somebody sends (a mail with ARF, XARF or X-ARF in it, JSON of XARF, or a letter) becomes [`Complaint`]s: what kind of
 //! abuse, by which source, when, who says so, and what is to be taken down. What cannot be read is [`Refused`] with a [`Reason`] that
-//! whoever sent it understands. The other way, [`Facts`] of a violation become XARF 4 ([`xarf`]) and, for mail, ARF ([`arf`]).
+//! whoever sent it understands; [`read_form`] does the same with what somebody filled in, and [`answer_to`] says whom a program may answer. The other way, [`Facts`] of a violation become XARF 4 ([`xarf`]) and, for mail, ARF ([`arf`]).
 //!
 //! Pure: bytes and the time go in, values come out. Memory is bounded by constants, and no bytes make it panic: what comes here comes from
 //! anybody. Of others' mail nothing but header fields is kept, and of those none that names who got it; of evidence its type, size and
@@ -13,7 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod complaint;
+mod form;
 mod json;
 mod kind;
 mod mime;
@@ -26,10 +28,12 @@ mod when;
 mod words;
 mod write;
 
+pub use answer::{Unanswerable, answer_to, is_answered, may_be_answered, message_id};
 pub use complaint::{
     Attachment, Complaint, Deadline, Field, Fingerprint, Format, Found, MAX_FIELDS, MAX_LINE, MAX_LIST,
     MAX_TEXT, Reporter, Takedown,
 };
+pub use form::{Form, read_form};
 pub use kind::{Kind, ParseKindError};
 pub use read::{Reading, read_json, read_mail};
 pub use refused::{Reason, Refused};

@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 8;
 /// How many parts a mail may have; further ones are not looked at.
 const MAX_PARTS: usize = 64;
 /// How much of a header is read. A header field of ours takes forty times what it takes in the mail, if it is as short as can be.
-const MAX_HEADER_BYTES: usize = 256 << 10;
+pub(crate) const MAX_HEADER_BYTES: usize = 256 << 10;
 /// How much of a text is decoded.
 const MAX_TEXT_BYTES: usize = 256 << 10;
 /// How many links of a page are looked at.

@@ -62,7 +62,11 @@ fn from_jiff(at: jiff::Timestamp) -> Option<Timestamp> {
 
 /// The time of a field: one that cannot be read is refused, as is one that is still to come.
 pub(crate) fn field(text: &str, now: Timestamp) -> Result<Timestamp, Refused> {
-    let at = read(text).ok_or_else(|| Reason::BadTime.with(text))?;
+    past(read(text).ok_or_else(|| Reason::BadTime.with(text))?, now)
+}
+
+/// A time that is not still to come.
+pub(crate) fn past(at: Timestamp, now: Timestamp) -> Result<Timestamp, Refused> {
     if at.since(now).as_secs() > AHEAD_SECS {
         return Err(Reason::Future.with(at.to_string()));
     }

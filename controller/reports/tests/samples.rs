@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_reports::samples::{self, Expected, NOW, Sample};
 use reeve_reports::{
-    Complaint, Found, Kind, MAX_BYTES, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LINE, MAX_LIST, MAX_TEXT,
-    Reading, Refused, read_json, read_mail,
+    Complaint, Form, Found, Kind, MAX_BYTES, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LINE, MAX_LIST, MAX_TEXT,
+    Reading, Refused, answer_to, may_be_answered, message_id, read_form, read_json, read_mail,
 };
 
 /// Texts that stand in bodies only: what is kept must not have them. Recipients neither.
@@ -209,6 +209,16 @@ proptest::proptest! {
         for bytes in [&bytes[..], text.as_bytes(), format!("From: a@b.example\n\n{text}").as_bytes()] {
             check_bounds("made up", &read_mail(bytes, NOW));
             check_bounds("made up", &read_json(bytes, NOW));
+            // Whom it may be answered, if anybody, is an address and nothing else.
+            if let Ok(mailbox) = answer_to(bytes) {
+                assert!(may_be_answered(&mailbox) && mailbox.to_string().bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+        let form = Form { about: &text, kind: Kind::Other, seen_at: None, text: &text, email: None };
+        let read = read_form(&form, NOW).map(|complaint| Reading { complaints: vec![complaint], refused: Vec::new() });
+        check_bounds("made up", &read);
+        if let Some(id) = message_id(&text) {
+            assert!(id.bytes().all(|byte| byte.is_ascii_graphic()) && id.len() <= 202, "{id}");
         }
     }
 }

@@ -11,7 +11,7 @@ use reeve_reports::{Complaint, Refused};
 use ring::digest::{SHA256, digest};
 
 use crate::settings::Complaints as Settings;
-use crate::store::write::{Incoming, Submission, SubmissionTaken};
+use crate::store::write::{AnswerTo, Incoming, Submission, SubmissionTaken};
 use crate::writer::{Job, WriteError, Writer};
 
 /// The largest message, in bytes.
@@ -49,7 +49,20 @@ pub(crate) fn submission(
         }
         Err(refused) => vec![unreadable(message, 0, &refused)],
     };
-    Submission { via: via.to_owned(), complaints, settings: settings.clone() }
+    // What an operator hands in is an operator's to answer.
+    let answer = (settings.acknowledge && via == BY_MAIL).then(|| answer(message)).flatten();
+    Submission { via: via.to_owned(), complaints, settings: settings.clone(), answer }
+}
+
+/// Whom to tell that a mail is here, if a program may.
+fn answer(message: &[u8]) -> Option<AnswerTo> {
+    match reeve_reports::answer_to(message) {
+        Ok(mailbox) => Some(AnswerTo { mailbox, language: None }),
+        Err(why) => {
+            tracing::debug!(%why, "who complained is told nothing");
+            None
+        }
+    }
 }
 
 /// One that cannot be read, of so many in the message.

@@ -274,7 +274,7 @@ impl Controller {
         let complaints = self.config.settings.complaints.clone();
         beside.push(tokio::spawn(complaints::keep(complaints, house.writer.clone())));
         if let (Some(web), Some(links)) = (self.links, links) {
-            let desk = links::Desk::new(house.clone(), links);
+            let desk = links::Desk::new(house.clone(), links, &self.config.settings.complaints);
             beside.push(tokio::spawn(web.serve(links::router(desk.clone()))));
             beside.push(tokio::spawn(forget_followers(desk)));
         }

@@ -253,6 +253,16 @@ impl Settings {
         let events = export::sinks(read.events).map_err(wrong)?;
         let web = |table, read: Option<WebText>| read.map(|read| Web::read(table, read)).transpose();
         let links = web("links", read.links).map_err(wrong)?;
+        if complaints.form && links.is_none() {
+            return Err(wrong(
+                "complaints.form: the form is on the port of [links], and there is none".to_owned(),
+            ));
+        }
+        if complaints.acknowledge && outbox.mail.is_none() {
+            return Err(wrong(
+                "complaints.acknowledge: letters leave by [mail], and there is none".to_owned(),
+            ));
+        }
         let console = web("console", read.console).map_err(wrong)?;
         if console
             .as_ref()
@@ -391,6 +401,8 @@ mod tests {
         refused("[approval]\ntenants = 10001", &["approval.tenants", "10001", "10000"]);
         refused("[approval]\nimportant = ['a b']", &["approval.important", "a b"]);
         refused("[approval]\npause = true", &["line 2", "`pause`"]);
+        refused("[complaints]\nform = true", &["complaints.form", "[links]"]);
+        refused("[complaints]\nacknowledge = true", &["complaints.acknowledge", "[mail]"]);
         refused("[sessions]\nidle = '10s'", &["sessions.idle", "10s", "1m to 24h"]);
         refused("[sessions]\nsecond_factor = false", &["line 2", "`second_factor`"]);
         refused("[database]\n\nurls = 'postgres://u:geheim@h/d'", &["line 3", "`urls`", "`password_file`"]);

@@ -15,7 +15,7 @@ pub struct OutboxFilter {
     pub limit: i32,
     /// Only those that this is true of, such as 'state = dead AND channel = mail'.
     ///
-    /// What may be compared: number, notice, tenant, recipient, channel (mail, webhook, file), target, state (pending, sent, dead), made_time.
+    /// What may be compared: number, notice, complaint, tenant, recipient, channel (mail, webhook, file), target, state (pending, sent, dead), made_time.
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     pub filter: String,
 }

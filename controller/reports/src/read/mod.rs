@@ -2,7 +2,7 @@
 
 mod arf;
 mod plain;
-mod takedown;
+pub(crate) mod takedown;
 mod xarf02;
 mod xarf3;
 mod xarf4;

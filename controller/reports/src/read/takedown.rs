@@ -104,7 +104,7 @@ const URGENT: [&str; 14] = [
 ];
 
 /// A takedown for what is always one, whatever it says.
-pub(super) fn of_kind(complaint: &mut Complaint) {
+pub(crate) fn of_kind(complaint: &mut Complaint) {
     if matches!(complaint.kind, Kind::Copyright | Kind::Trademark | Kind::ChildAbuse | Kind::IllegalContent) {
         let said = complaint.text.to_lowercase();
         complaint.takedown = Some(takedown(complaint, &said));

@@ -15,7 +15,8 @@ pub(super) fn write(format: Format, incident: &Incident, random: &mut Random) ->
         Format::Xarf4 => enclosed("xarf4", &xarf4(incident, random), incident.now, random),
         Format::Xarf3 => enclosed("xarf3", &xarf3(incident, random), incident.now, random),
         Format::XArf02 => ("x-arf", true, xarf02(incident, random)),
-        Format::Plain => ("letter", true, letter(incident, random)),
+        // Nobody sends a form as a message.
+        Format::Plain | Format::Form => ("letter", true, letter(incident, random)),
     };
     Sample {
         name: format!("{name} {}", incident.number),

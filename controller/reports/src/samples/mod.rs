@@ -116,9 +116,9 @@ pub fn all_at(now: Timestamp) -> Vec<Sample> {
     let now = Timestamp::from_secs(secs - secs % 3_600);
     let mut random = Random(0x005e_ed0f_4eef);
     let mut all: Vec<Sample> = Vec::new();
-    for format in Format::ALL {
+    for format in Format::OF_MESSAGES {
         for own in 0..INCIDENTS {
-            let place = Format::ALL.iter().position(|one| *one == format).unwrap_or_default();
+            let place = Format::OF_MESSAGES.iter().position(|one| *one == format).unwrap_or_default();
             let incident = Incident::new(place * INCIDENTS + own, now, &mut random);
             let original = all.len();
             all.push(forms::write(format, &incident, &mut random));

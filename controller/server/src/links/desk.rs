@@ -14,11 +14,13 @@ use ipnet::IpNet;
 use reeve_policy::{Class, Name, Timestamp, Violation, ViolationState};
 use reeve_proto::operator::v1::VerifyRequest;
 
+use super::form::Form;
 use super::{Links, What};
 use crate::audit::{Also, Draft};
 use crate::auth::network;
 use crate::clock;
 use crate::services::{House, orders};
+use crate::settings::Complaints;
 use crate::store::write::{CaseAct, CaseAsked, CaseTaken, Requested};
 use crate::store::{CaseRow, EntryKind, NoticeRow, Sight};
 use crate::writer::Job;
@@ -94,25 +96,42 @@ pub(crate) struct Desk {
     links: Links,
     acts: Arc<DefaultKeyedRateLimiter<u64>>,
     looks: Arc<DefaultKeyedRateLimiter<IpNet>>,
+    form: Option<Form>,
 }
 
 impl Desk {
     /// Whoever answers.
-    pub fn new(house: House, links: Links) -> Self {
+    pub fn new(house: House, links: Links, complaints: &Complaints) -> Self {
+        let form = Form::new(complaints, &house.vault);
         let (acts, looks) =
             (Arc::new(DefaultKeyedRateLimiter::keyed(ACTS)), Arc::new(DefaultKeyedRateLimiter::keyed(LOOKS)));
-        Self { house, links, acts, looks }
+        Self { house, links, acts, looks, form }
     }
 
     /// Whoever asked once is not remembered for ever.
     pub fn forget(&self) {
         self.acts.retain_recent();
         self.looks.retain_recent();
+        self.form.iter().for_each(Form::forget);
+    }
+
+    /// The form on which anybody complains, where there is one.
+    pub(super) const fn form(&self) -> Option<&Form> {
+        self.form.as_ref()
+    }
+
+    pub(super) const fn house(&self) -> &House {
+        &self.house
+    }
+
+    /// Whether somebody at this address may look once more.
+    pub(super) fn admit(&self, from: IpAddr) -> Result<(), Refused> {
+        self.looks.check_key(&network(from)).map_err(|_| Refused::TooOften)
     }
 
     /// What a link is about.
     pub(super) async fn look(&self, token: &str, from: IpAddr) -> Result<Matter, Refused> {
-        self.looks.check_key(&network(from)).map_err(|_| Refused::TooOften)?;
+        self.admit(from)?;
         let number = self.links.read(token, clock::now()).ok_or(Refused::Unknown)?;
         self.matter(number).await.map_err(|error| {
             tracing::error!(%error, "what a link is about cannot be read");

@@ -7,6 +7,8 @@
 //! Left out: what a person decides. A link lifts only what a check from outside finds mended.
 
 mod desk;
+mod form;
+pub(crate) mod kinds;
 mod page;
 mod words;
 

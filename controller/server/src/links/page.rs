@@ -11,7 +11,7 @@ use axum::routing::get;
 use serde::Deserialize;
 
 use super::desk::{Answer, Desk, MAX_STATEMENT, Matter, Refused};
-use super::{What, Words};
+use super::{What, Words, form};
 use crate::web::From;
 
 /// What a statement may take, with all that stands for one letter in a form.
@@ -57,12 +57,14 @@ struct Statement {
 
 /// The pages.
 pub(super) fn router(desk: Desk) -> Router {
+    let form = if desk.form().is_some() { form::routes() } else { Router::new() };
     Router::new()
         .route("/n/{token}/fixed", get(look).post(fixed))
         .route("/n/{token}/statement", get(look).post(statement))
         .route("/style.css", get(style))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .merge(form)
         .with_state(desk)
 }
 
@@ -139,10 +141,14 @@ fn tell(headers: &HeaderMap, matter: Option<&Matter>, answer: Option<Answer>) ->
     respond(headers, StatusCode::OK, &page)
 }
 
-fn refuse(headers: &HeaderMap, refused: Refused) -> Response {
-    let asked =
-        headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let words = Words::of(asked.split([',', ';']).next().unwrap_or_default().trim());
+/// The words for whoever asks with these headers.
+pub(super) fn asked(headers: &HeaderMap) -> &'static Words {
+    let asked = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    Words::accepted(asked.unwrap_or_default())
+}
+
+pub(super) fn refuse(headers: &HeaderMap, refused: Refused) -> Response {
+    let words = asked(headers);
     let (status, text) = match refused {
         Refused::Unknown => (StatusCode::NOT_FOUND, words.wrong_link),
         Refused::TooOften => (StatusCode::TOO_MANY_REQUESTS, words.too_often),
@@ -173,12 +179,21 @@ fn respond(headers: &HeaderMap, status: StatusCode, page: &Page<'_>) -> Response
     } else {
         ("text/plain; charset=utf-8", plain(page))
     };
+    dressed(status, page.words.language, kind, body)
+}
+
+/// A page that is there already, in a language.
+pub(super) fn html(status: StatusCode, language: &'static str, body: String) -> Response {
+    dressed(status, language, "text/html; charset=utf-8", body)
+}
+
+fn dressed(status: StatusCode, language: &'static str, kind: &'static str, body: String) -> Response {
     let mut answer = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
     for (name, value) in HEADERS {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    let language = HeaderValue::from_static(page.words.language);
-    answer.headers_mut().insert(header::CONTENT_LANGUAGE, language);
+    answer.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language));
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Language"));
     answer
 }
 

@@ -132,11 +132,49 @@ impl Words {
         all.into_iter().find(|words| words.language.eq_ignore_ascii_case(main)).unwrap_or(&ENGLISH)
     }
 
+    /// The words that whoever asks likes best (RFC 9110, 12.5.4): of the languages that there are the one with the most weight, and of several the first.
+    pub fn accepted(asked: &str) -> &'static Self {
+        let all: [&'static Self; 3] = [&ENGLISH, &DUTCH, &DANISH];
+        let mut best: Option<(&'static Self, u32)> = None;
+        for one in asked.split(',').take(32) {
+            let mut parts = one.split(';').map(str::trim);
+            let main = parts.next().unwrap_or_default().split('-').next().unwrap_or_default();
+            let weight =
+                parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+            // Three digits behind the point are all that there may be.
+            let weight = (f32::clamp(weight, 0.0, 1.0) * 1_000.0) as u32;
+            let found = all.into_iter().find(|words| words.language.eq_ignore_ascii_case(main));
+            if let Some(words) = found.filter(|_| weight > best.map_or(0, |(_, weight)| weight)) {
+                best = Some((words, weight));
+            }
+        }
+        best.map_or(&ENGLISH, |(words, _)| words)
+    }
+
     /// What a way to answer is called.
     pub const fn way(&self, what: What) -> &'static str {
         match what {
             What::Fixed => self.fixed,
             What::Statement => self.statement,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_reads_what_they_like_best_of_what_there_is() {
+        let check =
+            |asked: &str, language: &str| assert_eq!(Words::accepted(asked).language, language, "{asked}");
+        check("", "en");
+        check("nl", "nl");
+        check("nl-BE,nl;q=0.9,en;q=0.8", "nl");
+        check("fr-FR, da;q=0.3, nl;q=0.7", "nl");
+        check("de, *;q=0.5", "en");
+        check("EN-us;q=0.2, DA", "da");
+        check("da;q=0", "en");
+        check("nl;q=x, da;q=NaN", "en");
     }
 }

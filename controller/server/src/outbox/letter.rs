@@ -3,7 +3,7 @@
 use askama::Template;
 
 use crate::links::{Links, What, Words};
-use crate::store::Outgoing;
+use crate::store::Noticed;
 
 /// A letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,12 @@ struct Page<'a> {
 
 impl Letter {
     /// The letter of a notice.
-    pub fn of(one: &Outgoing, provider: &str, links: Option<&Links>) -> Self {
+    pub fn of(one: &Noticed, provider: &str, links: Option<&Links>) -> Self {
         let (notice, words) = (&one.notice, Words::of(one.notice.language.as_str()));
         let ways: Vec<(&'static str, String)> = match links {
             Some(links) => What::of(notice, one.case.is_some())
                 .iter()
-                .map(|what| (words.way(*what), links.url(one.notice_number, one.made, *what)))
+                .map(|what| (words.way(*what), links.url(one.number, one.made, *what)))
                 .collect(),
             None => Vec::new(),
         };

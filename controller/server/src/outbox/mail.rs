@@ -1,24 +1,28 @@
 //! Letters, over the provider's own mail server.
 //!
 //! A letter's `Message-ID` is made of its notice, the same at every attempt; letters of one case refer to the same message, so that programs show them
-//! together. They say of themselves that a program wrote them (RFC 3834), so that no other program answers.
+//! together. They say of themselves that a program wrote them (RFC 3834), so that no other program answers; what answers a complaint leaves without a
+//! sender on its envelope besides, so that nothing comes back of it.
 
 use std::time::{Duration, SystemTime};
 
+use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use reeve_reports::message_id;
 
+use super::acknowledgement::Acknowledgement;
 use super::letter::Letter;
 use super::webhook::whole;
 use crate::error::ControllerError;
 use crate::links::Links;
 use crate::settings::{Mail, Tls as Protection};
-use crate::store::Outgoing;
 use crate::store::write::Outcome;
+use crate::store::{Acknowledged, Noticed, Outgoing, Told};
 
 /// How long the server has for each answer.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -79,7 +83,11 @@ impl Post {
 
     /// Hands a letter over.
     pub async fn send(&self, one: &Outgoing) -> Outcome {
-        let message = match self.message(one) {
+        let made = match &one.told {
+            Told::Notice(notice) => self.notice(notice, &one.target),
+            Told::Complaint(complaint) => self.acknowledgement(complaint, &one.target),
+        };
+        let message = match made {
             Ok(message) => message,
             Err(error) => return Outcome::Refused(whole(&error)),
         };
@@ -90,12 +98,12 @@ impl Post {
         }
     }
 
-    fn message(&self, one: &Outgoing) -> Result<Message, lettre::error::Error> {
+    fn notice(&self, one: &Noticed, target: &str) -> Result<Message, lettre::error::Error> {
         let (notice, made) = (&one.notice, Duration::from_nanos(one.made.as_nanos()));
         let letter = Letter::of(one, &self.provider, self.links.as_ref());
         // The address was read when it was imported; what other programs than ours take for one may still differ.
-        let to: Address = one.target.parse().map_err(|_| lettre::error::Error::MissingTo)?;
-        let key = format!("notice-{}.{:x}", one.notice_number, one.made.as_nanos());
+        let to: Address = target.parse().map_err(|_| lettre::error::Error::MissingTo)?;
+        let key = format!("notice-{}.{:x}", one.number, one.made.as_nanos());
         let mut message = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
@@ -120,6 +128,34 @@ impl Post {
                     .singlepart(part(ContentType::TEXT_PLAIN, letter.text))
                     .singlepart(part(ContentType::TEXT_HTML, letter.html)),
             )
+    }
+
+    /// To who complained: text alone, in answer to what they wrote.
+    fn acknowledgement(&self, one: &Acknowledged, target: &str) -> Result<Message, lettre::error::Error> {
+        let made = Duration::from_nanos(one.made.as_nanos());
+        let to: Address = target.parse().map_err(|_| lettre::error::Error::MissingTo)?;
+        let said = Acknowledgement::of(one, &self.provider);
+        // RFC 3834, 3.3: with a sender what cannot be delivered would come back, and be a complaint where that address is the one for them.
+        let envelope = Envelope::new(None, vec![to.clone()])?;
+        let key = format!("complaint-{}.{:x}", one.number, one.made.as_nanos());
+        let mut message = Message::builder()
+            .envelope(envelope)
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(said.subject)
+            .date(SystemTime::UNIX_EPOCH + made)
+            .message_id(Some(format!("<{key}@{}>", self.domain)));
+        if let Some(id) = one.complaint.message_id.as_deref().and_then(message_id) {
+            message = message.in_reply_to(id.clone()).references(id);
+        }
+        if let Some(reply_to) = &self.reply_to {
+            message = message.reply_to(reply_to.clone());
+        }
+        message
+            .raw_header(plain("Auto-Submitted", "auto-replied".to_owned()))
+            .raw_header(plain("X-Auto-Response-Suppress", "All".to_owned()))
+            .raw_header(plain("Content-Language", said.language.to_owned()))
+            .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(said.text))
     }
 }
 

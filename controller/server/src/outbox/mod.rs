@@ -1,4 +1,4 @@
-//! The outbox: notices leave as letters, calls of programs, and lines of a file.
+//! The outbox: notices leave as letters, calls of programs, and lines of a file; acknowledgements of complaints as letters.
 //!
 //! What is to leave is in the database, a row for each notice and place (`store::write::deliveries`). This task claims rows that are due, sends, and
 //! writes down what came of it; what fails is tried again for some three days, and then kept as dead until somebody looks at it. To each place things go one after the
@@ -6,6 +6,7 @@
 //!
 //! Left out: making notices (`store::write::notices`), and mail that comes back.
 
+mod acknowledgement;
 mod file;
 mod letter;
 mod mail;
@@ -26,7 +27,7 @@ use crate::events::{Events, What};
 use crate::links::Links;
 use crate::settings;
 use crate::store::write::{Attempted, Outcome};
-use crate::store::{Channel, Channels, Outgoing, Store};
+use crate::store::{Channel, Channels, Outgoing, Store, Told};
 use crate::writer::{Job, Writer};
 use mail::Post;
 pub(crate) use tls::client as client_tls;
@@ -141,9 +142,10 @@ impl Outbox {
 
 /// Sends to each place one after the other, and says what came of each.
 async fn send(ways: &Arc<Ways>, claimed: Vec<Outgoing>) -> Vec<Attempted> {
-    let mut places: BTreeMap<(Channel, String), Vec<Outgoing>> = BTreeMap::new();
+    let mut places: BTreeMap<(Channel, String, bool), Vec<Outgoing>> = BTreeMap::new();
     for one in claimed {
-        places.entry((one.channel, one.target.clone())).or_default().push(one);
+        let is_notice = matches!(one.told, Told::Notice(_));
+        places.entry((one.channel, one.target.clone(), is_notice)).or_default().push(one);
     }
     let room = Arc::new(Semaphore::new(PLACES));
     let mut sending = JoinSet::new();
@@ -169,29 +171,8 @@ impl Ways {
                 let tried = tokio::time::timeout(ATTEMPT, self.send_one(&one)).await;
                 tried.unwrap_or_else(|_| Outcome::Later("there was no answer in time".to_owned()))
             };
-            match &outcome {
-                Outcome::Sent(_) => tracing::info!(
-                    notice = one.notice_number, channel = one.channel.name(), tenant = %one.notice.tenant, "a notice was sent"
-                ),
-                Outcome::Later(detail) => {
-                    is_held_up = true;
-                    tracing::warn!(
-                        notice = one.notice_number,
-                        channel = one.channel.name(),
-                        detail,
-                        "a notice is sent later"
-                    );
-                }
-                Outcome::Refused(detail) => {
-                    tracing::warn!(
-                        notice = one.notice_number,
-                        channel = one.channel.name(),
-                        detail,
-                        "a notice was refused"
-                    );
-                }
-                Outcome::Untried => {}
-            }
+            is_held_up |= matches!(outcome, Outcome::Later(_));
+            log(&one, &outcome);
             attempted.push(Attempted { number: one.number, attempt: one.attempts, outcome });
         }
         attempted
@@ -203,14 +184,45 @@ impl Ways {
                 Some(post) => post.send(one).await,
                 None => Outcome::Untried,
             },
-            Channel::Webhook => match self.callers.iter().find(|caller| caller.is(&one.target)) {
-                Some(caller) => caller.call(one, clock::now()).await,
-                None => Outcome::Untried,
+            Channel::Webhook => {
+                let caller = self.callers.iter().find(|caller| caller.is(&one.target));
+                match (caller, &one.told) {
+                    (Some(caller), Told::Notice(notice)) => caller.call(notice, clock::now()).await,
+                    _ => Outcome::Untried,
+                }
+            }
+            Channel::File => match (&self.file, &one.told) {
+                (Some(path), Told::Notice(notice)) => {
+                    file::append(path.clone(), webhook::event(notice, self.links.as_ref())).await
+                }
+                _ => Outcome::Untried,
             },
-            Channel::File => match &self.file {
-                Some(path) => file::append(path.clone(), webhook::event(one, self.links.as_ref())).await,
-                None => Outcome::Untried,
-            },
+        }
+    }
+}
+
+/// Says what came of it. Who complained, and what a server says of that address, is told by the outbox alone, for as long as the complaint is kept.
+fn log(one: &Outgoing, outcome: &Outcome) {
+    let channel = one.channel.name();
+    match (&one.told, outcome) {
+        (_, Outcome::Untried) => {}
+        (Told::Notice(told), Outcome::Sent(_)) => {
+            tracing::info!(notice = told.number, channel, tenant = %told.notice.tenant, "a notice was sent");
+        }
+        (Told::Notice(told), Outcome::Later(detail)) => {
+            tracing::warn!(notice = told.number, channel, detail, "a notice is sent later");
+        }
+        (Told::Notice(told), Outcome::Refused(detail)) => {
+            tracing::warn!(notice = told.number, channel, detail, "a notice was refused");
+        }
+        (Told::Complaint(told), Outcome::Sent(_)) => {
+            tracing::info!(complaint = told.number, "who complained was told that it is here");
+        }
+        (Told::Complaint(told), Outcome::Later(_)) => {
+            tracing::warn!(complaint = told.number, delivery = one.number, "who complained is told later");
+        }
+        (Told::Complaint(told), Outcome::Refused(_)) => {
+            tracing::warn!(complaint = told.number, delivery = one.number, "who complained cannot be told");
         }
     }
 }

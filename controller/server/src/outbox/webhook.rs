@@ -18,7 +18,7 @@ use super::tls;
 use crate::error::ControllerError;
 use crate::links::{Links, What};
 use crate::settings::Webhook;
-use crate::store::Outgoing;
+use crate::store::Noticed;
 use crate::store::write::Outcome;
 
 /// How long a connection may take.
@@ -60,7 +60,7 @@ impl Caller {
     }
 
     /// Calls.
-    pub async fn call(&self, one: &Outgoing, now: Timestamp) -> Outcome {
+    pub async fn call(&self, one: &Noticed, now: Timestamp) -> Outcome {
         let (id, at, body) =
             (&one.notice.id.0, now.as_nanos() / 1_000_000_000, event(one, self.links.as_ref()).to_string());
         let request = self
@@ -101,11 +101,11 @@ fn signature(key: &hmac::Key, id: &str, at: u64, body: &str) -> String {
 }
 
 /// A notice as an event.
-pub(super) fn event(one: &Outgoing, links: Option<&Links>) -> Value {
+pub(super) fn event(one: &Noticed, links: Option<&Links>) -> Value {
     let notice = &one.notice;
     let url = |what: &What| {
         let links = links?;
-        Some((what.name().to_owned(), Value::from(links.url(one.notice_number, one.made, *what))))
+        Some((what.name().to_owned(), Value::from(links.url(one.number, one.made, *what))))
     };
     let ways: serde_json::Map<String, Value> =
         What::of(notice, one.case.is_some()).iter().filter_map(url).collect();
@@ -118,7 +118,7 @@ pub(super) fn event(one: &Outgoing, links: Option<&Links>) -> Value {
         "time": one.made.to_string(),
         "datacontenttype": "application/json",
         "data": {
-            "number": one.notice_number,
+            "number": one.number,
             "recipient": notice.recipient.as_str(),
             "tenant": notice.tenant.as_str(),
             "case": one.case.as_ref().map(Name::as_str),

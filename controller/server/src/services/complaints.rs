@@ -19,7 +19,7 @@ use crate::complaints::{MAX_MESSAGE, submission};
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
 use crate::settings::Complaints;
-use crate::store::write::{Requested, SettleAsked, SettleTaken, SubmissionTaken};
+use crate::store::write::{Requested, SettleAsked, SettleTaken, Submission, SubmissionTaken};
 use crate::store::{ComplaintRow, ComplaintState, Sight};
 use crate::writer::Job;
 
@@ -69,6 +69,8 @@ impl ComplaintService for Service {
             ComplaintFormat::Json => Some(true),
         };
         let submission = submission(&operator.to_string(), &message, is_json, &self.settings, clock::now());
+        // Whoever hands it in answers who complained.
+        let submission = Submission { answer: None, ..submission };
         let taken = self.house.writer.ask(|reply| Job::Complaints { submission, reply }).await;
         match taken.map_err(unwritable)? {
             SubmissionTaken::Done(rows) => {

@@ -1,5 +1,6 @@
-//! How notices get to people, for the people on call.
+//! How notices, and acknowledgements of complaints, get to people: for the people on call.
 
+use reeve_policy::Name;
 use reeve_proto::operator::v1::{
     Delivery, DeliveryChannel, DeliveryState as WireState, ListDeliveriesRequest, ListDeliveriesResponse,
     ResendDeliveryRequest, ResendDeliveryResponse,
@@ -19,9 +20,10 @@ static DELIVERIES: List = List {
     name: "ListDeliveries",
     fields: &[
         Field { name: "number", kind: Kind::Number, column: "number" },
-        Field { name: "notice", kind: Kind::Number, column: "notice" },
-        Field { name: "tenant", kind: Kind::Text, column: "tenant" },
-        Field { name: "recipient", kind: Kind::Text, column: "recipient" },
+        Field { name: "notice", kind: Kind::Number, column: "coalesce(notice, 0)" },
+        Field { name: "complaint", kind: Kind::Number, column: "coalesce(complaint, 0)" },
+        Field { name: "tenant", kind: Kind::Text, column: "coalesce(tenant, '')" },
+        Field { name: "recipient", kind: Kind::Text, column: "coalesce(recipient, '')" },
         Field { name: "channel", kind: Kind::Words(Channel::NAMES), column: "channel" },
         Field { name: "target", kind: Kind::Text, column: "target" },
         Field { name: "state", kind: Kind::Words(DeliveryState::NAMES), column: "state" },
@@ -107,11 +109,13 @@ fn to_wire(row: &DeliveryRow) -> Delivery {
         DeliveryState::Sent => WireState::Sent,
         DeliveryState::Dead => WireState::Dead,
     };
+    let name = |name: &Option<Name>| name.as_ref().map(ToString::to_string).unwrap_or_default();
     Delivery {
         number: row.number,
         notice: row.notice,
-        recipient: row.recipient.to_string(),
-        tenant: row.tenant.to_string(),
+        complaint: row.complaint.unwrap_or_default(),
+        recipient: name(&row.recipient),
+        tenant: name(&row.tenant),
         channel: channel.into(),
         target: row.target.clone(),
         state: state.into(),

@@ -17,6 +17,10 @@ pub struct Complaints {
     pub takedown: Grace,
     /// And one that cannot wait.
     pub urgent: Grace,
+    /// Whether there is a form that anybody may fill in.
+    pub form: bool,
+    /// Whether who complains by mail or by the form is told that it is here.
+    pub acknowledge: bool,
 }
 
 impl Default for Complaints {
@@ -26,6 +30,8 @@ impl Default for Complaints {
             takedown_clause: "complaint/takedown".to_owned(),
             takedown: Grace::WorkingDays(2),
             urgent: Grace::WorkingDays(1),
+            form: false,
+            acknowledge: false,
         }
     }
 }
@@ -37,6 +43,8 @@ pub(super) struct ComplaintsText {
     takedown_clause: Option<String>,
     takedown: Option<String>,
     takedown_urgent: Option<String>,
+    form: bool,
+    acknowledge: bool,
 }
 
 impl TryFrom<ComplaintsText> for Complaints {
@@ -70,6 +78,8 @@ impl TryFrom<ComplaintsText> for Complaints {
             takedown_clause,
             takedown: time("takedown", read.takedown, usual.takedown)?,
             urgent: time("takedown_urgent", read.takedown_urgent, usual.urgent)?,
+            form: read.form,
+            acknowledge: read.acknowledge,
         })
     }
 }

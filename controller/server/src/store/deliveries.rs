@@ -1,11 +1,12 @@
-//! What is sent of notices, as it is stored.
+//! What is sent of notices, and to those who complained, as it is stored.
 
 use reeve_policy::{Mailbox, Name, Notice, Tenant, Timestamp};
+use reeve_reports::Complaint;
 
 use super::query::Select;
 use super::read::NoticeRow;
 use super::row::{Body, count, name, nanos, time, uncount};
-use super::seals::{Sight, of_notices};
+use super::seals::{Sight, of_deliveries};
 use super::{Connection, Store, StoreError};
 use crate::listing::Plan;
 
@@ -118,12 +119,14 @@ impl Channels {
 pub struct DeliveryRow {
     /// Grows with every one.
     pub number: u64,
-    /// The notice's number.
+    /// The notice's number; 0 where it is an acknowledgement.
     pub notice: u64,
-    /// Who is told.
-    pub recipient: Name,
-    /// About whom.
-    pub tenant: Name,
+    /// Of an acknowledgement, the complaint's number.
+    pub complaint: Option<u64>,
+    /// Who is told, of a notice.
+    pub recipient: Option<Name>,
+    /// About whom, of a notice.
+    pub tenant: Option<Name>,
     /// By which way.
     pub channel: Channel,
     /// Where to; empty where there is no address.
@@ -153,14 +156,43 @@ pub struct Outgoing {
     pub target: String,
     /// How often it was tried, with this time.
     pub attempts: u64,
-    /// The notice's number.
-    pub notice_number: u64,
+    /// What is told.
+    pub told: Told,
+}
+
+/// What is told by what is sent.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// A notice, to whom it is for.
+    Notice(Box<Noticed>),
+    /// That a complaint is here, to who complained.
+    Complaint(Box<Acknowledged>),
+}
+
+/// A notice that is to be sent.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// Its number.
+    pub number: u64,
     /// What is told.
     pub notice: Notice,
-    /// When the notice was made.
+    /// When it was made.
     pub made: Timestamp,
     /// The case that it belongs to.
     pub case: Option<Name>,
+}
+
+/// A complaint that is to be acknowledged.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    /// Its number.
+    pub number: u64,
+    /// What was said.
+    pub complaint: Complaint,
+    /// When it is acknowledged.
+    pub made: Timestamp,
+    /// In which language.
+    pub language: String,
 }
 
 /// Which deliveries.
@@ -174,7 +206,7 @@ pub(crate) struct DeliveryFilter {
     pub plan: Plan,
 }
 
-/// What waits to be sent, and what never will be.
+/// What waits to be sent of notices, and what never will be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// How much waits.
@@ -185,16 +217,44 @@ pub struct Backlog {
     pub dead: u64,
 }
 
-type Columns = (i64, i64, String, String, String, String, String, i64, i64, i64, Option<i64>, String);
+type Columns = (
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    String,
+    String,
+    String,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+    String,
+);
 
 fn delivery(columns: Columns) -> Result<DeliveryRow, StoreError> {
-    let (number, notice, recipient, tenant, channel, target, state, made, due, attempts, tried, detail) =
-        columns;
+    let (
+        number,
+        notice,
+        complaint,
+        recipient,
+        tenant,
+        channel,
+        target,
+        state,
+        made,
+        due,
+        attempts,
+        tried,
+        detail,
+    ) = columns;
     Ok(DeliveryRow {
         number: uncount(number),
-        notice: uncount(notice),
-        recipient: name("notice", &recipient)?,
-        tenant: name("notice", &tenant)?,
+        notice: notice.map_or(0, uncount),
+        complaint: complaint.map(uncount),
+        recipient: recipient.map(|recipient| name("notice", &recipient)).transpose()?,
+        tenant: tenant.map(|tenant| name("notice", &tenant)).transpose()?,
         channel: Channel::read(&channel)?,
         target,
         state: DeliveryState::read(&state)?,
@@ -213,14 +273,14 @@ impl Store {
     /// Where the database fails.
     pub(crate) async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, StoreError> {
         let mut query = Select::new(
-            "SELECT number, notice, recipient, tenant, channel, target, state, made, due, attempts, tried, detail FROM (\
-             SELECT d.number, d.notice, n.recipient, n.tenant, n.violation, n.decision, d.channel, d.target, d.state, \
-             d.made, d.due, d.attempts, d.tried, d.detail FROM deliveries d JOIN notices n ON n.number = d.notice) AS all_of_them WHERE 1 = 1",
+            "SELECT number, notice, complaint, recipient, tenant, channel, target, state, made, due, attempts, tried, detail FROM (\
+             SELECT d.number, d.notice, d.complaint, n.recipient, n.tenant, n.violation, n.decision, d.channel, d.target, d.state, \
+             d.made, d.due, d.attempts, d.tried, d.detail FROM deliveries d LEFT JOIN notices n ON n.number = d.notice) AS all_of_them WHERE 1 = 1",
         );
         if let Some(notice) = filter.notice {
             query.push(" AND notice = ").push_bind(notice);
         }
-        filter.sight.narrow(&mut query, of_notices!("all_of_them"));
+        filter.sight.narrow(&mut query, of_deliveries!("all_of_them", "all_of_them"));
         query.page(&filter.plan);
         let rows: Vec<Columns> = query.fetch_all(&self.readers).await?;
         rows.into_iter().map(delivery).collect()
@@ -268,18 +328,21 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// What waits to be sent, and what was given up.
+    /// What waits to be sent of notices, and what was given up: of that somebody is told. Who complained may have given an address that there is not, and
+    /// nobody is to be woken by that.
     ///
     /// # Errors
     /// Where the database fails.
     pub(crate) async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let (pending, oldest): (i64, Option<i64>) =
-            sqlx::query_as("SELECT count(*), min(made) FROM deliveries WHERE state = 'pending'")
+        let (pending, oldest): (i64, Option<i64>) = sqlx::query_as(
+            "SELECT count(*), min(made) FROM deliveries WHERE state = 'pending' AND notice IS NOT NULL",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        let (dead,): (i64,) =
+            sqlx::query_as("SELECT count(*) FROM deliveries WHERE state = 'dead' AND notice IS NOT NULL")
                 .fetch_one(&self.readers)
                 .await?;
-        let (dead,): (i64,) = sqlx::query_as("SELECT count(*) FROM deliveries WHERE state = 'dead'")
-            .fetch_one(&self.readers)
-            .await?;
         Ok(Backlog { pending: uncount(pending), oldest: oldest.map(time), dead: uncount(dead) })
     }
 }
@@ -296,7 +359,7 @@ pub(super) async fn outgoing(conn: &mut Connection, numbers: &[i64]) -> Result<V
     );
     query.push_numbers(numbers.iter().copied()).push(" ORDER BY d.number");
     type Row = (i64, String, String, i64, i64, Vec<u8>, i64, Option<String>, Option<String>);
-    let rows: Vec<Row> = query.fetch_all(conn).await?;
+    let rows: Vec<Row> = query.fetch_all(&mut *conn).await?;
     let read = |(number, channel, target, attempts, notice, body, made, of_violation, of_decision): Row| {
         let case = of_violation.or(of_decision);
         Ok(Outgoing {
@@ -304,10 +367,43 @@ pub(super) async fn outgoing(conn: &mut Connection, numbers: &[i64]) -> Result<V
             channel: Channel::read(&channel)?,
             target,
             attempts: uncount(attempts),
-            notice_number: uncount(notice),
-            notice: Notice::decode(&body)?,
-            made: time(made),
-            case: case.map(|case| name("case", &case)).transpose()?,
+            told: Told::Notice(Box::new(Noticed {
+                number: uncount(notice),
+                notice: Notice::decode(&body)?,
+                made: time(made),
+                case: case.map(|case| name("case", &case)).transpose()?,
+            })),
+        })
+    };
+    let mut all: Vec<Outgoing> = rows.into_iter().map(read).collect::<Result<_, StoreError>>()?;
+    all.extend(acknowledgements(conn, numbers).await?);
+    all.sort_by_key(|one| one.number);
+    Ok(all)
+}
+
+/// Those of them that are acknowledgements.
+async fn acknowledgements(conn: &mut Connection, numbers: &[i64]) -> Result<Vec<Outgoing>, StoreError> {
+    let mut query = Select::new(
+        "SELECT d.number, d.channel, d.target, d.attempts, d.made, d.language, p.number, p.body \
+         FROM deliveries d JOIN complaints p ON p.number = d.complaint WHERE d.number IN ",
+    );
+    query.push_numbers(numbers.iter().copied());
+    type Row = (i64, String, String, i64, i64, String, i64, String);
+    let rows: Vec<Row> = query.fetch_all(conn).await?;
+    let read = |(number, channel, target, attempts, made, language, complaint, body): Row| {
+        let wrong =
+            |error: serde_json::Error| StoreError::Body { kind: "complaint", detail: error.to_string() };
+        Ok(Outgoing {
+            number: uncount(number),
+            channel: Channel::read(&channel)?,
+            target,
+            attempts: uncount(attempts),
+            told: Told::Complaint(Box::new(Acknowledged {
+                number: uncount(complaint),
+                complaint: serde_json::from_str(&body).map_err(wrong)?,
+                made: time(made),
+                language,
+            })),
         })
     };
     rows.into_iter().map(read).collect()
@@ -316,8 +412,8 @@ pub(super) async fn outgoing(conn: &mut Connection, numbers: &[i64]) -> Result<V
 /// A row of this delivery.
 pub(super) async fn one(conn: &mut Connection, number: i64) -> Result<Option<DeliveryRow>, StoreError> {
     let found: Option<Columns> = sqlx::query_as(
-        "SELECT d.number, d.notice, n.recipient, n.tenant, d.channel, d.target, d.state, d.made, d.due, d.attempts, \
-         d.tried, d.detail FROM deliveries d JOIN notices n ON n.number = d.notice WHERE d.number = $1",
+        "SELECT d.number, d.notice, d.complaint, n.recipient, n.tenant, d.channel, d.target, d.state, d.made, d.due, d.attempts, \
+         d.tried, d.detail FROM deliveries d LEFT JOIN notices n ON n.number = d.notice WHERE d.number = $1",
     )
     .bind(number)
     .fetch_optional(conn)

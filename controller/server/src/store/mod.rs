@@ -42,7 +42,9 @@ pub use cases::{CaseEntry, CaseRow, CaseState, EntryKind, Story};
 pub(crate) use cases::{CaseFilter, CaseWord, TOLD};
 pub use complaints::{ComplaintRow, ComplaintState};
 pub(crate) use deliveries::DeliveryFilter;
-pub use deliveries::{Backlog, Channel, Channels, DeliveryRow, DeliveryState, Outgoing};
+pub use deliveries::{
+    Acknowledged, Backlog, Channel, Channels, DeliveryRow, DeliveryState, Noticed, Outgoing, Told,
+};
 pub(crate) use engine::OUTAGE;
 pub use engine::{Connection, FILE_NAME, Writing};
 pub use examine::{Content, Examined, examine};

@@ -42,6 +42,19 @@ macro_rules! of_notices {
 }
 pub(super) use of_notices;
 
+/// Narrows a question about what has the columns `violation` and `decision` of a notice, and the column `complaint` of what is sent.
+macro_rules! of_deliveries {
+    ($notice:literal, $delivery:literal) => {
+        concat!(
+            crate::store::seals::of_notices!($notice),
+            " AND NOT EXISTS (SELECT 1 FROM complaints sp JOIN cases s ON s.id = sp.case_id WHERE sp.number = ",
+            $delivery,
+            ".complaint AND s.sealed_since IS NOT NULL)"
+        )
+    };
+}
+pub(super) use of_deliveries;
+
 impl Sight {
     /// Adds what narrows a question, unless everything is told.
     pub(super) fn narrow(self, query: &mut Select, condition: &'static str) {
@@ -106,14 +119,14 @@ impl Store {
         }
     }
 
-    /// Whether what a notice tells of belongs to a case that is sealed.
+    /// Whether what is told by what is sent belongs to a case that is sealed.
     ///
     /// # Errors
     /// Where the database fails.
     pub(crate) async fn is_delivery_sealed(&self, number: u64) -> Result<bool, StoreError> {
         let found: Option<(i64,)> = sqlx::query_as(concat!(
-            "SELECT 1 FROM deliveries d JOIN notices n ON n.number = d.notice WHERE d.number = $1",
-            of_notices!("n")
+            "SELECT 1 FROM deliveries d LEFT JOIN notices n ON n.number = d.notice WHERE d.number = $1",
+            of_deliveries!("n", "d")
         ))
         .bind(super::row::count(number))
         .fetch_optional(&self.readers)

@@ -192,3 +192,57 @@ fn every_migration_has_a_number_of_its_own_and_is_there_for_both_engines() {
     file.retain(|number, _| *number > BEGAN);
     assert_eq!(file, shared);
 }
+
+/// The table of what is sent is made anew on SQLite, which cannot take a bound off a column: nothing of it is lost, and no number comes again.
+#[tokio::test]
+async fn what_was_sent_stays_when_acknowledgements_come_to_it() {
+    use sqlx::{Connection as _, Row as _};
+    let mut conn = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let all = migrations("migrations");
+    let script = |number: &u32| {
+        std::fs::read_to_string(folder.join(format!("{number:04}_{}.sql", all[number]))).unwrap()
+    };
+    for number in all.keys().filter(|number| **number < 37) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(script(number))).execute(&mut conn).await.unwrap();
+    }
+    let fill = "PRAGMA foreign_keys = ON; \
+        INSERT INTO notices (id, recipient, tenant, kind, made, body) VALUES ('n1', 'alice', 'alice', 'warning', 1, x'00'); \
+        INSERT INTO deliveries (notice, channel, target, state, made, due, attempts, tried, detail) VALUES \
+        (1, 'mail', 'a@alice.example', 'sent', 1, 2, 3, 4, 'ok'), (1, 'webhook', 'portal', 'dead', 5, 6, 7, NULL, '410'), \
+        (1, 'file', '', 'pending', 8, 9, 0, NULL, ''); \
+        DELETE FROM deliveries WHERE channel = 'file'";
+    sqlx::raw_sql(fill).execute(&mut conn).await.unwrap();
+    let look = "SELECT number || ' ' || notice || ' ' || channel || ' ' || target || ' ' || state || ' ' || made || ' ' || due || ' ' || \
+        attempts || ' ' || coalesce(tried, '-') || ' ' || detail AS row FROM deliveries ORDER BY number";
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for step in 0..2 {
+        if step == 1 {
+            let mut all = conn.begin().await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(script(&37))).execute(&mut *all).await.unwrap();
+            all.commit().await.unwrap();
+        }
+        let found = sqlx::query(look).fetch_all(&mut conn).await.unwrap();
+        rows.push(found.iter().map(|row| row.get("row")).collect());
+    }
+    assert_eq!(rows[0], ["1 1 mail a@alice.example sent 1 2 3 4 ok", "2 1 webhook portal dead 5 6 7 - 410"]);
+    assert_eq!(rows[0], rows[1]);
+    let next = "INSERT INTO deliveries (notice, channel, target, state, made, due, attempts, detail) VALUES (1, 'file', '', 'pending', 1, 1, 0, '') \
+        RETURNING number";
+    let next: i64 = sqlx::query_scalar(next).fetch_one(&mut conn).await.unwrap();
+    assert_eq!(next, 4, "3 was forgotten, and is not used again");
+    // What it tells of is one thing, and goes with it.
+    for wrong in ["NULL, NULL, NULL", "1, 1, 'en'", "1, NULL, 'en'", "NULL, 1, NULL"] {
+        let wrong = format!(
+            "INSERT INTO deliveries (notice, complaint, language, channel, target, state, made, due, attempts, detail) \
+             VALUES ({wrong}, 'mail', 'x', 'pending', 1, 1, 0, '')"
+        );
+        assert!(
+            sqlx::raw_sql(sqlx::AssertSqlSafe(wrong.clone())).execute(&mut conn).await.is_err(),
+            "{wrong}"
+        );
+    }
+    sqlx::raw_sql("DELETE FROM notices").execute(&mut conn).await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM deliveries").fetch_one(&mut conn).await.unwrap();
+    assert_eq!(left, 0);
+}

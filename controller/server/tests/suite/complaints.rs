@@ -610,7 +610,7 @@ async fn as_many_wait_as_may_and_what_is_over_is_forgotten() {
 }
 
 /// Forgets whatever is over.
-async fn forget(dir: &std::path::Path) {
+pub(super) async fn forget(dir: &std::path::Path) {
     use reeve_controller::store::write::{Desk, Effects, Limits, retain};
     let settings = reeve_controller::settings::Settings::load(dir).unwrap();
     let (store, mut writing) = reeve_controller::store::Store::open(&settings.database, dir).await.unwrap();

@@ -512,6 +512,33 @@ async fn what_strangers_write_stays_text_on_every_page() {
     house.controller.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outbox_leads_to_the_complaint_that_is_acknowledged() {
+    let mut house = House::open(URL).await;
+    let mut admin = house.browser("ada", WireRole::Admin).await;
+    let request = SubmitComplaintsRequest {
+        message: b"From: ann@reader.example\n\nA portscan came from 192.0.2.9.\n".to_vec(),
+        ..Default::default()
+    };
+    let taken = ComplaintServiceClient::new(house.admin.clone()).submit_complaints(request).await.unwrap();
+    let number = taken.into_inner().complaints[0].number;
+    house.controller.stop().await;
+    common::execute(
+        house.dir.path(),
+        "INSERT INTO deliveries (complaint, language, channel, target, state, made, due, attempts, detail) \
+         SELECT number, 'en', 'mail', 'ann@reader.example', 'dead', received, received, 1, '550 <b>no</b>' FROM complaints",
+    )
+    .await;
+    house.controller = Running::start(house.dir.path()).await;
+    admin.console = house.console();
+    let page = admin.get("/outbox").await;
+    ensure_guarded(&page);
+    assert!(page.body.contains(&format!("href=\"/complaints/{number}\"")), "{}", page.body);
+    assert!(page.body.contains("ann@reader.example") && page.body.contains("&#60;b&#62;no"), "{}", page.body);
+    assert!(!page.body.contains("href=\"/tenants/\""), "it is no tenant's: {}", page.body);
+    house.controller.stop().await;
+}
+
 /// A violation and a decision whose every text is hostile.
 fn hostile() -> (Violation, Decision) {
     let (node, tenant): (NodeId, TenantId) = ("n1".parse().unwrap(), "alice".parse().unwrap());

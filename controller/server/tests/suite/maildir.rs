@@ -12,10 +12,10 @@ use tonic::transport::Channel;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An empty maildir.
-struct Maildir(tempfile::TempDir);
+pub(super) struct Maildir(tempfile::TempDir);
 
 impl Maildir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for part in ["new", "cur", "tmp"] {
             std::fs::create_dir(dir.path().join(part)).unwrap();
@@ -28,7 +28,7 @@ impl Maildir {
     }
 
     /// Puts a mail there as a mail server does.
-    fn deliver(&self, name: &str, text: &str) {
+    pub(super) fn deliver(&self, name: &str, text: &str) {
         let written = self.at("tmp").join(name);
         std::fs::write(&written, text).unwrap();
         std::fs::rename(written, self.at("new").join(name)).unwrap();
@@ -42,12 +42,12 @@ impl Maildir {
         names
     }
 
-    fn settings(&self) -> String {
+    pub(super) fn settings(&self) -> String {
         format!("[complaints]\nmaildir = \"{}\"\n", self.0.path().display())
     }
 
     /// Waits until nothing is in `new` but these.
-    async fn is_left_with(&self, left: &[&str]) {
+    pub(super) async fn is_left_with(&self, left: &[&str]) {
         let since = Instant::now();
         while self.names("new") != left {
             assert!(since.elapsed() < PATIENCE, "{:?} instead of {left:?}", self.names("new"));

@@ -1,6 +1,7 @@
 //! Everything that a controller does on either engine: `sqlite.rs` and `postgres.rs` play all of it, each on its own.
 
 mod access;
+mod acknowledgements;
 mod approvals;
 mod audit;
 mod batch;
@@ -16,6 +17,7 @@ mod errors;
 mod evidence;
 mod exemptions;
 mod export;
+mod forms;
 mod health;
 mod http;
 mod lists;

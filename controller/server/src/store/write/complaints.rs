@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use reeve_policy::language::Grace;
 use reeve_policy::{Name, OrderId, TenantId, Timestamp, Violation};
-use reeve_reports::{Complaint, Kind};
+use reeve_reports::{Complaint, Kind, is_answered};
 use sqlx::Row as _;
 
 use super::super::cases::EntryKind;
 use super::super::complaints::{ComplaintRow, ComplaintState, marked, one};
 use super::super::row::{Body, count, name, nanos};
 use super::super::{Connection, StoreError};
+use super::acknowledge::{AnswerTo, acknowledge};
 use super::cases::{enter, file, put};
 use super::orders::{remember, repeated};
 use super::{Effects, OrderTaken, Requested, settle};
@@ -26,6 +27,10 @@ const LATELY: Duration = Duration::from_secs(7 * 24 * 3_600);
 const LOOKED_AT: i64 = 200;
 /// So many that wait for a person are kept. More are not taken until somebody has looked.
 const MOST_WAITING: i64 = 10_000;
+/// And of a form so many: whoever fills in one after the other keeps out no mail.
+const MOST_OF_FORM: i64 = 1_000;
+/// What a form came by.
+pub const BY_FORM: &str = "form";
 /// So many complaints are entered in one case. More are filed and listed all the same: whoever sends them by the thousand is not to bury
 /// what people write there.
 const MOST_TOLD: i64 = 100;
@@ -50,6 +55,8 @@ pub struct Submission {
     pub complaints: Vec<Incoming>,
     /// By which clauses and times they are dealt with.
     pub settings: Settings,
+    /// Whom to tell that it is here, if anybody.
+    pub answer: Option<AnswerTo>,
 }
 
 /// What became of a message.
@@ -117,6 +124,10 @@ pub async fn submit(
             .fetch_one(&mut *conn)
             .await?;
     let mut room = MOST_WAITING - waiting;
+    if submission.via == BY_FORM {
+        room = room.min(MOST_OF_FORM - waiting_of_form(conn).await?);
+    }
+    let mut answer = submission.answer.as_ref();
     let mut rows = Vec::with_capacity(submission.complaints.len());
     for incoming in &submission.complaints {
         if let Some(mut known) = marked(conn, &incoming.mark).await? {
@@ -137,9 +148,28 @@ pub async fn submit(
             }
             room -= 1;
         }
-        rows.push(take(conn, submission, incoming, owner, effects).await?);
+        let row = take(conn, submission, incoming, owner, effects).await?;
+        // Of several in a message the first that may be: who sent them sent one message.
+        if let (Some(to), Ok(complaint)) = (answer, &incoming.read)
+            && is_answered(complaint)
+        {
+            acknowledge(conn, count(row.number), to, effects).await?;
+            answer = None;
+        }
+        rows.push(row);
     }
     Ok(SubmissionTaken::Done(rows))
+}
+
+/// How many wait that anybody filled in.
+async fn waiting_of_form(conn: &mut Connection) -> Result<i64, StoreError> {
+    let (waiting,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM complaints WHERE state IN ('unmatched', 'unreadable') AND via = $1",
+    )
+    .bind(BY_FORM)
+    .fetch_one(conn)
+    .await?;
+    Ok(waiting)
 }
 
 async fn take(

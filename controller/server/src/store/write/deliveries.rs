@@ -129,7 +129,7 @@ async fn put_one(
 }
 
 /// Takes what is to be sent now by these ways, oldest first and at most so many, for whoever sends. Letters to one address go in their order: none
-/// while an earlier one waits for another attempt.
+/// while an earlier one waits for another attempt. For an acknowledgement no notice waits: anybody can have one made for an address.
 ///
 /// # Errors
 /// Where the database fails.
@@ -146,7 +146,8 @@ pub async fn claim(
         query.push(
             " OR (d.channel = 'mail' AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.channel = 'mail' ",
         );
-        query.push("AND e.target = d.target AND e.state = 'pending' AND e.number < d.number AND e.due > ");
+        query.push("AND e.target = d.target AND e.state = 'pending' AND e.notice IS NOT NULL ");
+        query.push("AND e.number < d.number AND e.due > ");
         query.push_bind(now).push("))");
     }
     if channels.file {
@@ -249,7 +250,7 @@ pub async fn resend(
     }
     let again = if row.channel == Channel::Mail && row.target.is_empty() {
         let people = std::sync::Arc::clone(&effects.desk.people);
-        let recipient = people.by_id(&row.recipient);
+        let recipient = row.recipient.as_ref().and_then(|recipient| people.by_id(recipient));
         let channels = Channels { mail: true, ..Channels::default() };
         let targets = channels.targets(recipient.map(|tenant| &**tenant));
         let mut made = Vec::new();

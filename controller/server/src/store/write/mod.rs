@@ -5,6 +5,7 @@
 //! change is written to be repeated: keys are upserted, a closed episode stays closed, and what was lifted later
 //! than a report says is not raised again by it.
 
+mod acknowledge;
 mod answered;
 mod answers;
 mod batch;
@@ -36,12 +37,13 @@ use std::sync::Arc;
 
 use reeve_policy::{NodeId, Pause, TenantId, Timestamp};
 
+pub use acknowledge::AnswerTo;
 pub use answered::order_result;
 pub use answers::Answers;
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
 pub use cases::{CaseAct, CaseAsked, CaseTaken, Place, act_on_case, close_quiet, end_waiting};
 pub use complaints::{
-    Incoming, SettleAsked, SettleTaken, Submission, SubmissionTaken, settle_complaint, submit,
+    BY_FORM, Incoming, SettleAsked, SettleTaken, Submission, SubmissionTaken, settle_complaint, submit,
 };
 pub use cursors::Cursors;
 pub(super) use delete::hash as text_hash;
