@@ -495,6 +495,26 @@ async fn complaints_are_taken(house: &House) {
     for method in ["GET", "PUT", "DELETE"] {
         assert_eq!(house.ask("/v1/complaints", &["--request", method]).header("allow"), Some("POST"));
     }
+    // A program's token is as good as a certificate, where it is an operator's.
+    let admin = house.controller.secure(house.dir.path(), &house.dir.path().join("operators"), "root").await;
+    let request =
+        CreateTokenRequest { name: "reporter".into(), role: WireRole::Operator.into(), ..Default::default() };
+    let token = AccessServiceClient::new(admin).create_token(request).await.unwrap().into_inner().token;
+    let shown = format!("Authorization: Bearer {token}");
+    let more = [
+        "--data-binary",
+        "A portscan from 192.0.2.3.",
+        "--header",
+        "Content-Type: text/plain",
+        "--header",
+        &shown,
+    ];
+    let taken = house.ask_as(As::Nobody, "/v1/complaints", &more);
+    assert_eq!((taken.status, &taken.json()["complaints"][0]["state"]), (202, &json!("unmatched")));
+    let number = taken.json()["complaints"][0]["number"].as_u64().unwrap();
+    let kept = service.get_complaint(GetComplaintRequest { number }).await.unwrap().into_inner();
+    assert_eq!(kept.complaint.unwrap().via, "token.reporter");
+
     // On the record, by its length alone, under the name of who did it.
     let root = house.controller.secure(house.dir.path(), &house.dir.path().join("operators"), "root").await;
     let mut audit = AuditServiceClient::new(root);
@@ -502,7 +522,9 @@ async fn complaints_are_taken(house: &House) {
     let entries = audit.list_audit(request).await.unwrap().into_inner().entries;
     let acts: Vec<_> = entries.iter().filter(|entry| entry.act == "SubmitComplaints").collect();
     assert!(
-        acts.len() >= 16 && acts.iter().all(|entry| entry.who == "oncall" && entry.from == "127.0.0.1"),
+        acts.len() >= 16
+            && acts.iter().all(|entry| ["oncall", "token.reporter"].contains(&entry.who.as_str())
+                && entry.from == "127.0.0.1"),
         "{acts:?}"
     );
     assert!(acts.iter().any(|entry| entry.asked.contains("\"message\":")), "{acts:?}");
