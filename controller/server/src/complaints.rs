@@ -10,7 +10,9 @@ use reeve_policy::Timestamp;
 use reeve_reports::{Complaint, Refused};
 use ring::digest::{SHA256, digest};
 
+use crate::metrics::Metrics;
 use crate::settings::Complaints as Settings;
+use crate::smtp::{Outcome, Rules, Smtp};
 use crate::store::write::{AnswerTo, Incoming, Submission, SubmissionTaken};
 use crate::writer::{Job, WriteError, Writer};
 
@@ -65,10 +67,40 @@ fn answer(message: &[u8]) -> Option<AnswerTo> {
     }
 }
 
+/// The same, where others are not to wait for what it takes.
+pub(crate) async fn read(
+    via: &str,
+    message: Vec<u8>,
+    is_json: Option<bool>,
+    settings: &Settings,
+) -> Submission {
+    submission(via, &message, is_json, settings, crate::clock::now())
+}
+
 /// One that cannot be read, of so many in the message.
 fn unreadable(message: &[u8], number: usize, refused: &Refused) -> Incoming {
     let mark = data_encoding::HEXLOWER.encode(digest(&SHA256, message).as_ref());
     Incoming { mark: format!("message {mark} {number}"), read: Err((refused.to_string(), message.to_vec())) }
+}
+
+/// Takes mail that comes by SMTP for as long as it is polled.
+pub(crate) async fn take_mail(smtp: Smtp, settings: Settings, writer: Writer, metrics: Metrics) {
+    let rules = Rules { recipients: settings.smtp_recipients.clone(), kept: MAX_MESSAGE + 1 };
+    let sink = move |message: Vec<u8>| {
+        let (settings, writer) = (settings.clone(), writer.clone());
+        async move {
+            let submission = read(BY_MAIL, message, Some(false), &settings).await;
+            match writer.ask(|reply| Job::Complaints { submission, reply }).await {
+                Ok(SubmissionTaken::Done(_)) => Outcome::Stored,
+                Ok(SubmissionTaken::Full) => Outcome::Full,
+                Err(error) => {
+                    tracing::warn!(%error, "a complaint cannot be stored; whoever sends it is to try again");
+                    Outcome::Away
+                }
+            }
+        }
+    };
+    smtp.serve(rules, metrics, sink).await;
 }
 
 /// Takes what comes to the maildir for as long as it is polled.

@@ -40,6 +40,7 @@ mod retention;
 pub mod server;
 mod services;
 pub mod settings;
+mod smtp;
 pub mod store;
 pub mod streams;
 mod tending;

@@ -34,6 +34,11 @@ struct Stands {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Became {
+    outcome: &'static str,
+}
+
 type Unsigned = Gauge<u64, AtomicU64>;
 
 /// All metrics of a controller. Clones are the same metrics.
@@ -50,6 +55,8 @@ pub struct Metrics {
     approvals_waiting: Unsigned,
     complaints_waiting: Family<Stands, Unsigned>,
     complaints_waiting_since: Unsigned,
+    complaint_mails: Family<Became, Counter>,
+    complaint_mail_sessions: Gauge,
     deliveries_pending: Unsigned,
     deliveries_pending_since: Unsigned,
     deliveries_dead: Unsigned,
@@ -98,6 +105,10 @@ impl Metrics {
             help,
             self.complaints_waiting_since.clone(),
         );
+        let help = "What became of mail that came by SMTP";
+        registry.register("complaint_mails", help, self.complaint_mails.clone());
+        let help = "Sessions of SMTP in which mail comes";
+        registry.register("complaint_mail_sessions", help, self.complaint_mail_sessions.clone());
         let help = "Notices that are still to be sent, by mail, webhook or file";
         registry.register("deliveries_pending", help, self.deliveries_pending.clone());
         let help = "Since when the first of them is to be sent, in seconds since 1970; 0 where there is none";
@@ -236,6 +247,16 @@ impl Metrics {
         self.export_dropped.inc_by(count);
     }
 
+    /// Takes note of what became of a mail, or of whoever brought one.
+    pub(crate) fn see_mail(&self, outcome: &'static str) {
+        self.complaint_mails.get_or_create(&Became { outcome }).inc();
+    }
+
+    /// Takes note of sessions of SMTP that begin or end.
+    pub(crate) fn see_mail_sessions(&self, more: i64) {
+        self.complaint_mail_sessions.inc_by(more);
+    }
+
     /// Takes note of look-ups, and whether they were answered.
     pub(crate) fn see_lookups(&self, count: u32, are_answered: bool) {
         let counter = if are_answered { &self.lookups } else { &self.lookups_refused };
@@ -281,6 +302,7 @@ mod tests {
         let metrics = Metrics::default();
         drop(metrics.standing.get_or_create(&Stands { state: "warned" }));
         drop(metrics.complaints_waiting.get_or_create(&Stands { state: "unmatched" }));
+        metrics.see_mail("stored");
         let document = include_str!("../../../docs/monitoring.md");
         let wrong = reeve_telemetry::listed::compare(&metrics.registry(), "reeve_controller_", document);
         assert_eq!(wrong, Vec::<String>::new());

@@ -45,6 +45,7 @@ use crate::services::pending::Pending;
 use crate::services::status::Desk;
 use crate::services::{self, House};
 use crate::settings;
+use crate::smtp::Smtp;
 use crate::store::{Store, secrets};
 use crate::streams::Streams;
 use crate::tending;
@@ -76,6 +77,7 @@ pub struct Controller {
     http: Option<Http>,
     links: Option<Web>,
     console: Option<Web>,
+    smtp: Option<Smtp>,
 }
 
 impl Controller {
@@ -102,7 +104,14 @@ impl Controller {
         if let (Some(web), Some(settings)) = (&console, &config.settings.console) {
             tracing::info!(address = %web.address(), url = settings.url, "the console is served");
         }
-        Ok(Self { config, listener, address, endpoint: None, http: None, links, console })
+        let smtp = match config.settings.complaints.smtp {
+            Some(listen) => Some(Smtp::bind(listen).await?),
+            None => None,
+        };
+        if let Some(smtp) = &smtp {
+            tracing::info!(address = %smtp.address(), "complaints are taken by SMTP");
+        }
+        Ok(Self { config, listener, address, endpoint: None, http: None, links, console, smtp })
     }
 
     /// Tells Prometheus its metrics at `listen`, too, and where that is: the port is the real one where 0 was asked for.
@@ -142,6 +151,12 @@ impl Controller {
     #[must_use]
     pub fn console_address(&self) -> Option<SocketAddr> {
         self.console.as_ref().map(Web::address)
+    }
+
+    /// Where complaints come by SMTP.
+    #[must_use]
+    pub fn smtp_address(&self) -> Option<SocketAddr> {
+        self.smtp.as_ref().map(Smtp::address)
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
@@ -272,6 +287,11 @@ impl Controller {
         }
         beside.extend(outbox.map(|outbox| tokio::spawn(outbox.run())));
         let complaints = self.config.settings.complaints.clone();
+        if let Some(smtp) = self.smtp {
+            let taking =
+                complaints::take_mail(smtp, complaints.clone(), house.writer.clone(), house.metrics.clone());
+            beside.push(tokio::spawn(taking));
+        }
         beside.push(tokio::spawn(complaints::keep(complaints, house.writer.clone())));
         if let (Some(web), Some(links)) = (self.links, links) {
             let desk = links::Desk::new(house.clone(), links, &self.config.settings.complaints);

@@ -1,16 +1,24 @@
 //! `[complaints]`: where complaints of people outside come in, and until when they are answered.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use reeve_policy::Name;
 use reeve_policy::language::Grace;
 use serde::Deserialize;
 
+/// The most addresses that get mail by SMTP.
+const MAX_RECIPIENTS: usize = 100;
+
 /// How complaints are dealt with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaints {
     /// A folder of mails (maildir) that they come to.
     pub maildir: Option<PathBuf>,
+    /// The port that they come to by SMTP.
+    pub smtp: Option<SocketAddr>,
+    /// Who gets mail there, in lower case.
+    pub smtp_recipients: Vec<String>,
     /// The clause of cases in which something is to be taken down.
     pub takedown_clause: String,
     /// The time in which such a one is to be answered.
@@ -27,6 +35,8 @@ impl Default for Complaints {
     fn default() -> Self {
         Self {
             maildir: None,
+            smtp: None,
+            smtp_recipients: Vec::new(),
             takedown_clause: "complaint/takedown".to_owned(),
             takedown: Grace::WorkingDays(2),
             urgent: Grace::WorkingDays(1),
@@ -40,6 +50,9 @@ impl Default for Complaints {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ComplaintsText {
     maildir: Option<PathBuf>,
+    smtp: Option<String>,
+    #[serde(default)]
+    smtp_recipients: Vec<String>,
     takedown_clause: Option<String>,
     takedown: Option<String>,
     takedown_urgent: Option<String>,
@@ -73,8 +86,15 @@ impl TryFrom<ComplaintsText> for Complaints {
         if read.maildir.as_ref().is_some_and(|path| !path.is_absolute()) {
             return Err("complaints.maildir: a path from the root on, such as \"/var/mail/abuse\"".to_owned());
         }
+        let smtp = read.smtp.map(|text| {
+            text.parse().map_err(|_| {
+                format!("complaints.smtp: {text:.60?} is no address with a port, such as \"127.0.0.1:2525\"")
+            })
+        });
         Ok(Self {
             maildir: read.maildir,
+            smtp_recipients: recipients(read.smtp_recipients, smtp.is_some())?,
+            smtp: smtp.transpose()?,
             takedown_clause,
             takedown: time("takedown", read.takedown, usual.takedown)?,
             urgent: time("takedown_urgent", read.takedown_urgent, usual.urgent)?,
@@ -82,6 +102,37 @@ impl TryFrom<ComplaintsText> for Complaints {
             acknowledge: read.acknowledge,
         })
     }
+}
+
+/// Who gets mail by SMTP, where there is a port for it.
+fn recipients(read: Vec<String>, has_port: bool) -> Result<Vec<String>, String> {
+    if read.is_empty() == has_port {
+        return Err(if has_port {
+            "complaints.smtp_recipients: who gets mail there is missing, such as [\"abuse@example.net\"]"
+                .to_owned()
+        } else {
+            "complaints.smtp_recipients: without complaints.smtp no mail comes to them".to_owned()
+        });
+    }
+    if read.len() > MAX_RECIPIENTS {
+        return Err(format!("complaints.smtp_recipients: at most {MAX_RECIPIENTS}"));
+    }
+    let is_address = |text: &str| {
+        let is_plain = |text: &str| {
+            !text.is_empty()
+                && !text.contains(|letter: char| {
+                    letter.is_whitespace() || letter.is_control() || "<>@\"\\".contains(letter)
+                })
+        };
+        text.split_once('@').is_some_and(|(local, domain)| is_plain(local) && is_plain(domain))
+            && text.len() <= 320
+    };
+    if let Some(wrong) = read.iter().find(|text| !is_address(text)) {
+        return Err(format!(
+            "complaints.smtp_recipients: {wrong:.80?} is no address of mail, such as \"abuse@example.net\""
+        ));
+    }
+    Ok(read.iter().map(|text| text.to_lowercase()).collect())
 }
 
 #[cfg(test)]
@@ -100,11 +151,21 @@ mod tests {
             read("maildir = '/var/mail/abuse'\ntakedown = '14d'\ntakedown_clause = 'extin/ntd'").unwrap();
         assert_eq!(own.takedown, Grace::parse("14d").unwrap());
         assert_eq!(own.takedown_clause, "extin/ntd");
+        let smtp = read("smtp = '127.0.0.1:2525'\nsmtp_recipients = ['Abuse@Example.net', 'j.ö@b.example']")
+            .unwrap();
+        assert_eq!(smtp.smtp, Some("127.0.0.1:2525".parse().unwrap()));
+        assert_eq!(smtp.smtp_recipients, ["abuse@example.net", "j.ö@b.example"]);
         for (text, key) in [
             ("takedown = 'soon'", "complaints.takedown:"),
             ("takedown_urgent = '0s'", "complaints.takedown_urgent:"),
             ("takedown_clause = 'ntd'", "complaints.takedown_clause:"),
             ("maildir = 'mail'", "complaints.maildir:"),
+            ("smtp = '2525'\nsmtp_recipients = ['a@b']", "complaints.smtp:"),
+            ("smtp = '127.0.0.1:2525'", "complaints.smtp_recipients: who"),
+            ("smtp_recipients = ['abuse@example.net']", "complaints.smtp_recipients: without"),
+            ("smtp = '127.0.0.1:2525'\nsmtp_recipients = ['abuse']", "complaints.smtp_recipients: \"abuse\""),
+            ("smtp = '[::1]:25'\nsmtp_recipients = ['<a@b>']", "complaints.smtp_recipients: \"<a"),
+            ("smtp = '[::1]:25'\nsmtp_recipients = ['a@b@c']", "complaints.smtp_recipients: \"a@b@c"),
         ] {
             assert!(read(text).unwrap_err().starts_with(key), "{text}");
         }
