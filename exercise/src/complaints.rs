@@ -4,7 +4,7 @@
 
 use reeve_policy::Timestamp;
 use reeve_reports::{
-    Found, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LIST, MAX_REPORTS, Reading, Refused, answer_to, read_json,
+    Found, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LIST, MAX_REPORTS, Reading, Refused, Sealed, answer_to, read_json,
     read_mail,
 };
 
@@ -24,6 +24,13 @@ pub(crate) fn read(bytes: &[u8]) {
     // Whom it may be answered, if anybody, is an address, and ends no line of a header.
     if let Ok(mailbox) = answer_to(bytes) {
         assert!(mailbox.to_string().bytes().all(|byte| byte.is_ascii_graphic()), "{mailbox}");
+    }
+    // What is encrypted, and as if there had been anything in it.
+    if let Some(sealed) = Sealed::of(bytes) {
+        let opened = sealed.opened(bytes, bytes);
+        // It stands in for what was there, with a header and what stood around it.
+        assert!(opened.len() <= 2 * bytes.len() + (512 << 10), "{} bytes of {}", opened.len(), bytes.len());
+        check(&read_mail(&opened, NOW));
     }
 }
 

@@ -9,7 +9,7 @@
 //! hash. docs/reports.md says what is taken from where, docs/adr/0017 why.
 //!
 //! Deliberately absent: whose an address is, whether to believe it, and what to do about it (the caller's); fetching and sending;
-//! decryption; XARF that is packed or written in YAML.
+//! decryption ([`Sealed`] only finds what is to be decrypted); XARF that is packed or written in YAML.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod read;
 mod refused;
 #[cfg(feature = "samples")]
 pub mod samples;
+mod sealed;
 mod source;
 mod when;
 mod words;
@@ -37,6 +38,7 @@ pub use form::{Form, read_form};
 pub use kind::{Kind, ParseKindError};
 pub use read::{Reading, read_json, read_mail};
 pub use refused::{Reason, Refused};
+pub use sealed::Sealed;
 pub use write::{Contact, Facts, Seen, XarfType, arf, xarf, xarf_type};
 
 /// The largest report that is read, in bytes: XARF 4 allows evidence of 5 MiB, which base64 makes a third larger.

@@ -160,7 +160,7 @@ pub(crate) fn mailbox(email: &str) -> Reporter {
 }
 
 /// Where the header ends: behind its first empty line, or at the end.
-fn header_end(bytes: &[u8]) -> usize {
+pub(crate) fn header_end(bytes: &[u8]) -> usize {
     let mut start = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         start += line.len();

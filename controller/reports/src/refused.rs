@@ -42,6 +42,7 @@ reasons! {
     TooMany, "TOO_MANY", "it holds more reports than are taken at once";
     NotMail, "NOT_MAIL", "it has no header of a mail";
     Encrypted, "ENCRYPTED", "it is encrypted or sealed, and nobody here can open it";
+    NotOpened, "NOT_OPENED", "it is encrypted, and our key does not open it";
     NotJson, "NOT_JSON", "it is not JSON";
     NotXarf, "NOT_XARF", "it is JSON, but no report of XARF 3 or 4";
     FieldMissing, "FIELD_MISSING", "a field is missing without which it says nothing";
@@ -55,7 +56,8 @@ reasons! {
 
 impl Reason {
     /// A refusal for this reason, with what was found or where.
-    pub(crate) fn with(self, detail: impl AsRef<str>) -> Refused {
+    #[must_use]
+    pub fn with(self, detail: impl AsRef<str>) -> Refused {
         Refused { reason: self, detail: crate::words::line(detail.as_ref(), MAX_DETAIL) }
     }
 }

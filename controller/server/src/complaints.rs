@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reeve_policy::Timestamp;
-use reeve_reports::{Complaint, Refused};
+use reeve_reports::{Complaint, Reading, Reason, Refused, Sealed};
 use ring::digest::{SHA256, digest};
+use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 use crate::settings::Complaints as Settings;
@@ -22,6 +23,8 @@ pub(crate) const MAX_MESSAGE: usize = 1 << 20;
 const EVERY: Duration = Duration::from_secs(5);
 /// How many messages of it are taken in one look.
 const LOOK: usize = 200;
+/// What is encrypted is opened by so many at once: it takes a core for a while, and memory. The others wait.
+static OPENINGS: Semaphore = Semaphore::const_new(2);
 /// What a message of a maildir came by.
 const BY_MAIL: &str = "mail";
 
@@ -33,13 +36,7 @@ pub(crate) fn submission(
     settings: &Settings,
     now: Timestamp,
 ) -> Submission {
-    // Some programs put a byte order mark before JSON.
-    let written = message.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message);
-    let begins = written.iter().find(|byte| !byte.is_ascii_whitespace());
-    let is_json = is_json.unwrap_or(matches!(begins, Some(b'{' | b'[')));
-    let read =
-        if is_json { reeve_reports::read_json(message, now) } else { reeve_reports::read_mail(message, now) };
-    let complaints = match read {
+    let complaints = match opened(message, is_json, settings, now) {
         Ok(reading) => {
             let taken = |complaint: Complaint| Incoming {
                 mark: complaint.fingerprint().to_string(),
@@ -67,6 +64,35 @@ fn answer(message: &[u8]) -> Option<AnswerTo> {
     }
 }
 
+/// What is read of a message, opened if it is encrypted and there is a key. What was opened is kept nowhere but in what is read of it.
+fn opened(
+    message: &[u8],
+    is_json: Option<bool>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<Reading, Refused> {
+    let sealed = settings.openpgp.as_ref().and_then(|keys| Some((keys, Sealed::of(message)?)));
+    let Some((keys, sealed)) = sealed else { return plain(message, is_json, now) };
+    if message.len() > MAX_MESSAGE {
+        // Of what is cut off nobody knows whether it was changed.
+        return Err(Reason::NotOpened.with(format!("it is longer than {MAX_MESSAGE} bytes")));
+    }
+    match keys.open(sealed.bytes()) {
+        Ok(content) => plain(&sealed.opened(message, &content), is_json, now),
+        // A letter may quote what is encrypted to somebody else.
+        Err(refused) if sealed.is_all() => Err(refused),
+        Err(refused) => plain(message, is_json, now).map_err(|_| refused),
+    }
+}
+
+fn plain(message: &[u8], is_json: Option<bool>, now: Timestamp) -> Result<Reading, Refused> {
+    // Some programs put a byte order mark before JSON.
+    let written = message.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message);
+    let begins = written.iter().find(|byte| !byte.is_ascii_whitespace());
+    let is_json = is_json.unwrap_or(matches!(begins, Some(b'{' | b'[')));
+    if is_json { reeve_reports::read_json(message, now) } else { reeve_reports::read_mail(message, now) }
+}
+
 /// The same, where others are not to wait for what it takes.
 pub(crate) async fn read(
     via: &str,
@@ -74,7 +100,14 @@ pub(crate) async fn read(
     is_json: Option<bool>,
     settings: &Settings,
 ) -> Submission {
-    submission(via, &message, is_json, settings, crate::clock::now())
+    let now = crate::clock::now();
+    let _turn = match settings.openpgp.is_some().then(|| Sealed::of(&message)).flatten() {
+        Some(_) => OPENINGS.acquire().await,
+        None => return submission(via, &message, is_json, settings, now),
+    };
+    let (by, settings) = (via.to_owned(), settings.clone());
+    let opening = tokio::task::spawn_blocking(move || submission(&by, &message, is_json, &settings, now));
+    opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// One that cannot be read, of so many in the message.
@@ -161,7 +194,7 @@ async fn collect(maildir: &Path, settings: &Settings, writer: &Writer) -> Result
                 continue;
             }
         };
-        let submission = submission(BY_MAIL, &message, Some(false), settings, crate::clock::now());
+        let submission = read(BY_MAIL, message, Some(false), settings).await;
         match writer.ask(|reply| Job::Complaints { submission, reply }).await? {
             SubmissionTaken::Done(_) => {}
             SubmissionTaken::Full => {

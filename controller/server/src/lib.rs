@@ -32,6 +32,7 @@ pub mod identity;
 mod links;
 mod listing;
 pub mod metrics;
+mod openpgp;
 mod outbox;
 pub mod pki;
 pub mod refusal;

@@ -247,9 +247,9 @@ impl Metrics {
         self.export_dropped.inc_by(count);
     }
 
-    /// Takes note of what became of a mail, or of whoever brought one.
-    pub(crate) fn see_mail(&self, outcome: &'static str) {
-        self.complaint_mails.get_or_create(&Became { outcome }).inc();
+    /// Takes note of what became of mails, or of whoever brought them.
+    pub(crate) fn see_mails(&self, outcome: &'static str, count: u64) {
+        self.complaint_mails.get_or_create(&Became { outcome }).inc_by(count);
     }
 
     /// Takes note of sessions of SMTP that begin or end.
@@ -302,7 +302,7 @@ mod tests {
         let metrics = Metrics::default();
         drop(metrics.standing.get_or_create(&Stands { state: "warned" }));
         drop(metrics.complaints_waiting.get_or_create(&Stands { state: "unmatched" }));
-        metrics.see_mail("stored");
+        metrics.see_mails("stored", 1);
         let document = include_str!("../../../docs/monitoring.md");
         let wrong = reeve_telemetry::listed::compare(&metrics.registry(), "reeve_controller_", document);
         assert_eq!(wrong, Vec::<String>::new());

@@ -13,6 +13,7 @@ use crate::complaint::{Attachment, Complaint, Format, MAX_LINE, MAX_LIST, MAX_TE
 use crate::json::{self, Node};
 use crate::mime::{self, Head, Mail, Part};
 use crate::refused::{Reason, Refused};
+use crate::sealed::Sealed;
 use crate::{MAX_BYTES, words};
 
 /// How many mails in a mail are looked into for a report, one in the other.
@@ -50,12 +51,18 @@ impl Reading {
 /// When nothing of it can be read; the first reason why.
 pub fn read_mail(bytes: &[u8], now: Timestamp) -> Result<Reading, Refused> {
     let bytes = sized(bytes)?;
+    if Sealed::is_bare(bytes) {
+        return Err(Reason::Encrypted.with(""));
+    }
     let mail = Mail::read(bytes).ok_or_else(|| Reason::NotMail.with(""))?;
     if let Some(reading) = structured(&mail, now, 0) {
         return reading;
     }
     if is_encrypted(&mail) {
         return Err(Reason::Encrypted.with(&mail.head.kind));
+    }
+    if Sealed::in_mail(&mail).is_some_and(|sealed| sealed.is_all()) {
+        return Err(Reason::Encrypted.with("a text in the armour of OpenPGP"));
     }
     plain::read(&mail, now).map(|complaint| Reading { complaints: vec![complaint], refused: Vec::new() })
 }
@@ -136,7 +143,7 @@ fn structured(mail: &Mail<'_>, now: Timestamp, forwarded: usize) -> Option<Resul
 }
 
 /// Whether a part may be a report in JSON: by its type, its name, or how a text begins.
-fn may_be_json(part: &Part<'_>) -> bool {
+pub(crate) fn may_be_json(part: &Part<'_>) -> bool {
     let kind = part.head.kind.as_str();
     if kind.starts_with("application/") && kind.contains("json") {
         return true;

@@ -15,7 +15,7 @@ use super::orders::{check_key, check_reason, key_in_use};
 use super::{House, unreadable, unwritable};
 use crate::auth::Caller;
 use crate::clock;
-use crate::complaints::{MAX_MESSAGE, submission};
+use crate::complaints::{MAX_MESSAGE, read};
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
 use crate::settings::Complaints;
@@ -68,7 +68,7 @@ impl ComplaintService for Service {
             ComplaintFormat::Mail => Some(false),
             ComplaintFormat::Json => Some(true),
         };
-        let submission = submission(&operator.to_string(), &message, is_json, &self.settings, clock::now());
+        let submission = read(&operator.to_string(), message, is_json, &self.settings).await;
         // Whoever hands it in answers who complained.
         let submission = Submission { answer: None, ..submission };
         let taken = self.house.writer.ask(|reply| Job::Complaints { submission, reply }).await;

@@ -2,11 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use reeve_policy::Name;
 use reeve_policy::language::Grace;
 use serde::Deserialize;
 
+use super::secret;
+use crate::openpgp::Keys;
+
+/// The name under which systemd hands over the passphrase of the key (`LoadCredential=`).
+const PASSPHRASE: &str = "openpgp-passphrase";
 /// The most addresses that get mail by SMTP.
 const MAX_RECIPIENTS: usize = 100;
 
@@ -19,6 +25,8 @@ pub struct Complaints {
     pub smtp: Option<SocketAddr>,
     /// Who gets mail there, in lower case.
     pub smtp_recipients: Vec<String>,
+    /// What mail is opened with that is encrypted.
+    pub(crate) openpgp: Option<Arc<Keys>>,
     /// The clause of cases in which something is to be taken down.
     pub takedown_clause: String,
     /// The time in which such a one is to be answered.
@@ -37,6 +45,7 @@ impl Default for Complaints {
             maildir: None,
             smtp: None,
             smtp_recipients: Vec::new(),
+            openpgp: None,
             takedown_clause: "complaint/takedown".to_owned(),
             takedown: Grace::WorkingDays(2),
             urgent: Grace::WorkingDays(1),
@@ -53,6 +62,8 @@ pub(super) struct ComplaintsText {
     smtp: Option<String>,
     #[serde(default)]
     smtp_recipients: Vec<String>,
+    openpgp_key: Option<PathBuf>,
+    openpgp_passphrase_file: Option<PathBuf>,
     takedown_clause: Option<String>,
     takedown: Option<String>,
     takedown_urgent: Option<String>,
@@ -95,6 +106,7 @@ impl TryFrom<ComplaintsText> for Complaints {
             maildir: read.maildir,
             smtp_recipients: recipients(read.smtp_recipients, smtp.is_some())?,
             smtp: smtp.transpose()?,
+            openpgp: openpgp(read.openpgp_key, read.openpgp_passphrase_file)?,
             takedown_clause,
             takedown: time("takedown", read.takedown, usual.takedown)?,
             urgent: time("takedown_urgent", read.takedown_urgent, usual.urgent)?,
@@ -102,6 +114,26 @@ impl TryFrom<ComplaintsText> for Complaints {
             acknowledge: read.acknowledge,
         })
     }
+}
+
+/// The keys that mail is opened with.
+fn openpgp(key: Option<PathBuf>, passphrase: Option<PathBuf>) -> Result<Option<Arc<Keys>>, String> {
+    let Some(key) = key else {
+        return match passphrase {
+            Some(_) => {
+                Err("complaints.openpgp_passphrase_file: there is no complaints.openpgp_key".to_owned())
+            }
+            None => Ok(None),
+        };
+    };
+    if !key.is_absolute() {
+        return Err("complaints.openpgp_key: a path from the root on, such as \"/etc/reeve/abuse-key.asc\""
+            .to_owned());
+    }
+    let passphrase = secret("complaints.openpgp_passphrase_file", PASSPHRASE, passphrase)?;
+    let keys = Keys::load(&key, passphrase.as_deref())
+        .map_err(|error| format!("complaints.openpgp_key: {error}"))?;
+    Ok(Some(Arc::new(keys)))
 }
 
 /// Who gets mail by SMTP, where there is a port for it.

@@ -110,7 +110,7 @@ impl Smtp {
                 }
             };
             let Some(place) = places.enter(from.ip()) else {
-                metrics.see_mail("busy");
+                metrics.see_mails("busy", 1);
                 // As much as the system takes at once: nobody is waited for.
                 let _ = stream.try_write(b"421 4.3.2 too many sessions; try again\r\n");
                 let _ = timeout(Duration::from_millis(10), stream.shutdown()).await;
@@ -218,27 +218,17 @@ where
                 Step::More => {}
                 Step::Mail(mail) => {
                     let outcome = sink(mail).await;
-                    metrics.see_mail(match outcome {
-                        Outcome::Stored => "stored",
-                        Outcome::Full | Outcome::Away => "deferred",
-                    });
+                    let became = if outcome == Outcome::Stored { "stored" } else { "deferred" };
+                    metrics.see_mails(became, 1);
                     session.answer(outcome, &mut answers);
                 }
                 Step::End => has_ended = true,
             }
         }
+        metrics.see_mails("refused", session.take_refused());
     }
-    metrics_of_refusals(metrics, &answers);
+    metrics.see_mails("refused", session.take_refused());
     farewell(stream, &answers, patience).await
-}
-
-/// Counts a session that was ended from this side for what was sent.
-fn metrics_of_refusals(metrics: &Metrics, answers: &[u8]) {
-    let last = answers.strip_suffix(b"\r\n").unwrap_or(answers);
-    let last = last.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    if matches!(last.first(), Some(b'4' | b'5')) {
-        metrics.see_mail("refused");
-    }
 }
 
 /// Says the last words. What is still on the way is read: else the system would throw the words away with it.

@@ -91,6 +91,7 @@ pub(crate) struct Session {
     commands: usize,
     mails: usize,
     errors: usize,
+    refused: u64,
 }
 
 impl Session {
@@ -108,6 +109,7 @@ impl Session {
             commands: 0,
             mails: 0,
             errors: 0,
+            refused: 0,
         };
         (session, format!("220 {NAME} ESMTP\r\n").into_bytes())
     }
@@ -139,6 +141,11 @@ impl Session {
         matches!(self.mode, Mode::Data(_))
     }
 
+    /// How often a mail, a recipient or the whole session was refused since this was asked last.
+    pub const fn take_refused(&mut self) -> u64 {
+        std::mem::replace(&mut self.refused, 0)
+    }
+
     /// Says what became of the mail.
     pub fn answer(&mut self, outcome: Outcome, answers: &mut Vec<u8>) {
         match outcome {
@@ -153,6 +160,7 @@ impl Session {
     /// Ends it from this side, for a reason of ours.
     pub fn end(&mut self, reason: &str, answers: &mut Vec<u8>) -> Step {
         say(answers, reason);
+        self.refused += u64::from(!reason.starts_with('2'));
         self.mode = Mode::Ended;
         Step::End
     }
@@ -243,6 +251,7 @@ impl Session {
 
     fn wrong(&mut self, answer: &str, answers: &mut Vec<u8>) -> Step {
         self.errors += 1;
+        self.refused += u64::from(answer.starts_with("55"));
         say(answers, answer);
         Step::More
     }

@@ -53,8 +53,11 @@ async fn whoever_is_slow_is_told_so_and_goes() {
         stream.write_all(says.as_bytes()).await.unwrap();
         let (mut reads, mut writes) = stream.into_split();
         let dripping = tokio::spawn(async move {
-            while writes.write_all(drop.as_bytes()).await.is_ok() {
+            loop {
                 tokio::time::sleep(Duration::from_millis(50)).await;
+                if writes.write_all(drop.as_bytes()).await.is_err() {
+                    return;
+                }
             }
         });
         let mut said = String::new();

@@ -31,6 +31,7 @@ pub struct Running {
     pub metrics: SocketAddr,
     pub links: Option<SocketAddr>,
     pub console: Option<SocketAddr>,
+    pub smtp: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -88,12 +89,13 @@ impl Running {
                 let (controller, metrics) =
                     controller.with_metrics("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 let (links, console) = (controller.links_address(), controller.console_address());
-                told.send((controller.address(), http, metrics, links, console)).unwrap();
+                let smtp = controller.smtp_address();
+                told.send((controller.address(), http, metrics, links, console, smtp)).unwrap();
                 controller.serve(async { _ = stopped.await }, || ()).await.unwrap();
             });
         });
-        let (address, http, metrics, links, console) = address.await.unwrap();
-        Self { address, http, metrics, links, console, stop: Some(stop), thread }
+        let (address, http, metrics, links, console, smtp) = address.await.unwrap();
+        Self { address, http, metrics, links, console, smtp, stop: Some(stop), thread }
     }
 
     pub async fn stop(mut self) {
