@@ -4,8 +4,8 @@
 
 use reeve_policy::Timestamp;
 use reeve_reports::{
-    Found, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LIST, MAX_REPORTS, Reading, Refused, Sealed, answer_to, read_json,
-    read_mail,
+    Found, MAX_COMPLAINT_BYTES, MAX_FIELDS, MAX_LIST, MAX_REPORTS, Reading, Refused, Sealed, answer_to,
+    read_json, read_mail,
 };
 
 /// When a case was received.
