@@ -3,11 +3,12 @@
 //! An order keeps its key however often it is sent, so an agent that was away when it was given carries it out
 //! once. Left out: who may give one (the controller's roles) and how it travels (`reeve-proto`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Decision, Origin};
+use crate::decision::{Decision, DecisionId, Origin};
 use crate::language::Policy;
 use crate::pause::{Pause, PauseScope};
 use crate::reader::ConfigErrors;
@@ -127,6 +128,20 @@ pub enum Order {
         #[serde(default)]
         forgive: bool,
     },
+    /// Whoever was told says that it is mended, and nothing of it was seen since: lift what these decisions of a policy hold, and close the
+    /// episodes behind them. Strikes stay, and so does whatever else holds the tenant.
+    LetGo {
+        /// The order's key.
+        id: OrderId,
+        /// Whom.
+        tenant: TenantId,
+        /// What was decided, at most [`Order::MAX_LET_GO`].
+        decisions: BTreeSet<DecisionId>,
+        /// Who said so.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// An invoice is paid: lift what holds the tenant until then, and nothing else.
     Paid {
         /// The order's key.
@@ -211,6 +226,9 @@ pub enum Order {
 }
 
 impl Order {
+    /// The most decisions that one order lets go of.
+    pub const MAX_LET_GO: usize = 256;
+
     /// The order's key; a snapshot of the tenants has a version instead, and what follows them needs none.
     #[must_use]
     pub const fn id(&self) -> Option<&OrderId> {
@@ -220,6 +238,7 @@ impl Order {
             }
             Self::Impose { id, .. }
             | Self::Release { id, .. }
+            | Self::LetGo { id, .. }
             | Self::Paid { id, .. }
             | Self::Pause { id, .. }
             | Self::Resume { id, .. }
@@ -239,7 +258,8 @@ impl Order {
             Self::Standings { .. } => "standings",
             Self::Policy(_) => "policy",
             Self::Impose { .. } => "impose",
-            Self::Release { .. } => "release",
+            // To whoever lists orders it is a release, of less.
+            Self::Release { .. } | Self::LetGo { .. } => "release",
             Self::Paid { .. } => "paid",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",

@@ -1,15 +1,15 @@
 //! Orders and their results.
 
 use reeve_policy::{
-    AssignedPolicy, Assignment, Order, OrderFailure, OrderId, OrderResult, PolicyVersion, RelayAnswer,
-    Tenant, TenantStanding,
+    AssignedPolicy, Assignment, DecisionId, Order, OrderFailure, OrderId, OrderResult, PolicyVersion,
+    RelayAnswer, Tenant, TenantStanding,
 };
 
 use crate::error::WireError;
 use crate::generated::agent::v1 as wire;
 use crate::generated::agent::v1::order::{
-    Forgive, Impose, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Standings, Tenants,
-    TenantsChanged, Verify,
+    Forgive, Impose, LetGo, Lift, Order as Kind, Paid, Pause, Release, ReleaseBrakes, Resume, Standings,
+    Tenants, TenantsChanged, Verify,
 };
 use crate::generated::agent::v1::order_result::{Done, Failure, FailureCode, Result as Outcome};
 use crate::generated::types::v1 as types;
@@ -81,6 +81,13 @@ impl From<&Order> for wire::Order {
                 operator: clip(by),
                 reason: clip(reason),
                 forgive: *forgive,
+            }),
+            Order::LetGo { id, tenant, decisions, by, reason } => Kind::LetGo(LetGo {
+                id: id.to_string(),
+                tenant: tenant.to_string(),
+                decisions: decisions.iter().map(ToString::to_string).collect(),
+                operator: clip(by),
+                reason: clip(reason),
             }),
             Order::Paid { id, tenant, by, reason } => Kind::Paid(Paid {
                 id: id.to_string(),
@@ -170,6 +177,17 @@ impl TryFrom<wire::Order> for Order {
                 by: text("release.operator", release.operator)?,
                 reason: text("release.reason", release.reason)?,
                 forgive: release.forgive,
+            },
+            Kind::LetGo(let_go) => Self::LetGo {
+                id: OrderId(parsed("let_go.id", &let_go.id)?),
+                tenant: parsed("let_go.tenant", &let_go.tenant)?,
+                decisions: list("let_go.decisions", let_go.decisions, Self::MAX_LET_GO, |id: String| {
+                    parsed("decision", &id).map(DecisionId)
+                })?
+                .into_iter()
+                .collect(),
+                by: text("let_go.operator", let_go.operator)?,
+                reason: text("let_go.reason", let_go.reason)?,
             },
             Kind::Paid(paid) => Self::Paid {
                 id: OrderId(parsed("paid.id", &paid.id)?),

@@ -28,7 +28,7 @@ pub struct ProtocolVersion {
 
 impl ProtocolVersion {
     /// What this build speaks.
-    pub const CURRENT: Self = Self { major: 1, minor: 8 };
+    pub const CURRENT: Self = Self { major: 1, minor: 9 };
 
     /// Whether a peer of this version can read an order; one that cannot would break the stream upon it, or do more than it was told.
     #[must_use]
@@ -37,6 +37,7 @@ impl ProtocolVersion {
             Order::Impose { decision, .. } if decision.scope == Scope::Forged => self.minor >= 5,
             Order::Tenants { .. } | Order::Impose { .. } | Order::Release { .. } => true,
             Order::TenantsChanged { .. } => self.minor >= 6,
+            Order::LetGo { .. } => self.minor >= 9,
             Order::Forgive { .. } => self.minor >= 8,
             Order::Policy(_) => self.minor >= 7,
             Order::Standings { .. } => self.minor >= 5,

@@ -94,6 +94,18 @@ fn a_release_says_whether_it_forgives_and_one_of_before_does_not() {
     };
     assert_eq!(Order::try_from(agent::v1::Order::from(&paid)).unwrap(), paid);
     assert!(ProtocolVersion::CURRENT.knows(&paid) && !ProtocolVersion { major: 1, minor: 3 }.knows(&paid));
+    let let_go = Order::LetGo {
+        id: id("O8"),
+        tenant: "a".parse().unwrap(),
+        decisions: ["D1", "D2"].map(|id| reeve_policy::DecisionId(id.parse().unwrap())).into(),
+        by: "a".into(),
+        reason: "silent".into(),
+    };
+    assert_eq!(Order::try_from(agent::v1::Order::from(&let_go)).unwrap(), let_go);
+    assert!(
+        !ProtocolVersion { major: 1, minor: 8 }.knows(&let_go),
+        "it would let go of all, or break the stream"
+    );
     let release = |forgive| Order::Release {
         id: id("O4"),
         tenant: "alice".parse().unwrap(),

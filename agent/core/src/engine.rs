@@ -39,8 +39,8 @@ use std::time::Duration;
 use reeve_policy::judge::{BrakesSet, Excused, Judge, Judgement, Occupancy, Standing};
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    Alert, Class, Decision, DesiredState, Lift, LiftReason, Measure, Mode, Name, NodeId, Origin, Pause,
-    RelayChecked, Tenant, TenantId, Timestamp, Violation,
+    Alert, Class, Decision, DecisionId, DesiredState, Lift, LiftReason, Measure, Mode, Name, NodeId, Origin,
+    Pause, RelayChecked, Tenant, TenantId, Timestamp, Violation,
 };
 
 use serde::{Deserialize, Serialize};
@@ -389,6 +389,31 @@ impl Engine {
         self.advance(at);
         let held = self.held_by_policy().len();
         self.judge.handle_release_brakes(held);
+    }
+
+    /// Lets a tenant go of what these decisions of a policy hold, since it is mended: the episodes behind them are closed, for what is seen of
+    /// it later is to be answered anew. Strikes stay, and so does whatever else holds the tenant.
+    pub fn handle_let_go(&mut self, tenant: &TenantId, decisions: &BTreeSet<DecisionId>, at: Timestamp) {
+        self.advance(at);
+        let is_meant = |decision: &Decision| {
+            let is_policys = matches!(decision.origin, Origin::Policy { .. });
+            decision.tenant == *tenant && is_policys && decisions.contains(&decision.id)
+        };
+        let measures = self.ledger.desired().measures.values().map(|measure| &measure.decision);
+        let behind: BTreeSet<_> = measures
+            .filter(|decision| is_meant(decision))
+            .filter_map(|decision| Some((tenant.clone(), decision.violation.clone()?)))
+            .collect();
+        if !behind.is_empty()
+            && let Some(ix) = self.topology.index_of(tenant)
+        {
+            // As with a release: it is not taken back for what it did before.
+            self.shards.forget(ix);
+        }
+        self.judge.handle_lift(&behind, false, self.now);
+        self.drain();
+        let events = self.ledger.lift_meant(is_meant);
+        self.publish(events);
     }
 
     /// Takes note that an invoice is paid: what holds the tenant until then is lifted, and nothing else.

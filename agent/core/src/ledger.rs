@@ -77,6 +77,11 @@ impl Ledger {
         })
     }
 
+    /// Lifts what was decided and `is_meant`.
+    pub fn lift_meant(&mut self, is_meant: impl Fn(&Decision) -> bool) -> Vec<LedgerEvent> {
+        self.lift_where(LiftReason::Released, |measure| is_meant(&measure.decision))
+    }
+
     /// Lifts what holds a tenant until an invoice is paid.
     pub fn lift_paid(&mut self, tenant: &TenantId) -> Vec<LedgerEvent> {
         self.lift_where(LiftReason::Released, |measure| {

@@ -31,10 +31,10 @@ use crate::auth::{Book, Change, Taken};
 use crate::store::approvals::Kept;
 use crate::store::write::{
     Asked, Attempted, BatchTaken, CaseAsked, CaseTaken, DeleteAsked, DeleteTaken, ForgiveAsked, GrantAsked,
-    GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, OrderTaken,
-    PaidFor, Place, Pulled, ReleaseAsked, Released, Requested, ResendAsked, ResendTaken, RevokeAsked,
-    RolloutAsked, RolloutTaken, SettleAsked, SettleTaken, Submission, SubmissionTaken, Upload, UploadTaken,
-    VerifyAsked,
+    GrantTaken, Greeting, HoldAsked, ImportMethod, Imported, LiftAsked, LiftTaken, Limits, MendAsked, Mended,
+    OrderTaken, PaidFor, Place, Pulled, ReleaseAsked, Released, Requested, ResendAsked, ResendTaken,
+    RevokeAsked, RolloutAsked, RolloutTaken, SettleAsked, SettleTaken, Submission, SubmissionTaken, Upload,
+    UploadTaken, VerifyAsked,
 };
 use crate::store::{Channels, GrantRow, Outgoing, StoreError};
 
@@ -259,6 +259,15 @@ pub(crate) enum Job {
         asked: Box<SettleAsked>,
         reply: Reply<SettleTaken>,
     },
+    /// Somebody says that it is mended.
+    Mend {
+        asked: MendAsked,
+        reply: Reply<Mended>,
+    },
+    /// What was said to be mended is looked at again; of how many that is over.
+    LookAgain {
+        reply: Reply<u64>,
+    },
     /// Cases are open again whose deadline is over; how many.
     EndWaiting {
         reply: Reply<u64>,
@@ -385,6 +394,7 @@ impl Job {
                 | Self::Retain { .. }
                 | Self::Remedies { .. }
                 | Self::Pull { .. }
+                | Self::LookAgain { .. }
                 | Self::EndWaiting { .. }
                 | Self::CloseQuiet { .. }
                 | Self::ClaimDeliveries { .. }
@@ -489,6 +499,8 @@ impl Job {
             Self::Case { reply, .. } => reply.send(result),
             Self::Complaints { reply, .. } => reply.send(result),
             Self::SettleComplaint { reply, .. } => reply.send(result),
+            Self::Mend { reply, .. } => reply.send(result),
+            Self::LookAgain { reply } => reply.send(result),
             Self::EndWaiting { reply } => reply.send(result),
             Self::CloseQuiet { reply, .. } => reply.send(result),
             Self::ClaimDeliveries { reply, .. } => reply.send(result),

@@ -202,6 +202,10 @@ pub struct Rule {
     /// Each time this long goes by without another, one strike less counts.
     #[serde(default)]
     pub decay: Option<Duration>,
+    /// Whoever is told may say that it is mended: then its measures are let go of when nothing of it was seen for this long. `None`: a person
+    /// decides.
+    #[serde(default)]
+    pub release_after_silence: Option<Duration>,
     /// From when on abuse is so grave that steps are left out.
     #[serde(default)]
     pub severe: Option<Severe>,
@@ -301,6 +305,8 @@ impl Step {
 impl Rule {
     /// Ten minutes.
     pub const DEFAULT_QUIET: Duration = Duration::from_secs(600);
+    /// The longest silence after which measures are let go of.
+    pub const MAX_SILENCE: Duration = Duration::from_secs(30 * 86_400);
     /// Half a year.
     pub const DEFAULT_MEMORY: Duration = Duration::from_secs(180 * 86_400);
     /// Ten minutes.

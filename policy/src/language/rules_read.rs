@@ -1,6 +1,7 @@
 //! Rules of a policy, read.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::conditions::{Escalation, Grace, Repeat, Severe, Whose};
 use super::thresholds::{EndpointKind, Thresholds};
@@ -75,6 +76,7 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
     if decay.is_some_and(|decay| decay.is_zero()) {
         section.reject("decay", "a time above zero");
     }
+    let release_after_silence = silence(section, quiet, on.as_ref());
     if let Some(numbers) = section.section("thresholds") {
         thresholds_read::read(&numbers, thresholds);
     }
@@ -106,6 +108,7 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
         quiet,
         memory,
         decay,
+        release_after_silence,
         severe,
         repeat,
         known_offender,
@@ -114,6 +117,26 @@ fn rule(section: &Section<'_, '_>, policy: Option<&Name>, thresholds: &mut Thres
         tell,
         ladder: ladder?,
     })
+}
+
+/// For how long nothing is to be seen until whoever says that it is mended is let go. An episode is over before that.
+fn silence(section: &Section<'_, '_>, quiet: Duration, on: Option<&BTreeSet<Class>>) -> Option<Duration> {
+    const KEY: &str = "release_after_silence";
+    let silence = section.duration(KEY)?;
+    if silence < quiet || silence > Rule::MAX_SILENCE {
+        section.reject(
+            KEY,
+            "a time such as \"30m\": not below the rule's `quiet` (10m without it), at most 30d",
+        );
+    }
+    let is_asked_or_counted = |class: &Class| matches!(class, Class::SmtpRelay | Class::Quota);
+    if on.is_some_and(|on| on.iter().any(is_asked_or_counted)) {
+        section.reject(
+            KEY,
+            "nothing where the rule is on smtp_relay, which is asked, or on quota, which a month ends",
+        );
+    }
+    Some(silence)
 }
 
 /// Only calls are to endpoints.

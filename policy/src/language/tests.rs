@@ -31,6 +31,32 @@ fn presets_are_sound() {
 }
 
 #[test]
+fn a_silence_after_which_a_rule_lets_go_is_no_shorter_than_its_quiet() {
+    let rule = |on: &str, more: &str| {
+        format!(
+            "[policy]\nname = \"x\"\nversion = 1\nextends = \"baseline\"\n[[rule]]\nid = \"r\"\non = [\"{on}\"]\n{more}\n\
+             ladder = [{{ action = \"notify\" }}]\n"
+        )
+    };
+    let silence = |more: &str| {
+        let policy = Policy::parse("p.toml", &rule("portscan.*", more)).unwrap();
+        policy.rules.iter().find(|rule| rule.id.as_str() == "r").unwrap().release_after_silence
+    };
+    assert_eq!(silence(""), None);
+    assert_eq!(silence("release_after_silence = \"10m\""), Some(Rule::DEFAULT_QUIET));
+    for wrong in ["599s", "31d"] {
+        let told =
+            format!("8:25: `rule[1].release_after_silence`: found \"{wrong}\"; allowed: a time such as");
+        check(&rule("portscan.*", &format!("release_after_silence = \"{wrong}\"")), &[&told]);
+    }
+    check(&rule("portscan.*", "release_after_silence = 10"), &["8:25: `rule[1].release_after_silence`"]);
+    for on in ["smtp_relay", "quota"] {
+        let told = "8:25: `rule[1].release_after_silence`: found \"1h\"; allowed: nothing where";
+        check(&rule(on, "release_after_silence = \"1h\""), &[told]);
+    }
+}
+
+#[test]
 fn mail_servers_are_asked_only_where_that_is_said_in_full() {
     let head = "[policy]\nname = \"x\"\nversion = 1\nextends = \"baseline\"\n";
     let (from, to) = ("from = \"probe@asker.example\"\n", "to = \"probe@elsewhere.example\"\n");

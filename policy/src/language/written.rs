@@ -227,6 +227,9 @@ fn rule(to: &mut Writer, rule: &Rule) {
     if let Some(decay) = rule.decay {
         to.put("decay", quoted(&format_duration(decay)));
     }
+    if let Some(silence) = rule.release_after_silence {
+        to.put("release_after_silence", quoted(&format_duration(silence)));
+    }
     to.put("grace", quoted(&rule.grace));
     if let Some(severe) = rule.severe {
         to.put("severe", format!("{{ times = {}, step = {} }}", number(severe.times), severe.step + 1));
@@ -444,6 +447,7 @@ on = ["portscan.*"]
 also = ["full/attack"]
 mode = "enforce"
 decay = "30d"
+release_after_silence = "30m"
 grace = "2 working days"
 severe = { times = 12.5, step = 2 }
 parent = { violations = 3, within = "30d", ladder = [{ action = "notify" }, { action = "block", scope = "tcp/25", until = "released" }] }

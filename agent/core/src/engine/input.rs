@@ -1,13 +1,14 @@
 //! Everything but frames that goes into an engine, as values: what a record holds, and what live and replay hand in alike.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use reeve_policy::judge::Standing;
 use reeve_policy::language::Policy;
 use reeve_policy::{
-    CheckVerdict, Decision, DesiredState, Lift, Mode, Name, Pause, Tenant, TenantId, TenantStanding,
-    Timestamp,
+    CheckVerdict, Decision, DecisionId, DesiredState, Lift, Mode, Name, Pause, Tenant, TenantId,
+    TenantStanding, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,15 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+    /// Some of what holds a tenant is let go of; see [`Engine::handle_let_go`].
+    LetGo {
+        /// Whom.
+        tenant: TenantId,
+        /// What was decided.
+        decisions: BTreeSet<DecisionId>,
+        /// When.
+        at: Timestamp,
+    },
     /// An invoice is paid; see [`Engine::handle_paid`].
     Paid {
         /// Whose.
@@ -181,6 +191,7 @@ impl Engine {
             Input::Standing { standing, at } => self.handle_standing(*standing, at),
             Input::Impose { decision, at } => self.handle_impose(&decision, at),
             Input::Release { tenant, forgive, at } => self.handle_release(&tenant, forgive, at),
+            Input::LetGo { tenant, decisions, at } => self.handle_let_go(&tenant, &decisions, at),
             Input::Paid { tenant, at } => self.handle_paid(&tenant, at),
             Input::RelayChecked { tenant, verdict, is_outside, server, by, at } => {
                 self.handle_relay_checked(&tenant, (verdict, is_outside), server, by, at);

@@ -176,6 +176,42 @@ fn a_released_tenant_starts_afresh() {
 }
 
 #[test]
+fn what_is_mended_is_let_go_of_and_nothing_else_and_its_strike_stays() {
+    let mut engine = engine(Mode::Enforce);
+    play(&mut engine, &scan(1_000, true));
+    let held: Vec<_> = engine.desired().measures.values().cloned().collect();
+    let [measure] = held.as_slice() else { panic!("{held:?}") };
+    let by_hand = Decision {
+        id: DecisionId("by-hand".parse().unwrap()),
+        violation: None,
+        origin: reeve_policy::Origin::Operator { name: "oncall".into() },
+        ..measure.decision.clone()
+    };
+    engine.handle_impose(&by_hand, at(6_000));
+    let let_go = |engine: &mut Engine, tenant: &str, ids: &[&DecisionId], millis| {
+        let decisions = ids.iter().map(|id| DecisionId::clone(id)).collect();
+        engine.handle(super::Input::LetGo { tenant: tenant.parse().unwrap(), decisions, at: at(millis) });
+        words(&std::iter::from_fn(|| engine.poll()).collect::<Vec<_>>())
+    };
+    while engine.poll().is_some() {}
+    // Not another tenant's, not what a person ordered, not what was decided otherwise.
+    let other = DecisionId("another".parse().unwrap());
+    assert!(let_go(&mut engine, "bob", &[&measure.decision.id], 7_000).is_empty());
+    assert!(let_go(&mut engine, "alice", &[&by_hand.id, &other], 7_100).is_empty());
+    let told = let_go(&mut engine, "alice", &[&measure.decision.id, &by_hand.id], 7_200);
+    assert_eq!(told, ["violation released", "7200 lifted: released"]);
+    assert_eq!(engine.desired().measures.keys().collect::<Vec<_>>(), [&by_hand.id]);
+    // What holds her by hand is lifted too; then she does it again, and it is her second strike.
+    engine.handle_release(&"alice".parse().unwrap(), false, at(7_300));
+    let outputs = play(&mut engine, &scan(900_000, true));
+    let strike = outputs.iter().find_map(|output| match output {
+        Output::Violation(violation) => Some(violation.strike),
+        _ => None,
+    });
+    assert_eq!(strike, Some(2));
+}
+
+#[test]
 fn a_forgiven_tenant_has_no_strike_though_its_episode_is_long_over() {
     let strike_after = |forgive: bool| {
         let mut engine = engine(Mode::Enforce);

@@ -412,6 +412,12 @@ impl Sensor {
                 self.awaiting.push(id);
                 self.changed = true;
             }
+            Order::LetGo { id, tenant, decisions, by, reason } => {
+                tracing::info!(order = %id, %tenant, by, reason, decisions = decisions.len(), "what is mended is let go of");
+                self.core.handle(Input::LetGo { tenant, decisions, at: engine_time(now) });
+                self.awaiting.push(id);
+                self.changed = true;
+            }
             Order::Verify { id, tenant, by, answer } => self.verify(id, tenant, by, answer, now),
             Order::Paid { id, tenant, by, reason } => {
                 tracing::info!(order = %id, %tenant, by, reason, "an invoice is paid: what holds the tenant until then is lifted");

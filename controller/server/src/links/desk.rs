@@ -1,7 +1,8 @@
 //! What comes of a link that somebody followed.
 //!
 //! That it is mended is checked where it can be, from outside: whoever runs an open relay has it asked again, and the node that asks lifts by what it is
-//! told. Of everything else it is told whether it was seen since, and a person decides. All of it lands on the case and in the audit log, in the name of whom the
+//! told. Of everything else it is told whether it was seen since; where its rule names a silence, what stands is let go of after that, and else a person
+//! decides. All of it lands on the case and in the audit log, in the name of whom the
 //! letter was written to.
 
 use std::net::IpAddr;
@@ -21,8 +22,8 @@ use crate::auth::network;
 use crate::clock;
 use crate::services::{House, orders};
 use crate::settings::Complaints;
-use crate::store::write::{CaseAct, CaseAsked, CaseTaken, Requested};
-use crate::store::{CaseRow, EntryKind, NoticeRow, Sight};
+use crate::store::write::{CaseAct, CaseAsked, CaseTaken, MendAsked, Mended, Requested};
+use crate::store::{CaseRow, Claim, EntryKind, NoticeRow, Sight};
 use crate::writer::Job;
 
 /// The longest statement, in characters.
@@ -45,6 +46,8 @@ pub(super) struct Matter {
     pub violation: Option<Violation>,
     /// How many of the case's violations are open, and how many measures stand.
     pub goes_on: (u64, u64),
+    /// What became of what was said to be mended before.
+    pub claim: Option<Claim>,
 }
 
 impl Matter {
@@ -72,6 +75,10 @@ pub(super) enum Answer {
     Noted,
     /// It is seen still.
     StillSeen(Timestamp),
+    /// There was no silence yet that is long enough: what was seen last, when, how often, and when it is looked at again.
+    TooLoud(Option<Class>, Timestamp, u64, Timestamp),
+    /// It was silent for long enough: what stands is let go of.
+    LetGo,
     /// The statement is on the case.
     Taken,
 }
@@ -152,7 +159,8 @@ impl Desk {
             None => None,
         };
         let goes_on = store.goes_on(&case.id, clock::now()).await?;
-        Ok(Ok(Matter { notice, case, violation, goes_on }))
+        let claim = store.claim(&case.id).await?;
+        Ok(Ok(Matter { notice, case, violation, goes_on, claim }))
     }
 
     /// Somebody says that it is mended.
@@ -161,6 +169,8 @@ impl Desk {
         self.enter(&matter, What::Fixed, from).await?;
         let (answer, text) = if matter.is_relay() {
             self.check_relay(&matter).await
+        } else if let Some(told) = self.listen(&matter, from).await? {
+            told
         } else {
             match matter.violation.as_ref().filter(|violation| violation.state == ViolationState::Open) {
                 Some(violation) => (
@@ -172,6 +182,29 @@ impl Desk {
         };
         self.say(&matter, EntryKind::Claim, text).await?;
         Ok((matter, answer))
+    }
+
+    /// Has what stands let go of, if it was silent for long enough; nothing where a person decides.
+    async fn listen(&self, matter: &Matter, from: IpAddr) -> Result<Option<(Answer, String)>, Refused> {
+        let asked = MendAsked {
+            case: matter.case.id.clone(),
+            by: matter.notice.notice.recipient.to_string(),
+            from: from.to_string(),
+        };
+        let mended = self.house.writer.ask(|reply| Job::Mend { asked, reply }).await.map_err(|error| {
+            tracing::error!(%error, "what is said to be mended cannot be looked at");
+            Refused::NotNow
+        })?;
+        Ok(match mended {
+            Mended::Person => None,
+            Mended::LetGo(_) => Some((Answer::LetGo, "says that it is mended".to_owned())),
+            Mended::Seen { class, at, count, again } => Some((
+                Answer::TooLoud(class, at, count, again),
+                format!(
+                    "says that it is mended; it was seen last at {at}, and is looked at again at {again}"
+                ),
+            )),
+        })
     }
 
     /// Has the mail server asked, by every node that knows it; once more, where it was asked a moment before and nodes do not ask so soon.

@@ -4,7 +4,7 @@
 //! written to, sees what the letter said and whether it still holds, and nothing else. To look changes nothing, since programs that read mail look at
 //! every link; to do something takes a button ([`page`]).
 //!
-//! Left out: what a person decides. A link lifts only what a check from outside finds mended.
+//! Left out: what a person decides. A link lifts only what a check from outside finds mended, or what was silent for as long as its rule asks.
 
 mod desk;
 mod form;

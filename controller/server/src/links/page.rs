@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::desk::{Answer, Desk, MAX_STATEMENT, Matter, Refused};
 use super::{What, Words, form};
+use crate::store::Claim;
 use crate::web::From;
 
 /// What a statement may take, with all that stands for one letter in a form.
@@ -121,13 +122,19 @@ async fn unknown(headers: HeaderMap) -> Response {
 fn tell(headers: &HeaderMap, matter: Option<&Matter>, answer: Option<Answer>) -> Response {
     let language = matter.map_or("", |matter| matter.notice.notice.language.as_str());
     let words = Words::of(language);
-    let said = answer.map_or_else(String::new, |answer| in_words(words, answer));
+    let before = matter.and_then(|matter| matter.claim).filter(|_| answer.is_none());
+    let said = match (answer, before) {
+        (Some(answer), _) => in_words(words, answer),
+        (None, Some(Claim::Waits(again))) => format!("{} {again}.", words.waits),
+        (None, Some(Claim::Over(last))) => format!("{} {last}.", words.seen_again),
+        (None, None) => String::new(),
+    };
     let shown = matter.map(|matter| Shown {
         case: matter.case.id.as_str(),
         paragraphs: matter.notice.notice.text.split("\n\n").collect(),
         standing: match matter.goes_on {
             // What was mended a moment ago may stand for another.
-            _ if answer == Some(Answer::Mended) => "",
+            _ if matches!(answer, Some(Answer::Mended | Answer::LetGo)) => "",
             (_, 1..) => words.stands,
             (1.., 0) => words.open,
             (0, 0) => words.over,
@@ -136,7 +143,10 @@ fn tell(headers: &HeaderMap, matter: Option<&Matter>, answer: Option<Answer>) ->
         can_fix: matter.ways().contains(&What::Fixed),
     });
     let title = matter.map_or(words.title_wrong, |matter| matter.notice.notice.subject.as_str());
-    let is_wrong = matches!(answer, Some(Answer::StillOpen | Answer::StillSeen(_) | Answer::Unclear));
+    let is_wrong = matches!(
+        answer,
+        Some(Answer::StillOpen | Answer::StillSeen(_) | Answer::TooLoud(..) | Answer::Unclear)
+    );
     let page = Page { words, title, answer: said, is_wrong, matter: shown };
     respond(headers, StatusCode::OK, &page)
 }
@@ -167,6 +177,12 @@ fn in_words(words: &'static Words, answer: Answer) -> String {
         Answer::Unclear => words.no_answer.to_owned(),
         Answer::Noted => words.noted.to_owned(),
         Answer::StillSeen(at) => format!("{} {at}.", words.still_seen),
+        Answer::TooLoud(class, at, count, again) => {
+            let class = class.map_or_else(String::new, |class| format!(" {class},"));
+            let seen = format!("{} {at}:{class} {count} {}.", words.still_seen, words.so_often);
+            format!("{seen} {} {again}.", words.look_again)
+        }
+        Answer::LetGo => words.let_go.to_owned(),
         Answer::Taken => words.statement_taken.to_owned(),
     }
 }

@@ -77,6 +77,15 @@ pub struct CaseRow {
     pub sealed: Option<(String, String, Timestamp)>,
 }
 
+/// What somebody said to be mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It is looked at again then.
+    Waits(Timestamp),
+    /// It was seen again.
+    Over(Timestamp),
+}
+
 /// What an entry of a case is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
@@ -254,6 +263,29 @@ pub(super) async fn one(conn: &mut Connection, id: &str) -> Result<Option<CaseRo
     query.fetch_all::<Row>(conn).await?.into_iter().next().map(row).transpose()
 }
 
+/// What stands of a case: on which node, when that last stopped more than before, and what was decided.
+///
+/// # Errors
+/// Where the database fails.
+pub(super) async fn held_by_case(
+    conn: &mut Connection,
+    id: &str,
+    now: Timestamp,
+) -> Result<Vec<(String, Option<i64>, Vec<u8>)>, StoreError> {
+    let rows = sqlx::query_as(concat!(
+        "SELECT m.node, m.grown, d.body FROM measures m JOIN decisions d ON d.id = m.decision \
+         WHERE m.lifted IS NULL AND (m.expires IS NULL OR m.expires > $2) AND d.operator IS NULL \
+         AND d.released IS NULL AND m.decision IN ",
+        decisions!(),
+        " ORDER BY d.id, m.node"
+    ))
+    .bind(id)
+    .bind(nanos(now))
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
 /// Whether something of a case goes on: how many of its violations are open, and how many of its measures stand, or are still ordered.
 ///
 /// # Errors
@@ -337,6 +369,22 @@ impl Store {
     pub(crate) async fn goes_on(&self, id: &Name, now: Timestamp) -> Result<(u64, u64), StoreError> {
         let mut conn = self.readers.acquire().await?;
         goes_on(&mut conn, id.as_str(), now).await
+    }
+
+    /// What came of what somebody said to be mended: when it is looked at again, or else when it was seen after all.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn claim(&self, id: &Name) -> Result<Option<Claim>, StoreError> {
+        let found: Option<(i64, Option<i64>)> =
+            sqlx::query_as("SELECT seen, due FROM claims WHERE case_id = $1")
+                .bind(id.as_str())
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(found.map(|(seen, due)| match due {
+            Some(due) => Claim::Waits(time(due)),
+            None => Claim::Over(time(seen)),
+        }))
     }
 
     /// The case that a violation belongs to.

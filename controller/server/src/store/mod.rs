@@ -39,7 +39,7 @@ use crate::settings::Database;
 
 pub use audit::AuditFilter;
 pub use cases::{CaseEntry, CaseRow, CaseState, EntryKind, Story};
-pub(crate) use cases::{CaseFilter, CaseWord, TOLD};
+pub(crate) use cases::{CaseFilter, CaseWord, Claim, TOLD};
 pub use complaints::{ComplaintRow, ComplaintState};
 pub(crate) use deliveries::DeliveryFilter;
 pub use deliveries::{

@@ -105,6 +105,8 @@ pub(super) async fn run(
         Job::SettleComplaint { requested, asked, reply } => {
             reply.put(write::settle_complaint(conn, requested, asked, effects).await)
         }
+        Job::Mend { asked, reply } => reply.put(write::mend(conn, asked, effects).await),
+        Job::LookAgain { reply } => reply.put(write::look_again(conn, effects).await),
         Job::EndWaiting { reply } => reply.put(write::end_waiting(conn, effects).await),
         Job::CloseQuiet { quiet, behind, reply } => {
             reply.put(write::close_quiet(conn, *quiet, behind, effects).await)

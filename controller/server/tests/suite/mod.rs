@@ -23,6 +23,7 @@ mod health;
 mod http;
 mod lists;
 mod maildir;
+mod mended;
 mod notices;
 mod outbox;
 mod people;

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A call as the program behind a webhook sees it.
 #[derive(Clone, Debug)]
-struct Heard {
+pub(super) struct Heard {
     id: String,
     timestamp: String,
     signature: String,
@@ -37,7 +37,7 @@ struct Heard {
 }
 
 impl Heard {
-    fn event(&self) -> Value {
+    pub(super) fn event(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
@@ -54,13 +54,13 @@ impl Heard {
 
 /// A program that is called, and answers with these statuses in turn, and then with 204.
 #[derive(Clone, Default)]
-struct Program {
+pub(super) struct Program {
     answers: Arc<Mutex<VecDeque<u16>>>,
     heard: Arc<Mutex<Vec<Heard>>>,
 }
 
 impl Program {
-    async fn start(answers: &[u16]) -> (Self, u16) {
+    pub(super) async fn start(answers: &[u16]) -> (Self, u16) {
         let own =
             Self { answers: Arc::new(Mutex::new(answers.iter().copied().collect())), ..Self::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -114,12 +114,12 @@ impl Program {
     }
 
     /// Waits until it was called so often.
-    async fn called(&self, times: usize) -> Vec<Heard> {
+    pub(super) async fn called(&self, times: usize) -> Vec<Heard> {
         until(|| async { Some(self.heard()).filter(|heard| heard.len() >= times) }).await
     }
 }
 
-async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+pub(super) async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look().await {
@@ -130,11 +130,11 @@ async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) ->
     }
 }
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn webhook(dir: &Path, port: u16) -> String {
+pub(super) fn webhook(dir: &Path, port: u16) -> String {
     let secret = dir.join("webhook-secret");
     std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
     format!(
@@ -143,9 +143,9 @@ fn webhook(dir: &Path, port: u16) -> String {
     )
 }
 
-const LINKS: &str = "[links]\nlisten = \"127.0.0.1:0\"\nurl = \"https://abuse.example.net\"\n";
+pub(super) const LINKS: &str = "[links]\nlisten = \"127.0.0.1:0\"\nurl = \"https://abuse.example.net\"\n";
 
-fn alice(display: &str, contacts: &[&str]) -> Tenant {
+pub(super) fn alice(display: &str, contacts: &[&str]) -> Tenant {
     Tenant {
         name: display.into(),
         contacts: contacts.iter().map(|contact| contact.parse().unwrap()).collect(),
@@ -154,7 +154,7 @@ fn alice(display: &str, contacts: &[&str]) -> Tenant {
     }
 }
 
-fn violation(number: u64, class: Class, state: ViolationState) -> Violation {
+pub(super) fn violation(number: u64, class: Class, state: ViolationState) -> Violation {
     let (node, tenant, rule) = (name("n1"), name("alice"), name("portscan"));
     let opened = Timestamp::from_secs(1_700_000_000 + number);
     let evidence = Alert {
@@ -186,7 +186,7 @@ fn violation(number: u64, class: Class, state: ViolationState) -> Violation {
 }
 
 /// A warning upon a violation: its recipient is told.
-fn warning(violation: &Violation) -> Decision {
+pub(super) fn warning(violation: &Violation) -> Decision {
     Decision {
         id: DecisionId(name(&format!("{}.1", violation.id))),
         tenant: violation.tenant.clone(),
@@ -206,15 +206,15 @@ fn warning(violation: &Violation) -> Decision {
     }
 }
 
-struct House {
-    running: Running,
-    channel: Channel,
-    agent: Agent,
+pub(super) struct House {
+    pub(super) running: Running,
+    pub(super) channel: Channel,
+    pub(super) agent: Agent,
     told: u64,
 }
 
 impl House {
-    async fn start(dir: &Path, tenant: Tenant) -> Self {
+    pub(super) async fn start(dir: &Path, tenant: Tenant) -> Self {
         let running = Running::start(dir).await;
         let channel = running.plain().await;
         common::import(&channel, vec![(&tenant).into()], true).await;
@@ -222,7 +222,7 @@ impl House {
         Self { running, channel, agent, told }
     }
 
-    async fn report(&mut self, report: Report) {
+    pub(super) async fn report(&mut self, report: Report) {
         self.told += 1;
         self.agent.report(self.told, report).await;
         self.agent.acknowledged(self.told).await;
@@ -373,13 +373,13 @@ async fn a_letter_without_an_address_is_kept_until_there_is_one_and_each_address
 }
 
 /// Whoever follows a link, with a browser or without.
-struct Follower {
+pub(super) struct Follower {
     client: reqwest::Client,
     base: String,
 }
 
 impl Follower {
-    fn new(house: &House) -> Self {
+    pub(super) fn new(house: &House) -> Self {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(
                 tokio_rustls::rustls::ClientConfig::builder_with_provider(Arc::new(
@@ -399,12 +399,12 @@ impl Follower {
         format!("{}{}", self.base, url.strip_prefix("https://abuse.example.net").unwrap())
     }
 
-    async fn get(&self, url: &str) -> (u16, reqwest::header::HeaderMap, String) {
+    pub(super) async fn get(&self, url: &str) -> (u16, reqwest::header::HeaderMap, String) {
         let asked = self.client.get(self.place(url)).header("accept", "text/html").send().await.unwrap();
         (asked.status().as_u16(), asked.headers().clone(), asked.text().await.unwrap())
     }
 
-    async fn post(&self, url: &str, body: &str) -> (u16, String) {
+    pub(super) async fn post(&self, url: &str, body: &str) -> (u16, String) {
         let kind = "application/x-www-form-urlencoded";
         let request = self.client.post(self.place(url)).header("content-type", kind).body(body.to_owned());
         let asked = request.send().await.unwrap();
@@ -412,7 +412,10 @@ impl Follower {
     }
 }
 
-async fn entries(channel: &Channel, id: &str) -> (CaseState, Vec<(CaseEntryKind, String, String)>) {
+pub(super) async fn entries(
+    channel: &Channel,
+    id: &str,
+) -> (CaseState, Vec<(CaseEntryKind, String, String)>) {
     let mut cases = CaseServiceClient::new(channel.clone());
     let told = cases.get_case(GetCaseRequest { id: id.into() }).await.unwrap().into_inner();
     let entries = told.entries.iter().map(|entry| (entry.kind(), entry.author.clone(), entry.text.clone()));

@@ -64,6 +64,14 @@ pub async fn order_result(
             }
             Some(tenant.clone())
         }
+        Order::LetGo { tenant, decisions, .. } => {
+            if result.result.is_ok() {
+                let all = standing(conn, node, tenant).await?;
+                let meant = all.iter().filter(|measure| decisions.contains(&measure.decision.id));
+                lift_each(conn, node, meant, result.at, effects).await?;
+            }
+            Some(tenant.clone())
+        }
         Order::Forgive { tenant, rule, before, .. } => {
             if result.result.is_ok() {
                 // A node that was away may have told of some since that the order takes back.
@@ -109,7 +117,34 @@ async fn lift_policy(
     effects: &mut Effects,
 ) -> Result<(), StoreError> {
     let (standing, _) = liftable(conn, lift, Some(node), usize::MAX).await?;
-    for (_, measure) in standing.iter().filter(|(_, measure)| measure.decision.at <= at) {
+    let meant = standing.iter().map(|(_, measure)| measure).filter(|measure| measure.decision.at <= at);
+    lift_each(conn, node, meant, at, effects).await
+}
+
+/// What stands of a tenant on a node.
+async fn standing(
+    conn: &mut Connection,
+    node: &NodeId,
+    tenant: &TenantId,
+) -> Result<Vec<Measure>, StoreError> {
+    let rows: Vec<(Vec<u8>,)> =
+        sqlx::query_as("SELECT body FROM measures WHERE node = $1 AND tenant = $2 AND lifted IS NULL")
+            .bind(node.as_str())
+            .bind(tenant.as_str())
+            .fetch_all(conn)
+            .await?;
+    rows.into_iter().map(|(body,)| Measure::decode(&body)).collect()
+}
+
+/// These measures stand no longer on a node, and the episodes behind them are closed.
+async fn lift_each<'m>(
+    conn: &mut Connection,
+    node: &NodeId,
+    measures: impl Iterator<Item = &'m Measure>,
+    at: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), StoreError> {
+    for measure in measures {
         let (decision, tenant) = (&measure.decision.id, &measure.decision.tenant);
         let lifting = Lifting { decision, tenant, reason: reeve_policy::LiftReason::Released.name(), at };
         lifted(conn, node, lifting, None, effects).await?;

@@ -19,6 +19,7 @@ mod exemptions;
 mod follow;
 mod greet;
 mod holds;
+mod mended;
 mod notices;
 mod orders;
 mod pauses;
@@ -54,6 +55,7 @@ pub use follow::{followed, records};
 pub(super) use greet::ABSENT;
 pub use greet::{Greeting, greet};
 pub use holds::{HoldAsked, hold};
+pub use mended::{MendAsked, Mended, look_again, mend};
 pub use notices::{Ended, tell_ends};
 pub use orders::{
     ForgiveAsked, LiftAsked, LiftTaken, OrderTaken, PaidFor, Released, Requested, forgive, lift, paid,

@@ -340,18 +340,18 @@ pub(super) async fn stands_behind(
     }
     let is_new = known.as_ref().is_none_or(|known| known.lifted.is_some());
     let tenant = measure.decision.tenant.to_string();
-    let (tenant, since, packets, bytes) = match known {
+    let (tenant, since, packets, bytes, grown) = match known {
         // It has stood since the earliest time that it is said to.
         Some(known) if known.lifted.is_none() => {
-            (known.tenant, known.since.min(nanos(at)), known.packets, known.bytes)
+            (known.tenant, known.since.min(nanos(at)), known.packets, known.bytes, known.grown)
         }
-        Some(known) => (known.tenant, nanos(at), known.packets, known.bytes),
-        None => (tenant, nanos(at), 0, 0),
+        Some(known) => (known.tenant, nanos(at), known.packets, known.bytes, known.grown),
+        None => (tenant, nanos(at), 0, 0, None),
     };
     let (expires, body) = (measure.expires.map(nanos), measure.encode());
     let suspends = measure.decision.action == Action::Suspend;
-    let stood =
-        Stood { tenant, since, expires, lifted: None, lift_reason: None, packets, bytes, suspends, body };
+    let (lifted, lift_reason) = (None, None);
+    let stood = Stood { tenant, since, expires, lifted, lift_reason, packets, bytes, grown, suspends, body };
     effects.seen.put_measure(node, &measure.decision.id, stood);
     effects.touched.insert(measure.decision.tenant.clone());
     if is_new {
@@ -454,7 +454,10 @@ async fn count_up(
         let known = effects.seen.measure(conn, node, decision).await?;
         let Some(known) = known.filter(|known| known.lifted.is_none()) else { continue };
         let (packets, bytes) = (count(counters.packets), count(counters.bytes));
-        effects.seen.put_measure(node, decision, Stood { packets, bytes, ..known });
+        // A counter that is less than before has begun anew, with whatever it has counted since.
+        let has_grown = packets > known.packets || (packets > 0 && packets < known.packets);
+        let grown = if has_grown { Some(nanos(effects.now)) } else { known.grown };
+        effects.seen.put_measure(node, decision, Stood { packets, bytes, grown, ..known });
     }
     Ok(())
 }

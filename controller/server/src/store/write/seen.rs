@@ -37,6 +37,8 @@ pub(super) struct Stood {
     pub lift_reason: Option<String>,
     pub packets: i64,
     pub bytes: i64,
+    /// When it was last told, by our clock, that it has stopped more than before.
+    pub grown: Option<i64>,
     /// Whether it is a suspension: written once, for what a decision does stays. Of one that is read back that is not looked at.
     pub suspends: bool,
     pub body: Vec<u8>,
@@ -58,7 +60,8 @@ pub struct Seen {
 }
 
 type KnownRow = (String, String, String, String, Option<i64>, Vec<u8>, i64, Option<String>);
-type StoodRow = (String, String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64, Vec<u8>);
+type StoodRow =
+    (String, String, String, i64, Option<i64>, Option<i64>, Option<String>, i64, i64, Option<i64>, Vec<u8>);
 
 /// Not whether there is any: that may be answered by reading the evidence of everybody.
 const VIOLATIONS: &str = "SELECT id, node, tenant, state, counts, body, \
@@ -161,13 +164,25 @@ impl Seen {
     ) -> Result<(), StoreError> {
         for some in keys.chunks(TOGETHER) {
             let mut query = Select::new(
-                "SELECT m.node, m.decision, m.tenant, m.since, m.expires, m.lifted, m.lift_reason, m.packets, m.bytes, m.body FROM ",
+                "SELECT m.node, m.decision, m.tenant, m.since, m.expires, m.lifted, m.lift_reason, m.packets, m.bytes, m.grown, m.body FROM ",
             );
             query.push_pairs(some.iter().map(|(node, id)| (node.as_str(), id.0.as_str())));
             query.push(" JOIN measures m ON m.node = column1 AND m.decision = column2");
             let mut found = BTreeMap::new();
             for row in query.fetch_all::<StoodRow>(&mut *conn).await? {
-                let (node, decision, tenant, since, expires, lifted, lift_reason, packets, bytes, body) = row;
+                let (
+                    node,
+                    decision,
+                    tenant,
+                    since,
+                    expires,
+                    lifted,
+                    lift_reason,
+                    packets,
+                    bytes,
+                    grown,
+                    body,
+                ) = row;
                 let stood = Stood {
                     tenant,
                     since,
@@ -176,6 +191,7 @@ impl Seen {
                     lift_reason,
                     packets,
                     bytes,
+                    grown,
                     suspends: true,
                     body,
                 };

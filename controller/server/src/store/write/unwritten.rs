@@ -350,16 +350,21 @@ async fn write_measures(
     let values = |query: &mut Select, ((node, decision), row): &((NodeId, DecisionId), Stood)| {
         query.push_bind(node.as_str()).and(decision.0.as_str()).and(row.tenant.as_str()).and(row.since);
         query.and(row.expires).and(row.lifted).and(row.lift_reason.as_deref());
-        query.and(row.packets).and(row.bytes).and(i64::from(row.suspends)).and(row.body.as_slice());
+        query
+            .and(row.packets)
+            .and(row.bytes)
+            .and(row.grown)
+            .and(i64::from(row.suspends))
+            .and(row.body.as_slice());
     };
     write_rows(
         conn,
-        "INSERT INTO measures (node, decision, tenant, since, expires, lifted, lift_reason, packets, bytes, suspends, body)",
+        "INSERT INTO measures (node, decision, tenant, since, expires, lifted, lift_reason, packets, bytes, grown, suspends, body)",
         &rows,
         values,
         " ON CONFLICT (node, decision) DO UPDATE SET since = excluded.since, expires = excluded.expires, \
          lifted = excluded.lifted, lift_reason = excluded.lift_reason, packets = excluded.packets, \
-         bytes = excluded.bytes, body = excluded.body",
+         bytes = excluded.bytes, grown = excluded.grown, body = excluded.body",
     )
     .await
 }

@@ -1,0 +1,12 @@
+-- Who says that it is mended of what a rule lets go of after a silence: looked at again by itself when that would be long enough.
+CREATE TABLE claims (
+    case_id TEXT PRIMARY KEY NOT NULL REFERENCES cases (id) ON DELETE CASCADE,
+    author  TEXT NOT NULL, -- to whom the letter was written
+    asked   INTEGER NOT NULL,
+    seen    INTEGER NOT NULL, -- when it was seen last, as far as was known then
+    due     INTEGER           -- absent: it was seen again, and the claim is over
+) STRICT, WITHOUT ROWID;
+CREATE INDEX claims_due ON claims (due) WHERE due IS NOT NULL;
+
+-- When a node last told that the measure had stopped more than before, by our clock.
+ALTER TABLE measures ADD COLUMN grown INTEGER;
