@@ -687,6 +687,30 @@ pub enum PolicyCommand {
         #[arg(long, value_enum, default_value_t = VantageArg::Mirror)]
         vantage: VantageArg,
     },
+    /// Shows the letters that a policy writes: each step of its rules told to a customer whom there is not, and each end of a measure
+    ///
+    /// Nobody is written to, and no controller is asked. What is wrong with texts is told with file, line and key, and what places a text may
+    /// have. Exit codes: 0 there they are, 65 a file holds what it must not, 66 the policy has no such letter, 74 a file cannot be read.
+    Letters {
+        /// A file, or the name of one that is compiled in.
+        #[arg(value_name = "NAME|FILE", value_parser = presets(), hide_possible_values = true)]
+        policy: String,
+        /// The language of whoever is written to; without it the policy's.
+        #[arg(long, value_name = "TAG")]
+        language: Option<Name>,
+        /// Only of this clause, as POLICY/CLAUSE, or of the rule with this id.
+        #[arg(long, value_name = "CLAUSE|RULE")]
+        clause: Option<String>,
+        /// A file of texts to try, as `reevectl policy texts` prints one: they go before the policy's.
+        #[arg(long, value_name = "FILE")]
+        texts: Option<PathBuf>,
+    },
+    /// Prints the texts of letters that are compiled in, to be copied and changed
+    Texts {
+        /// The language.
+        #[arg(value_name = "LANGUAGE", value_parser = ["da", "en", "nl"])]
+        language: String,
+    },
     /// Prints the JSON Schema of policies, by which editors complete keys and underline mistakes while somebody writes
     Schema {
         /// Of what else that people write.

@@ -85,6 +85,9 @@ pub enum CallError {
     /// A file of tenants, or of a policy, holds what it must not.
     #[error("{}", .0.with_excerpts())]
     Content(#[from] reeve_policy::reader::ConfigErrors),
+    /// A policy writes no such letter.
+    #[error("{0} writes no letter: it has no such rule, or tells nobody of it")]
+    NoLetter(String),
     /// Two policies differ. They were told how.
     #[error("{number} differences")]
     Differ {
@@ -228,6 +231,7 @@ impl CallError {
             Self::NotYet => 4,
             Self::Relay(CheckedRelay::Open) => 1,
             Self::Relay(CheckedRelay::Unknown) | Self::WhichServer => 2,
+            Self::NoLetter(_) => 66,
             Self::Ended => 69,
             Self::NotForAll { .. } => 1,
             Self::Audit(_) | Self::NotDone | Self::Answer(_) | Self::Differ { .. } | Self::Hits { .. } => 1,

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reeve_policy::language::{Difference, Policy, check_tenants, parse_tenants};
-use reeve_policy::{Mode, Tenant};
+use reeve_policy::notice::{Example, FILES, examples};
+use reeve_policy::{Mode, Name, Notice, Tenant};
 use reeve_replay::{Scene, TenantArg, VantageKind, from_args, trial};
 use serde_json::json;
 
@@ -62,6 +63,17 @@ pub fn run(command: &PolicyCommand, is_json: bool) -> Result<(), CallError> {
                 return Err(CallError::Hits { newly, no_longer, differently: all.differently.len() });
             }
         }
+        PolicyCommand::Letters { policy, language, clause, texts } => {
+            let mut policy = load(policy)?;
+            if let Some(path) = texts {
+                policy.add_texts(&path.display().to_string(), &read(path)?)?;
+            }
+            return letters(&policy, language.as_ref(), clause.as_deref(), is_json);
+        }
+        PolicyCommand::Texts { language } => {
+            let found = FILES.iter().find(|(name, _)| name == language);
+            write!(out, "{}", found.map_or("", |(_, text)| text))?;
+        }
         PolicyCommand::Schema { of } => {
             let schema = match of {
                 SchemaArg::Policy => include_str!("../../../docs/schema/policy.schema.json"),
@@ -75,6 +87,38 @@ pub fn run(command: &PolicyCommand, is_json: bool) -> Result<(), CallError> {
         }
         // The controller is asked.
         PolicyCommand::Rollout(_) => {}
+    }
+    Ok(())
+}
+
+/// Shows letters; none at all is an error.
+fn letters(
+    policy: &Policy,
+    language: Option<&Name>,
+    clause: Option<&str>,
+    is_json: bool,
+) -> Result<(), CallError> {
+    let mut out = std::io::stdout();
+    let all = examples(policy, language, clause);
+    if all.is_empty() {
+        let of = clause.map_or_else(String::new, |clause| format!(" of {clause}"));
+        return Err(CallError::NoLetter(format!("{}@{}{of}", policy.name, policy.version)));
+    }
+    for (number, Example { rule, clause, step, notice }) in all.iter().enumerate() {
+        if is_json {
+            let told = json!({
+                "rule": rule, "clause": clause, "step": step, "kind": notice.kind, "to": notice.recipient,
+                "language": notice.language, "subject": notice.subject, "text": notice.text,
+            });
+            writeln!(out, "{told}")?;
+            continue;
+        }
+        if number > 0 {
+            writeln!(out)?;
+        }
+        let Notice { kind, recipient, language, subject, text, .. } = notice;
+        writeln!(out, "--- {clause}, rule {rule}, step {step}: {kind} to {recipient} ({language})")?;
+        writeln!(out, "{subject}\n\n{text}")?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::{Policy, Rule, Step};
 use crate::class::Class;
 use crate::decision::Action;
 use crate::notice::{NoticeKind, Own, texts};
-use crate::reader::Section;
+use crate::reader::{ConfigErrors, Section};
 use crate::tenant::Name;
 
 /// Who is told.
@@ -163,6 +163,19 @@ impl Step {
 }
 
 impl Policy {
+    /// Puts the texts of a file in place of those that the policy has: the file is as those that are compiled in, and may leave texts out where
+    /// there are some of its language already.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, with places and what is allowed.
+    pub fn add_texts(&mut self, file: &str, text: &str) -> Result<(), ConfigErrors> {
+        let is_whole =
+            |language: &Name| !texts::is_compiled_in(language) && !self.notices.texts.contains_key(language);
+        let (language, own) = texts::read_file(file, text, &is_whole)?;
+        self.notices.texts.entry(language).or_default().extend(own);
+        Ok(())
+    }
+
     /// Who is told of abuse of `class` by a step of a rule, or of what a person decided where there is none. What is said nearest to it
     /// counts: by the step, by the rule, by the class being urgent, by the policy.
     #[must_use]

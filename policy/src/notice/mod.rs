@@ -10,6 +10,7 @@
 //! What is in a notice: the customer's own name, addresses and plan, and the addresses that are in the evidence. Nothing else of third parties.
 //! Left out: sending them, and keeping them (the controller's store).
 
+mod example;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,9 @@ use crate::tenant::{Mode, Name, Tenant, TenantId};
 use crate::time::Timestamp;
 use crate::usage::Usage;
 use crate::violation::{Violation, ViolationId};
-pub use texts::Own;
+pub use example::{Example, examples};
 use texts::Texts;
+pub use texts::{FILES, Own};
 pub use words::Explained;
 
 /// What kind of notice it is. The first five are what a policy's step may ask for.

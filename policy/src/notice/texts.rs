@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::template::{Template, Values};
 use crate::class::Class;
-use crate::reader::{Document, Section};
+use crate::reader::{ConfigErrors, Document, Section};
 use crate::tenant::Name;
 
 /// The classes that have words of their own; others have those of their family. The last three are no classes: something that a
@@ -155,24 +155,34 @@ pub(super) fn subject(class: Class) -> &'static str {
     [class.name(), class.family()].into_iter().find(is_one).unwrap_or(AUTOMATIC)
 }
 
+/// The texts that are compiled in, by language, as they are written.
+pub const FILES: [(&str, &str); 3] = [
+    ("en", include_str!("../../presets/notices/en.toml")),
+    ("nl", include_str!("../../presets/notices/nl.toml")),
+    ("da", include_str!("../../presets/notices/da.toml")),
+];
+
 static COMPILED_IN: LazyLock<BTreeMap<Name, Texts>> = LazyLock::new(|| {
-    let files = [
-        include_str!("../../presets/notices/en.toml"),
-        include_str!("../../presets/notices/nl.toml"),
-        include_str!("../../presets/notices/da.toml"),
-    ];
-    files.into_iter().map(read_file).collect()
+    let read = |(_, text): (&str, &str)| {
+        let (language, own) = read_file("notices", text, &|_| true)
+            .unwrap_or_else(|errors| panic!("texts that are compiled in are sound: {errors}"));
+        (language, texts(&own))
+    };
+    FILES.into_iter().map(read).collect()
 });
 
-fn read_file(text: &str) -> (Name, Texts) {
-    let read = Document::read("notices", text, |root| {
-        let language = root.required("language", "a language tag");
-        let own = read(root, &|_, _| true);
+/// Reads a file of texts: its language, and what it has of them; `is_whole` says of which languages it must have all.
+pub(crate) fn read_file(
+    file: &str,
+    text: &str,
+    is_whole: &dyn Fn(&Name) -> bool,
+) -> Result<(Name, Own), ConfigErrors> {
+    Document::read(file, text, |root| {
+        let language: Option<Name> = root.required("language", "a language tag");
+        let is_needed = language.as_ref().is_some_and(is_whole);
+        let own = read(root, &|_, _| is_needed);
         Some((language?, own))
-    });
-    let (language, own) =
-        read.unwrap_or_else(|errors| panic!("texts that are compiled in are sound: {errors}"));
-    (language, texts(&own))
+    })
 }
 
 fn texts(own: &Own) -> Texts {
