@@ -86,7 +86,7 @@ pub enum CallError {
     #[error("{}", .0.with_excerpts())]
     Content(#[from] reeve_policy::reader::ConfigErrors),
     /// A policy writes no such letter.
-    #[error("{0} writes no letter: it has no such rule, or tells nobody of it")]
+    #[error("{0}: no letter is written: there is no such rule or clause, or nobody is told of it")]
     NoLetter(String),
     /// Two policies differ. They were told how.
     #[error("{number} differences")]

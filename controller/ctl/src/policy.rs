@@ -101,8 +101,16 @@ fn letters(
     let mut out = std::io::stdout();
     let all = examples(policy, language, clause);
     if all.is_empty() {
-        let of = clause.map_or_else(String::new, |clause| format!(" of {clause}"));
+        let of = clause.map_or_else(String::new, |clause| format!(", {clause}"));
         return Err(CallError::NoLetter(format!("{}@{}{of}", policy.name, policy.version)));
+    }
+    let main = |tag: &Name| tag.as_str().split('-').next().unwrap_or_default().to_ascii_lowercase();
+    if let Some(asked) = language.filter(|asked| main(asked) != main(&all[0].notice.language)) {
+        let told = &all[0].notice.language;
+        writeln!(
+            std::io::stderr(),
+            "the policy does not write in {asked}: whoever reads that is written to in {told}"
+        )?;
     }
     for (number, Example { rule, clause, step, notice }) in all.iter().enumerate() {
         if is_json {

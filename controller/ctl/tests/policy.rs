@@ -224,3 +224,45 @@ fn what_the_controller_is_asked_for_is_sound_before_it_is_asked() {
     let named = folder.file("ours@2", OURS);
     check(&["policy", "diff", &good, &named], 0, &[], &[]);
 }
+
+#[test]
+fn letters_are_shown_before_anybody_reads_them_and_texts_are_tried_with_their_mistakes() {
+    let folder = Folder::new("letters");
+    let out = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+    let wrong = |output: &Output| String::from_utf8(output.stderr.clone()).unwrap();
+    let compiled_in = out(&reevectl(&["policy", "texts", "da"]));
+    let own = folder.file("own.toml", &compiled_in.replace("warning = \"Se venligst", "warning = \"PAS PÅ"));
+    let shown = reevectl(&[
+        "policy",
+        "letters",
+        "anycloud",
+        "--language",
+        "da",
+        "--clause",
+        "anycloud/22.1.ix",
+        "--texts",
+        &own,
+    ]);
+    assert_eq!(shown.status.code(), Some(0), "{}", wrong(&shown));
+    let told = out(&shown);
+    assert!(
+        told.starts_with("--- anycloud/22.1.ix, rule scan, step 1: immediate to example-customer (da)\n"),
+        "{told}"
+    );
+    assert!(told.contains("203.0.113.10/32") && !told.contains('{'), "{told}");
+    // Another language than the policy writes in is told of, beside the letter that would be sent.
+    let other = reevectl(&["--json", "policy", "letters", "oxygis", "--language", "da", "--clause", "api"]);
+    assert_eq!(other.status.code(), Some(0));
+    assert!(wrong(&other).contains("does not write in da"), "{}", wrong(&other));
+    for line in out(&other).lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((line["language"].as_str(), line["rule"].as_str()), (Some("nl"), Some("api")));
+    }
+    let bad = folder.file("bad.toml", "language = \"da\"\n[subject]\nwarning = \"{tennant}\"\n");
+    let refused = reevectl(&["policy", "letters", "anycloud", "--texts", &bad]);
+    assert_eq!(refused.status.code(), Some(65));
+    assert!(wrong(&refused).contains("bad.toml:3:11: `subject.warning`"), "{}", wrong(&refused));
+    assert!(wrong(&refused).contains("places are {tenant}"), "{}", wrong(&refused));
+    let none = reevectl(&["policy", "letters", "anycloud", "--clause", "anycloud/none"]);
+    assert_eq!(none.status.code(), Some(66));
+}
