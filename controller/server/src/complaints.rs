@@ -3,8 +3,10 @@
 //! A maildir is looked into every few seconds. A message goes from `new` to `cur` when what is in it is on disk; one that is seen twice, since
 //! the controller died between the two, is known by its mark.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reeve_policy::Timestamp;
 use reeve_reports::{Complaint, Reading, Reason, Refused, Sealed};
@@ -14,7 +16,7 @@ use tokio::sync::Semaphore;
 use crate::metrics::Metrics;
 use crate::settings::Complaints as Settings;
 use crate::smtp::{Outcome, Rules, Smtp};
-use crate::store::write::{AnswerTo, Incoming, Submission, SubmissionTaken};
+use crate::store::write::{AnswerTo, Incoming, KEPT, Submission, SubmissionTaken};
 use crate::writer::{Job, WriteError, Writer};
 
 /// The largest message, in bytes.
@@ -25,6 +27,16 @@ const EVERY: Duration = Duration::from_secs(5);
 const LOOK: usize = 200;
 /// What is encrypted is opened by so many at once: it takes a core for a while, and memory. The others wait.
 static OPENINGS: Semaphore = Semaphore::const_new(2);
+/// So many complaints are handed to the writer at once.
+const TOGETHER: usize = 20;
+/// Of one mail so many wait for a person, each by itself.
+const MOST_OF_MAIL: usize = 50;
+/// What is said of the others.
+const TOO_MANY: &str = "more of this message wait than are kept one by one; they are in it";
+/// What there was no room for is tried again after this long.
+const AGAIN: Duration = Duration::from_secs(600);
+/// Of so many messages it is remembered; those above hold up others again.
+const MOST_REFUSED: usize = 100_000;
 /// What a message of a maildir came by.
 const BY_MAIL: &str = "mail";
 
@@ -35,22 +47,32 @@ pub(crate) fn submission(
     is_json: Option<bool>,
     settings: &Settings,
     now: Timestamp,
-) -> Submission {
+) -> Parcel {
     let complaints = match opened(message, is_json, settings, now) {
         Ok(reading) => {
             let taken = |complaint: Complaint| Incoming {
                 mark: complaint.fingerprint().to_string(),
                 read: Ok(Box::new(complaint)),
             };
-            let refused = reading.refused.iter().enumerate();
-            let refused = refused.map(|(number, refused)| unreadable(message, number, refused));
+            // Of several the first says why, and the message what: it is kept once.
+            let refused = reading.refused.first().map(|first| match reading.refused.len() - 1 {
+                0 => unreadable(message, "0", &first.to_string()),
+                more => unreadable(message, "0", &format!("{first}; and {more} more of this message")),
+            });
             reading.complaints.into_iter().map(taken).chain(refused).collect()
         }
-        Err(refused) => vec![unreadable(message, 0, &refused)],
+        Err(refused) => vec![unreadable(message, "0", &refused.to_string())],
     };
     // What an operator hands in is an operator's to answer.
     let answer = (settings.acknowledge && via == BY_MAIL).then(|| answer(message)).flatten();
-    Submission { via: via.to_owned(), complaints, settings: settings.clone(), answer }
+    // Operators answer for what they hand in; a stranger's mail does not take all the places that there are.
+    let (may_wait, rest) = match via {
+        BY_MAIL => (MOST_OF_MAIL, Some(unreadable(message, "rest", TOO_MANY))),
+        _ => (usize::MAX, None),
+    };
+    let submission =
+        Submission { via: via.to_owned(), complaints, settings: settings.clone(), answer, may_wait };
+    Parcel { submission, rest }
 }
 
 /// Whom to tell that a mail is here, if a program may.
@@ -93,27 +115,74 @@ fn plain(message: &[u8], is_json: Option<bool>, now: Timestamp) -> Result<Readin
     if is_json { reeve_reports::read_json(message, now) } else { reeve_reports::read_mail(message, now) }
 }
 
-/// The same, where others are not to wait for what it takes.
-pub(crate) async fn read(
-    via: &str,
-    message: Vec<u8>,
-    is_json: Option<bool>,
-    settings: &Settings,
-) -> Submission {
+/// The same, where others are not to wait for what it takes: a long letter takes a core for as long as it is read.
+pub(crate) async fn read(via: &str, message: Vec<u8>, is_json: Option<bool>, settings: &Settings) -> Parcel {
     let now = crate::clock::now();
-    let _turn = match settings.openpgp.is_some().then(|| Sealed::of(&message)).flatten() {
-        Some(_) => OPENINGS.acquire().await,
-        None => return submission(via, &message, is_json, settings, now),
-    };
+    let is_sealed = settings.openpgp.is_some() && Sealed::of(&message).is_some();
+    let _turn = if is_sealed { Some(OPENINGS.acquire().await) } else { None };
     let (by, settings) = (via.to_owned(), settings.clone());
-    let opening = tokio::task::spawn_blocking(move || submission(&by, &message, is_json, &settings, now));
-    opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    let reading = tokio::task::spawn_blocking(move || submission(&by, &message, is_json, &settings, now));
+    reading.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// One that cannot be read, of so many in the message.
-fn unreadable(message: &[u8], number: usize, refused: &Refused) -> Incoming {
+/// What a person has to read, and why; of one message it is told apart by `which`.
+fn unreadable(message: &[u8], which: &str, why: &str) -> Incoming {
     let mark = data_encoding::HEXLOWER.encode(digest(&SHA256, message).as_ref());
-    Incoming { mark: format!("message {mark} {number}"), read: Err((refused.to_string(), message.to_vec())) }
+    let kept = message[..message.len().min(KEPT)].to_vec();
+    Incoming { mark: format!("message {mark} {which}"), read: Err((why.to_owned(), kept)) }
+}
+
+/// A message as it is handed to the writer.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    /// What is in it.
+    pub submission: Submission,
+    /// What is told of it where not all that had to wait is kept one by one.
+    pub rest: Option<Incoming>,
+}
+
+impl Parcel {
+    /// The same, of which nobody is told that it is here.
+    pub fn unanswered(self) -> Self {
+        Self { submission: Submission { answer: None, ..self.submission }, ..self }
+    }
+}
+
+/// Hands a message to the writer, some of its complaints at a time, so that others' turns come in between. Those before one that there is no room for
+/// are taken, and known when the message comes again.
+pub(crate) async fn hand_over(writer: &Writer, parcel: Parcel) -> Result<SubmissionTaken, WriteError> {
+    let Parcel { submission, rest } = parcel;
+    let Submission { via, complaints, settings, mut answer, mut may_wait } = submission;
+    let (mut rows, mut passed_over) = (Vec::with_capacity(complaints.len()), 0);
+    let mut left = complaints.into_iter().peekable();
+    while left.peek().is_some() {
+        let complaints: Vec<Incoming> = left.by_ref().take(TOGETHER).collect();
+        let asked = complaints.len();
+        let submission = Submission {
+            via: via.clone(),
+            complaints,
+            settings: settings.clone(),
+            answer: answer.take(),
+            may_wait,
+        };
+        match writer.ask(|reply| Job::Complaints { submission, reply }).await? {
+            SubmissionTaken::Full => return Ok(SubmissionTaken::Full),
+            SubmissionTaken::Done(taken) => {
+                let waits = taken.iter().filter(|row| row.times == 1 && row.state.waits()).count();
+                may_wait = may_wait.saturating_sub(waits);
+                passed_over += asked - taken.len();
+                rows.extend(taken);
+            }
+        }
+    }
+    if let Some(rest) = rest.filter(|_| passed_over > 0) {
+        let submission = Submission { via, complaints: vec![rest], settings, answer: None, may_wait: 1 };
+        match writer.ask(|reply| Job::Complaints { submission, reply }).await? {
+            SubmissionTaken::Full => return Ok(SubmissionTaken::Full),
+            SubmissionTaken::Done(taken) => rows.extend(taken),
+        }
+    }
+    Ok(SubmissionTaken::Done(rows))
 }
 
 /// Takes mail that comes by SMTP for as long as it is polled.
@@ -122,8 +191,8 @@ pub(crate) async fn take_mail(smtp: Smtp, settings: Settings, writer: Writer, me
     let sink = move |message: Vec<u8>| {
         let (settings, writer) = (settings.clone(), writer.clone());
         async move {
-            let submission = read(BY_MAIL, message, Some(false), &settings).await;
-            match writer.ask(|reply| Job::Complaints { submission, reply }).await {
+            let parcel = read(BY_MAIL, message, Some(false), &settings).await;
+            match hand_over(&writer, parcel).await {
                 Ok(SubmissionTaken::Done(_)) => Outcome::Stored,
                 Ok(SubmissionTaken::Full) => Outcome::Full,
                 Err(error) => {
@@ -142,9 +211,15 @@ pub(crate) async fn keep(settings: Settings, writer: Writer) {
     let mut look = tokio::time::interval(EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut complained = false;
+    // What there was no room for, by name: it holds up nothing behind it.
+    let (mut refused, mut since) = (HashSet::new(), Instant::now());
     loop {
         look.tick().await;
-        match collect(&maildir, &settings, &writer).await {
+        if since.elapsed() > AGAIN {
+            refused.clear();
+            since = Instant::now();
+        }
+        match collect(&maildir, &settings, &writer, &mut refused).await {
             Ok(0) => complained = false,
             Ok(taken) => {
                 complained = false;
@@ -176,12 +251,17 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Failed + '_ {
 
 /// Takes the oldest messages; how many it were. What cannot be read, or is not taken, holds up nothing behind it: it stays, and of the
 /// first such it is told why.
-async fn collect(maildir: &Path, settings: &Settings, writer: &Writer) -> Result<usize, Failed> {
+async fn collect(
+    maildir: &Path,
+    settings: &Settings,
+    writer: &Writer,
+    refused: &mut HashSet<OsString>,
+) -> Result<usize, Failed> {
     let (new, cur) = (maildir.join("new"), maildir.join("cur"));
     // Before anything is counted: what cannot be put away would come again at every look.
     drop(tokio::fs::read_dir(&cur).await.map_err(at(&cur))?);
-    let listed = new.clone();
-    let found = tokio::task::spawn_blocking(move || list(&listed)).await;
+    let (listed, passed) = (new.clone(), refused.clone());
+    let found = tokio::task::spawn_blocking(move || list(&listed, &passed)).await;
     let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(at(&new))?;
     let (mut count, mut failed) = (0, None);
     for path in found {
@@ -194,10 +274,13 @@ async fn collect(maildir: &Path, settings: &Settings, writer: &Writer) -> Result
                 continue;
             }
         };
-        let submission = read(BY_MAIL, message, Some(false), settings).await;
-        match writer.ask(|reply| Job::Complaints { submission, reply }).await? {
+        let parcel = read(BY_MAIL, message, Some(false), settings).await;
+        match hand_over(writer, parcel).await? {
             SubmissionTaken::Done(_) => {}
             SubmissionTaken::Full => {
+                if let Some(name) = path.file_name().filter(|_| refused.len() < MOST_REFUSED) {
+                    refused.insert(name.to_owned());
+                }
                 failed.get_or_insert(Failed::Full);
                 continue;
             }
@@ -233,13 +316,14 @@ async fn put_away(path: &Path, cur: &Path) -> Result<(), Failed> {
 }
 
 /// The messages that came, by name: which begins with the time. The oldest ones, however many there are.
-fn list(new: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn list(new: &Path, passed: &HashSet<OsString>) -> std::io::Result<Vec<PathBuf>> {
     let mut oldest = std::collections::BinaryHeap::with_capacity(LOOK + 1);
     for entry in std::fs::read_dir(new)? {
         let entry = entry?;
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         // No links: they could lead anywhere. What is gone is another controller's.
-        if !is_hidden && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        let is_passed = passed.contains(&entry.file_name());
+        if !is_hidden && !is_passed && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             oldest.push(entry.path());
             if oldest.len() > LOOK {
                 oldest.pop();

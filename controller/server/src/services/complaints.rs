@@ -15,11 +15,11 @@ use super::orders::{check_key, check_reason, key_in_use};
 use super::{House, unreadable, unwritable};
 use crate::auth::Caller;
 use crate::clock;
-use crate::complaints::{MAX_MESSAGE, read};
+use crate::complaints::{MAX_MESSAGE, hand_over, read};
 use crate::listing::{Asked, Field, Kind, List, Value};
 use crate::refusal::Reason;
 use crate::settings::Complaints;
-use crate::store::write::{Requested, SettleAsked, SettleTaken, Submission, SubmissionTaken};
+use crate::store::write::{Requested, SettleAsked, SettleTaken, SubmissionTaken};
 use crate::store::{ComplaintRow, ComplaintState, Sight};
 use crate::writer::Job;
 
@@ -68,10 +68,9 @@ impl ComplaintService for Service {
             ComplaintFormat::Mail => Some(false),
             ComplaintFormat::Json => Some(true),
         };
-        let submission = read(&operator.to_string(), message, is_json, &self.settings).await;
         // Whoever hands it in answers who complained.
-        let submission = Submission { answer: None, ..submission };
-        let taken = self.house.writer.ask(|reply| Job::Complaints { submission, reply }).await;
+        let parcel = read(&operator.to_string(), message, is_json, &self.settings).await.unanswered();
+        let taken = hand_over(&self.house.writer, parcel).await;
         match taken.map_err(unwritable)? {
             SubmissionTaken::Done(rows) => {
                 let mut complaints = Vec::with_capacity(rows.len());

@@ -38,6 +38,12 @@ impl ComplaintState {
         }
     }
 
+    /// Whether a person has to look.
+    #[must_use]
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Unmatched | Self::Unreadable)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let all = [Self::Filed, Self::Unmatched, Self::Unreadable, Self::Dismissed];
         all.into_iter().find(|state| state.name() == text)

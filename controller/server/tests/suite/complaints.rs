@@ -289,6 +289,26 @@ async fn copies_are_counted_and_not_filed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_dismissed_says_nothing_of_what_is_not_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_controller, channel) = start(dir.path()).await;
+    // Somebody knows the number of a report that is to come, and sends what an operator throws away.
+    let number = 7;
+    let forgery = xarf(number, "messaging/spam", "203.0.113.7", ago(30 * DAY));
+    let forged = one(&channel, &forgery).await;
+    settle(&channel, forged.number, "", "nothing of ours", "").await.unwrap();
+    let true_one = xarf(number, "connection/port_scan", "203.0.113.7", ago(DAY));
+    let filed = one(&channel, &true_one).await;
+    assert_ne!(filed.number, forged.number);
+    assert_eq!((filed.state(), filed.times), (ComplaintState::Filed, 1));
+    let copy = one(&channel, &true_one).await;
+    assert_eq!((copy.number, copy.times), (filed.number, 2));
+    // And what was dismissed stays so, when it comes again.
+    let again = one(&channel, &forgery).await;
+    assert_eq!((again.number, again.state()), (forged.number, ComplaintState::Dismissed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_unreadable_or_nobodys_waits_until_a_person_settles_it() {
     let dir = tempfile::tempdir().unwrap();
     let (controller, channel) = start(dir.path()).await;

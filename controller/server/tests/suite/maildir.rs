@@ -4,9 +4,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::common::{IS_ON_POSTGRES, Running, alice, import, set, share};
+use crate::common::{IS_ON_POSTGRES, Running, alice, execute, import, set, share};
 use reeve_proto::operator::v1::complaint_service_client::ComplaintServiceClient;
-use reeve_proto::operator::v1::{Complaint, ComplaintState, ListComplaintsRequest};
+use reeve_proto::operator::v1::{Complaint, ComplaintState, ListComplaintsRequest, SubmitComplaintsRequest};
 use tonic::transport::Channel;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -188,4 +188,76 @@ async fn two_controllers_empty_one_maildir() {
     } else {
         assert!(all[0].len() + all[1].len() >= 300, "{} {}", all[0].len(), all[1].len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_mail_takes_no_more_places_than_its_share() {
+    let maildir = Maildir::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (controller, _) = start(dir.path()).await;
+    controller.stop().await;
+    set(dir.path(), &maildir.settings());
+    let contact = r#"{"org":"CERT","contact":"cert@cert.example","domain":"cert.example"}"#;
+    // Three hundred of nobody's, each of them sound, and one that is a customer's behind them; and two hundred that are not.
+    let report = |number: u32, source: &str| {
+        format!(
+            r#"{{"xarf_version":"4.2.0","report_id":"5eed0000-0000-4000-8000-{number:012}","timestamp":"2026-07-01T10:00:00Z",
+            "reporter":{contact},"sender":{contact},"source_identifier":"{source}","category":"connection","type":"port_scan",
+            "protocol":"tcp","first_seen":"2026-07-01T10:00:00Z","destination_port":22}}"#
+        )
+    };
+    let mut sound: Vec<String> = (0..300).map(|number| report(number, "192.0.2.9")).collect();
+    sound.push(report(300, "203.0.113.7"));
+    let mail = |json: &str| {
+        format!(
+            "From: robot@elsewhere.example\nSubject: reports\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n\
+             --b\n\nSee there.\n--b\nContent-Type: application/json; name=xarf.json\n\n[{json}]\n--b--\n"
+        )
+    };
+    maildir.deliver("1700000001.M1P1.mx", &mail(&sound.join(",")));
+    let mut unsound = vec![r#"{"xarf_version":"4.2.0"}"#.to_owned(); 200];
+    unsound.push(report(301, "203.0.113.8"));
+    maildir.deliver("1700000002.M1P1.mx", &mail(&unsound.join(",")));
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    maildir.is_left_with(&[]).await;
+    let all = list(&channel).await;
+    let of = |state: ComplaintState| all.iter().filter(move |one| one.state() == state);
+    assert_eq!(of(ComplaintState::Unmatched).count(), 50);
+    assert_eq!(of(ComplaintState::Filed).count(), 2, "what is a customer's is filed all the same");
+    let details: Vec<&str> = of(ComplaintState::Unreadable).map(|one| one.detail.as_str()).collect();
+    assert_eq!(details.len(), 2, "{details:?}");
+    assert!(details[0].contains("wait than are kept one by one"), "{details:?}");
+    assert!(details[1].contains("and 199 more of this message"), "{details:?}");
+    // An operator's own are an operator's to read, however many.
+    let message = format!("[{}]", (400..500).map(|n| report(n, "192.0.2.9")).collect::<Vec<_>>().join(","));
+    let asked = SubmitComplaintsRequest { message: message.into_bytes(), ..Default::default() };
+    let taken = ComplaintServiceClient::new(channel.clone()).submit_complaints(asked).await.unwrap();
+    assert_eq!(taken.into_inner().complaints.len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_no_room_for_stays_and_holds_up_nothing_behind_it() {
+    let maildir = Maildir::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (controller, _) = start(dir.path()).await;
+    controller.stop().await;
+    set(dir.path(), &maildir.settings());
+    execute(
+        dir.path(),
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
+         INSERT INTO complaints (mark, state, received, updated, times, via, format, kind, source, reporter, detail, body) \
+         SELECT 'm' || i, 'unreadable', 1, 1, 1, '', '', '', '', '', '', '' FROM n",
+    )
+    .await;
+    // More than are looked at at once, and behind them what is a customer's.
+    for number in 0..250 {
+        maildir.deliver(&format!("17000{number:05}.M1P1.mx"), &format!("nothing {number}"));
+    }
+    maildir.deliver("1800000000.M1P1.mx", &letter(1, "203.0.113.1"));
+    let controller = Running::start(dir.path()).await;
+    let channel = controller.plain().await;
+    let stays: Vec<String> = (0..250).map(|number| format!("17000{number:05}.M1P1.mx")).collect();
+    maildir.is_left_with(&stays.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(list(&channel).await.last().unwrap().state(), ComplaintState::Filed);
 }

@@ -200,6 +200,7 @@ impl Form {
             complaints: vec![Incoming { mark, read: Ok(Box::new(complaint)) }],
             settings: self.settings.clone(),
             answer: answer.map(|mailbox| AnswerTo { mailbox, language: Some(language.to_owned()) }),
+            may_wait: 1,
         })
     }
 }

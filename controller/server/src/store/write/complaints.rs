@@ -35,14 +35,16 @@ pub const BY_FORM: &str = "form";
 /// what people write there.
 const MOST_TOLD: i64 = 100;
 /// Of a message that cannot be read no more is kept, in bytes.
-const KEPT: usize = 64 << 10;
+pub const KEPT: usize = 64 << 10;
+/// So often what differs from what was dismissed under its mark is looked for.
+const MOST_DISMISSED: usize = 8;
 
 /// One complaint of a message.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// What copies of it have in common.
     pub mark: String,
-    /// What was read, or why nothing could be, and what came.
+    /// What was read, or why nothing could be, and what came, as far as it is kept.
     pub read: Result<Box<Complaint>, (String, Vec<u8>)>,
 }
 
@@ -57,6 +59,8 @@ pub struct Submission {
     pub settings: Settings,
     /// Whom to tell that it is here, if anybody.
     pub answer: Option<AnswerTo>,
+    /// How many of it may wait for a person, each by itself; those above are passed over.
+    pub may_wait: usize,
 }
 
 /// What became of a message.
@@ -127,10 +131,11 @@ pub async fn submit(
     if submission.via == BY_FORM {
         room = room.min(MOST_OF_FORM - waiting_of_form(conn).await?);
     }
-    let mut answer = submission.answer.as_ref();
+    let (mut answer, mut may_wait) = (submission.answer.as_ref(), submission.may_wait);
     let mut rows = Vec::with_capacity(submission.complaints.len());
     for incoming in &submission.complaints {
-        if let Some(mut known) = marked(conn, &incoming.mark).await? {
+        let (mark, known) = known(conn, incoming).await?;
+        if let Some(mut known) = known {
             known.times += 1;
             sqlx::query("UPDATE complaints SET times = $1 WHERE number = $2")
                 .bind(count(known.times))
@@ -142,13 +147,17 @@ pub async fn submit(
         }
         let owner = incoming.read.as_ref().ok().map(|complaint| owner(complaint, effects));
         if !matches!(owner, Some(Ok(_))) {
+            if may_wait == 0 {
+                continue;
+            }
+            may_wait -= 1;
             if room <= 0 {
                 // What was taken before it is known when it comes again.
                 return Ok(SubmissionTaken::Full);
             }
             room -= 1;
         }
-        let row = take(conn, submission, incoming, owner, effects).await?;
+        let row = take(conn, submission, (incoming, &mark), owner, effects).await?;
         // Of several in a message the first that may be: who sent them sent one message.
         if let (Some(to), Ok(complaint)) = (answer, &incoming.read)
             && is_answered(complaint)
@@ -159,6 +168,31 @@ pub async fn submit(
         rows.push(row);
     }
     Ok(SubmissionTaken::Done(rows))
+}
+
+/// The one that a complaint is a copy of, if it is one, and the mark by which it is known. What was dismissed says nothing of what is not the
+/// same but for its mark: whoever forges one in somebody's name is not to have what that one says passed over.
+async fn known(
+    conn: &mut Connection,
+    incoming: &Incoming,
+) -> Result<(String, Option<ComplaintRow>), StoreError> {
+    let mut mark = incoming.mark.clone();
+    let mut found = marked(conn, &mark).await?;
+    let Ok(complaint) = &incoming.read else { return Ok((mark, found)) };
+    for _ in 0..MOST_DISMISSED {
+        let Some(row) = found.as_ref().filter(|row| row.state == ComplaintState::Dismissed) else { break };
+        let (body,): (String,) = sqlx::query_as("SELECT body FROM complaints WHERE number = $1")
+            .bind(count(row.number))
+            .fetch_one(&mut *conn)
+            .await?;
+        let is_same = serde_json::from_str::<Complaint>(&body).is_ok_and(|before| before == **complaint);
+        if is_same {
+            break;
+        }
+        mark = format!("{} behind {}", incoming.mark, row.number);
+        found = marked(conn, &mark).await?;
+    }
+    Ok((mark, found))
 }
 
 /// How many wait that anybody filled in.
@@ -175,7 +209,7 @@ async fn waiting_of_form(conn: &mut Connection) -> Result<i64, StoreError> {
 async fn take(
     conn: &mut Connection,
     submission: &Submission,
-    incoming: &Incoming,
+    (incoming, mark): (&Incoming, &str),
     owner: Option<Owner>,
     effects: &mut Effects,
 ) -> Result<ComplaintRow, StoreError> {
@@ -212,7 +246,7 @@ async fn take(
          case_id, violation, detail, deadline, body, message) VALUES \
          ($1, $2, $3, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING number",
     )
-    .bind(incoming.mark.as_str())
+    .bind(mark)
     .bind(state.name())
     .bind(nanos(effects.now))
     .bind(submission.via.as_str())

@@ -73,7 +73,8 @@ pub async fn mend(
     effects: &mut Effects,
 ) -> Result<Mended, StoreError> {
     settle(conn, effects).await?;
-    let Some(mut case) = one(conn, asked.case.as_str()).await? else { return Ok(Mended::Person) };
+    let case = one(conn, asked.case.as_str()).await?.filter(|case| case.sealed.is_none());
+    let Some(mut case) = case else { return Ok(Mended::Person) };
     let Some(found) = look(conn, &case, effects).await? else {
         forget(conn, &case).await?;
         return Ok(Mended::Person);
@@ -116,6 +117,11 @@ pub async fn look_again(conn: &mut Connection, effects: &mut Effects) -> Result<
     let mut over = 0;
     for (id, author, seen) in due {
         let Some(mut case) = one(conn, &id).await? else { continue };
+        if case.sealed.is_some() {
+            // Nothing comes by itself of what is said about it.
+            forget(conn, &case).await?;
+            continue;
+        }
         let Some(found) = look(conn, &case, effects).await? else {
             // It ended by itself, or a person was faster.
             forget(conn, &case).await?;

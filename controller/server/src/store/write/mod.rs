@@ -44,7 +44,7 @@ pub use answers::Answers;
 pub use batch::{BatchTaken, Part, ReleaseAsked, release_all, suspend_all};
 pub use cases::{CaseAct, CaseAsked, CaseTaken, Place, act_on_case, close_quiet, end_waiting};
 pub use complaints::{
-    BY_FORM, Incoming, SettleAsked, SettleTaken, Submission, SubmissionTaken, settle_complaint, submit,
+    BY_FORM, Incoming, KEPT, SettleAsked, SettleTaken, Submission, SubmissionTaken, settle_complaint, submit,
 };
 pub use cursors::Cursors;
 pub(super) use delete::hash as text_hash;
