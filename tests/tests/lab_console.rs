@@ -318,6 +318,7 @@ fn every_page_is_fit_to_be_looked_at(house: &House, root: &Browser<'_>, violatio
         ("policies", "/policies".to_owned()),
         ("policy", "/policies/ours/1?against=baseline%401".to_owned()),
         ("policy-trial", "/policies/ours/1/trial?against=baseline%401&days=1".to_owned()),
+        ("letters", "/policies/ours/1/letters?language=da&clause=baseline/portscan&begin=1".to_owned()),
         ("policy-new", "/policies/new".to_owned()),
         ("outbox", "/outbox".to_owned()),
         ("approvals", "/approvals?all=1".to_owned()),

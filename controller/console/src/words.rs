@@ -22,7 +22,7 @@ macro_rules! sources {
 
 sources! {
     "common", "sign-in", "now", "nodes", "approvals", "audit", "tenants", "tenant", "violations", "violation", "cases",
-    "case", "outbox", "policies", "policy", "complaints", "account",
+    "case", "outbox", "policies", "policy", "letters", "complaints", "account",
 }
 
 type Book = HashMap<String, String>;

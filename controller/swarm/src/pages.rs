@@ -144,6 +144,7 @@ fn pages(inventory: Inventory, known: &Known) -> BTreeMap<&'static str, Vec<Stri
         ("node", vec![format!("/nodes/{}", Inventory::node(3))]),
         ("policies", some(&["/policies"])),
         ("policy", some(&["/policies/baseline/1"])),
+        ("letters", some(&["/policies/baseline/1/letters"])),
         ("outbox", some(&["/outbox", "/outbox?state=dead"])),
         ("approvals", some(&["/approvals?all=1"])),
         ("audit", some(&["/audit", "/audit?act=Login"])),

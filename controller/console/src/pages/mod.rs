@@ -6,6 +6,7 @@ mod audit;
 mod case;
 mod cases;
 mod complaints;
+mod letters;
 mod nodes;
 pub(crate) mod now;
 mod outbox;
@@ -41,6 +42,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(nodes::routes())
         .merge(policies::routes())
         .merge(policy::routes())
+        .merge(letters::routes())
         .merge(outbox::routes())
         .merge(approvals::routes())
         .merge(audit::routes())

@@ -1,9 +1,12 @@
 //! The policies that were uploaded, who runs what, and a new one to be checked and uploaded.
 
+use std::sync::LazyLock;
+
 use askama::Template;
 use axum::Router;
 use axum::response::Response;
 use axum::routing::{get, post};
+use reeve_policy::language::Policy as Language;
 use reeve_proto::operator::v1::{
     GetRolloutRequest, GetRolloutResponse, ListPoliciesRequest, Policy, PolicyDiagnostic, PolicyDiagnostics,
     PolicyOnNode, PolicyProgress, PolicyReference, PolicyUse, RollbackPolicyRequest, UploadPolicyRequest,
@@ -53,7 +56,20 @@ struct Policies {
     left_out: usize,
 }
 
+/// Those that are compiled in, with where they are shown.
+static PRESETS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let presets = Language::PRESETS.iter().filter_map(|(name, _)| Language::preset(name));
+    presets
+        .map(|preset| (preset.name.to_string(), preset.version))
+        .map(|(name, version)| (format!("{name}@{version}"), href(&name, version)))
+        .collect()
+});
+
 impl Policies {
+    fn presets() -> &'static [(String, String)] {
+        &PRESETS
+    }
+
     /// Whether there is anything to go back from.
     fn can_go_back(&self) -> bool {
         self.rollout.assignment > 0 && (self.active.is_some() || self.staged.is_some())

@@ -331,6 +331,7 @@ async fn an_act_comes_from_a_page_of_the_same_session_or_is_not_done() {
         "/policies/p/1/stage",
         "/policies/p/1/activate",
         "/policies/p/1/delete",
+        "/policies/baseline/1/letters",
         "/tenants/alice/paid",
         "/tenants/alice/verify",
         "/tenants/alice/suspend",
@@ -472,6 +473,7 @@ async fn what_strangers_write_stays_text_on_every_page() {
         "/nodes",
         "/nodes/n1",
         "/policies",
+        "/policies/baseline/1/letters",
         "/outbox",
         "/approvals?all=1",
         "/audit",
@@ -491,6 +493,8 @@ async fn what_strangers_write_stays_text_on_every_page() {
         "/complaints?kind=",
         "/audit?who=",
         "/outbox?target=",
+        "/policies/baseline/1/letters?clause=",
+        "/policies/baseline/1/letters?language=",
         "/sign-in?next=/",
     ] {
         paths.push(format!("{list}{typed}"));
@@ -536,6 +540,36 @@ async fn the_outbox_leads_to_the_complaint_that_is_acknowledged() {
     assert!(page.body.contains(&format!("href=\"/complaints/{number}\"")), "{}", page.body);
     assert!(page.body.contains("ann@reader.example") && page.body.contains("&#60;b&#62;no"), "{}", page.body);
     assert!(!page.body.contains("href=\"/tenants/\""), "it is no tenant's: {}", page.body);
+    house.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_shown_before_anybody_gets_them_and_texts_of_ones_own_with_their_mistakes() {
+    let house = House::open(URL).await;
+    let viewer = house.browser("eva", WireRole::Viewer).await;
+    let here = "/policies/oxygis/2/letters";
+    let count = |page: &Answer| page.body.matches("data-letter").count();
+    let page = viewer.get(&format!("{here}?language=da&clause=oxygis/api")).await;
+    ensure_guarded(&page);
+    assert!(count(&page) > 0 && page.body.contains("Example Customer"), "{}", page.body);
+    let all = viewer.get(here).await;
+    assert!(count(&all) > count(&page), "{}", all.body);
+    assert_eq!(count(&viewer.get(&format!("{here}?clause=oxygis/none")).await), 0);
+    // What is compiled in is where one begins.
+    let begun = viewer.get(&format!("{here}?language=en&begin=1")).await;
+    assert!(begun.body.contains("[subject]"), "{}", begun.body);
+    // One's own are tried, and nothing is markup in them.
+    let texts = "language = \"en\"\r\n[subject]\r\nwarning = \"{tenant}, <b>mend</b> it\"\r\ninformation = \"<i>Look</i>\"\r\n";
+    let tried = viewer.post(here, &[("language", "en"), ("texts", texts)]).await;
+    assert_eq!(tried.status, 200, "{tried:?}");
+    assert!(tried.body.contains("Example Customer, &#60;b&#62;mend"), "{}", tried.body);
+    assert!(!tried.body.contains("<b>mend") && !tried.body.contains("<i>Look"), "{}", tried.body);
+    let wrong =
+        viewer.post(here, &[("texts", "language = \"en\"\n[subject]\nwarning = \"{tennant}\"\n")]).await;
+    assert!(wrong.body.contains("texts:3:") && wrong.body.contains("{tennant}"), "{}", wrong.body);
+    // They are kept nowhere.
+    let after = viewer.get(&format!("{here}?language=en")).await;
+    assert!(!after.body.contains("mend&#60;") && !after.body.contains("<b>mend"), "{}", after.body);
     house.controller.stop().await;
 }
 
