@@ -189,7 +189,7 @@ fn what_is_mended_is_let_go_of_and_nothing_else_and_its_strike_stays() {
     };
     engine.handle_impose(&by_hand, at(6_000));
     let let_go = |engine: &mut Engine, tenant: &str, ids: &[&DecisionId], millis| {
-        let decisions = ids.iter().map(|id| DecisionId::clone(id)).collect();
+        let decisions = ids.iter().copied().cloned().collect();
         engine.handle(super::Input::LetGo { tenant: tenant.parse().unwrap(), decisions, at: at(millis) });
         words(&std::iter::from_fn(|| engine.poll()).collect::<Vec<_>>())
     };

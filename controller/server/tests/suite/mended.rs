@@ -72,8 +72,8 @@ async fn start(dir: &Path, silence: &str) -> (House, Program) {
 async fn link(program: &Program, measure: &Measure) -> (String, String) {
     let id = measure.decision.id.to_string();
     until(|| async {
-        let told = program.called(1).await.into_iter().map(|heard| heard.event()["data"].clone());
-        let ours = told.filter(|data| data.to_string().contains(&id)).next_back()?;
+        let mut told = program.called(1).await.into_iter().map(|heard| heard.event()["data"].clone());
+        let ours = told.rfind(|data| data.to_string().contains(&id))?;
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
         Some((text(&ours["links"]["fixed"])?, text(&ours["case"])?))
     })
