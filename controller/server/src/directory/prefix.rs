@@ -43,22 +43,28 @@ impl<T: Clone> PrefixMap<T> {
 
     /// What the longest prefix that holds `address` leads to. An IPv4 address written as IPv6 counts as IPv4.
     pub(super) fn longest_match(&self, address: IpAddr) -> Option<&T> {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let bits = address.to_bits();
-                self.v4.iter().find_map(|(length, prefixes)| {
-                    let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
-                    prefixes.get(&(bits & mask))
-                })
-            }
-            IpAddr::V6(address) => {
-                let bits = address.to_bits();
-                self.v6.iter().find_map(|(length, prefixes)| {
-                    let mask = u128::MAX.checked_shl(128 - u32::from(*length)).unwrap_or(0);
-                    prefixes.get(&(bits & mask))
-                })
-            }
-        }
+        self.matches(address).next().map(|(_, value)| value)
+    }
+
+    /// What every prefix that holds `address` leads to, with its length; the longest first.
+    pub(super) fn matches(&self, address: IpAddr) -> impl Iterator<Item = (u8, &T)> {
+        let (v4, v6) = match address.to_canonical() {
+            IpAddr::V4(address) => (Some(address.to_bits()), None),
+            IpAddr::V6(address) => (None, Some(address.to_bits())),
+        };
+        let of_v4 = v4.into_iter().flat_map(|bits| {
+            self.v4.iter().filter_map(move |(length, prefixes)| {
+                let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
+                prefixes.get(&(bits & mask)).map(|value| (*length, value))
+            })
+        });
+        let of_v6 = v6.into_iter().flat_map(|bits| {
+            self.v6.iter().filter_map(move |(length, prefixes)| {
+                let mask = u128::MAX.checked_shl(128 - u32::from(*length)).unwrap_or(0);
+                prefixes.get(&(bits & mask)).map(|value| (*length, value))
+            })
+        });
+        of_v4.chain(of_v6)
     }
 }
 

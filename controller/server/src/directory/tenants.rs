@@ -150,6 +150,11 @@ impl Tenants {
         self.by_prefix.longest_match(address)
     }
 
+    /// All who have a prefix that holds this address, by its length; the longest decides.
+    pub fn holding(&self, address: IpAddr) -> impl Iterator<Item = (u8, &Arc<Tenant>)> {
+        self.by_prefix.matches(address)
+    }
+
     /// Whose this interface is.
     #[must_use]
     pub fn by_interface(&self, interface: &InterfaceSelector) -> Option<&Arc<Tenant>> {

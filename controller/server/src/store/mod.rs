@@ -17,6 +17,7 @@ mod deliveries;
 mod engine;
 mod examine;
 mod exemptions;
+mod holders;
 pub(crate) mod people;
 pub(crate) mod policies;
 mod query;

@@ -26,7 +26,7 @@ use tonic_types::StatusExt as _;
 const DAY: u64 = 86_400;
 
 /// So many seconds ago.
-fn ago(secs: u64) -> Timestamp {
+pub(super) fn ago(secs: u64) -> Timestamp {
     reeve_controller::clock::now().minus(std::time::Duration::from_secs(secs))
 }
 
@@ -66,7 +66,7 @@ fn bob() -> Tenant {
 }
 
 /// A report of XARF 4 about `source`, by its type, of something at a time.
-fn xarf(id: u32, kind: &str, source: &str, at: Timestamp) -> String {
+pub(super) fn xarf(id: u32, kind: &str, source: &str, at: Timestamp) -> String {
     let (category, kind) = kind.split_once('/').unwrap();
     let contact = r#"{"org":"CERT","contact":"cert@cert.example","domain":"cert.example"}"#;
     format!(
@@ -96,7 +96,7 @@ async fn submit(channel: &Channel, message: &str) -> Vec<Complaint> {
 }
 
 /// The one in a message.
-async fn one(channel: &Channel, message: &str) -> Complaint {
+pub(super) async fn one(channel: &Channel, message: &str) -> Complaint {
     let mut all = submit(channel, message).await;
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)

@@ -395,8 +395,21 @@ async fn what_curl_is_told_is_what_the_document_says() {
         .collect();
     let refused = (0..200).map(|_| house.post(&many(1_000))).find(|answer| answer.status == 429);
     assert_eq!(refused.expect("a bound").header("retry-after"), Some("1"));
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    // And calls, whatever they ask for, as fast as they are answered.
+    let asking: Vec<_> = (0..32)
+        .map(|_| {
+            let mut client = StatusServiceClient::new(house.operator.clone());
+            tokio::spawn(async move {
+                loop {
+                    let subject = Some(Subject::Tenant("alice".into()));
+                    let _ = client.get_status(GetStatusRequest { subject }).await;
+                }
+            })
+        })
+        .collect();
     let refused =
-        (0..200).map(|_| house.hand_in("text/plain", b"nothing")).find(|answer| answer.status == 429);
+        (0..400).map(|_| house.hand_in("text/plain", b"nothing")).find(|answer| answer.status == 429);
     assert_eq!(refused.expect("a bound").header("retry-after"), Some("1"));
     asking.iter().for_each(tokio::task::JoinHandle::abort);
 

@@ -20,6 +20,7 @@ mod exemptions;
 mod export;
 mod forms;
 mod health;
+mod holders;
 mod http;
 mod lists;
 mod maildir;

@@ -1,6 +1,6 @@
 //! Complaints of people outside: taken once, matched to a tenant and to what was seen of it, and filed in a case. They never act by themselves.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use sqlx::Row as _;
 
 use super::super::cases::EntryKind;
 use super::super::complaints::{ComplaintRow, ComplaintState, marked, one};
+use super::super::holders::{self, Holder};
 use super::super::row::{Body, count, name, nanos};
 use super::super::{Connection, StoreError};
 use super::acknowledge::{AnswerTo, acknowledge};
@@ -103,7 +104,7 @@ pub enum SettleTaken {
 }
 
 /// Whose matter something is, or why that is not known.
-type Owner = Result<TenantId, String>;
+type Owner = Result<(TenantId, String), String>;
 
 /// Where a complaint is filed.
 struct Filed {
@@ -145,7 +146,10 @@ pub async fn submit(
             rows.push(known);
             continue;
         }
-        let owner = incoming.read.as_ref().ok().map(|complaint| owner(complaint, effects));
+        let owner = match &incoming.read {
+            Ok(complaint) => Some(owner(conn, complaint, effects).await?),
+            Err(_) => None,
+        };
         if !matches!(owner, Some(Ok(_))) {
             if may_wait == 0 {
                 continue;
@@ -215,7 +219,7 @@ async fn take(
 ) -> Result<ComplaintRow, StoreError> {
     let complaint = incoming.read.as_ref().ok();
     let filed = match (&complaint, &owner) {
-        (Some(complaint), Some(Ok(tenant))) => {
+        (Some(complaint), Some(Ok((tenant, _)))) => {
             let received = effects.now;
             Some(place(conn, complaint, tenant, (&submission.settings, received), effects).await?)
         }
@@ -229,7 +233,8 @@ async fn take(
     let (state, detail) = match (&incoming.read, owner) {
         (Err((why, _)), _) => (ComplaintState::Unreadable, why.clone()),
         (Ok(_), Some(Err(why))) => (ComplaintState::Unmatched, why),
-        (Ok(_), _) => (ComplaintState::Filed, String::new()),
+        (Ok(_), Some(Ok((_, remark)))) => (ComplaintState::Filed, remark),
+        (Ok(_), None) => (ComplaintState::Filed, String::new()),
     };
     let message = incoming.read.as_ref().err().map(|(_, message)| {
         let kept = message.len().min(KEPT);
@@ -272,26 +277,53 @@ async fn take(
     row.ok_or_else(|| StoreError::Body { kind: "complaint", detail: "it is gone".to_owned() })
 }
 
-/// Whose matter a complaint is: whose address it names, if that is one tenant's.
-fn owner(complaint: &Complaint, effects: &Effects) -> Owner {
+/// Whose matter a complaint is: whose the address that it names was at its time, if it was one tenant's; and what is to be said of that where it is
+/// another's now.
+async fn owner(conn: &mut Connection, complaint: &Complaint, effects: &Effects) -> Result<Owner, StoreError> {
     let people = &effects.desk.people;
-    let of = |address: IpAddr| people.by_address(address).map(|tenant| tenant.id.clone());
     let named: Vec<_> = complaint.source.iter().chain(&complaint.others).collect();
     if named.is_empty() {
-        return Err("no address is named; whose hosts or URLs these are a person has to find out".to_owned());
+        let why = "no address is named; whose hosts or URLs these are a person has to find out";
+        return Ok(Err(why.to_owned()));
     }
-    // Of a network both ends are to be one tenant's.
-    let owners: BTreeSet<TenantId> = named
-        .iter()
-        .filter_map(|source| {
-            of(source.network()).filter(|owner| of(source.broadcast()).as_ref() == Some(owner))
-        })
-        .collect();
-    match (owners.len(), owners.into_iter().next()) {
-        (1, Some(owner)) => Ok(owner),
+    let is_anybodys = named.iter().any(|source| people.by_address(source.network()).is_some());
+    let mut owners: BTreeMap<TenantId, Option<Timestamp>> = BTreeMap::new();
+    for source in named {
+        // Of a network both ends are to be one tenant's.
+        let first = then(conn, source.network(), complaint.seen_at, effects).await?;
+        let last = match source.network() == source.broadcast() {
+            true => first.clone(),
+            false => then(conn, source.broadcast(), complaint.seen_at, effects).await?,
+        };
+        if let (Holder::Tenant(owner, until), Holder::Tenant(other, _)) = (first, last)
+            && owner == other
+        {
+            let known = owners.entry(owner).or_default();
+            *known = until.max(*known);
+        }
+    }
+    Ok(match (owners.len(), owners.into_iter().next()) {
+        (1, Some((owner, None))) => Ok((owner, String::new())),
+        (1, Some((owner, Some(until)))) if people.by_id(&owner).is_none() => {
+            Err(format!("the address was {owner}'s until {until}, who is no tenant any more"))
+        }
+        (1, Some((owner, Some(until)))) => {
+            Ok((owner, format!("the address was this tenant's until {until}")))
+        }
+        (0, _) if is_anybodys => Err("the address was no one tenant's at that time".to_owned()),
         (0, _) => Err("the address is no tenant's".to_owned()),
         _ => Err("addresses of several tenants are named".to_owned()),
-    }
+    })
+}
+
+/// Whose an address was at a time, or is where none is told.
+async fn then(
+    conn: &mut Connection,
+    address: IpAddr,
+    time: Option<Timestamp>,
+    effects: &Effects,
+) -> Result<Holder, StoreError> {
+    holders::at(conn, &effects.desk.people, address, time.unwrap_or(effects.now)).await
 }
 
 /// Who complains.

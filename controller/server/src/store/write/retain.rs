@@ -24,7 +24,7 @@ const MONTHS: Duration = Duration::from_secs(62 * 24 * 60 * 60);
 pub struct Limits {
     /// What was over before is forgotten.
     pub over: Timestamp,
-    /// Strikes, and sums of traffic by month, from before.
+    /// Strikes, sums of traffic by month, and who had which address, from before.
     pub strikes: Timestamp,
 }
 
@@ -52,6 +52,8 @@ pub async fn retain(
         let done = sqlx::query(statement).bind(over).bind(BATCH).execute(&mut *conn).await?;
         counts.push(done.rows_affected());
     }
+    let done = sqlx::query(HOLDERS).bind(nanos(limits.strikes)).bind(BATCH).execute(&mut *conn).await?;
+    counts.push(done.rows_affected());
     let grants = nanos(limits.over.min(effects.now.minus(KEPT)));
     let done = sqlx::query(EXEMPTIONS).bind(grants).bind(BATCH).execute(&mut *conn).await?;
     counts.push(done.rows_affected());
@@ -177,6 +179,9 @@ const CASES: &str = "DELETE FROM cases WHERE id IN (SELECT c.id FROM cases c WHE
 
 const EVENTS: &str =
     "DELETE FROM node_events WHERE id IN (SELECT e.id FROM node_events e WHERE e.received < $1 LIMIT $2)";
+
+/// Of times of which no strike is kept either.
+const HOLDERS: &str = "DELETE FROM holders WHERE (prefix, until) IN (SELECT h.prefix, h.until FROM holders h WHERE h.until < $1 LIMIT $2)";
 
 const REQUESTS: &str =
     "DELETE FROM requests WHERE key IN (SELECT r.key FROM requests r WHERE r.created < $1 LIMIT $2)";

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reeve_policy::language::{TenantDifference, tenant_differences};
 use reeve_policy::{Exemption, Tenant, TenantId};
 
+use super::super::holders;
 use super::super::query::{Select, write_rows};
 use super::super::row::{Body, count};
 use super::super::{Connection, StoreError};
@@ -133,6 +134,12 @@ pub async fn import_tenants(
     };
     let conflict = " ON CONFLICT (id) DO UPDATE SET body = excluded.body";
     write_rows(conn, "INSERT INTO tenants (id, body)", &other, values, conflict).await?;
+    // What was before the first import nobody knows.
+    if current.version() > 0 {
+        let gone = current.all().keys().filter(|id| !wanted.contains_key(*id));
+        let whom: Vec<&TenantId> = other.iter().map(|(id, _)| *id).chain(gone).collect();
+        holders::note(conn, current, wanted, &whom, effects.now).await?;
+    }
     for id in current.all().keys().filter(|id| !wanted.contains_key(*id)) {
         sqlx::query("DELETE FROM tenants WHERE id = $1").bind(id.as_str()).execute(&mut *conn).await?;
     }
