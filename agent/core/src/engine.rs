@@ -407,8 +407,8 @@ impl Engine {
         if !behind.is_empty()
             && let Some(ix) = self.topology.index_of(tenant)
         {
-            // As with a release: it is not taken back for what it did before.
-            self.shards.forget(ix);
+            // It is not taken back for what it did before. What is not counted by long windows was silent for as long as they are.
+            self.shards.restart(ix);
         }
         self.judge.handle_lift(&behind, false, self.now);
         self.drain();

@@ -137,6 +137,11 @@ impl Shards {
         self.shards.iter_mut().for_each(|shard| shard.forget_passing(tenant));
     }
 
+    /// See [`Shard::restart`].
+    pub fn restart(&mut self, tenant: TenantIx) {
+        self.shards.iter_mut().for_each(|shard| shard.restart(tenant));
+    }
+
     /// See [`Shard::forget`].
     pub fn forget(&mut self, tenant: TenantIx) {
         self.shards.iter_mut().for_each(|shard| shard.forget(tenant));

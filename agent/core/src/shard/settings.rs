@@ -111,6 +111,13 @@ impl Shard {
         }
     }
 
+    /// Begins to count anew what a tenant does, where it is counted for long.
+    pub fn restart(&mut self, tenant: TenantIx) {
+        if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
+            restart((&mut state.detectors, &mut state.apart));
+        }
+    }
+
     /// Forgets what a tenant did; its measures stay known.
     pub fn forget(&mut self, tenant: TenantIx) {
         if let Some(state) = self.tenants.get_mut(tenant.0 as usize) {
@@ -127,12 +134,15 @@ impl Shard {
 fn restart_for(
     now: &Restrictions,
     before: &Restrictions,
-    (detectors, apart): (&mut Option<Box<Detectors>>, &mut Option<Box<Apart>>),
+    all: (&mut Option<Box<Detectors>>, &mut Option<Box<Apart>>),
 ) {
-    if let Some(detectors) = detectors
-        && !now.is_empty()
-        && now != before
-    {
+    if !now.is_empty() && now != before {
+        restart(all);
+    }
+}
+
+fn restart((detectors, apart): (&mut Option<Box<Detectors>>, &mut Option<Box<Apart>>)) {
+    if let Some(detectors) = detectors {
         detectors.restart();
         apart.iter_mut().for_each(|apart| apart.each(Detectors::restart));
     }

@@ -51,6 +51,17 @@ impl Spool {
 
     /// Takes a report in, with its key in the journal if it is kept there.
     pub fn push(&mut self, key: Option<u64>, report: Report) {
+        // How the node fares stands behind all that there was to tell until then: who hears it has heard the rest.
+        if matches!(report, Report::Health(_)) {
+            let (sent, finished) = (self.ever_sent, &mut self.finished);
+            self.waiting.retain(|older| {
+                let stays = older.number <= sent || !matches!(older.report, Report::Health(_));
+                if !stays {
+                    finished.extend(older.key);
+                }
+                stays
+            });
+        }
         // What is on its way keeps its number. In its old place it is.
         let mut unsent = self.waiting.iter_mut().rev().take_while(|older| older.number > self.ever_sent);
         // What a decision rests on goes before it, whatever was seen later.
@@ -112,6 +123,13 @@ impl Spool {
     /// A new connection: what was not acknowledged is to be sent again.
     pub fn rewind(&mut self) {
         self.sent = 0;
+        // How the node fares goes behind what was to be told since.
+        let place = self.waiting.iter().rposition(|waiting| matches!(waiting.report, Report::Health(_)));
+        if let Some(Waiting { key, report, .. }) = place.and_then(|place| self.waiting.remove(place)) {
+            self.retain(|report| !matches!(report, Report::Health(_)));
+            self.last += 1;
+            self.waiting.push_back(Waiting { number: self.last, key, report });
+        }
     }
 
     /// How many reports wait.
@@ -159,7 +177,6 @@ fn is_decided(newer: &Report, older: &Report) -> bool {
 fn replaces(newer: &Report, older: &Report) -> bool {
     match (newer, older) {
         (Report::Counters(newer), Report::Counters(older)) => older.keys().all(|id| newer.contains_key(id)),
-        (Report::Health(_), Report::Health(_)) => true,
         // Sums only grow, and are told in the order of tenants and months.
         (Report::Usage { tallies: newer }, Report::Usage { tallies: older }) => {
             let is_in = |one: &Usage| newer.binary_search_by(|other| other.key().cmp(&one.key())).is_ok();
@@ -175,7 +192,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use reeve_policy::{DecisionId, LiftReason, MeasureCounters, Timestamp};
+    use reeve_policy::{DecisionId, LiftReason, MeasureCounters, Mode, NodeHealth, Timestamp};
 
     use super::*;
 
@@ -218,6 +235,45 @@ pub(crate) mod tests {
         assert_eq!(sent(&mut spool), [1, 2], "in the older one's place");
         spool.push(None, Report::Counters(BTreeMap::new()));
         assert_eq!(sent(&mut spool), [3], "what was sent may have arrived, and goes on as it is");
+    }
+
+    #[test]
+    fn how_the_node_fares_stands_behind_all_that_is_told_before() {
+        let health = |flows| {
+            Report::Health(NodeHealth {
+                at: Timestamp::EPOCH,
+                mode: Mode::Observe,
+                policy: None,
+                tenants: 0,
+                measures: 0,
+                vantages: 0,
+                frames_received: 0,
+                frames_dropped: 0,
+                malformed: 0,
+                flows,
+                evictions: 0,
+                agent_version: String::new(),
+                paused: None,
+                brakes: None,
+            })
+        };
+        let mut spool = Spool::new(10);
+        spool.push(None, health(1));
+        spool.push(None, lifted(1));
+        spool.push(None, health(2));
+        spool.push(None, lifted(2));
+        spool.push(Some(9), health(3));
+        let told: Vec<Report> = std::iter::from_fn(|| spool.next_to_send()).map(|(_, told)| told).collect();
+        assert_eq!(told, [lifted(1), lifted(2), health(3)]);
+        // What is on its way stays there, until it has to be sent again.
+        spool.push(None, lifted(3));
+        spool.push(None, health(4));
+        assert_eq!(sent(&mut spool), [6, 7]);
+        spool.push(None, lifted(4));
+        spool.rewind();
+        let told: Vec<Report> = std::iter::from_fn(|| spool.next_to_send()).map(|(_, told)| told).collect();
+        assert_eq!(told, [lifted(1), lifted(2), lifted(3), lifted(4), health(4)]);
+        assert_eq!(spool.take_finished(), [9]);
     }
 
     #[test]

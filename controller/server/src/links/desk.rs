@@ -196,6 +196,7 @@ impl Desk {
             Refused::NotNow
         })?;
         Ok(match mended {
+            Mended::Full => return Err(Refused::TooOften),
             Mended::Person => None,
             Mended::LetGo(_) => Some((Answer::LetGo, "says that it is mended".to_owned())),
             Mended::Seen { class, at, count, again } => Some((

@@ -271,9 +271,9 @@ pub(super) async fn held_by_case(
     conn: &mut Connection,
     id: &str,
     now: Timestamp,
-) -> Result<Vec<(String, Option<i64>, Vec<u8>)>, StoreError> {
+) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let rows = sqlx::query_as(concat!(
-        "SELECT m.node, m.grown, d.body FROM measures m JOIN decisions d ON d.id = m.decision \
+        "SELECT m.node, d.body FROM measures m JOIN decisions d ON d.id = m.decision \
          WHERE m.lifted IS NULL AND (m.expires IS NULL OR m.expires > $2) AND d.operator IS NULL \
          AND d.released IS NULL AND m.decision IN ",
         decisions!(),

@@ -240,16 +240,17 @@ pub async fn alone(conn: &mut Connection) -> Result<(), StoreError> {
 pub(super) async fn up(
     conn: &mut Connection,
     streams: &[(NodeId, (String, u64))],
+    now: Timestamp,
 ) -> Result<Vec<NodeId>, StoreError> {
     let values = |query: &mut Select, (node, (controller, stream)): &(NodeId, (String, u64))| {
-        query.push_bind(node.as_str()).and(controller.as_str()).and(count(*stream));
+        query.push_bind(node.as_str()).and(controller.as_str()).and(count(*stream)).and(nanos(now));
     };
     let new: Vec<(String,)> = write_rows_returning(
         conn,
-        "INSERT INTO presence (node, controller, stream)",
+        "INSERT INTO presence (node, controller, stream, since)",
         streams,
         values,
-        " ON CONFLICT (node) DO UPDATE SET controller = excluded.controller, stream = excluded.stream \
+        " ON CONFLICT (node) DO UPDATE SET controller = excluded.controller, stream = excluded.stream, since = excluded.since \
          WHERE presence.controller <> excluded.controller OR presence.stream < excluded.stream RETURNING node",
     )
     .await?;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use reeve_policy::{
-    Action, Class, Decision, DecisionId, Measure, MeasureCounters, Order, Origin, Protocol, Report, Scope,
-    Timestamp, Violation, ViolationId, ViolationState,
+    Action, Class, Decision, DecisionId, Measure, MeasureCounters, Mode, NodeHealth, Order, Origin, Protocol,
+    Report, Scope, Timestamp, Violation, ViolationId, ViolationState,
 };
 use reeve_proto::operator::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::operator::v1::operator_service_client::OperatorServiceClient;
@@ -53,10 +53,31 @@ fn held(violation: &Violation, action: Action, scope: Scope) -> Measure {
     Measure { decision: Decision { id, origin, action, scope, ..warning(violation) }, expires: None }
 }
 
+/// How the node fares at a time: all that it had to tell until then is told.
+fn health(at: Timestamp) -> Report {
+    Report::Health(NodeHealth {
+        at,
+        mode: Mode::Enforce,
+        policy: None,
+        tenants: 1,
+        measures: 1,
+        vantages: 1,
+        frames_received: 0,
+        frames_dropped: 0,
+        malformed: 0,
+        flows: 0,
+        evictions: 0,
+        agent_version: "test".into(),
+        paused: None,
+        brakes: None,
+    })
+}
+
 async fn hold(house: &mut House, violation: &Violation, measure: &Measure) {
     house.report(Report::Violation(violation.clone())).await;
     house.report(Report::Decision(measure.decision.clone())).await;
     house.report(Report::Standing { measure: measure.clone(), at: measure.decision.at }).await;
+    house.report(health(now())).await;
 }
 
 async fn start(dir: &Path, silence: &str) -> (House, Program) {
@@ -145,9 +166,15 @@ async fn what_was_silent_for_long_enough_is_let_go_of_and_all_else_stays() {
     let told = AuditServiceClient::new(channel).list_audit(request).await.unwrap().into_inner();
     let done = |entry: &&reeve_proto::operator::v1::AuditEntry| entry.act == "/links/fixed/release";
     let done: Vec<_> = told.entries.iter().filter(done).collect();
-    assert_eq!(done.len(), 1);
-    assert_eq!((done[0].who.as_str(), done[0].role.as_str()), ("alice", "link"));
-    assert!(done[0].asked.contains(&case), "{}", done[0].asked);
+    // Under the tenant and, behind it, the case: a case's bundle has it.
+    let subjects: Vec<&str> = done.iter().map(|entry| entry.subject.as_str()).collect();
+    let of_case = format!("case/{case}");
+    assert!(
+        subjects.len() == 2 && subjects.contains(&"tenant/alice") && subjects.contains(&&*of_case),
+        "{subjects:?}"
+    );
+    assert!(done.iter().all(|entry| (entry.who.as_str(), entry.role.as_str()) == ("alice", "link")));
+    assert!(done.iter().any(|entry| entry.asked.contains(&case)), "{done:?}");
     house.running.stop().await;
 }
 
@@ -187,6 +214,7 @@ async fn what_is_loud_again_is_not_let_go_of_and_a_claim_outlives_a_restart() {
     let channel = running.plain().await;
     let (mut agent, _) = Agent::greet_naming(channel, "n1", 2, vec![blocked.clone()]).await.unwrap();
     agent.report(1, Report::Counters(BTreeMap::from([(blocked.decision.id.clone(), counted)]))).await;
+    agent.report(2, health(scan.last_seen + Duration::from_secs(8))).await;
     let order = agent.order().await;
     let Order::LetGo { decisions, .. } = &order else { panic!("{order:?}") };
     assert!(decisions.contains(&blocked.decision.id));
@@ -195,9 +223,28 @@ async fn what_is_loud_again_is_not_let_go_of_and_a_claim_outlives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_node_that_is_away_silence_says_nothing() {
+async fn what_another_measure_stops_is_no_silence() {
     let dir = tempfile::tempdir().unwrap();
     let (mut house, program) = start(dir.path(), "10m").await;
+    let twenty = Duration::from_secs(1_200);
+    let (scan, spam) = (seen("portscan", Class::PortscanVertical, twenty), seen("spam", Class::Spam, twenty));
+    let blocked = held(&scan, Action::Block, Scope::Port { protocol: Protocol::Tcp, port: 22 });
+    let suspended = held(&spam, Action::Suspend, Scope::All);
+    hold(&mut house, &scan, &blocked).await;
+    hold(&mut house, &spam, &suspended).await;
+    // The block is behind the suspension, and stops nothing any more.
+    let counted = MeasureCounters { packets: 5, bytes: 300 };
+    house.report(Report::Counters(BTreeMap::from([(suspended.decision.id.clone(), counted)]))).await;
+    let (fixed, _) = link(&program, &blocked).await;
+    let (_, text) = Follower::new(&house).post(&fixed, "").await;
+    assert!(text.contains("we look again by ourselves at"), "{text}");
+    house.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_node_that_is_away_silence_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut house, program) = start(dir.path(), "5s").await;
     let scan = seen("portscan", Class::PortscanVertical, Duration::from_secs(1_200));
     let suspended = held(&scan, Action::Suspend, Scope::All);
     hold(&mut house, &scan, &suspended).await;
@@ -210,6 +257,15 @@ async fn of_a_node_that_is_away_silence_says_nothing() {
     let (_, text) = follower.post(&fixed, "").await;
     assert!(text.contains("we look again by ourselves at"), "{text}");
     let (mut agent, _) = Agent::greet_naming(channel.clone(), "n1", 2, vec![suspended]).await.unwrap();
+    // It is back, and has not told yet what it kept: that it was seen meanwhile.
+    let (_, text) = follower.post(&fixed, "").await;
+    assert!(text.contains("we look again by ourselves at"), "{text}");
+    let meanwhile = now().minus(Duration::from_secs(1));
+    agent.report(1, Report::Violation(Violation { last_seen: meanwhile, alerts: 2, ..scan.clone() })).await;
+    agent.report(2, health(now())).await;
+    let (_, text) = follower.post(&fixed, "").await;
+    assert!(text.contains("portscan.vertical, 2 times seen in all"), "{text}");
+    agent.report(3, health(meanwhile + Duration::from_secs(5))).await;
     until(|| async {
         let (_, told) = entries(&channel, &case).await;
         let is_let_go = |text: &str| text.contains("measures is lifted");

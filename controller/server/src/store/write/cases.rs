@@ -101,6 +101,20 @@ pub(super) async fn file(
     Ok(id)
 }
 
+/// Whether the customer has said as much of a case as is kept.
+///
+/// # Errors
+/// Where the database fails.
+pub(super) async fn is_said_enough(conn: &mut Connection, id: &str) -> Result<bool, StoreError> {
+    let (said,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM case_entries WHERE case_id = $1 AND kind IN ('statement', 'claim')",
+    )
+    .bind(id)
+    .fetch_one(conn)
+    .await?;
+    Ok(said >= MAX_SAID)
+}
+
 /// Does something about a case.
 ///
 /// # Errors
@@ -136,13 +150,7 @@ pub async fn act_on_case(
             }
         }
         CaseAct::Said(kind, text) => {
-            let (said,): (i64,) = sqlx::query_as(
-                "SELECT count(*) FROM case_entries WHERE case_id = $1 AND kind IN ('statement', 'claim')",
-            )
-            .bind(id)
-            .fetch_one(&mut *conn)
-            .await?;
-            if said >= MAX_SAID {
+            if is_said_enough(conn, id).await? {
                 return Ok(CaseTaken::Full);
             }
             // Somebody is to read it.

@@ -1,7 +1,8 @@
 //! Whoever was told says that it is mended: what a rule lets go of after a silence is let go of when there was such a silence.
 //!
 //! Silence is what nodes do not tell. While a measure stands a node's detectors take nothing for evidence that the measure itself stops, so of that
-//! what the measure has stopped counts: any packet more is no silence. Of nodes that are not connected nothing is known, and nothing is lifted.
+//! what measures have stopped counts, whichever they are: any packet more is no silence. Of nodes that are not connected, or have not told what they
+//! kept meanwhile, nothing is known, and nothing is lifted.
 //!
 //! Left out: what people ordered, what waits for a check or a payment, and rules that name no time: a person decides about these.
 
@@ -9,16 +10,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reeve_policy::{
-    Action, Class, Decision, DecisionId, Name, NodeId, Order, OrderId, Origin, Timestamp, Until, Violation,
+    Action, Class, Decision, DecisionId, Name, NodeHealth, NodeId, Order, OrderId, Origin, Timestamp, Until,
+    Violation,
 };
 
 use super::super::cases::{CaseRow, EntryKind, held_by_case, one};
 use super::super::row::{Body, name, nanos, time};
 use super::super::{Connection, StoreError, audit};
-use super::cases::{enter, put};
+use super::cases::{enter, is_said_enough, put};
 use super::orders::{About, insert_for_all, nodes};
 use super::{Effects, settle};
-use crate::audit::Draft;
+use crate::audit::{Also, Draft};
 use crate::clock;
 
 /// How many claims are looked at in one transaction.
@@ -61,6 +63,8 @@ pub enum Mended {
     },
     /// So many measures are let go of.
     LetGo(usize),
+    /// As much was said of the case as is kept: nothing is done that is not written there.
+    Full,
 }
 
 /// Looks at a case of which somebody says that it is mended; what is not over is looked at again by itself.
@@ -75,6 +79,9 @@ pub async fn mend(
     settle(conn, effects).await?;
     let case = one(conn, asked.case.as_str()).await?.filter(|case| case.sealed.is_none());
     let Some(mut case) = case else { return Ok(Mended::Person) };
+    if is_said_enough(conn, case.id.as_str()).await? {
+        return Ok(Mended::Full);
+    }
     let Some(found) = look(conn, &case, effects).await? else {
         forget(conn, &case).await?;
         return Ok(Mended::Person);
@@ -160,7 +167,7 @@ struct Found {
     class: Option<Class>,
     last: Timestamp,
     count: u64,
-    /// Whether a node that holds the tenant, or saw it last, is not connected.
+    /// Whether a node that holds the tenant, or saw it last, is not connected, or has not told yet how it was for so long.
     is_unheard: bool,
 }
 
@@ -181,48 +188,73 @@ async fn look(
     case: &CaseRow,
     effects: &mut Effects,
 ) -> Result<Option<Found>, StoreError> {
-    let rows: Vec<(Vec<u8>, Option<String>)> = sqlx::query_as(
-        "SELECT body, case_id FROM violations WHERE tenant = $1 ORDER BY last_seen DESC LIMIT $2",
+    let rows: Vec<(Vec<u8>, Option<String>, i64)> = sqlx::query_as(
+        "SELECT v.body, v.case_id, CASE WHEN c.sealed_since IS NULL THEN 0 ELSE 1 END FROM violations v \
+         LEFT JOIN cases c ON c.id = v.case_id WHERE v.tenant = $1 ORDER BY v.last_seen DESC LIMIT $2",
     )
     .bind(case.tenant.as_str())
     .bind(MOST)
     .fetch_all(&mut *conn)
     .await?;
-    let (mut own, mut others): (Vec<Violation>, Vec<Violation>) = (Vec::new(), Vec::new());
-    for (body, of) in rows {
-        let is_own = of.as_deref() == Some(case.id.as_str());
-        if is_own { &mut own } else { &mut others }.push(Violation::decode(&body)?);
+    let (mut own, mut others): (Vec<Violation>, Vec<(Violation, bool)>) = (Vec::new(), Vec::new());
+    for (body, of, is_sealed) in rows {
+        let violation = Violation::decode(&body)?;
+        if of.as_deref() == Some(case.id.as_str()) {
+            own.push(violation);
+        } else {
+            others.push((violation, is_sealed > 0));
+        }
     }
     let classes: BTreeSet<Class> = own.iter().map(|violation| violation.evidence.class).collect();
     // The same class may be under another clause where it harms somebody else: it is not silent then.
-    others.retain(|violation| classes.contains(&violation.evidence.class));
-    let newest = own.iter().chain(&others).max_by_key(|violation| violation.last_seen);
+    others.retain(|(violation, _)| classes.contains(&violation.evidence.class));
+    // Of what is sealed nobody is told when it was seen, nor is anything let go of while it may go on: a person decides. So it is, too, where
+    // nothing of the case is among the newest.
+    if others.iter().any(|(_, is_sealed)| *is_sealed) {
+        return Ok(None);
+    }
+    let others = others.iter().map(|(violation, _)| violation);
+    let Some(newest) = own.iter().chain(others).max_by_key(|violation| violation.last_seen) else {
+        return Ok(None);
+    };
     let mut found = Found {
         decisions: BTreeSet::new(),
         silence: Duration::ZERO,
         class: own.first().map(|violation| violation.evidence.class),
-        last: newest.map_or(case.opened, |violation| violation.last_seen),
+        last: newest.last_seen,
         count: own.iter().fold(0, |sum, violation| violation.alerts.saturating_add(sum)),
         is_unheard: false,
     };
     let mut concerned: BTreeSet<NodeId> =
         own.iter().filter(|one| one.closed.is_none()).map(|one| one.node.clone()).collect();
-    for (node, grown, body) in held_by_case(conn, case.id.as_str(), effects.now).await? {
+    // Whatever stops the tenant's traffic hides the rest of it, be it of another case, an operator's, or until an invoice is paid.
+    let (grown,): (Option<i64>,) =
+        sqlx::query_as("SELECT max(grown) FROM measures WHERE tenant = $1 AND lifted IS NULL")
+            .bind(case.tenant.as_str())
+            .fetch_one(&mut *conn)
+            .await?;
+    found.last = grown.map_or(found.last, |grown| found.last.max(time(grown)));
+    for (node, body) in held_by_case(conn, case.id.as_str(), effects.now).await? {
         let decision = Decision::decode(&body)?;
         let Some(silence) = silence_of(conn, case, &decision, effects).await? else { continue };
         if found.decisions.len() < Order::MAX_LET_GO {
             found.decisions.insert(decision.id);
         }
         found.silence = found.silence.max(silence);
-        found.last = grown.map_or(found.last, |grown| found.last.max(time(grown)));
         concerned.insert(name("node", &node)?);
     }
     for node in concerned {
-        let here: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM presence WHERE node = $1")
-            .bind(node.as_str())
-            .fetch_optional(&mut *conn)
-            .await?;
-        found.is_unheard |= here.is_none();
+        let here: Option<(Option<Vec<u8>>,)> = sqlx::query_as(
+            "SELECT n.health FROM presence p JOIN nodes n ON n.name = p.node WHERE p.node = $1 AND n.told > p.since",
+        )
+        .bind(node.as_str())
+        .fetch_optional(&mut *conn)
+        .await?;
+        // How it fares a node tells behind all that it had to tell until then, so one that comes back is heard when it has told what it kept. Both
+        // times are by its own clock.
+        let health = here.and_then(|(health,)| health).and_then(|body| NodeHealth::decode(&body).ok());
+        let is_heard = health.is_some_and(|health| health.at >= newest.last_seen + found.silence);
+        found.is_unheard |= !is_heard;
     }
     Ok((!found.decisions.is_empty()).then_some(found))
 }
@@ -284,12 +316,13 @@ async fn let_go(
         role: ROLE.to_owned(),
         from: from.to_owned(),
         act: ACT.to_owned(),
-        subject: case.tenant.to_string(),
+        subject: format!("tenant/{}", case.tenant),
         asked: format!("{{\"case\":\"{}\",\"order\":\"{id}\"}}", case.id),
         reason: reason.clone(),
         ..Draft::default()
     };
-    audit::enter(conn, draft, effects.now).await?;
+    let also = [Also { subject: format!("case/{}", case.id), reason: reason.clone() }];
+    audit::enter_all(conn, &draft, &also, effects.now).await?;
     say(conn, case, &reason, effects).await?;
     forget(conn, case).await?;
     Ok(count)

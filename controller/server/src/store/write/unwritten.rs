@@ -221,7 +221,9 @@ pub(super) async fn write(conn: &mut Connection, effects: &mut Effects) -> Resul
     write_health(conn, health.into_iter().collect(), effects.now).await?;
     write_heard(conn, heard.into_iter().collect(), effects.now).await?;
     let up: Vec<_> = up.into_iter().collect();
-    effects.events.extend(share::up(conn, &up).await?.into_iter().map(|node| What::NodeUp { node }));
+    effects
+        .events
+        .extend(share::up(conn, &up, effects.now).await?.into_iter().map(|node| What::NodeUp { node }));
     write_events(conn, events, effects).await?;
     write_notices(conn, notices, effects).await
 }
@@ -400,7 +402,7 @@ async fn write_health(
     };
     write_rows(
         conn,
-        "UPDATE nodes SET agent_version = column2, health = column3, last_seen = column4 FROM (",
+        "UPDATE nodes SET agent_version = column2, health = column3, last_seen = column4, told = column4 FROM (",
         &rows,
         values,
         ") AS fresh WHERE nodes.name = column1",

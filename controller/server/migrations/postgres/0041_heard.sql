@@ -1,0 +1,3 @@
+-- Since when a node is connected as it is now, and when it last told how it fares, which it does behind all else that it has to tell.
+ALTER TABLE presence ADD COLUMN since BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN told BIGINT NOT NULL DEFAULT 0;
