@@ -30,6 +30,13 @@ impl NodeEvent {
     pub fn new(at: Timestamp, kind: NodeEventKind, detail: &str) -> Self {
         Self { at, kind, detail: line(detail, Self::MAX_DETAIL) }
     }
+
+    /// Whether it tells what somebody did, or would have had done to them, who is among these tenants.
+    pub fn names(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        let is_about_tenants = matches!(self.kind, NodeEventKind::Braked | NodeEventKind::Excused);
+        let is_apart = |letter: char| !letter.is_ascii_alphanumeric() && !"._-".contains(letter);
+        is_about_tenants && self.detail.split(is_apart).any(is_meant)
+    }
 }
 
 macro_rules! kinds {

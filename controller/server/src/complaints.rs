@@ -63,8 +63,10 @@ pub(crate) fn submission(
         }
         Err(refused) => vec![unreadable(message, "0", &refused.to_string())],
     };
-    // What an operator hands in is an operator's to answer.
-    let answer = (settings.acknowledge && via == BY_MAIL).then(|| answer(message)).flatten();
+    // What an operator hands in is an operator's to answer. What was encrypted is not told of in the clear, nor to whoever sends again what
+    // somebody else encrypted: whose it is stands within, and whom to answer without.
+    let is_told = settings.acknowledge && via == BY_MAIL && Sealed::of(message).is_none();
+    let answer = is_told.then(|| answer(message)).flatten();
     // Operators answer for what they hand in; a stranger's mail does not take all the places that there are.
     let (may_wait, rest) = match via {
         BY_MAIL => (MOST_OF_MAIL, Some(unreadable(message, "rest", TOO_MANY))),
@@ -118,10 +120,13 @@ fn plain(message: &[u8], is_json: Option<bool>, now: Timestamp) -> Result<Readin
 /// The same, where others are not to wait for what it takes: a long letter takes a core for as long as it is read.
 pub(crate) async fn read(via: &str, message: Vec<u8>, is_json: Option<bool>, settings: &Settings) -> Parcel {
     let now = crate::clock::now();
-    let is_sealed = settings.openpgp.is_some() && Sealed::of(&message).is_some();
-    let _turn = if is_sealed { Some(OPENINGS.acquire().await) } else { None };
     let (by, settings) = (via.to_owned(), settings.clone());
-    let reading = tokio::task::spawn_blocking(move || submission(&by, &message, is_json, &settings, now));
+    let reading = tokio::task::spawn_blocking(move || {
+        let is_sealed = settings.openpgp.is_some() && Sealed::of(&message).is_some();
+        let handle = tokio::runtime::Handle::current();
+        let _turn = is_sealed.then(|| handle.block_on(OPENINGS.acquire()));
+        submission(&by, &message, is_json, &settings, now)
+    });
     reading.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
@@ -331,4 +336,28 @@ fn list(new: &Path, passed: &HashSet<OsString>) -> std::io::Result<Vec<PathBuf>>
         }
     }
     Ok(oldest.into_sorted_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_was_encrypted_nobody_is_told_in_the_clear() {
+        let settings = Settings { acknowledge: true, ..Settings::default() };
+        let head = "Received: from mx.reader.example\nReturn-Path: <ann@reader.example>\nFrom: ann@reader.example\n\
+                    To: abuse@provider.example\nMessage-ID: <1@reader.example>\nSubject: a scan\n";
+        let answered = |message: &str| {
+            let now = Timestamp::from_secs(1_800_000_000);
+            submission(BY_MAIL, message.as_bytes(), Some(false), &settings, now).submission.answer.is_some()
+        };
+        assert!(answered(&format!("{head}\nA scan came from 203.0.113.7.\n")));
+        let armor = "-----BEGIN PGP MESSAGE-----\n\nhQEMA1234567890ab\n=abcd\n-----END PGP MESSAGE-----\n";
+        assert!(!answered(&format!("{head}\n{armor}")));
+        let wrapped = format!(
+            "{head}MIME-Version: 1.0\nContent-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\n\n\
+             --b\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--b\nContent-Type: application/octet-stream\n\n{armor}\n--b--\n"
+        );
+        assert!(!answered(&wrapped));
+    }
 }

@@ -196,6 +196,12 @@ impl Standing {
         self.sealed.contains(clause)
     }
 
+    /// Whether anything is sealed of the tenant.
+    #[must_use]
+    pub fn has_seals(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
     /// What everybody but administrators is told: of what is sealed, that something stands, which anybody sees who looks at the machine, and not why.
     #[must_use]
     pub fn unsealed(&self) -> Cow<'_, Self> {

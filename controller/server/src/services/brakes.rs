@@ -1,6 +1,6 @@
 //! What ends or undoes what the machine did: pauses, their ends, and lifts of what a policy did. And what nodes told of themselves.
 
-use reeve_policy::{Lift, Measure, Name, NodeId, OrderId, Pause, PolicyVersion};
+use reeve_policy::{Decision, Lift, Measure, Name, NodeId, OrderId, Pause, PolicyVersion};
 use reeve_proto::operator::v1::lift_response::Lifted;
 use reeve_proto::operator::v1::{
     LiftRequest, LiftResponse, PauseRequest, PauseResponse, PauseTarget, ReleaseBrakesRequest,
@@ -8,12 +8,14 @@ use reeve_proto::operator::v1::{
 };
 use reeve_proto::status::v1::PausedNode;
 use reeve_proto::time;
+use reeve_proto::types::v1::Measure as WireMeasure;
 use tonic::Status;
 
 use super::orders::{check_key, check_reason, new_key, outcome, taken};
 use super::{House, no_node, unreadable, unsound, unwritable};
 use crate::clock;
-use crate::directory::Paused;
+use crate::directory::{Paused, veiled};
+use crate::store::Sight;
 use crate::store::write::{Asked, LiftAsked, Requested};
 use crate::writer::Job;
 
@@ -84,7 +86,7 @@ fn still_paused(paused: &Paused, node: &str, ended: Option<&Pause>) -> Option<Pa
 /// Undoes what a policy did.
 pub(super) async fn lift(
     house: &House,
-    operator: Name,
+    (operator, sight): (Name, Sight),
     request: LiftRequest,
 ) -> Result<LiftResponse, Status> {
     let name: Name =
@@ -106,7 +108,7 @@ pub(super) async fn lift(
         return Ok(LiftResponse {
             order: String::new(),
             nodes: Vec::new(),
-            measures: found.0.iter().map(lifted).collect(),
+            measures: found.0.iter().map(|one| lifted(one, house, sight)).collect(),
             total: found.1,
         });
     }
@@ -128,11 +130,20 @@ pub(super) async fn lift(
     let (id, _) = taken(done.taken, &node_name)?;
     let nodes = outcome(house, &id, request.wait, &mut events).await?;
     let (measures, total) = done.measures;
-    Ok(LiftResponse { order: id.to_string(), nodes, measures: measures.iter().map(lifted).collect(), total })
+    let measures = measures.iter().map(|one| lifted(one, house, sight)).collect();
+    Ok(LiftResponse { order: id.to_string(), nodes, measures, total })
 }
 
-fn lifted((node, measure): &(NodeId, Measure)) -> Lifted {
-    Lifted { node: node.to_string(), measure: Some(measure.into()) }
+/// One of them; of what is sealed no more than that it stands.
+fn lifted((node, measure): &(NodeId, Measure), house: &House, sight: Sight) -> Lifted {
+    let Decision { tenant, clause, .. } = &measure.decision;
+    let is_sealed = sight == Sight::Unsealed && house.directory.glance().is_sealed(tenant, clause);
+    let measure: WireMeasure = if is_sealed {
+        (&Measure { decision: veiled(&measure.decision), ..measure.clone() }).into()
+    } else {
+        measure.into()
+    };
+    Lifted { node: node.to_string(), measure: Some(measure) }
 }
 
 /// Releases a node's brakes.

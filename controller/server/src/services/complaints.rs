@@ -1,6 +1,6 @@
 //! `ComplaintService`: what people outside complain about.
 
-use reeve_policy::{Name, TenantId};
+use reeve_policy::{Name, TenantId, ViolationId};
 use reeve_proto::operator::v1::complaint_service_server::ComplaintService;
 use reeve_proto::operator::v1::{
     Complaint, ComplaintFormat, ComplaintState as WireState, GetComplaintRequest, GetComplaintResponse,
@@ -23,6 +23,10 @@ use crate::store::write::{Requested, SettleAsked, SettleTaken, SubmissionTaken};
 use crate::store::{ComplaintRow, ComplaintState, Sight};
 use crate::writer::Job;
 
+/// What was seen of one; of what is sealed nothing, so that nobody finds it by asking for it.
+const SEEN: &str = "CASE WHEN EXISTS (SELECT 1 FROM violations sv JOIN cases s ON s.id = sv.case_id \
+    WHERE sv.id = complaints.violation AND s.sealed_since IS NOT NULL) THEN '' ELSE coalesce(violation, '') END";
+
 static COMPLAINTS: List = List {
     name: "ListComplaints",
     fields: &[
@@ -30,7 +34,7 @@ static COMPLAINTS: List = List {
         Field { name: "state", kind: Kind::Words(ComplaintState::NAMES), column: "state" },
         Field { name: "tenant", kind: Kind::Text, column: "coalesce(tenant, '')" },
         Field { name: "case_id", kind: Kind::Text, column: "coalesce(case_id, '')" },
-        Field { name: "violation", kind: Kind::Text, column: "coalesce(violation, '')" },
+        Field { name: "violation", kind: Kind::Text, column: SEEN },
         Field { name: "kind", kind: Kind::Text, column: "kind" },
         Field { name: "format", kind: Kind::Text, column: "format" },
         Field { name: "source", kind: Kind::Text, column: "source" },
@@ -102,7 +106,14 @@ impl ComplaintService for Service {
         let plan = COMPLAINTS.plan(&self.house.pages, &asked)?;
         let mut rows = self.house.store.complaints(&plan, sight).await.map_err(unreadable)?;
         let next_page_token = plan.cut(&self.house.pages, &mut rows, |row, _| Value::number(row.number));
-        let complaints = rows.iter().map(to_wire).collect();
+        let mut complaints: Vec<Complaint> = rows.iter().map(to_wire).collect();
+        if sight == Sight::Unsealed {
+            // Those of sealed cases are not among them; but what was seen of one may be sealed though its case is not.
+            let seen: Vec<&Name> = rows.iter().filter_map(|row| row.violation.as_ref()).collect();
+            let sealed = self.house.store.under_seal(&seen).await.map_err(unreadable)?;
+            let is_sealed = |complaint: &&mut Complaint| sealed.contains(complaint.violation.as_str());
+            complaints.iter_mut().filter(is_sealed).for_each(|complaint| complaint.violation.clear());
+        }
         Ok(Response::new(ListComplaintsResponse { complaints, next_page_token }))
     }
 
@@ -119,7 +130,7 @@ impl ComplaintService for Service {
             return Err(no_complaint(number));
         }
         Ok(Response::new(GetComplaintResponse {
-            complaint: Some(to_wire(&row)),
+            complaint: Some(self.told(&row, sight).await?),
             report: said.body,
             message: said.message,
         }))
@@ -180,14 +191,22 @@ impl Service {
         }
     }
 
-    /// One that the caller gave in or settled, which it knows: without where it went, where that is hidden.
+    /// As the caller is told: without where it went, where that is hidden, though the caller gave it in or settled it; and without what was seen of
+    /// it, where that is sealed though its case is not.
     async fn told(&self, row: &ComplaintRow, sight: Sight) -> Result<Complaint, Status> {
         let told = to_wire(row);
-        if !self.is_hidden(row, sight).await? {
-            return Ok(told);
-        }
         let nothing = String::new;
-        Ok(Complaint { tenant: nothing(), case_id: nothing(), violation: nothing(), ..told })
+        if self.is_hidden(row, sight).await? {
+            return Ok(Complaint { tenant: nothing(), case_id: nothing(), violation: nothing(), ..told });
+        }
+        match &row.violation {
+            Some(seen) if sight == Sight::Unsealed => {
+                let seen = ViolationId::from(seen.clone());
+                let is_sealed = self.house.store.is_under_seal(&seen).await.map_err(unreadable)?;
+                Ok(if is_sealed { Complaint { violation: nothing(), ..told } } else { told })
+            }
+            _ => Ok(told),
+        }
     }
 }
 

@@ -231,7 +231,11 @@ pub(super) async fn violations(
 }
 
 /// Lists what happened on nodes.
-pub(super) async fn events(house: &House, request: ListEventsRequest) -> Result<ListEventsResponse, Status> {
+pub(super) async fn events(
+    house: &House,
+    sight: Sight,
+    request: ListEventsRequest,
+) -> Result<ListEventsResponse, Status> {
     let since = request.since.map(|since| time("since", Some(since))).transpose().map_err(unsound)?;
     let asked = Asked {
         page_size: request.page_size,
@@ -251,6 +255,10 @@ pub(super) async fn events(house: &House, request: ListEventsRequest) -> Result<
         3 => Value::number(row.event.at.as_nanos()),
         _ => Value::number(row.received.as_nanos()),
     });
+    if sight == Sight::Unsealed {
+        let sealed = house.store.sealed_tenants().await.map_err(unreadable)?;
+        rows.retain(|row| !row.event.names(|tenant| sealed.contains(tenant)));
+    }
     let entry = |row: EventRow| EventEntry {
         node: row.node.to_string(),
         event: Some((&row.event).into()),

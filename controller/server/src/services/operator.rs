@@ -169,6 +169,7 @@ impl OperatorService for Service {
 
     async fn lift(&self, request: Request<LiftRequest>) -> Result<Response<LiftResponse>, Status> {
         let operator = self.0.protection.operator(&request)?;
+        let sight = Caller::sight(request.extensions())?;
         let request = request.into_inner();
         if !request.dry_run {
             tracing::warn!(
@@ -176,7 +177,7 @@ impl OperatorService for Service {
                 reason = request.reason, "an operator lifts what a policy did"
             );
         }
-        brakes::lift(&self.0, operator, request).await.map(Response::new)
+        brakes::lift(&self.0, (operator, sight), request).await.map(Response::new)
     }
 
     async fn release_brakes(
@@ -205,7 +206,8 @@ impl OperatorService for Service {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         self.0.protection.operator(&request)?;
-        lists::events(&self.0, request.into_inner()).await.map(Response::new)
+        let sight = Caller::sight(request.extensions())?;
+        lists::events(&self.0, sight, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_usage(

@@ -61,6 +61,13 @@ pub(crate) fn unsealed(event: Event, directory: &Directory, sight: Sight) -> Opt
                 what: What::MeasureStands { node: node.clone(), measure: measure.into() },
             })
         }
+        What::NodeEvent { event: told, .. } => {
+            let has_seals = |name: &str| {
+                let id: Option<TenantId> = name.parse().ok();
+                id.and_then(|id| snapshot.standings.get(&id)).is_some_and(|standing| standing.has_seals())
+            };
+            (!told.names(has_seals)).then_some(event)
+        }
         _ => Some(event),
     }
 }

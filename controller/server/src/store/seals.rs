@@ -108,6 +108,32 @@ impl Store {
         Ok(found.is_some())
     }
 
+    /// Those of these violations that belong to cases that are sealed.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn under_seal(&self, violations: &[&Name]) -> Result<BTreeSet<String>, StoreError> {
+        if violations.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let mut query = Select::new(
+            "SELECT v.id FROM violations v JOIN cases s ON s.id = v.case_id WHERE s.sealed_since IS NOT NULL AND v.id IN ",
+        );
+        query.push_list(violations.iter().map(|id| id.as_str()));
+        let rows: Vec<(String,)> = query.fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// The tenants of whom a case is sealed, be it closed or not.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(crate) async fn sealed_tenants(&self) -> Result<BTreeSet<String>, StoreError> {
+        let query = Select::new("SELECT DISTINCT tenant FROM cases WHERE sealed_since IS NOT NULL");
+        let rows: Vec<(String,)> = query.fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(|(tenant,)| tenant).collect())
+    }
+
     /// Whether a violation belongs to a case that is sealed.
     ///
     /// # Errors

@@ -303,6 +303,17 @@ async fn what_was_dismissed_says_nothing_of_what_is_not_the_same() {
     assert_eq!((filed.state(), filed.times), (ComplaintState::Filed, 1));
     let copy = one(&channel, &true_one).await;
     assert_eq!((copy.number, copy.times), (filed.number, 2));
+    // However many are forged, of which each says something else.
+    let other = |days: u64| xarf(8, "messaging/spam", "203.0.113.7", ago(days * DAY));
+    for days in 20..32 {
+        let forged = one(&channel, &other(days)).await;
+        assert_eq!(forged.times, 1, "{days}");
+        settle(&channel, forged.number, "", "nothing of ours", "").await.unwrap();
+    }
+    let true_one = xarf(8, "connection/port_scan", "203.0.113.7", ago(2 * DAY));
+    let filed = one(&channel, &true_one).await;
+    assert_eq!((filed.state(), filed.times), (ComplaintState::Filed, 1));
+    assert_eq!(one(&channel, &true_one).await.times, 2);
     // And what was dismissed stays so, when it comes again.
     let again = one(&channel, &forgery).await;
     assert_eq!((again.number, again.state()), (forged.number, ComplaintState::Dismissed));

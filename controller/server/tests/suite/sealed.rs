@@ -7,8 +7,8 @@ use crate::common::{self, Agent, Running, alice, import};
 use reeve_controller::auth::Role;
 use reeve_controller::pki::{self, Wanted};
 use reeve_policy::{
-    Action, Alert, Class, Decision, DecisionId, LiftReason, Loss, Measure, MeasureCounters, Mode, Origin,
-    Report, Scope, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
+    Action, Alert, Class, Decision, DecisionId, LiftReason, Loss, Measure, MeasureCounters, Mode, NodeEvent,
+    NodeEventKind, Origin, Report, Scope, Timestamp, Until, Violation, ViolationId, ViolationState, Window,
 };
 use reeve_proto::operator::v1::case_service_client::CaseServiceClient;
 use reeve_proto::operator::v1::complaint_service_client::ComplaintServiceClient;
@@ -18,9 +18,10 @@ use reeve_proto::operator::v1::watch_response::Event as Told;
 use reeve_proto::operator::v1::{
     AddCaseNoteRequest, CaseEntryKind, CaseState, ComplaintFormat, ExportCaseRequest, ExportEvidenceRequest,
     ExportReportRequest, GetCaseRequest, GetComplaintRequest, GetStandingRequest, GetViolationRequest,
-    HoldCaseRequest, HoldEvidenceRequest, ListCasesRequest, ListComplaintsRequest, ListDeliveriesRequest,
-    ListNoticesRequest, ListTenantsRequest, ListViolationsRequest, MoveCaseRequest, ResendDeliveryRequest,
-    SealCaseRequest, SettleComplaintRequest, SubmitComplaintsRequest, WatchRequest,
+    HoldCaseRequest, HoldEvidenceRequest, LiftRequest, ListCasesRequest, ListComplaintsRequest,
+    ListDeliveriesRequest, ListEventsRequest, ListNoticesRequest, ListTenantsRequest, ListViolationsRequest,
+    MoveCaseRequest, ResendDeliveryRequest, SealCaseRequest, SettleComplaintRequest, SubmitComplaintsRequest,
+    WatchRequest,
 };
 use reeve_proto::status::v1::status_service_client::StatusServiceClient;
 use reeve_proto::status::v1::{GetStatusRequest, State, get_status_request::Subject};
@@ -190,6 +191,14 @@ async fn all_that_is_told(channel: &Channel) -> String {
         "complaints",
         format!("{:?}", complaints.list_complaints(ListComplaintsRequest::default()).await.unwrap()),
     );
+    add("events", format!("{:?}", operator.list_events(ListEventsRequest::default()).await.unwrap()));
+    // Whoever only looks lifts nothing.
+    let since = Some(reeve_proto::time_to_wire(Timestamp::EPOCH));
+    let lift =
+        LiftRequest { policy: "p".into(), policy_version: 1, since, dry_run: true, ..Default::default() };
+    if let Ok(lift) = operator.lift(lift).await {
+        add("lift", format!("{lift:?}"));
+    }
     let standing = GetStandingRequest { tenant: "alice".into() };
     let standing = StandingServiceClient::new(channel.clone()).get_standing(standing).await.unwrap();
     add("standing", format!("{standing:?}"));
@@ -286,6 +295,14 @@ async fn of_a_sealed_case_lesser_roles_find_no_trace() {
     // What happens from then on: more under the clause, a complaint, and something beside it.
     let again = house.suspend("hush", 50).await;
     house.suspend("late", 40).await;
+    let braked =
+        |whom: &str| NodeEvent::new(ago(30), NodeEventKind::Braked, &format!("{whom} was not measured"));
+    house.report(Report::Event(braked("alice"))).await;
+    house.report(Report::Event(NodeEvent { at: ago(29), ..braked("bob") })).await;
+    // What was seen of a complaint may be sealed though its own case is not.
+    let moved =
+        format!("UPDATE complaints SET violation = '{}' WHERE number = {}", hushed.id, complaint.number);
+    common::execute(house.dir.path(), moved.leak()).await;
     for channel in [&operator, &viewer] {
         let told = all_that_is_told(channel).await;
         // The key of a decision begins with its violation's: that something was decided is seen, where it stands.
@@ -294,6 +311,14 @@ async fn of_a_sealed_case_lesser_roles_find_no_trace() {
             assert!(!told.contains(secret), "{secret}: {}", around(&told, secret));
         }
         assert!(told.contains("p/loud") && told.contains("p/late"), "{told}");
+        assert!(told.contains("bob was not measured") && !told.contains("alice was not measured"), "{told}");
+        let mut complaints = ComplaintServiceClient::new(channel.clone());
+        let request = GetComplaintRequest { number: complaint.number };
+        let found = complaints.get_complaint(request).await.unwrap().into_inner().complaint.unwrap();
+        assert_eq!((&*found.violation, &*found.case_id), ("", &*complaint.case_id));
+        let filter = format!("violation = \"{}\"", hushed.id);
+        let found = ListComplaintsRequest { filter, ..Default::default() };
+        assert!(complaints.list_complaints(found).await.unwrap().into_inner().complaints.is_empty());
         let mut operator = OperatorServiceClient::new(channel.clone());
         let key = hushed.id.to_string();
         is_missing(operator.get_violation(GetViolationRequest { id: key.clone() }).await);
