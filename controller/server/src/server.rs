@@ -278,7 +278,7 @@ impl Controller {
         for sink in self.config.settings.events.clone() {
             let export = Export::new(
                 sink,
-                &house.events,
+                (&house.events, house.door.listen()),
                 Arc::clone(&house.directory),
                 store.clone(),
                 house.metrics.clone(),

@@ -3,12 +3,14 @@
 //! A comparison takes a processor for some hundredths of a second and 19 MiB. At most two are made at a time, on threads of their own, and
 //! a place is kept for whoever comes from a network that they logged in from before: a flood from elsewhere does not keep them out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use reeve_policy::{Name, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 
 use super::password::Password;
 use super::throttle::Throttle;
@@ -56,12 +58,32 @@ impl Queue {
     }
 }
 
+/// How many failures whoever listens may lag behind.
+const FAILURES: usize = 1_024;
+
+/// Somebody was not let in.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Tells it apart from others of the same moment.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The account; absent where there is none of the name that was shown, which may be a password that slipped.
+    pub account: Option<Name>,
+    /// From where; absent on this machine's own transport.
+    pub from: Option<IpAddr>,
+    /// Whether nothing was looked at, since too many failed before.
+    pub is_held_off: bool,
+}
+
 /// Stands before the passwords.
 #[derive(Debug)]
 pub struct Doorkeeper {
     throttle: Throttle,
     anybody: Queue,
     known: Queue,
+    failed: broadcast::Sender<Failed>,
+    failures: AtomicU64,
 }
 
 impl Default for Doorkeeper {
@@ -70,6 +92,8 @@ impl Default for Doorkeeper {
             throttle: Throttle::default(),
             anybody: Queue::new(AT_A_TIME),
             known: Queue::new(AT_A_TIME_KNOWN),
+            failed: broadcast::Sender::new(FAILURES),
+            failures: AtomicU64::new(0),
         }
     }
 }
@@ -87,6 +111,20 @@ impl Doorkeeper {
         now: Timestamp,
     ) -> Result<(), Duration> {
         network.map_or(Ok(()), |network| self.throttle.attempt(name, network, is_known, now))
+    }
+
+    /// Tells whoever listens that somebody was not let in: of which account, if there is one of the name that was shown; from where; and whether nothing
+    /// was looked at, since too many failed before.
+    pub fn tell(&self, account: Option<Name>, from: Option<IpAddr>, is_held_off: bool, at: Timestamp) {
+        let number = self.failures.fetch_add(1, Ordering::Relaxed);
+        // Nobody may listen, which is no fault.
+        let _ = self.failed.send(Failed { number, at, account, from, is_held_off });
+    }
+
+    /// Who is not let in, from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Failed> {
+        self.failed.subscribe()
     }
 
     /// The attempt was right.

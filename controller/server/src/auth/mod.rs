@@ -27,7 +27,7 @@ pub use book::{Book, Change, Enrolment, Records, Revocation, Subject, Taken, Tok
 pub use caller::{Caller, ParseRoleError, Role, Shown};
 pub use connections::{Connections, MAX_PENDING, MAX_PENDING_OF_ADDRESS, PATIENCE, Peer};
 pub(crate) use connections::{Guarded, incoming};
-pub use door::{Busy, Doorkeeper};
+pub use door::{Busy, Doorkeeper, Failed};
 pub use gate::{AllowLists, Gate, Presented, Refusal};
 pub(crate) use layer::GateLayer;
 pub use password::Password;

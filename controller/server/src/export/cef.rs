@@ -22,7 +22,7 @@ pub(super) fn line(record: &Record) -> String {
     let uid = match &record.sort {
         Sort::Finding { uid, .. } => uid.as_str(),
         Sort::Remediation { decision, .. } => decision.as_str(),
-        Sort::SignIn | Sort::Call => "",
+        Sort::SignIn { .. } | Sort::Call => "",
     };
     let millis = (record.at.as_nanos() / 1_000_000).to_string();
     let pairs = [

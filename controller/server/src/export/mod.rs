@@ -20,6 +20,7 @@ use reeve_policy::{Name, ViolationId};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::auth::Failed;
 use crate::directory::Directory;
 use crate::error::ControllerError;
 use crate::events::{Event, Events};
@@ -45,6 +46,7 @@ pub(crate) struct Export {
     sender: Sender,
     host: String,
     events: broadcast::Receiver<Event>,
+    failed: broadcast::Receiver<Failed>,
     directory: Arc<Directory>,
     store: Store,
     metrics: Metrics,
@@ -57,7 +59,7 @@ impl Export {
     /// Where certificates that are named cannot be used.
     pub fn new(
         sink: Sink,
-        events: &Events,
+        (events, failed): (&Events, broadcast::Receiver<Failed>),
         directory: Arc<Directory>,
         store: Store,
         metrics: Metrics,
@@ -65,7 +67,7 @@ impl Export {
         let sender = Sender::new(&sink)?;
         // Where the kernel does not tell it, log servers go by the address.
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Ok(Self { sink, sender, host, events: events.subscribe(), directory, store, metrics })
+        Ok(Self { sink, sender, host, events: events.subscribe(), failed, directory, store, metrics })
     }
 
     /// Tells for as long as it is polled.
@@ -83,6 +85,11 @@ impl Export {
                             self.tell(&record).await;
                         }
                     }
+                    Err(RecvError::Lagged(missed)) => self.metrics.see_dropped(missed),
+                    Err(RecvError::Closed) => return,
+                },
+                failed = self.failed.recv() => match failed {
+                    Ok(failed) => self.tell(&Record::of_failed(&failed)).await,
                     Err(RecvError::Lagged(missed)) => self.metrics.see_dropped(missed),
                     Err(RecvError::Closed) => return,
                 },

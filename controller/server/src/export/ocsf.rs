@@ -24,7 +24,7 @@ pub(super) fn event(record: &Record) -> Value {
     let (class_uid, class_name, category_uid, category_name) = match record.sort {
         Sort::Finding { .. } => (2004_u32, "Detection Finding", 2, "Findings"),
         Sort::Remediation { .. } => (7001, "Remediation Activity", 7, "Remediation"),
-        Sort::SignIn => (3002, "Authentication", 3, "Identity & Access Management"),
+        Sort::SignIn { .. } => (3002, "Authentication", 3, "Identity & Access Management"),
         Sort::Call => (6003, "API Activity", 6, "Application Activity"),
     };
     let (activity_id, activity_name) = match &record.sort {
@@ -33,7 +33,7 @@ pub(super) fn event(record: &Record) -> Value {
         Sort::Finding { .. } => (3, "Close"),
         Sort::Remediation { activity: 1, .. } => (1, "Isolate"),
         Sort::Remediation { .. } => (3, "Restore"),
-        Sort::SignIn => (1, "Logon"),
+        Sort::SignIn { .. } => (1, "Logon"),
         Sort::Call => (OTHER, record.action.as_str()),
     };
     let mut event = json!({
@@ -56,7 +56,8 @@ pub(super) fn event(record: &Record) -> Value {
         },
     });
     let mut set = |key: &str, value: Value| event[key] = value;
-    let user = json!({ "name": record.who });
+    // Of a name that nobody has nothing is told.
+    let user = json!({ "name": if record.who.is_empty() { "unknown" } else { record.who.as_str() } });
     match &record.sort {
         Sort::Finding { activity, uid } => {
             let mut info = json!({ "uid": uid, "title": record.title });
@@ -76,11 +77,12 @@ pub(super) fn event(record: &Record) -> Value {
             set("status_id", 1.into());
             set("status", "Success".into());
         }
-        Sort::SignIn => {
+        Sort::SignIn { is_failed } => {
             set("user", user);
             set("service", json!({ "name": "reeve-controller" }));
-            set("status_id", 1.into());
-            set("status", "Success".into());
+            let (id, name) = if *is_failed { (2, "Failure") } else { (1, "Success") };
+            set("status_id", id.into());
+            set("status", name.into());
         }
         Sort::Call => {
             set("actor", json!({ "user": user }));
@@ -94,7 +96,7 @@ pub(super) fn event(record: &Record) -> Value {
             set("status", name.into());
         }
     }
-    if matches!(record.sort, Sort::SignIn | Sort::Call) {
+    if matches!(record.sort, Sort::SignIn { .. } | Sort::Call) {
         // Whoever is on the controller's machine comes from no address.
         let is_address = record.from.parse::<IpAddr>().is_ok();
         let endpoint = if is_address { json!({ "ip": record.from }) } else { json!({ "name": "local" }) };

@@ -5,6 +5,7 @@
 use reeve_audit::Entry;
 use reeve_policy::{Action, Decision, Mode, Origin, Scope, Timestamp, Violation};
 
+use crate::auth::Failed;
 use crate::events::{Event, What};
 
 /// The longest text of a field, in letters.
@@ -26,8 +27,8 @@ pub(super) enum Sort {
     Finding { activity: u8, uid: String },
     /// A measure: isolated or restored (1, 3), by a decision.
     Remediation { activity: u8, decision: String },
-    /// Somebody logged in.
-    SignIn,
+    /// Somebody logged in, or was not let in.
+    SignIn { is_failed: bool },
     /// An act, or a look at what is recorded.
     Call,
 }
@@ -126,7 +127,7 @@ impl Record {
     /// Of an entry of the audit log.
     pub fn of_entry(entry: &Entry) -> Self {
         let is_sign_in = entry.act.rsplit('/').next() == Some("Login");
-        let sort = if is_sign_in { Sort::SignIn } else { Sort::Call };
+        let sort = if is_sign_in { Sort::SignIn { is_failed: false } } else { Sort::Call };
         let record = Self::new(entry.at, "audit", &entry.number.to_string(), sort);
         Self {
             title: if is_sign_in {
@@ -143,6 +144,25 @@ impl Record {
             role: clip(&entry.role),
             from: clip(&entry.from),
             ..record
+        }
+    }
+
+    /// Of somebody who was not let in.
+    pub fn of_failed(failed: &Failed) -> Self {
+        let sort = Sort::SignIn { is_failed: true };
+        Self {
+            title: "somebody failed to log in".to_owned(),
+            severity: Severity::Medium,
+            outcome: if failed.is_held_off { "held-off" } else { "failed" }.to_owned(),
+            action: "Login".to_owned(),
+            who: failed.account.as_ref().map(ToString::to_string).unwrap_or_default(),
+            from: failed.from.map(|from| from.to_string()).unwrap_or_default(),
+            ..Self::new(
+                failed.at,
+                "login_failed",
+                &format!("{}-{}", failed.at.as_nanos(), failed.number),
+                sort,
+            )
         }
     }
 
@@ -213,7 +233,7 @@ pub(super) mod tests {
         assert!(!format!("{record:?}").contains("secret"));
         assert_eq!((record.uid.as_str(), &record.sort), ("audit/7", &Sort::Call));
         let login = Record::of_entry(&Entry { act: "Login".into(), ..hostile() });
-        assert_eq!(login.sort, Sort::SignIn);
+        assert_eq!(login.sort, Sort::SignIn { is_failed: false });
         let long = Record::of_entry(&Entry { who: "é".repeat(10_000), ..hostile() });
         assert_eq!(long.who.chars().count(), MAX_TEXT);
     }

@@ -188,12 +188,14 @@ impl PersonService for Service {
         // A name is cut to what names can be, so that no other spelling of it has a count of its own.
         let named: String = name.chars().take(Name::MAX_LEN + 1).collect();
         self.house.door.attempt(&named, network, is_known, clock::now()).map_err(|wait| {
+            self.tell_failed(person.as_deref(), &caller, true);
             let text = format!(
                 "too many failed under this name from your network; wait {} s",
                 wait.as_secs().max(1)
             );
             Reason::LoginWait.about(text, [("seconds", wait.as_secs().max(1).to_string())])
         })?;
+        let account = person.clone();
         let factors = person.as_ref().and_then(|person| person.factors.clone());
         let kept =
             factors.as_ref().map_or_else(|| password::NOBODY.clone(), |factors| factors.password.clone());
@@ -209,14 +211,14 @@ impl PersonService for Service {
                 self.see_wrong_code(person, factors, &caller);
             } else if self.house.door.is_guessed(&person.name, &factors.password, clock::now()) {
                 self.see_wrong_code(person, factors, &caller);
-                return Err(self.wrong(&named, &caller));
+                return Err(self.wrong(&named, account.as_deref(), &caller));
             }
         }
         let (Some(person), Some(factors), Some(second), true) = (person, factors, second, is_right) else {
-            return Err(self.wrong(&named, &caller));
+            return Err(self.wrong(&named, account.as_deref(), &caller));
         };
         if !person.is_taken_from(caller.from) {
-            return Err(self.wrong(&named, &caller));
+            return Err(self.wrong(&named, account.as_deref(), &caller));
         }
         let (token, now) = (new_secret(Secret::SESSION)?, clock::now());
         let session = Session::new(
@@ -241,7 +243,7 @@ impl PersonService for Service {
             // The code was used before, or the account was reset meanwhile.
             Taken::Gone | Taken::Exists => {
                 self.see_wrong_code(&person, &factors, &caller);
-                return Err(self.wrong(&named, &caller));
+                return Err(self.wrong(&named, account.as_deref(), &caller));
             }
         }
         self.house.door.right(&named, network);
@@ -364,10 +366,17 @@ impl Service {
     }
 
     /// What everybody is told who is not let in.
-    fn wrong(&self, name: &str, caller: &Caller) -> Status {
+    fn wrong(&self, name: &str, account: Option<&Person>, caller: &Caller) -> Status {
         self.house.gate.see_failure(caller.from);
+        self.tell_failed(account, caller, false);
         tracing::warn!(name, from = ?caller.from, "somebody failed to log in");
         Reason::LoginFailed.status(Reason::LoginFailed.meaning())
+    }
+
+    /// Tells log servers.
+    fn tell_failed(&self, account: Option<&Person>, caller: &Caller, is_held_off: bool) {
+        let account = account.map(|person| person.name.clone());
+        self.house.door.tell(account, caller.from, is_held_off, clock::now());
     }
 
     fn sessions_of(&self, caller: &Caller) -> Vec<Session> {

@@ -11,6 +11,8 @@ use crate::common::{Agent, Running, alice, import, set};
 use reeve_controller::auth::Role;
 use reeve_controller::pki::{self, Wanted};
 use reeve_policy::{LiftReason, MeasureCounters, Report, Timestamp, ViolationState};
+use reeve_proto::operator::v1::LoginRequest;
+use reeve_proto::operator::v1::person_service_client::PersonServiceClient;
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -195,6 +197,34 @@ async fn log_servers_and_files_are_told_what_happens() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+
+    // Who is not let in: of whose account, if it is anybody's, and never what was shown.
+    for name in ["nobody", "hunter2 in the wrong field"] {
+        let request =
+            LoginRequest { name: name.into(), password: "guess-12345".into(), code: "000000".into() };
+        PersonServiceClient::new(channel.clone()).login(request).await.unwrap_err();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let failed = loop {
+        let told = std::fs::read_to_string(&file).unwrap_or_default();
+        let failed: Vec<Value> = told
+            .lines()
+            .filter(|line| line.contains("login_failed"))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        if failed.len() == 2 {
+            assert!(!told.contains("hunter2") && !told.contains("guess-12345"), "{told}");
+            break failed;
+        }
+        assert!(Instant::now() < deadline, "{told}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!((&failed[0]["type_uid"], &failed[0]["status"]), (&json!(300_201), &json!("Failure")));
+    assert_eq!(
+        (&failed[0]["user"]["name"], &failed[0]["unmapped"]["outcome"]),
+        (&json!("unknown"), &json!("failed"))
+    );
+    assert_ne!(failed[0]["metadata"]["uid"], failed[1]["metadata"]["uid"]);
 
     // One that is not there holds up nobody.
     let (_, metrics) = controller.beside_metrics("/metrics").await;
