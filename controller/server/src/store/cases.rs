@@ -263,7 +263,7 @@ pub(super) async fn one(conn: &mut Connection, id: &str) -> Result<Option<CaseRo
     query.fetch_all::<Row>(conn).await?.into_iter().next().map(row).transpose()
 }
 
-/// What stands of a case: on which node, when that last stopped more than before, and what was decided.
+/// What stands of a case: on which node, and what was decided.
 ///
 /// # Errors
 /// Where the database fails.
