@@ -17,6 +17,9 @@ use crate::directory::Tenants;
 /// Inventories are told of a new customer some time after the customer has the address: what was nobody's this long before is whose it was next.
 const LAG: Duration = Duration::from_secs(24 * 3_600);
 
+/// So many customers do not come at once: an import that brings more prefixes that nobody had is an inventory that is new here.
+const MANY: usize = 10_000;
+
 /// Whose an address was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -47,9 +50,9 @@ pub(super) async fn note(
     }
     let left = before.iter().filter(|(prefix, holder)| after.get(*prefix) != Some(*holder));
     let left = left.map(|(prefix, holder)| (prefix.to_string(), Some(holder.as_str())));
-    let new = after.keys().filter(|prefix| !before.contains_key(*prefix));
-    let rows: Vec<(String, Option<&str>)> =
-        left.chain(new.map(|prefix| (prefix.to_string(), None))).collect();
+    let new: Vec<&IpNet> = after.keys().filter(|prefix| !before.contains_key(*prefix)).collect();
+    let new = new.iter().filter(|_| new.len() <= MANY).map(|prefix| (prefix.to_string(), None));
+    let rows: Vec<(String, Option<&str>)> = left.chain(new).collect();
     let values = |query: &mut Select, (prefix, holder): &(String, Option<&str>)| {
         query.push_bind(prefix.as_str()).and(nanos(now)).and(*holder);
     };
